@@ -82,6 +82,7 @@ ICMPD_PURE := protocol registry
 check: $(VENV)/ready $(VENV)/compiled ## lint, types, directions of imports, most branches of the core tested
 	$(PIP) check
 	$(BIN)/ruff check
+	$(BIN)/ruff format --check --quiet
 	$(BIN)/mypy
 	$(BIN)/mypy examples/python/*.py
 	$(BIN)/lint-imports

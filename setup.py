@@ -21,13 +21,13 @@ from setuptools.errors import CCompilerError, ExecError, PlatformError
 CORE = Path("udpprobe/core")
 DIRECTIVES = {
     "language_level": 3,
-    "boundscheck": True,         # hostile bytes must not reach memory
+    "boundscheck": True,  # hostile bytes must not reach memory
     "wraparound": False,
     "cdivision": True,
     "initializedcheck": False,
 }
-UNHEEDED = ("Use boundscheck(False)", "Index should be typed")   # meant so; outside of what runs for each packet
-SHARED = "udpprobe.core._cython"     # what each module would hold else: 10,000 lines of C, 7 s of compiling
+UNHEEDED = ("Use boundscheck(False)", "Index should be typed")  # meant so; outside of what runs for each packet
+SHARED = "udpprobe.core._cython"  # what each module would hold else: 10,000 lines of C, 7 s of compiling
 TWINS = SimpleNamespace(**runpy.run_path("udpprobe/_twins.py"))
 
 
@@ -37,8 +37,11 @@ def extensions():
     The C compiler's warnings are off (-w): they are about C that Cython wrote, whose own warnings are errors here.
     """
     options = [] if "CFLAGS" in os.environ else ["-O3", "-g0", "-w"]
-    sources = [source for source in sorted(CORE.glob("*.py"))
-               if source.with_suffix(".pxd").exists() and "import cython" in source.read_text()]
+    sources = [
+        source
+        for source in sorted(CORE.glob("*.py"))
+        if source.with_suffix(".pxd").exists() and "import cython" in source.read_text()
+    ]
     for source in (CORE / "_cython.c", *sources):
         yield Extension(".".join(source.with_suffix("").parts), [str(source)], extra_compile_args=options)
 
@@ -59,8 +62,13 @@ def translate(wanted):
     Options.warning_errors = True
     with caught_stderr() as lines:
         translated = cythonize(
-            wanted, compiler_directives=DIRECTIVES, shared_utility_qualified_name=SHARED, build_dir="build", force=True,
-            quiet=True, nthreads=os.cpu_count(),
+            wanted,
+            compiler_directives=DIRECTIVES,
+            shared_utility_qualified_name=SHARED,
+            build_dir="build",
+            force=True,
+            quiet=True,
+            nthreads=os.cpu_count(),
         )
     if any(line.startswith("performance hint:") for line in lines):
         sys.exit("error: the performance hints above say what has to be changed")
@@ -93,10 +101,10 @@ class Compile(build_ext):
     def finalize_options(self):
         super().finalize_options()
         self.parallel = self.parallel or os.cpu_count()
-        self.force = True            # content decides what is current, not time
+        self.force = True  # content decides what is current, not time
 
     def run(self):
-        is_inplace = self.inplace    # which setuptools changes meanwhile
+        is_inplace = self.inplace  # which setuptools changes meanwhile
         if is_inplace:
             self.remove({extension.name for extension in self.extensions})
         if is_inplace and not self.editable_mode:
@@ -115,12 +123,12 @@ class Compile(build_ext):
                 self.remove()
 
     def build_extensions(self):
-        probe = Path(self.build_temp, "probe.c")     # a compiler and headers?
+        probe = Path(self.build_temp, "probe.c")  # a compiler and headers?
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.write_text("#include <Python.h>\n")
-        self.compiler.compile([str(probe)], output_dir=self.build_temp)     # else beside the sources
+        self.compiler.compile([str(probe)], output_dir=self.build_temp)  # else beside the sources
         self.fingerprints = {extension.name: fingerprint(extension) for extension in self.extensions}
-        translate(self.extensions)   # whoever edits a source now will be asked to compile again
+        translate(self.extensions)  # whoever edits a source now will be asked to compile again
         super().build_extensions()
 
     def build_extension(self, ext):
@@ -139,7 +147,7 @@ class Compile(build_ext):
                 compiled.unlink()
 
     def get_source_files(self):
-        return []                    # MANIFEST.in has them
+        return []  # MANIFEST.in has them
 
 
 class Wheel(bdist_wheel):

@@ -37,6 +37,7 @@ nogil: _Gil
 gil: _Gil
 
 def exceptval(_value: int = 0, *, check: bool) -> Callable[[_Thing], _Thing]: ...
+
 class const(Generic[_Thing]): ...  # noqa: N801 - as Cython names it
 
 @overload

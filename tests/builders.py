@@ -16,7 +16,7 @@ ICMP, IPIP, UDP, IP6_IN_IP, ROUTING, FRAGMENT, GRE, AH, ICMP6, DSTOPTS = 1, 4, 1
 IP4_TYPE, IP6_TYPE = 0x0800, 0x86DD
 VLAN_TYPE, QINQ_TYPE, MPLS_TYPE, PPPOE_TYPE = 0x8100, 0x88A8, 0x8847, 0x8864
 PPP_TYPE = {IP4_TYPE: 0x0021, IP6_TYPE: 0x0057}
-QUOTE_LIMIT = {4: 548, 6: 1232}     # what Linux quotes: the error is to fit in 576 and 1280 bytes
+QUOTE_LIMIT = {4: 548, 6: 1232}  # what Linux quotes: the error is to fit in 576 and 1280 bytes
 MACS = bytes.fromhex("020000000002 020000000001")
 
 
@@ -46,6 +46,7 @@ def or_else(override, value):
 
 
 # ---- links
+
 
 def ethernet(payload, ethertype=None, macs=MACS):
     return macs + struct.pack("!H", or_else(ethertype, ethertype_of(payload))) + payload
@@ -109,8 +110,23 @@ def null_loop(payload, order="little", family=None):
 
 # ---- IP
 
-def ipv4(src, dst, payload=b"", proto=UDP, *, ttl=64, id=0x1234, df=False, mf=False, frag_offset=0,  # noqa: A002 the field's name
-         options=b"", tos=0, total_length=None, checksum=None):
+
+def ipv4(
+    src,
+    dst,
+    payload=b"",
+    proto=UDP,
+    *,
+    ttl=64,
+    id=0x1234,  # noqa: A002 the field's name
+    df=False,
+    mf=False,
+    frag_offset=0,
+    options=b"",
+    tos=0,
+    total_length=None,
+    checksum=None,
+):
     """`frag_offset` in units of 8 bytes, as on the wire."""
     options += b"\0" * (-len(options) % 4)
     length = or_else(total_length, 20 + len(options) + len(payload))
@@ -121,8 +137,7 @@ def ipv4(src, dst, payload=b"", proto=UDP, *, ttl=64, id=0x1234, df=False, mf=Fa
     return start + struct.pack("!H", or_else(checksum, right)) + rest + payload
 
 
-def ipv6(src, dst, payload=b"", next_header=UDP, *, hop_limit=64, flow_label=0, traffic_class=0,
-         payload_length=None):
+def ipv6(src, dst, payload=b"", next_header=UDP, *, hop_limit=64, flow_label=0, traffic_class=0, payload_length=None):
     word = 6 << 28 | traffic_class << 20 | flow_label
     length = or_else(payload_length, len(payload))
     return struct.pack("!IHBB", word, length, next_header, hop_limit) + packed(src) + packed(dst) + payload
@@ -163,23 +178,33 @@ def ah(payload, next_header=UDP, icv=b"\0" * 12):
 def fragments(packet, size, id=0xCAFE):  # noqa: A002 the field's name
     """The packet (no options, no extension headers) in fragments of `size` payload bytes, a multiple of 8."""
     if family_of(packet) == 6:
-        return [ipv6(*ends(packet), fragment(piece, packet[6], offset=at // 8, more=more, id=id), FRAGMENT,
-                     hop_limit=packet[7]) for at, more, piece in pieces(packet[40:], size)]
-    return [ipv4(*ends(packet), piece, packet[9], id=id, mf=more, frag_offset=at // 8, ttl=packet[8])
-            for at, more, piece in pieces(packet[20:], size)]
+        return [
+            ipv6(
+                *ends(packet),
+                fragment(piece, packet[6], offset=at // 8, more=more, id=id),
+                FRAGMENT,
+                hop_limit=packet[7],
+            )
+            for at, more, piece in pieces(packet[40:], size)
+        ]
+    return [
+        ipv4(*ends(packet), piece, packet[9], id=id, mf=more, frag_offset=at // 8, ttl=packet[8])
+        for at, more, piece in pieces(packet[20:], size)
+    ]
 
 
 def pieces(payload, size):
-    return [(at, at + size < len(payload), payload[at:at + size]) for at in range(0, len(payload), size)]
+    return [(at, at + size < len(payload), payload[at : at + size]) for at in range(0, len(payload), size)]
 
 
 def ends(packet):
     """Source and destination of an IP packet, as text."""
     at, width = (8, 16) if family_of(packet) == 6 else (12, 4)
-    return str(ip_address(packet[at:at + width])), str(ip_address(packet[at + width:at + 2 * width]))
+    return str(ip_address(packet[at : at + width])), str(ip_address(packet[at + width : at + 2 * width]))
 
 
 # ---- transport
+
 
 def pseudo_header(src, dst, length, proto):
     if ":" in src:
@@ -212,6 +237,7 @@ def icmp6(type, code=0, rest=0, quote=b"", *, src, dst, checksum=None):  # noqa:
 
 # ---- tunnels
 
+
 def gre(payload, ethertype=None, *, key=None, sequence=None, with_checksum=False):
     """RFC 2784 and 2890."""
     flags = with_checksum << 15 | (key is not None) << 13 | (sequence is not None) << 12
@@ -241,6 +267,7 @@ def gtpu(packet, teid=1, sequence=None):
 
 # ---- whole packets
 
+
 def datagram(src, dst, sport, dport, payload=b"", *, checksum=None, length=None, **fields):
     """An IP packet with a UDP datagram in it."""
     return ip(src, dst, udp(sport, dport, payload, src, dst, checksum=checksum, length=length), UDP, **fields)
@@ -266,7 +293,7 @@ def error(packet, type, code=0, rest=0, *, reporter=None, quote=None, checksum=N
     """An ICMP error about `packet`, sent by `reporter` (its destination unless given) to its source."""
     family, (source, destination) = family_of(packet), ends(packet)
     src = or_else(reporter, destination)
-    quote = or_else(quote, packet[:QUOTE_LIMIT[family]])
+    quote = or_else(quote, packet[: QUOTE_LIMIT[family]])
     if family == 6:
         message = icmp6(type, code, rest, quote, src=src, dst=source, checksum=checksum)
         return ipv6(src, source, message, ICMP6, **fields)
@@ -290,6 +317,7 @@ def packet_too_big(packet, mtu, reporter=None, **fields):
 
 
 # ---- what an ICMP error may carry behind its quote: RFC 4884's structure, objects of RFC 4950 and RFC 5837
+
 
 def padded(quote, size=128):
     return quote + b"\0" * (size - len(quote))
@@ -319,10 +347,12 @@ def interface_information(role=0, index=None, address=None, name=None, mtu=None)
     """RFC 5837; role 0 incoming, 1 sub-IP, 2 outgoing, 3 next hop."""
     text = b"" if name is None else name.encode()
     text += b"\0" * (-(1 + len(text)) % 4)
-    parts = ((8, index, lambda: struct.pack("!I", index)),
-             (4, address, lambda: struct.pack("!HH", 2 if ":" in address else 1, 0) + packed(address)),
-             (2, name, lambda: bytes([1 + len(text)]) + text),
-             (1, mtu, lambda: struct.pack("!I", mtu)))
+    parts = (
+        (8, index, lambda: struct.pack("!I", index)),
+        (4, address, lambda: struct.pack("!HH", 2 if ":" in address else 1, 0) + packed(address)),
+        (2, name, lambda: bytes([1 + len(text)]) + text),
+        (1, mtu, lambda: struct.pack("!I", mtu)),
+    )
     present = [(bit, build()) for bit, value, build in parts if value is not None]
     c_type = role << 6 | sum(bit for bit, _ in present)
     return extension_object(2, c_type, b"".join(part for _, part in present))
@@ -363,8 +393,16 @@ def with_refusal(packet, *, reporter=None, **fields):
 def expired(packet, extend=None, **fields):
     """A datagram, and a router that quotes it, with a TTL of 1, and what `extend` makes of the quote."""
     quote = forwarded(packet, ttl_of(packet) - 1)
-    return [packet, error_about(packet, TIME_EXCEEDED, reporter=ROUTER[family_of(packet)],
-                         quote=extend(quote) if extend else quote, **fields)]
+    return [
+        packet,
+        error_about(
+            packet,
+            TIME_EXCEEDED,
+            reporter=ROUTER[family_of(packet)],
+            quote=extend(quote) if extend else quote,
+            **fields,
+        ),
+    ]
 
 
 def in_ethernet(*conversations):

@@ -22,7 +22,7 @@ class Row(NamedTuple):
 
 def row_of(records):
     """The frame that `records.next()` found."""
-    data = bytes(records.data[records.at:records.at + records.captured])
+    data = bytes(records.data[records.at : records.at + records.captured])
     return Row(records.frame, records.time_ns, data, records.length, records.link_type)
 
 
@@ -64,8 +64,10 @@ def read(data, **options):
 
 def rows_from(frames, link_type=c.ETHERNET, unit_ns=1):
     """What must be read of frames whose times were cut to a unit."""
-    return [Row(number, frame.time_ns // unit_ns * unit_ns, frame.data, frame.wire_length, link_type)
-            for number, frame in enumerate(frames, 1)]
+    return [
+        Row(number, frame.time_ns // unit_ns * unit_ns, frame.data, frame.wire_length, link_type)
+        for number, frame in enumerate(frames, 1)
+    ]
 
 
 def plain_pcap(data):
@@ -77,8 +79,15 @@ def plain_pcap(data):
             return rows, True, {"bad-record": 1}
         if at + 16 + captured > len(data):
             break
-        rows.append(Row(len(rows) + 1, seconds * 1_000_000_000 + fraction * 1000,
-                        data[at + 16:at + 16 + captured], length, c.ETHERNET))
+        rows.append(
+            Row(
+                len(rows) + 1,
+                seconds * 1_000_000_000 + fraction * 1000,
+                data[at + 16 : at + 16 + captured],
+                length,
+                c.ETHERNET,
+            )
+        )
         at += 16 + captured
     return rows, at < len(data), {}
 
@@ -103,8 +112,8 @@ def plain_pcapng(data):
         if kind == c.ENHANCED_PACKET and size >= 32:
             number, high, low, captured, length = struct.unpack_from("<5I", data, at + 8)
             if number < len(links):
-                held = data[at + 28:at + 28 + min(captured, size - 32)]
-                time_ns = ((high << 32 | low) * 1000 + 2**63) % 2**64 - 2**63      # as 64 bits have it
+                held = data[at + 28 : at + 28 + min(captured, size - 32)]
+                time_ns = ((high << 32 | low) * 1000 + 2**63) % 2**64 - 2**63  # as 64 bits have it
                 rows.append(Row(len(rows) + numbered + 1, time_ns, held, length, links[number]))
         at += size
     return rows

@@ -30,8 +30,15 @@ class Cluster:
 
     def add_workers(self, count, prefix=(), **environment):
         """So many, who start side by side."""
-        words = (self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory",
-                 str(self._folder))
+        words = (
+            self.address,
+            "--nthreads",
+            "1",
+            "--no-nanny",
+            "--no-dashboard",
+            "--local-directory",
+            str(self._folder),
+        )
         logs = [self._start("worker", *words, prefix=prefix, **environment) for _ in range(count)]
         addresses = [_address_in(log, "Start worker at:", "Registered to:") for log in logs]
         self.workers |= zip(addresses, self.processes[-count:], strict=True)
@@ -41,8 +48,11 @@ class Cluster:
         """Its log."""
         log = self._folder / f"{kind}-{len(self.processes)}.log"
         with log.open("wb") as out:
-            self.processes.append(subprocess.Popen(
-                [*prefix, *DASK, kind, *words], stdout=out, stderr=out, env=self._environment | environment))
+            self.processes.append(
+                subprocess.Popen(
+                    [*prefix, *DASK, kind, *words], stdout=out, stderr=out, env=self._environment | environment
+                )
+            )
         return log
 
     def stop(self):
@@ -80,14 +90,19 @@ class S3:
 
     def __init__(self, port, log):
         self._url, self._log = f"http://127.0.0.1:{port}", log
-        self.environment = {"AWS_ENDPOINT_URL": self._url, "AWS_ACCESS_KEY_ID": "nobody",
-                            "AWS_SECRET_ACCESS_KEY": "nothing", "AWS_DEFAULT_REGION": "us-east-1"}
+        self.environment = {
+            "AWS_ENDPOINT_URL": self._url,
+            "AWS_ACCESS_KEY_ID": "nobody",
+            "AWS_SECRET_ACCESS_KEY": "nothing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
 
     def put(self, path, data):
         """A bucket, or an object in it."""
         # without a type of its own it would be taken for a form
-        request = urllib.request.Request(f"{self._url}/{path}", data, {"Content-Type": "binary/octet-stream"},
-                                         method="PUT")
+        request = urllib.request.Request(
+            f"{self._url}/{path}", data, {"Content-Type": "binary/octet-stream"}, method="PUT"
+        )
         urllib.request.urlopen(request, timeout=PATIENCE_S).close()
 
     def ranges(self):
@@ -100,8 +115,10 @@ def s3_server(folder):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     log, words = folder / "s3.log", ["-H", "127.0.0.1", "-p", str(port)]
-    with log.open("wb") as out, subprocess.Popen([sys.executable, "-m", "moto.server", *words], stdout=out,
-                                                 stderr=out) as server:
+    with (
+        log.open("wb") as out,
+        subprocess.Popen([sys.executable, "-m", "moto.server", *words], stdout=out, stderr=out) as server,
+    ):
         try:
             deadline_s = time.monotonic() + PATIENCE_S
             while "Running on" not in log.read_text() and time.monotonic() < deadline_s:

@@ -31,6 +31,7 @@ class Frame(NamedTuple):
 
 # ---- classic pcap
 
+
 def pcap_header(*, order="<", nanos=False, modified=False, link_type=ETHERNET, snap=262_144):
     magic = 0xA1B23C4D if nanos else 0xA1B2CD34 if modified else 0xA1B2C3D4
     return struct.pack(f"{order}IHHiIII", magic, 2, 4, 0, 0, snap, link_type)
@@ -47,11 +48,13 @@ def pcap_record(frame, *, order="<", nanos=False, modified=False):
 def bytes_of_pcap(frames, *, order="<", nanos=False, modified=False, link_type=ETHERNET, snap=262_144):
     """A file of these frames; times are cut to microseconds unless `nanos`."""
     variant = {"order": order, "nanos": nanos, "modified": modified}
-    return (pcap_header(**variant, link_type=link_type, snap=snap)
-            + b"".join(pcap_record(frame, **variant) for frame in frames))
+    return pcap_header(**variant, link_type=link_type, snap=snap) + b"".join(
+        pcap_record(frame, **variant) for frame in frames
+    )
 
 
 # ---- pcapng
+
 
 def padded(data):
     return data + b"\0" * (-len(data) % 4)
@@ -60,14 +63,23 @@ def padded(data):
 def block(kind, body, order="<", trailer=None):
     """Any block; a `trailer` other than its length is a lie."""
     length = len(padded(body)) + 12
-    return (struct.pack(f"{order}2I", kind, length) + padded(body)
-            + struct.pack(f"{order}I", length if trailer is None else trailer))
+    return (
+        struct.pack(f"{order}2I", kind, length)
+        + padded(body)
+        + struct.pack(f"{order}I", length if trailer is None else trailer)
+    )
 
 
 def options(values, order="<"):
     """From a list of (code, value)."""
-    return b"".join(struct.pack(f"{order}2H", code, len(value)) + padded(value)
-                    for code, value in [*values, (END_OF_OPTIONS, b"")]) if values else b""
+    return (
+        b"".join(
+            struct.pack(f"{order}2H", code, len(value)) + padded(value)
+            for code, value in [*values, (END_OF_OPTIONS, b"")]
+        )
+        if values
+        else b""
+    )
 
 
 def section(order="<", length=-1, values=()):
@@ -85,7 +97,7 @@ def ticks_of(time_ns, resolution=None, offset_s=None):
     """A time stamp in an interface's units."""
     since = time_ns - (offset_s or 0) * 1_000_000_000
     exponent = 6 if resolution is None else resolution & 0x7F
-    per_second = 2 ** exponent if (resolution or 0) & 0x80 else 10 ** exponent
+    per_second = 2**exponent if (resolution or 0) & 0x80 else 10**exponent
     return since * per_second // 1_000_000_000
 
 
@@ -111,12 +123,14 @@ def statistics(order="<", number=0, drops=None, system_drops=None):
     return block(STATISTICS, struct.pack(f"{order}3I", number, 0, 0) + options(values, order), order)
 
 
-def bytes_of_pcapng(frames, *, order="<", link_type=ETHERNET, snap=0, resolution=None, offset_s=None,
-                    packet=enhanced):
+def bytes_of_pcapng(frames, *, order="<", link_type=ETHERNET, snap=0, resolution=None, offset_s=None, packet=enhanced):
     """A file of one section and one interface; `packet` is `enhanced` or `old`; `simple` loses the times."""
     clock = {} if packet is simple else {"resolution": resolution, "offset_s": offset_s}
-    return (section(order) + interface(order, link_type, snap, resolution, offset_s)
-            + b"".join(packet(frame, order=order, **clock) for frame in frames))
+    return (
+        section(order)
+        + interface(order, link_type, snap, resolution, offset_s)
+        + b"".join(packet(frame, order=order, **clock) for frame in frames)
+    )
 
 
 def bytes_in_sections(frames, *, link_type=ETHERNET):
@@ -125,8 +139,13 @@ def bytes_in_sections(frames, *, link_type=ETHERNET):
     for number, frame in enumerate(frames):
         order = "<>"[number % 2]
         resolution = (None, 9, 0x80 | 30)[number % 3]
-        parts += [section(order), block(CUSTOM, b"\0\0\0\1custom", order), block(NAMES, b"", order),
-                  interface(order, 0), interface(order, link_type, resolution=resolution),
-                  (enhanced, old)[number % 2](frame, order, 1, resolution=resolution),
-                  block(UNKNOWN, b"???", order)]
+        parts += [
+            section(order),
+            block(CUSTOM, b"\0\0\0\1custom", order),
+            block(NAMES, b"", order),
+            interface(order, 0),
+            interface(order, link_type, resolution=resolution),
+            (enhanced, old)[number % 2](frame, order, 1, resolution=resolution),
+            block(UNKNOWN, b"???", order),
+        ]
     return b"".join(parts)

@@ -12,8 +12,10 @@ TXT = 16
 ZONE = {
     (TXT, "7.2.0.20.origin.asn.cymru.com"): "64500 64501 | 20.0.2.0/24 | DE | ripencc | 2001-01-01",
     (TXT, "as64500.asn.cymru.com"): "64500 | DE | ripencc | 2001-01-01 | EXAMPLE-AS Example, DE",
-    (TXT, f"{'.'.join(reversed('26000000000000000000000000000007'))}.origin6.asn.cymru.com"):
-        "64502 | 2600::/32 | US | arin | 2001-01-01",
+    (
+        TXT,
+        f"{'.'.join(reversed('26000000000000000000000000000007'))}.origin6.asn.cymru.com",
+    ): "64502 | 2600::/32 | US | arin | 2001-01-01",
     (TXT, "1.0.0.20.origin.asn.cymru.com"): "NA | | | |",
 }
 
@@ -27,10 +29,10 @@ def answer(query, zone=None):
     zone = ZONE if zone is None else zone
     at, labels = 12, []
     while query[at]:
-        labels.append(query[at + 1:at + 1 + query[at]].decode())
+        labels.append(query[at + 1 : at + 1 + query[at]].decode())
         at += 1 + query[at]
-    kind, = struct.unpack_from("!H", query, at + 1)
-    question = query[12:at + 5]
+    (kind,) = struct.unpack_from("!H", query, at + 1)
+    question = query[12 : at + 5]
     text = zone.get((kind, ".".join(labels).lower()))
     head = struct.pack("!6H", int.from_bytes(query[:2]), 0x8180 | (0 if text else 3), 1, int(text is not None), 0, 0)
     if text is None:

@@ -33,8 +33,13 @@ def probes_to(flows, source_port, *, ttl=64, attempt=0, zone=0, size=0):
     n = len(flows)
     own = list(dict.fromkeys(halves(source) for source, _, _ in flows))
     high, low = zip(*(halves(address) for _, address, _ in flows), strict=True)
-    tasks = Tasks(array("Q", high), array("Q", low), array("H", [source_port] * n),
-                  array("H", [port for _, _, port in flows]), array("H", [0] * n))
+    tasks = Tasks(
+        array("Q", high),
+        array("Q", low),
+        array("H", [source_port] * n),
+        array("H", [port for _, _, port in flows]),
+        array("H", [0] * n),
+    )
     batch = Batch(n, (max(size, 56) + 3) // 4 * 4)
     for row, (source, _, _) in enumerate(flows):
         batch.task[row], batch.source[row], batch.attempt[row] = row, own.index(halves(source)), attempt

@@ -58,8 +58,10 @@ def frames_of(data, link_type=RAW, *, times_ns=None, lengths=None):
     link_types = [link_type] * len(data) if isinstance(link_type, int) else link_type
     times_ns = [MS * number for number in range(1, len(data) + 1)] if times_ns is None else times_ns
     lengths = [len(each) for each in data] if lengths is None else lengths
-    return [(int(ns), each, int(length), link)
-            for ns, each, length, link in zip(times_ns, data, lengths, link_types, strict=True)]
+    return [
+        (int(ns), each, int(length), link)
+        for ns, each, length, link in zip(times_ns, data, lengths, link_types, strict=True)
+    ]
 
 
 def analyzer_of(frames, *, by_flow=False, is_first=True, is_ordered=False, secret=SECRET):
@@ -75,8 +77,15 @@ def story_of_analyzer(analyzer, question=EVERYTHING, reporting=report):
     destinations, unmatched = reporting.conclude(analyzer, question)
     kept = analyzer.take_events()
     events = [event for each in kept for event in reporting.events_of(analyzer, each, question.loop_ttl)]
-    return Story(tuple(destinations), tuple(unmatched), sorted(events, key=lambda event: event.frame),
-                 analyzer.faults(), analyzer.packets, analyzer.bytes, analyzer)
+    return Story(
+        tuple(destinations),
+        tuple(unmatched),
+        sorted(events, key=lambda event: event.frame),
+        analyzer.faults(),
+        analyzer.packets,
+        analyzer.bytes,
+        analyzer,
+    )
 
 
 def follow(frames, question=EVERYTHING, *, is_ordered=False):

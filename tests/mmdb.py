@@ -6,7 +6,7 @@ import ipaddress
 def _value(value):
     if isinstance(value, str):
         return _control(2, len(value.encode())) + value.encode()
-    if isinstance(value, tuple):        # a number of another kind than uint32
+    if isinstance(value, tuple):  # a number of another kind than uint32
         kind, number = value
         data = number.to_bytes((number.bit_length() + 7) // 8)
         return _control(kind, len(data)) + data
@@ -34,7 +34,15 @@ def database(network, record):
         ahead = depth + 1 if depth + 1 < prefix else prefix + 16
         pair = (nothing, ahead) if bits >> (prefix - 1 - depth) & 1 else (ahead, nothing)
         tree += b"".join(each.to_bytes(3) for each in pair)
-    about = {"binary_format_major_version": (5, 2), "binary_format_minor_version": (5, 0), "build_epoch": (9, 1),
-             "database_type": "ASN", "description": {"en": "test"}, "ip_version": (5, network.version),
-             "languages": ["en"], "node_count": prefix, "record_size": (5, 24)}
+    about = {
+        "binary_format_major_version": (5, 2),
+        "binary_format_minor_version": (5, 0),
+        "build_epoch": (9, 1),
+        "database_type": "ASN",
+        "description": {"en": "test"},
+        "ip_version": (5, network.version),
+        "languages": ["en"],
+        "node_count": prefix,
+        "record_size": (5, 24),
+    }
     return tree + bytes(16) + _value(record) + b"\xab\xcd\xefMaxMind.com" + _value(about)

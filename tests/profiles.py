@@ -23,7 +23,7 @@ def load_profile():
     if not IS_FUZZING:
         # Hypothesis also draws numbers and texts that it reads in the modules that are loaded. Which ones these are
         # depends on the tests that ran before in this process, and so would the examples.
-        providers._get_local_constants = lambda: providers._local_constants   # noqa: SLF001 - no setting does this
+        providers._get_local_constants = lambda: providers._local_constants  # noqa: SLF001 - no setting does this
 
 
 def examples(count, **others):

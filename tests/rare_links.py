@@ -13,6 +13,7 @@ SNAP = b"\xaa\xaa\x03\0\0\0"
 
 # ---- IEEE 802.11
 
+
 def snap(packet):
     return SNAP + b.ethertype_of(packet).to_bytes(2, "big") + packet
 
@@ -69,6 +70,7 @@ def avs(frame, length=64):
 
 # ---- what hosts log
 
+
 def is_six(packet):
     """Also of no packet at all."""
     return packet[:1] >= b"\x60"
@@ -76,7 +78,12 @@ def is_six(packet):
 
 def pflog(packet, size=61, family6=24):
     """A header of `size` bytes as it says, and padding up to four."""
-    return bytes([size, family6 if is_six(packet) else 2, 1, 0]) + b"em0".ljust(16, b"\0") + bytes((size + 3 & ~3) - 20) + packet
+    return (
+        bytes([size, family6 if is_six(packet) else 2, 1, 0])
+        + b"em0".ljust(16, b"\0")
+        + bytes((size + 3 & ~3) - 20)
+        + packet
+    )
 
 
 def old_pflog(packet):
@@ -105,6 +112,7 @@ def nflog(packet, order="<", family=None, before=None):
 
 
 # ---- others
+
 
 def erf(frame, kind=2, extensions=0):
     more = bytes([kind | 0x80 * (extensions > 0)])
@@ -136,6 +144,7 @@ def typed(size, behind=0):
 
 
 # ---- tunnels
+
 
 def erspan(frame, version=2, *, session=1, is_cut=False, frame_type=0, subheader=b""):
     """GRE and ERSPAN: `version` 1, 2 or 3 of the three types."""
@@ -176,4 +185,4 @@ def vxlan_gpe(payload, number):
 
 
 def wireguard(kind, size):
-    return bytes([kind, 0, 0, 0]) + bytes(range(1, 256))[:size - 4].ljust(size - 4, b"x")
+    return bytes([kind, 0, 0, 0]) + bytes(range(1, 256))[: size - 4].ljust(size - 4, b"x")

@@ -19,8 +19,16 @@ class Packet(NamedTuple):
 
 def record(packet, *, last):
     body = packet.data + bytes(-(DATA_AT + len(packet.data)) % 8)
-    header = struct.pack("=6I2H", 0 if last else DATA_AT + len(body), *divmod(packet.time_ns, 10**9),
-                         len(packet.data), len(packet.data) + packet.cut, 1 << 29, DATA_AT, DATA_AT)
+    header = struct.pack(
+        "=6I2H",
+        0 if last else DATA_AT + len(body),
+        *divmod(packet.time_ns, 10**9),
+        len(packet.data),
+        len(packet.data) + packet.cut,
+        1 << 29,
+        DATA_AT,
+        DATA_AT,
+    )
     return header + bytes(DATA_AT - len(header)) + body
 
 

@@ -27,8 +27,14 @@ RAW = 101
 MS = 1_000_000
 START_NS = 10**18
 ANSWER, ERROR, REFUSAL = "answer", "error", "refusal"
-ROWS = ((b"t" * 20, 4, 8), (b"ask", 0, 0), (b"id??rest", 2, 2), (b"", 0, 0), (b"?" * 99, 91, 8),
-        *((bytes(8 + more), 0, 8) for more in range(3)))
+ROWS = (
+    (b"t" * 20, 4, 8),
+    (b"ask", 0, 0),
+    (b"id??rest", 2, 2),
+    (b"", 0, 0),
+    (b"?" * 99, 91, 8),
+    *((bytes(8 + more), 0, 8) for more in range(3)),
+)
 WHOLE_TOKEN, BARE, SHORT_TOKEN, EMPTY, LONG = range(5)
 """Rows of the payloads; the generic payload is one of the first eight."""
 
@@ -53,15 +59,22 @@ def plan_of(*pairs, payload=WHOLE_TOKEN, key=KEY, sources=2, own_port=OWN_PORT, 
     addresses = [halves(address) for address in OWN[family][:sources]]
     hosts = len(set(destinations.host))
     payloads = Payloads(ROWS, [(GENERIC,), payload if isinstance(payload, tuple) else (payload,)])
-    return Plan(destinations, Sources([addresses] * hosts, own_port, source_ports), array("H", [1] * len(pairs)),
-                payloads, key, **fields)
+    return Plan(
+        destinations,
+        Sources([addresses] * hosts, own_port, source_ports),
+        array("H", [1] * len(pairs)),
+        payloads,
+        key,
+        **fields,
+    )
 
 
 def next_packet(plan, task=0, source=0, now_ns=START_NS):
     """What the plan sends next to a task."""
     attempt = plan.next_attempt(task, now_ns)
-    packet = plan.prober.craft_one(plan.crafted, task, source=plan.source_number(task, source), attempt=attempt,
-                                   ttl=plan.ttl, size=plan.size)
+    packet = plan.prober.craft_one(
+        plan.crafted, task, source=plan.source_number(task, source), attempt=attempt, ttl=plan.ttl, size=plan.size
+    )
     plan.leave(task, len(packet))
     return packet
 
@@ -86,8 +99,9 @@ class Scan:
     """Sends to a port of a host, and is told what is captured, a millisecond apart."""
 
     def __init__(self, family=4, payload=WHOLE_TOKEN, *, size=0, ports=(PORT,), source_ports=1, plan=None, **known):
-        self.plan = plan or plan_of(*((HOST[family], port) for port in ports), payload=payload,
-                                    source_ports=source_ports, size=size)
+        self.plan = plan or plan_of(
+            *((HOST[family], port) for port in ports), payload=payload, source_ports=source_ports, size=size
+        )
         self.pacing, self.record, self.errors, self.errnos = Heard(self.plan), Record(self.plan), [], {}
         self.replies = Replies(self.plan, self.pacing, self.record, self.errors.append, **known)
         self.decoder = Decoder(64, keeps_messages=True)
@@ -132,15 +146,15 @@ def answer(family=4, sport=PORT, to=None, dport=OWN_PORT, *, source=None, data=b
 
 def with_udp(packet, at, data):
     at += HEADER[b.family_of(packet)] - 8
-    return packet[:at] + data + packet[at + len(data):]
+    return packet[:at] + data + packet[at + len(data) :]
 
 
 def with_proof(packet, proof):
     """With another IPv4 id or IPv6 flow label."""
     at = 2 if b.family_of(packet) == 6 else 4
-    return packet[:at] + proof + packet[at + 2:]
+    return packet[:at] + proof + packet[at + 2 :]
 
 
 def wrong_proof(packet):
     at = 2 if b.family_of(packet) == 6 else 4
-    return with_proof(packet, bytes(each ^ 0x5A for each in packet[at:at + 2]))
+    return with_proof(packet, bytes(each ^ 0x5A for each in packet[at : at + 2]))

@@ -9,7 +9,7 @@ from udpprobe.tracing.hops import advised
 from udpprobe.tracing.model import Hop, Reporter, Target, TraceLoop, TraceReport
 from udpprobe.tracing.statistics import Rounds
 
-NOW_NS = 1_767_225_600_000_000_000      # 2026-01-01
+NOW_NS = 1_767_225_600_000_000_000  # 2026-01-01
 SECOND = 1_000_000_000
 SIZES = ((80, 24), (120, 30))
 
@@ -27,18 +27,36 @@ def hop(ttl, *addresses, base_ms=1.0, seed=0, verdict="expired", lost=0):
 
 
 def report(hops, verdict="refused", seed=0, **fields):
-    found = TraceReport("1.0", Target(fields.pop("to", "192.0.2.7"), 53), "192.0.2.1", (40_000,), "eth0",
-                        NOW_NS + 10 * seed * SECOND, verdict, None, verdict == "refused", tuple(hops),
-                        fields.pop("loop", None), **fields)
+    found = TraceReport(
+        "1.0",
+        Target(fields.pop("to", "192.0.2.7"), 53),
+        "192.0.2.1",
+        (40_000,),
+        "eth0",
+        NOW_NS + 10 * seed * SECOND,
+        verdict,
+        None,
+        verdict == "refused",
+        tuple(hops),
+        fields.pop("loop", None),
+        **fields,
+    )
     return advised(found) if verdict else found
 
 
 def path(seed):
     """Five hops, one silent and one with losses; in the seventh round another router takes over."""
     second = "10.0.2.2" if seed < 7 else "10.0.9.2"
-    return report([hop(1, "10.0.1.2", base_ms=0.08, seed=seed), hop(2, second, base_ms=4, seed=seed), hop(3),
-                   hop(4, "10.0.4.2", "10.0.4.6", base_ms=11, seed=seed, lost=seed % 4 == 1),
-                   hop(5, "192.0.2.7", base_ms=95, seed=seed, verdict="refused")], seed=seed)
+    return report(
+        [
+            hop(1, "10.0.1.2", base_ms=0.08, seed=seed),
+            hop(2, second, base_ms=4, seed=seed),
+            hop(3),
+            hop(4, "10.0.4.2", "10.0.4.6", base_ms=11, seed=seed, lost=seed % 4 == 1),
+            hop(5, "192.0.2.7", base_ms=95, seed=seed, verdict="refused"),
+        ],
+        seed=seed,
+    )
 
 
 LOOP = TraceLoop(("10.0.1.2", "10.0.2.2"), 2, 2)
@@ -90,5 +108,8 @@ def views():
 
 def screens():
     """By name and width."""
-    return {f"trace-{name}-{width}": trace_screen(each, width, height, PLAIN) + "\n"
-            for name, each in views().items() for width, height in SIZES}
+    return {
+        f"trace-{name}-{width}": trace_screen(each, width, height, PLAIN) + "\n"
+        for name, each in views().items()
+        for width, height in SIZES
+    }

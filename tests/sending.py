@@ -21,8 +21,9 @@ def crafted_for(addresses, ports, *, source=None, source_port=40000, zone=0, siz
     n = len(addresses)
     own = halves(source) if source else divmod(source_of(addresses[0], zone).address, 1 << 64)
     high, low = zip(*map(halves, addresses), strict=True)
-    tasks = Tasks(array("Q", high), array("Q", low), array("H", [source_port] * n), array("H", ports),
-                  array("H", [0] * n))
+    tasks = Tasks(
+        array("Q", high), array("Q", low), array("H", [source_port] * n), array("H", ports), array("H", [0] * n)
+    )
     batch = Batch(n, max(size + 3, 56) // 4 * 4)
     for row in range(n):
         batch.task[row], batch.attempt[row], batch.ttl[row], batch.size[row] = row, row, ttl, size
@@ -32,5 +33,5 @@ def crafted_for(addresses, ports, *, source=None, source_port=40000, zone=0, siz
 
 def data_of(batch, row):
     """What a packet of a batch carries."""
-    packet = bytes(memoryview(batch.packets)[row * batch.stride:row * batch.stride + batch.length[row]])
-    return packet[28 if packet[0] >> 4 == 4 else 48:]
+    packet = bytes(memoryview(batch.packets)[row * batch.stride : row * batch.stride + batch.length[row]])
+    return packet[28 if packet[0] >> 4 == 4 else 48 :]

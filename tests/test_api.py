@@ -31,8 +31,15 @@ SIDES = {4: ("192.0.2.1", "198.51.100.9"), 6: ("2001:db8::1", "2001:db8:9::9")}
 
 
 def found(report):
-    return (tuple(report.destinations), tuple(report.unmatched), report.faults, report.source.packets,
-            report.source.bytes, report.source.first_time_ns, report.source.last_time_ns)
+    return (
+        tuple(report.destinations),
+        tuple(report.unmatched),
+        report.faults,
+        report.source.packets,
+        report.source.bytes,
+        report.source.first_time_ns,
+        report.source.last_time_ns,
+    )
 
 
 def refusal(family, port=53, at_ns=T0_NS):
@@ -60,29 +67,40 @@ def test_no_module_takes_the_place_of_a_public_name():
 
 
 def test_public_names_stay_what_they_are_whatever_is_imported():
-    program = ("import pkgutil, importlib, udpprobe\n"
-               "before = [getattr(udpprobe, name) for name in udpprobe.__all__]\n"
-               "for each in ('commands', 'cli', 'reports', 'checking'):\n"
-               "    package = importlib.import_module('udpprobe.' + each)\n"
-               "    for module in pkgutil.iter_modules(package.__path__):\n"
-               "        importlib.import_module(f'udpprobe.{each}.{module.name}')\n"
-               "assert before == [getattr(udpprobe, name) for name in udpprobe.__all__]\n"
-               "assert all(map(callable, (udpprobe.analyze, udpprobe.scan, udpprobe.trace, udpprobe.mtu)))\n")
+    program = (
+        "import pkgutil, importlib, udpprobe\n"
+        "before = [getattr(udpprobe, name) for name in udpprobe.__all__]\n"
+        "for each in ('commands', 'cli', 'reports', 'checking'):\n"
+        "    package = importlib.import_module('udpprobe.' + each)\n"
+        "    for module in pkgutil.iter_modules(package.__path__):\n"
+        "        importlib.import_module(f'udpprobe.{each}.{module.name}')\n"
+        "assert before == [getattr(udpprobe, name) for name in udpprobe.__all__]\n"
+        "assert all(map(callable, (udpprobe.analyze, udpprobe.scan, udpprobe.trace, udpprobe.mtu)))\n"
+    )
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_importing_the_package_loads_nothing_else():
-    program = ("import sys; import udpprobe\n"
-               "print(*(name for name in sys.modules if name.startswith(('udpprobe', 'msgspec', 'typing'))))")
-    loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True,
-                            env={**os.environ, "UDPPROBE_PURE": ""}).stdout.split()
+    program = (
+        "import sys; import udpprobe\n"
+        "print(*(name for name in sys.modules if name.startswith(('udpprobe', 'msgspec', 'typing'))))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "UDPPROBE_PURE": ""},
+    ).stdout.split()
     assert ["udpprobe"] == loaded
 
 
 def test_analyzing_loads_nothing_that_sends_or_prints():
-    program = (f"import sys; import udpprobe; udpprobe.analyze({str(PCAPS / 'refused.pcap')!r})\n"
-               "loaded = {'typer', 'scapy', 'udpprobe.cli', 'udpprobe.engines.wire', 'udpprobe.commands.scan'} & set(sys.modules)\n"
-               "assert not loaded, loaded\n")
+    program = (
+        f"import sys; import udpprobe; udpprobe.analyze({str(PCAPS / 'refused.pcap')!r})\n"
+        "loaded = {'typer', 'scapy', 'udpprobe.cli', 'udpprobe.engines.wire', 'udpprobe.commands.scan'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+    )
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
@@ -126,7 +144,8 @@ def test_a_directory_is_the_captures_in_it(tmp_path):
 def test_a_file_object_gives_what_its_path_gives(capture):
     with capture.open("rb") as file:
         assert found(udpprobe.analyze(capture, all_destinations=True)) == found(
-            udpprobe.analyze(file, all_destinations=True))
+            udpprobe.analyze(file, all_destinations=True)
+        )
 
 
 def test_a_file_object_may_be_compressed_and_is_left_open():
@@ -148,11 +167,13 @@ def test_a_report_names_the_file_objects():
     assert "file object" == udpprobe.analyze(io.BytesIO((PCAPS / "refused.pcap").read_bytes())).source.name
 
 
-@pytest.mark.parametrize("capture", [each for each in CAPTURES if each.name != UNKNOWN_TO_SCAPY],
-                         ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "capture", [each for each in CAPTURES if each.name != UNKNOWN_TO_SCAPY], ids=lambda path: path.name
+)
 def test_packets_that_scapy_read_give_what_the_file_gives(capture):
     assert found(udpprobe.analyze(capture, all_destinations=True)) == found(
-        udpprobe.analyze(rdpcap(str(capture)), all_destinations=True))
+        udpprobe.analyze(rdpcap(str(capture)), all_destinations=True)
+    )
 
 
 def test_a_link_that_scapy_does_not_know_is_counted_unless_it_is_named():
@@ -166,7 +187,11 @@ def test_a_link_that_scapy_does_not_know_is_counted_unless_it_is_named():
 def test_pairs_of_time_and_bytes_are_ethernet(family):
     (only,) = udpprobe.analyze(refusal(family)).destinations
     assert (SIDES[family][1], 53, "refused", 1.0) == (
-        only.address, only.port, only.verdict, only.findings[0].rtt_ms.median)
+        only.address,
+        only.port,
+        only.verdict,
+        only.findings[0].rtt_ms.median,
+    )
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -220,20 +245,35 @@ def test_events_are_the_same_of_a_file_and_of_its_packets(capture):
     assert of_file == of_packets
 
 
-@pytest.mark.parametrize(("source", "reason"), [
-    (b"\xa1\xb2", "a packet is"), (7, "no capture"), ([7], "a packet is"), ([(1.5, b"")], "a packet is"),
-    ([("a", b"")], "a packet is"), (io.StringIO("text"), "opened as text"),
-    ([io.BytesIO(), "name"], "no file object"), (["name", io.BytesIO()], "no path"),
-])
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (b"\xa1\xb2", "a packet is"),
+        (7, "no capture"),
+        ([7], "a packet is"),
+        ([(1.5, b"")], "a packet is"),
+        ([("a", b"")], "a packet is"),
+        (io.StringIO("text"), "opened as text"),
+        ([io.BytesIO(), "name"], "no file object"),
+        (["name", io.BytesIO()], "no path"),
+    ],
+)
 def test_what_is_no_capture_is_said_to_be_none(source, reason):
     with pytest.raises(udpprobe.UdpprobeError, match=reason):
         udpprobe.analyze(source)
 
 
-@pytest.mark.parametrize(("source", "options"), [
-    ("no/such/file", {}), (io.BytesIO(b"text"), {}), ([], {"filter": "no such"}), ([], {"group_by": "colour"}),
-    (str(PCAPS / "refused.pcap"), {"filter": "no such"}), (str(PCAPS / "refused.pcap"), {"group_by": "colour"}),
-])
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        ("no/such/file", {}),
+        (io.BytesIO(b"text"), {}),
+        ([], {"filter": "no such"}),
+        ([], {"group_by": "colour"}),
+        (str(PCAPS / "refused.pcap"), {"filter": "no such"}),
+        (str(PCAPS / "refused.pcap"), {"group_by": "colour"}),
+    ],
+)
 def test_failures_are_our_exceptions_and_print_nothing(source, options, capfd):
     with pytest.raises(udpprobe.UdpprobeError):
         udpprobe.analyze(source, **options)
@@ -243,10 +283,14 @@ def test_failures_are_our_exceptions_and_print_nothing(source, options, capfd):
 def test_ctrl_c_gives_the_report_so_far(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    program = (f"import udpprobe\ntry:\n    udpprobe.analyze({str(pipe)!r})\n"
-               "except udpprobe.Interrupted as stopped:\n    print(stopped.report.source.packets)\n")
-    with (subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as running,
-          pipe.open("wb", buffering=0) as writer):
+    program = (
+        f"import udpprobe\ntry:\n    udpprobe.analyze({str(pipe)!r})\n"
+        "except udpprobe.Interrupted as stopped:\n    print(stopped.report.source.packets)\n"
+    )
+    with (
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as running,
+        pipe.open("wb", buffering=0) as writer,
+    ):
         writer.write((PCAPS / "refused.pcap").read_bytes())
         with contextlib.suppress(subprocess.TimeoutExpired):
             running.wait(2)
@@ -262,7 +306,7 @@ def test_a_follower_fits_scapys_sniff(capture, capsys):
     follower = udpprobe.Follower(all_destinations=True)
     sniff(offline=str(PCAPS / capture), prn=follower.feed, store=False)
     assert found(udpprobe.analyze(PCAPS / capture, all_destinations=True)) == found(follower.report())
-    assert "" == capsys.readouterr().out     # what prn returns, Scapy prints
+    assert "" == capsys.readouterr().out  # what prn returns, Scapy prints
 
 
 def test_a_follower_tells_an_error_as_soon_as_it_is_fed():
@@ -279,8 +323,10 @@ def test_a_report_is_not_changed_by_what_comes_behind_it():
     follower.extend(refusal(4))
     first = follower.report()
     follower.extend(refusal(4, at_ns=T0_NS + 10**9))
-    assert ([1], [2]) == ([each.errors for each in first.destinations],
-                          [each.errors for each in follower.report().destinations])
+    assert ([1], [2]) == (
+        [each.errors for each in first.destinations],
+        [each.errors for each in follower.report().destinations],
+    )
 
 
 def test_a_follower_forgets_what_was_quiet_for_longest(monkeypatch):
@@ -324,8 +370,9 @@ def test_ports_may_be_numbers_or_text():
 @needs_raw
 def test_targets_without_address_are_warned_of_and_the_others_probed():
     warnings = []
-    report = udpprobe.scan([f"127.0.0.1:{closed_port('127.0.0.1')}", "no.such.invalid:53"], retries=0,
-                           on_warning=warnings.append)
+    report = udpprobe.scan(
+        [f"127.0.0.1:{closed_port('127.0.0.1')}", "no.such.invalid:53"], retries=0, on_warning=warnings.append
+    )
     assert 1 == len(report.destinations)
     assert "no.such.invalid" in warnings[0]
 
@@ -359,14 +406,24 @@ def test_ctrl_c_ends_a_scan_with_what_is_known():
     assert ["refused"] == [each.verdict for each in stopped.value.report.destinations]
 
 
-@pytest.mark.parametrize("call", [
-    lambda: udpprobe.scan("127.0.0.1:http:9"), lambda: udpprobe.scan("127.0.0.1", ports="1-99999"),
-    lambda: udpprobe.scan("127.0.0.1:9", engine="steam"), lambda: udpprobe.scan("127.0.0.1:9", payload="no-such"),
-    lambda: udpprobe.scan([]), lambda: udpprobe.trace("127.0.0.0/30:9"), lambda: udpprobe.mtu("127.0.0.1:1-9"),
-    lambda: udpprobe.trace("127.0.0.1:9", first_ttl=9, max_ttl=3), udpprobe.check,
-    lambda: udpprobe.check("127.0.0.1"), lambda: udpprobe.check("127.0.0.1:9", expect="joy"),
-    lambda: udpprobe.check("127.0.0.1:9", silence="gold"), lambda: udpprobe.check("127.0.0.1:9", warning="x"),
-])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: udpprobe.scan("127.0.0.1:http:9"),
+        lambda: udpprobe.scan("127.0.0.1", ports="1-99999"),
+        lambda: udpprobe.scan("127.0.0.1:9", engine="steam"),
+        lambda: udpprobe.scan("127.0.0.1:9", payload="no-such"),
+        lambda: udpprobe.scan([]),
+        lambda: udpprobe.trace("127.0.0.0/30:9"),
+        lambda: udpprobe.mtu("127.0.0.1:1-9"),
+        lambda: udpprobe.trace("127.0.0.1:9", first_ttl=9, max_ttl=3),
+        udpprobe.check,
+        lambda: udpprobe.check("127.0.0.1"),
+        lambda: udpprobe.check("127.0.0.1:9", expect="joy"),
+        lambda: udpprobe.check("127.0.0.1:9", silence="gold"),
+        lambda: udpprobe.check("127.0.0.1:9", warning="x"),
+    ],
+)
 def test_wrong_arguments_are_usage_errors(call):
     with pytest.raises(udpprobe.UsageError):
         call()
@@ -380,18 +437,24 @@ def test_to_json_is_of_reports_only():
 @needs_raw
 def test_json_of_each_report_names_its_schema():
     target = f"127.0.0.1:{closed_port('127.0.0.1')}"
-    reports = (udpprobe.scan(target, retries=0), udpprobe.trace(target, queries=1), udpprobe.mtu(target),
-               udpprobe.check(target))
+    reports = (
+        udpprobe.scan(target, retries=0),
+        udpprobe.trace(target, queries=1),
+        udpprobe.mtu(target),
+        udpprobe.check(target),
+    )
     assert ["udpprobe.report/1", "udpprobe.trace/1", "udpprobe.mtu/1", "udpprobe.check/1"] == [
-        json.loads(udpprobe.to_json(each))["schema"] for each in reports]
+        json.loads(udpprobe.to_json(each))["schema"] for each in reports
+    ]
 
 
 # ---- examples/python
 
 
 def example(name, *words):
-    ran = subprocess.run([sys.executable, EXAMPLES / name, *words], capture_output=True, text=True, check=False,
-                         cwd=ROOT)
+    ran = subprocess.run(
+        [sys.executable, EXAMPLES / name, *words], capture_output=True, text=True, check=False, cwd=ROOT
+    )
     assert "" == ran.stderr
     return ran.returncode, ran.stdout
 
@@ -405,7 +468,9 @@ def test_the_report_example():
 def test_the_follow_example():
     status, out = example("follow.py", "pcaps/refused.pcap")
     assert (0, "10.0.1.2 7 refused by 10.0.1.2\n2001:db8:1::2 7 refused by 2001:db8:1::2\n2 destinations failed\n") == (
-        status, out)
+        status,
+        out,
+    )
 
 
 @needs_raw

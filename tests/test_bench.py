@@ -11,9 +11,13 @@ from bench.table import analyze
 from bench.truth import check
 
 ROOT = Path(__file__).parents[1]
-CAPTURES = [catalogue.at_random(20_000), catalogue.destinations(300), catalogue.hundred(),
-            catalogue.compressed(catalogue.usual(20_000, "s96", "pcapng")),
-            catalogue.two_interfaces(20_000, is_ordered=False)]
+CAPTURES = [
+    catalogue.at_random(20_000),
+    catalogue.destinations(300),
+    catalogue.hundred(),
+    catalogue.compressed(catalogue.usual(20_000, "s96", "pcapng")),
+    catalogue.two_interfaces(20_000, is_ordered=False),
+]
 
 
 def checked(capture, directory):
@@ -40,6 +44,7 @@ def test_an_error_matched_otherwise_than_the_truth_says_is_seen(tmp_path):
 
 def test_the_table_has_a_line_for_each_row_that_was_asked_for(tmp_path):
     argv = ("--scale", "0.0001", "--rounds", "1", "--dir", str(tmp_path), "-k", "conversations", "memory")
-    told = subprocess.run((sys.executable, "-m", "tests.bench", *argv), cwd=ROOT, capture_output=True, check=True,
-                          text=True).stdout
+    told = subprocess.run(
+        (sys.executable, "-m", "tests.bench", *argv), cwd=ROOT, capture_output=True, check=True, text=True
+    ).stdout
     assert "0.001 M conversations, memory" in told.splitlines()[-1]

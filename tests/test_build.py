@@ -34,8 +34,17 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def tree(tmp_path):
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "udpprobe/__init__.py", "udpprobe/_twins.py",
-                 "udpprobe/core/siphash.py", "udpprobe/core/siphash.pxd", "docs/man/udpprobe.1"):
+    for name in (
+        "setup.py",
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "udpprobe/__init__.py",
+        "udpprobe/_twins.py",
+        "udpprobe/core/siphash.py",
+        "udpprobe/core/siphash.pxd",
+        "docs/man/udpprobe.1",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "udpprobe" / "core" / "__init__.py").touch()
@@ -43,8 +52,14 @@ def tree(tmp_path):
 
 
 def build(tree, *words, **environment):
-    return subprocess.run([sys.executable, "setup.py", "--quiet", *words], cwd=tree, env=os.environ | environment,
-                          capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "setup.py", "--quiet", *words],
+        cwd=tree,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_without_a_compiler_the_wheel_is_for_every_python(tree):

@@ -13,18 +13,20 @@ UDP_FIELDS = {"sport": 40000, "dport": 53}
 
 
 def test_datagrams_are_those_of_scapy():
-    assert bytes(IP(src=V4[0], dst=V4[1], id=7, ttl=9, flags="DF") / UDP(**UDP_FIELDS) / b"odd") \
-        == b.datagram(*V4, 40000, 53, b"odd", id=7, ttl=9, df=True)
-    assert bytes(IPv6(src=V6[0], dst=V6[1], hlim=9, fl=5) / UDP(**UDP_FIELDS) / b"odd") \
-        == b.datagram(*V6, 40000, 53, b"odd", ttl=9, flow_label=5)
+    assert bytes(IP(src=V4[0], dst=V4[1], id=7, ttl=9, flags="DF") / UDP(**UDP_FIELDS) / b"odd") == b.datagram(
+        *V4, 40000, 53, b"odd", id=7, ttl=9, df=True
+    )
+    assert bytes(IPv6(src=V6[0], dst=V6[1], hlim=9, fl=5) / UDP(**UDP_FIELDS) / b"odd") == b.datagram(
+        *V6, 40000, 53, b"odd", ttl=9, flow_label=5
+    )
 
 
 def test_errors_are_those_of_scapy():
     packet4, packet6 = b.datagram(*V4, 40000, 53, b"data"), b.datagram(*V6, 40000, 53, b"data")
-    assert bytes(IP(src=V4[1], dst=V4[0], id=0x1234) / ICMP(type=3, code=3) / Raw(packet4)) \
-        == b.port_unreachable(packet4)
-    assert bytes(IPv6(src=V6[1], dst=V6[0]) / ICMPv6DestUnreach(code=4) / Raw(packet6)) \
-        == b.port_unreachable(packet6)
+    assert bytes(IP(src=V4[1], dst=V4[0], id=0x1234) / ICMP(type=3, code=3) / Raw(packet4)) == b.port_unreachable(
+        packet4
+    )
+    assert bytes(IPv6(src=V6[1], dst=V6[0]) / ICMPv6DestUnreach(code=4) / Raw(packet6)) == b.port_unreachable(packet6)
 
 
 def test_fragments_make_the_packet_again():

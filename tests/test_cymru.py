@@ -27,26 +27,47 @@ def ask(monkeypatch, address, reply=answer):
         return cymru.system_of(address), server.asked
 
 
-@pytest.mark.parametrize(("address", "system"), [
-    ("20.0.2.7", "AS64500 EXAMPLE-AS Example, DE"), ("2600::7", "AS64502, US"), ("20.0.0.1", ""), ("20.0.0.2", "")])
+@pytest.mark.parametrize(
+    ("address", "system"),
+    [("20.0.2.7", "AS64500 EXAMPLE-AS Example, DE"), ("2600::7", "AS64502, US"), ("20.0.0.1", ""), ("20.0.0.2", "")],
+)
 def test_a_system_is_told_with_its_owner_or_country(monkeypatch, address, system):
     assert system == ask(monkeypatch, address)[0]
 
 
-@pytest.mark.parametrize("address", [
-    "10.0.0.1", "192.168.1.1", "100.64.0.1", "198.18.0.1", "127.0.0.1", "fe80::1%eth0", "fd00::1", "2001:db8::1",
-    "ff02::1", "224.0.0.1"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "10.0.0.1",
+        "192.168.1.1",
+        "100.64.0.1",
+        "198.18.0.1",
+        "127.0.0.1",
+        "fe80::1%eth0",
+        "fd00::1",
+        "2001:db8::1",
+        "ff02::1",
+        "224.0.0.1",
+    ],
+)
 def test_addresses_of_nobody_s_network_are_not_asked_about(monkeypatch, address):
     assert ("", []) == ask(monkeypatch, address)
 
 
-@pytest.mark.parametrize("spoil", [
-    lambda _: None, lambda _: b"", lambda query: query, lambda query: answer(query)[:-3],
-    lambda query: bytes((answer(query)[0] ^ 1,)) + answer(query)[1:],
-    lambda query: answer(query)[:12] + b"\1y" + answer(query)[14:],
-    lambda query: answer(query)[:2] + b"\x83\x80" + answer(query)[4:],
-    lambda query: answer(query)[:2] + b"\x81\x82" + answer(query)[4:],
-], ids=["nothing", "empty", "the question", "cut", "another number", "another question", "truncated", "failed"])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda _: None,
+        lambda _: b"",
+        lambda query: query,
+        lambda query: answer(query)[:-3],
+        lambda query: bytes((answer(query)[0] ^ 1,)) + answer(query)[1:],
+        lambda query: answer(query)[:12] + b"\1y" + answer(query)[14:],
+        lambda query: answer(query)[:2] + b"\x83\x80" + answer(query)[4:],
+        lambda query: answer(query)[:2] + b"\x81\x82" + answer(query)[4:],
+    ],
+    ids=["nothing", "empty", "the question", "cut", "another number", "another question", "truncated", "failed"],
+)
 def test_what_is_no_answer_names_nothing(monkeypatch, spoil):
     monkeypatch.setattr(cymru, "PATIENCE_S", 0.2)
     assert "" == ask(monkeypatch, "20.0.2.7", spoil)[0]

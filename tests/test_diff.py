@@ -45,12 +45,22 @@ def test_every_verdict_has_its_place_from_best_to_worst():
     assert sorted(VERDICTS) == sorted(_BY_REACH)
 
 
-@pytest.mark.parametrize(("one", "other", "expected"), [
-    (HEALED, REFUSED, "worse"), (REFUSED, HEALED, "better"), (SILENT, REFUSED, "worse"), (HEALED, SILENT, "worse"),
-    (REFUSED, SILENT, "better"), (REFUSED, REFUSED, "same"),
-    (REFUSED, replace(REFUSED, verdict="prohibited", findings=(finding("prohibited", (4, 3, 13), "192.0.2.1"),)),
-     "worse"),
-])
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (HEALED, REFUSED, "worse"),
+        (REFUSED, HEALED, "better"),
+        (SILENT, REFUSED, "worse"),
+        (HEALED, SILENT, "worse"),
+        (REFUSED, SILENT, "better"),
+        (REFUSED, REFUSED, "same"),
+        (
+            REFUSED,
+            replace(REFUSED, verdict="prohibited", findings=(finding("prohibited", (4, 3, 13), "192.0.2.1"),)),
+            "worse",
+        ),
+    ],
+)
 def test_a_verdict_is_worse_the_earlier_the_datagram_is_stopped(one, other, expected):
     assert (expected, [] if expected == "same" else ["verdict"]) == change(one, other)
 
@@ -61,9 +71,15 @@ def test_a_destination_of_one_report_alone_is_new_or_gone(which):
     assert "gone" == compared(report(which), report()).change
 
 
-@pytest.mark.parametrize(("reporters", "expected"), [
-    (["192.0.2.2"], "worse"), (["192.0.2.1", "192.0.2.2"], "worse"), (["192.0.2.1"], "same"), ([], "better"),
-])
+@pytest.mark.parametrize(
+    ("reporters", "expected"),
+    [
+        (["192.0.2.2"], "worse"),
+        (["192.0.2.1", "192.0.2.2"], "worse"),
+        (["192.0.2.1"], "same"),
+        ([], "better"),
+    ],
+)
 def test_somebody_else_who_rejects_is_worse_and_nobody_any_more_better(reporters, expected):
     def rejected(*names):
         return destination("203.0.113.9", 53, "rejected", *(finding("rejected", (4, 3, 3), name) for name in names))
@@ -71,22 +87,34 @@ def test_somebody_else_who_rejects_is_worse_and_nobody_any_more_better(reporters
     assert expected == change(rejected("192.0.2.1"), rejected(*reporters))[0]
 
 
-@pytest.mark.parametrize(("one", "other", "expected"), [(1400, 1300, "worse"), (1300, 1400, "better"),
-                                                        (1400, 1400, "same"), (None, 1400, "same")])
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [(1400, 1300, "worse"), (1300, 1400, "better"), (1400, 1400, "same"), (None, 1400, "same")],
+)
 def test_the_least_mtu_of_a_destination_is_compared(one, other, expected):
     def narrow(mtu):
-        return destination("203.0.113.9", 53, "too-big", finding("too-big", (4, 3, 4), "192.0.2.1", mtu=mtu),
-                           finding("too-big", (4, 3, 4), "192.0.2.1", mtu=1450 if mtu else None))
+        return destination(
+            "203.0.113.9",
+            53,
+            "too-big",
+            finding("too-big", (4, 3, 4), "192.0.2.1", mtu=mtu),
+            finding("too-big", (4, 3, 4), "192.0.2.1", mtu=1450 if mtu else None),
+        )
 
     assert expected == change(narrow(one), narrow(other))[0]
 
 
-@pytest.mark.parametrize(("sent", "answered", "expected"), [
-    (100, 60, "worse"), (100, 92, "same"),       # 8 lost of 100 may be chance where 2 were lost
-    (10_000, 9_200, "worse"),                    # of 10,000 they are none
-    (10_000, 9_750, "same"),                     # and so little nobody notices
-    (5, 2, "same"), (1, 1, "same"),
-])
+@pytest.mark.parametrize(
+    ("sent", "answered", "expected"),
+    [
+        (100, 60, "worse"),
+        (100, 92, "same"),  # 8 lost of 100 may be chance where 2 were lost
+        (10_000, 9_200, "worse"),  # of 10,000 they are none
+        (10_000, 9_750, "same"),  # and so little nobody notices
+        (5, 2, "same"),
+        (1, 1, "same"),
+    ],
+)
 def test_loss_differs_beyond_what_chance_explains(sent, answered, expected):
     before = replace(ANSWERED, sent=sent, answered=max(sent * 98 // 100, 1))
     after = replace(ANSWERED, sent=sent, answered=answered)
@@ -94,12 +122,18 @@ def test_loss_differs_beyond_what_chance_explains(sent, answered, expected):
     assert {"worse": "better"}.get(expected, expected) == change(after, before)[0]
 
 
-@pytest.mark.parametrize(("spread", "answered", "expected"), [
-    (Spread(9.0, 10.0, 400.0), 100, "same"), (Spread(11.0, 12.0, 30.0), 100, "same"),
-    (Spread(20.0, 30.0, 40.0), 100, "same"),     # its own jitter is as large
-    (Spread(29.0, 30.0, 31.0), 100, "worse"), (Spread(1.0, 1.0, 1.0), 100, "better"),
-    (Spread(15.0, 15.0, 15.0), 1, "same"), (Spread(30.0, 30.0, 30.0), 1, "worse"),
-])
+@pytest.mark.parametrize(
+    ("spread", "answered", "expected"),
+    [
+        (Spread(9.0, 10.0, 400.0), 100, "same"),
+        (Spread(11.0, 12.0, 30.0), 100, "same"),
+        (Spread(20.0, 30.0, 40.0), 100, "same"),  # its own jitter is as large
+        (Spread(29.0, 30.0, 31.0), 100, "worse"),
+        (Spread(1.0, 1.0, 1.0), 100, "better"),
+        (Spread(15.0, 15.0, 15.0), 1, "same"),
+        (Spread(30.0, 30.0, 30.0), 1, "worse"),
+    ],
+)
 def test_an_rtt_differs_beyond_its_jitter(spread, answered, expected):
     before = replace(ANSWERED, sent=100, answered=100, rtt_ms=Spread(9.5, 10.0, 300.0))
     after = replace(ANSWERED, sent=answered, answered=answered, rtt_ms=spread)
@@ -120,8 +154,9 @@ def test_the_verdict_counts_before_everything_else():
 def test_errors_whose_datagram_nobody_saw_belong_to_their_destination():
     row = compared(report(), report(unmatched=[LONE]))
     assert ("192.0.2.77", None, "new", "prohibited") == (row.address, row.port, row.change, row.after.verdict)
-    both = compare(report(REFUSED), report(REFUSED, unmatched=[replace(LONE, address="198.51.100.7", port=53)]),
-                   ("a", "b"))
+    both = compare(
+        report(REFUSED), report(REFUSED, unmatched=[replace(LONE, address="198.51.100.7", port=53)]), ("a", "b")
+    )
     assert failing_changes(both.destinations, frozenset({"new-prohibited"}))
 
 
@@ -169,16 +204,29 @@ def test_a_report_as_json_says_what_the_report_says(found):
 
 
 def test_a_report_of_another_version_is_read_by_what_it_has():
-    text = {"schema": "udpprobe.report/1", "command": "analyze", "strange": [1],
-            "destinations": [{"address": "192.0.2.1", "port": 53, "verdict": "shredded", "odd": {}}]}
+    text = {
+        "schema": "udpprobe.report/1",
+        "command": "analyze",
+        "strange": [1],
+        "destinations": [{"address": "192.0.2.1", "port": 53, "verdict": "shredded", "odd": {}}],
+    }
     row = compared(read_report(json.dumps(text).encode(), "a"), report(destination("192.0.2.1", 53, "answered")))
     assert "better" == row.change
 
 
-@pytest.mark.parametrize("text", [
-    b"{", b"[]", b'{"schema":"udpprobe.trace/1"}', b"{}", b'{"schema":"udpprobe.report/1","destinations":[{"port":1}]}',
-    b'{"schema":"udpprobe.report/1","destinations":[{"address":7}]}', b'{"schema":"\xff"}', b"{" * 100_000,
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"{",
+        b"[]",
+        b'{"schema":"udpprobe.trace/1"}',
+        b"{}",
+        b'{"schema":"udpprobe.report/1","destinations":[{"port":1}]}',
+        b'{"schema":"udpprobe.report/1","destinations":[{"address":7}]}',
+        b'{"schema":"\xff"}',
+        b"{" * 100_000,
+    ],
+)
 def test_what_is_no_report_is_named_and_not_guessed_at(text):
     with pytest.raises(UdpprobeError, match=r"^old: is ") as told:
         read_report(text, "old")
@@ -188,13 +236,21 @@ def test_what_is_no_report_is_named_and_not_guessed_at(text):
 # ---- --fail-on
 
 
-@pytest.mark.parametrize(("before", "after", "word", "expected"), [
-    (HEALED, REFUSED, "new-refused", True), (REFUSED, REFUSED, "new-refused", False),
-    (None, REFUSED, "new-refused", True),
-    (None, REFUSED, "new", True), (REFUSED, None, "gone", True), (REFUSED, HEALED, "new-answered", True),
-    (HEALED, REFUSED, "new-loop", False), (HEALED, REFUSED, "worse", True), (REFUSED, HEALED, "better", True),
-    (None, TOO_BIG, "new-expired", True),        # a finding beside the verdict
-])
+@pytest.mark.parametrize(
+    ("before", "after", "word", "expected"),
+    [
+        (HEALED, REFUSED, "new-refused", True),
+        (REFUSED, REFUSED, "new-refused", False),
+        (None, REFUSED, "new-refused", True),
+        (None, REFUSED, "new", True),
+        (REFUSED, None, "gone", True),
+        (REFUSED, HEALED, "new-answered", True),
+        (HEALED, REFUSED, "new-loop", False),
+        (HEALED, REFUSED, "worse", True),
+        (REFUSED, HEALED, "better", True),
+        (None, TOO_BIG, "new-expired", True),  # a finding beside the verdict
+    ],
+)
 def test_a_verdict_is_new_where_it_was_not_before(before, after, word, expected):
     sides = [report(*([each] if each else [])) for each in (before, after)]
     assert expected == bool(failing_changes([compared(*sides)], parse_failing(f"new-unsent,{word}")))
@@ -272,8 +328,10 @@ def test_what_cannot_be_read_is_named_and_the_exit_status_is_3(files, tmp_path, 
         assert out.err.startswith(f"udpprobe: {path}: ")
 
 
-@pytest.mark.parametrize(("word", "said"), [
-    ("new-refused,gone", "udpprobe: --fail-on: found new-refused; but the answer is incomplete\n"), ("new-loop", "")])
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("new-refused,gone", "udpprobe: --fail-on: found new-refused; but the answer is incomplete\n"), ("new-loop", "")],
+)
 def test_what_is_found_is_named_beside_what_could_not_be_read(tmp_path, capsys, word, said):
     (tmp_path / "a.pcap").write_bytes((PCAPS / "refused.pcap").read_bytes())
     (tmp_path / "b.pcap").symlink_to(tmp_path / "missing")
@@ -291,8 +349,21 @@ def test_neither_side_is_overwritten_and_standard_input_is_read_once(files, caps
 
 def test_hostile_text_is_escaped(tmp_path, capsys):
     path = tmp_path / "x.json"
-    path.write_text(json.dumps({"schema": "udpprobe.report/1", "destinations": [
-        {"address": "\x1b[31m|<b>", "port": 1, "verdict": "\x1b]0;x\x07", "findings": [{"reporter": "\x1b[2J"}]}]}))
+    path.write_text(
+        json.dumps(
+            {
+                "schema": "udpprobe.report/1",
+                "destinations": [
+                    {
+                        "address": "\x1b[31m|<b>",
+                        "port": 1,
+                        "verdict": "\x1b]0;x\x07",
+                        "findings": [{"reporter": "\x1b[2J"}],
+                    }
+                ],
+            }
+        )
+    )
     empty = tmp_path / "empty.json"
     empty.write_bytes(as_json(report()))
     for name in ("table", "json", "ndjson", "csv", "markdown"):
@@ -302,16 +373,24 @@ def test_hostile_text_is_escaped(tmp_path, capsys):
 
 
 def run(*words, stdin=None):
-    return subprocess.run([sys.executable, "-m", "udpprobe", "diff", *map(str, words)], input=stdin,
-                          capture_output=True, timeout=60, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "udpprobe", "diff", *map(str, words)],
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("name", ["refused.pcap", "too-big.pcap"])
 def test_a_capture_is_as_good_as_its_report(tmp_path, name):
     path = tmp_path / "report.json"
     assert 0 == main(["analyze", "--all", "--format", "json", "-o", str(path), str(PCAPS / name)])
-    for before, after, stdin in ((path, PCAPS / name, None), ("-", path, (PCAPS / name).read_bytes()),
-                                 (PCAPS / name, "-", path.read_bytes())):
+    for before, after, stdin in (
+        (path, PCAPS / name, None),
+        ("-", path, (PCAPS / name).read_bytes()),
+        (PCAPS / name, "-", path.read_bytes()),
+    ):
         done = run(before, after, "--fail-on", "new,gone,worse,better", stdin=stdin)
         assert (0, b"") == (done.returncode, done.stderr)
         assert b"nothing changed; 2 the same" in done.stdout.replace(b"\n", b" ")

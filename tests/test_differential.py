@@ -48,12 +48,23 @@ def conversations(family):
     lone = error_about(sent(8, family))
     in_tunnel = [b.ip("10.0.0.1", "10.0.0.2", b.gre(packet), b.GRE) for packet in with_refusal(sent(9, family))]
     of_4 = in_tunnel if family == 4 else []
-    return [*with_refusal(sent(1, family)), *with_refusal(sent(2, family), reporter=ROUTER[family]), *answered(3, family),
-            sent(4, family), *labelled(5, family), *too_big(6, family), *rounds, lone, *fragmented(10, family), *of_4]
+    return [
+        *with_refusal(sent(1, family)),
+        *with_refusal(sent(2, family), reporter=ROUTER[family]),
+        *answered(3, family),
+        sent(4, family),
+        *labelled(5, family),
+        *too_big(6, family),
+        *rounds,
+        lone,
+        *fragmented(10, family),
+        *of_4,
+    ]
 
 
-PACKETS = {families: [packet for family in families for packet in conversations(family)]
-           for families in ((4, 6), (4,), (6,))}
+PACKETS = {
+    families: [packet for family in families for packet in conversations(family)] for families in ((4, 6), (4,), (6,))
+}
 
 
 def frames_of(packets, wrap=lambda packet: packet):
@@ -64,7 +75,9 @@ def frames_of(packets, wrap=lambda packet: packet):
 def told_by(*files):
     """The report, but for what was read where, and every event."""
     events = []
-    report = parsed(analyze(Inputs.of(*map(str, files)), AnalyzeOptions(all_destinations=True), on_events=events.extend))
+    report = parsed(
+        analyze(Inputs.of(*map(str, files)), AnalyzeOptions(all_destinations=True), on_events=events.extend)
+    )
     for name in ("name", "link_types", "bytes"):
         del report["source"][name]
     return report, [plain(event) for event in events]
@@ -80,14 +93,17 @@ def told_of(data, tmp_path):
 def reference(tmp_path_factory):
     """What raw IP in a plain pcap file tells, by the families in it."""
     folder = tmp_path_factory.mktemp("reference")
-    return {families: told_of(c.bytes_of_pcap(frames_of(packets), link_type=RAW), folder)
-            for families, packets in PACKETS.items()}
+    return {
+        families: told_of(c.bytes_of_pcap(frames_of(packets), link_type=RAW), folder)
+        for families, packets in PACKETS.items()
+    }
 
 
 def test_the_reference_has_something_of_everything(reference):
     report, events = reference[4, 6]
     assert {"refused", "rejected", "too-big", "loop", "expired", "answered", "silent"} == {
-        each["verdict"] for each in report["destinations"]}
+        each["verdict"] for each in report["destinations"]
+    }
     assert {"exact", "none"} == {event["match"] for event in events}
     assert 2 == len(report["unmatched"])
     assert 2 == len([event for event in events if event["extensions"]])
@@ -95,6 +111,7 @@ def test_the_reference_has_something_of_everything(reference):
 
 
 # ---- link layers
+
 
 @pytest.mark.parametrize("name", LINKS)
 def test_every_link_layer_gives_the_same_report(name, reference, tmp_path):
@@ -105,14 +122,21 @@ def test_every_link_layer_gives_the_same_report(name, reference, tmp_path):
 
 # ---- containers
 
+
 def in_sections(frames, link_type):
     """A section a frame: byte orders, clocks and packet blocks take turns; unknown blocks between."""
     parts = []
     for number, frame in enumerate(frames):
         order, resolution, packet = "<>"[number % 2], (None, 9, 0x80 | 30)[number % 3], (c.enhanced, c.old)[number % 2]
-        parts += [c.section(order), c.interface(order, 0), c.block(c.NAMES, b"\0" * 4, order),
-                  c.interface(order, link_type, resolution=resolution), c.block(c.UNKNOWN, b"???", order),
-                  packet(frame, order, 1, resolution=resolution), c.statistics(order)]
+        parts += [
+            c.section(order),
+            c.interface(order, 0),
+            c.block(c.NAMES, b"\0" * 4, order),
+            c.interface(order, link_type, resolution=resolution),
+            c.block(c.UNKNOWN, b"???", order),
+            packet(frame, order, 1, resolution=resolution),
+            c.statistics(order),
+        ]
     return b"".join(parts)
 
 
@@ -125,11 +149,17 @@ def pcap(**fields):
 
 
 CONTAINERS = {
-    **{f"pcap {order} {'ns' if nanos else 'us'}": pcap(order=order, nanos=nanos)
-       for order in "<>" for nanos in (False, True)},
+    **{
+        f"pcap {order} {'ns' if nanos else 'us'}": pcap(order=order, nanos=nanos)
+        for order in "<>"
+        for nanos in (False, True)
+    },
     **{f"modified pcap {order}": pcap(order=order, modified=True) for order in "<>"},
-    **{f"pcapng {order} {resolution}": pcapng(order=order, resolution=resolution)
-       for order in "<>" for resolution in (None, 6, 9, 0x80 | 6, 0x80 | 30, 0x80 | 33)},
+    **{
+        f"pcapng {order} {resolution}": pcapng(order=order, resolution=resolution)
+        for order in "<>"
+        for resolution in (None, 6, 9, 0x80 | 6, 0x80 | 30, 0x80 | 33)
+    },
     "pcapng with offset": pcapng(offset_s=1_600_000_000),
     "pcapng with picoseconds": pcapng(offset_s=1_700_000_000, resolution=12),
     "pcapng old": pcapng(packet=c.old),
@@ -145,7 +175,7 @@ CONTAINERS = {
 
 
 def halves(data):
-    return data[:len(data) // 2], data[len(data) // 2:]
+    return data[: len(data) // 2], data[len(data) // 2 :]
 
 
 @pytest.mark.parametrize("name", CONTAINERS)

@@ -39,8 +39,9 @@ from udpprobe.checking.config import read_config
 from udpprobe.cli import COMMANDS, main
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS
 
-SESSIONS = {(str(page.relative_to(ROOT)), found[1]): found[0]
-            for page in PAGES for found in SESSION.finditer(page.read_text())}
+SESSIONS = {
+    (str(page.relative_to(ROOT)), found[1]): found[0] for page in PAGES for found in SESSION.finditer(page.read_text())
+}
 LINK = re.compile(r"(?<!!)\[[^]]*\]\((?!https?://|#)([^)#\s]+)")
 needs_raw = pytest.mark.skipif(os.geteuid() != 0, reason="needs raw sockets")
 
@@ -88,13 +89,16 @@ def test_the_targets_of_the_monitoring_page_can_be_read(tmp_path):
     block = re.search(r"^    \[defaults\].*?(?=^\S)", (DOCS / "monitoring.md").read_text(), re.MULTILINE | re.DOTALL)[0]
     (tmp_path / "services.toml").write_text(dedent(block))
     assert [("dns.example:53", "resolvers"), ("office", None)] == [
-        (each.name, each.group) for each in read_config(str(tmp_path / "services.toml"))]
+        (each.name, each.group) for each in read_config(str(tmp_path / "services.toml"))
+    ]
 
 
 def test_the_python_page_names_what_is_public():
     text = (DOCS / "python.md").read_text()
     assert set(re.findall(r"udpprobe\.([A-Za-z_]+)\(?", text)) <= set(udpprobe.__all__)
-    assert [] == [name for name in ("analyze", "scan", "trace", "mtu", "check", "to_json", "Follower") if name not in text]
+    assert [] == [
+        name for name in ("analyze", "scan", "trace", "mtu", "check", "to_json", "Follower") if name not in text
+    ]
 
 
 @needs_raw
@@ -126,7 +130,8 @@ def written(capsys, *words):
 
 def test_schemas_are_those_of_the_program():
     assert {name: schema_text(each) for name, each in schemas().items()} == {
-        path.stem: path.read_text() for path in SCHEMAS.glob("*.json")}
+        path.stem: path.read_text() for path in SCHEMAS.glob("*.json")
+    }
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -146,33 +151,58 @@ def test_events_are_described(capture, capsys):
     check(written(capsys, "analyze", "--events", str(capture)))
 
 
-@pytest.mark.parametrize("words", [
-    ("analyze", "--group-by", "flow", "pcaps/both-sides.pcapng"),
-    ("analyze", "--all", "pcaps/nmap.pcap", "pcaps/no-such.pcap"),
-    ("diff", "--all", "pcaps/refused.pcap", "pcaps/too-big.pcap"), ("diff", "pcaps/nmap.pcap", "pcaps/silent.pcap"),
-    ("explain",), ("explain", "refused"), ("explain", "ECONNREFUSED"), ("lab", "--list"),
-    ("scan", "--list-payloads"), ("scan", "--dry-run", "127.0.0.1:53,123", "[::1]:53"),
-], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("analyze", "--group-by", "flow", "pcaps/both-sides.pcapng"),
+        ("analyze", "--all", "pcaps/nmap.pcap", "pcaps/no-such.pcap"),
+        ("diff", "--all", "pcaps/refused.pcap", "pcaps/too-big.pcap"),
+        ("diff", "pcaps/nmap.pcap", "pcaps/silent.pcap"),
+        ("explain",),
+        ("explain", "refused"),
+        ("explain", "ECONNREFUSED"),
+        ("lab", "--list"),
+        ("scan", "--list-payloads"),
+        ("scan", "--dry-run", "127.0.0.1:53,123", "[::1]:53"),
+    ],
+    ids=" ".join,
+)
 def test_documents_of_commands_are_described(words, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     check(written(capsys, *words))
 
 
 @needs_raw
-@pytest.mark.parametrize("words", [
-    ("scan", "--retries", "0", "127.0.0.1:9", "[::1]:9"), ("scan", "--events", "--retries", "0", "127.0.0.1:9"),
-    ("trace", "127.0.0.1:9"), ("trace", "127.0.0.1:9", "[::1]:9"), ("mtu", "127.0.0.1:9"), ("mtu", "--max", "100", "[::1]:9"),
-    ("check", "127.0.0.1:9", "[::1]:9", "no.such.invalid:9"), ("check", "--min-mtu", "1400", "127.0.0.1:9"),
-], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("scan", "--retries", "0", "127.0.0.1:9", "[::1]:9"),
+        ("scan", "--events", "--retries", "0", "127.0.0.1:9"),
+        ("trace", "127.0.0.1:9"),
+        ("trace", "127.0.0.1:9", "[::1]:9"),
+        ("mtu", "127.0.0.1:9"),
+        ("mtu", "--max", "100", "[::1]:9"),
+        ("check", "127.0.0.1:9", "[::1]:9", "no.such.invalid:9"),
+        ("check", "--min-mtu", "1400", "127.0.0.1:9"),
+    ],
+    ids=" ".join,
+)
 def test_documents_about_this_host_are_described(words, capsys):
     check(written(capsys, *words))
 
 
 @needs_raw
-@pytest.mark.parametrize(("scenario", "words"), [
-    ("loop-3", "trace"), ("mpls-core", "trace"), ("vpn-black-hole", "mtu"), ("lying-router", "mtu"),
-    ("firewall-rejects", "scan -p 7,53"), ("loop-3", "check --no-loop -p 53"),
-])
+@pytest.mark.parametrize(
+    ("scenario", "words"),
+    [
+        ("loop-3", "trace"),
+        ("mpls-core", "trace"),
+        ("vpn-black-hole", "mtu"),
+        ("lying-router", "mtu"),
+        ("firewall-rejects", "scan -p 7,53"),
+        ("loop-3", "check --no-loop -p 53"),
+    ],
+)
 def test_documents_about_the_lab_are_described(scenario, words):
     check(json.loads(output(f"lab -s {scenario} -- udpprobe {words} --format json 198.18.9.9")))
 
@@ -180,8 +210,10 @@ def test_documents_about_the_lab_are_described(scenario, words):
 @needs_raw
 @pytest.mark.live
 def test_lines_of_watch_are_described():
-    told = output('lab -- sh -c "udpprobe watch -i lab0 --count 1 --format ndjson & sleep 2;'
-                  ' udpprobe scan -o /dev/null --retries 0 198.18.9.9:54; wait"')
+    told = output(
+        'lab -- sh -c "udpprobe watch -i lab0 --count 1 --format ndjson & sleep 2;'
+        ' udpprobe scan -o /dev/null --retries 0 198.18.9.9:54; wait"'
+    )
     (line,) = map(json.loads, told.splitlines())
     assert ("refused", 54) == (line["verdict"], line["quoted"]["destination_port"])
     check(line, "events", "WatchedEvent")
@@ -200,13 +232,18 @@ def test_a_report_of_what_was_interrupted_is_described():
     check(samples.parsed(replace(samples.report(undecided), interrupted=True)))
 
 
-@pytest.mark.parametrize("change", [
-    lambda found: found.pop("faults"), lambda found: found["source"].pop("packets"),
-    lambda found: found["destinations"][0].update(verdict="sad"),
-    lambda found: found["destinations"][0]["findings"][0].update(first_time="yesterday"),
-    lambda found: found["destinations"][0]["findings"][0].update(count="1"),
-    lambda found: found["destinations"][0].update(surprise=1), lambda found: found.update(schema="udpprobe.report/2"),
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda found: found.pop("faults"),
+        lambda found: found["source"].pop("packets"),
+        lambda found: found["destinations"][0].update(verdict="sad"),
+        lambda found: found["destinations"][0]["findings"][0].update(first_time="yesterday"),
+        lambda found: found["destinations"][0]["findings"][0].update(count="1"),
+        lambda found: found["destinations"][0].update(surprise=1),
+        lambda found: found.update(schema="udpprobe.report/2"),
+    ],
+)
 def test_what_is_no_report_is_not_described(change):
     found = json.loads(udpprobe.to_json(udpprobe.analyze(ROOT / "pcaps" / "refused.pcap")))
     check(found)
@@ -222,10 +259,17 @@ def test_manual_pages_are_current():
 @pytest.mark.skipif(not shutil.which("groff"), reason="groff is not installed")
 def test_manual_pages_are_sound_and_keep_what_is_to_be_copied():
     for path in MAN.iterdir():
-        done = subprocess.run(["groff", "-man", "-Tascii", "-ww", "-P-cbou", path], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["groff", "-man", "-Tascii", "-ww", "-P-cbou", path], capture_output=True, text=True, check=True
+        )
         assert "" == done.stderr
         assert "NAME" in done.stdout
-    told = subprocess.run(["groff", "-man", "-Tutf8", "-P-cbou", MAN / "udpprobe-trace.1"], capture_output=True, text=True,
-                          check=True, env=os.environ | {"LC_ALL": "C.UTF-8"}).stdout
+    told = subprocess.run(
+        ["groff", "-man", "-Tutf8", "-P-cbou", MAN / "udpprobe-trace.1"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"LC_ALL": "C.UTF-8"},
+    ).stdout
     assert "udpprobe trace --format json --fail-on loop,silent 192.0.2.1:7" in told
     assert "--report-cycles, -c N" in told

@@ -64,17 +64,17 @@ def flip(data, at, value, size):
 
 
 def overwrite(data, at, value, size):
-    field = struct.pack("<>"[size % 2] + "I", value)[:(4, 2)[size // 2 % 2]]
-    return data[:at] + field + data[at + len(field):]
+    field = struct.pack("<>"[size % 2] + "I", value)[: (4, 2)[size // 2 % 2]]
+    return data[:at] + field + data[at + len(field) :]
 
 
 def remove(data, at, value, size):
     del value
-    return data[:at] + data[at + size:]
+    return data[:at] + data[at + size :]
 
 
 def repeat(data, at, value, size):
-    return data[:at] + data[at:at + size] * (value % 4 + 1) + data[at + size:]
+    return data[:at] + data[at : at + size] * (value % 4 + 1) + data[at + size :]
 
 
 def insert(data, at, value, size):
@@ -84,7 +84,7 @@ def insert(data, at, value, size):
 def splice(data, at, value, size):
     """A piece of another capture."""
     other = CAPTURES[value % len(CAPTURES)]
-    return data[:at] + other[size:size + 400] + data[at:]
+    return data[:at] + other[size : size + 400] + data[at:]
 
 
 def cut(data, at, value, size):
@@ -116,13 +116,24 @@ def in_container(frames, variant, snap):
 
 
 nonsense = st.builds(in_container, any_frames, st.integers(0, 255), st.integers(0, 1500))
-rubbish = st.builds(lambda magic, rest: magic + rest, st.sampled_from([data[:28] for data in CAPTURES]),
-                    st.binary(max_size=300))
+rubbish = st.builds(
+    lambda magic, rest: magic + rest, st.sampled_from([data[:28] for data in CAPTURES]), st.binary(max_size=300)
+)
 plain_files = st.one_of(spoilt_captures(), spoilt_captures(), nonsense, rubbish)
-files = st.one_of(plain_files, plain_files, plain_files, plain_files.map(gzip.compress),
-                  plain_files.map(zstandard.compress), plain_files.map(lambda data: gzip.compress(data)[:-9]))
-questions = st.builds(AnalyzeOptions, all_destinations=st.booleans(), loop_ttl=st.integers(1, 255),
-                      group_by=st.sampled_from(("destination", "host", "flow", "reporter")))
+files = st.one_of(
+    plain_files,
+    plain_files,
+    plain_files,
+    plain_files.map(gzip.compress),
+    plain_files.map(zstandard.compress),
+    plain_files.map(lambda data: gzip.compress(data)[:-9]),
+)
+questions = st.builds(
+    AnalyzeOptions,
+    all_destinations=st.booleans(),
+    loop_ttl=st.integers(1, 255),
+    group_by=st.sampled_from(("destination", "host", "flow", "reporter")),
+)
 
 # ---- what must hold
 
@@ -130,8 +141,10 @@ questions = st.builds(AnalyzeOptions, all_destinations=st.booleans(), loop_ttl=s
 @contextmanager
 def within(seconds):
     """Raises where something does not end."""
+
     def stop(*_):
         raise TimeoutError(f"still at it after {seconds} s")
+
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
@@ -180,8 +193,12 @@ def adds_up(report, events, file):
     # an error about a tunnel's datagram is also one about the datagram inside, but nothing is counted twice
     assert len({(event.frame, repr(event.quoted)) for event in events}) == len(events)
     times_ns = {row.frame: row.time_ns for row in frames}
-    assert all(event.matched_frame is None or event.matched_frame < event.frame
-               or times_ns[event.matched_frame] <= times_ns[event.frame] for event in events)
+    assert all(
+        event.matched_frame is None
+        or event.matched_frame < event.frame
+        or times_ns[event.matched_frame] <= times_ns[event.frame]
+        for event in events
+    )
     assert all(count > 0 for count in report.faults.values())
 
 
@@ -205,10 +222,11 @@ def a_round_of(number, file):
     @given(files, questions)
     def holds(data, options):
         check(file, data, options)
+
     holds()
 
 
-@pytest.mark.hypothesis     # chooses it for `make fuzz`; the plug-in sees only tests that are properties themselves
+@pytest.mark.hypothesis  # chooses it for `make fuzz`; the plug-in sees only tests that are properties themselves
 @pytest.mark.slow
 @pytest.mark.timeout(300 + BUDGET_S)
 def test_no_file_makes_it_raise_hang_or_swell(file):

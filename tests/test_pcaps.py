@@ -72,7 +72,9 @@ def pick(mapping, keys):
 def says(finding, row):
     """Whether one finding has all that a row tells of it."""
     loop = finding["loop"] or {"routers": [], "period": None}
-    return (pick(row, OF_FINDING) == pick(finding, pick(row, OF_FINDING))
-            and bool(finding["notes"]) >= row.get("noted", False)
-            and set(row.get("routers", ())) <= set(loop["routers"])
-            and row.get("period") in {None, loop["period"]})
+    return (
+        pick(row, OF_FINDING) == pick(finding, pick(row, OF_FINDING))
+        and bool(finding["notes"]) >= row.get("noted", False)
+        and set(row.get("routers", ())) <= set(loop["routers"])
+        and row.get("period") in {None, loop["period"]}
+    )

@@ -27,6 +27,7 @@ def report_of(story):
 
 # ---- any bytes
 
+
 @quickly
 @given(any_frames, st.integers(0, 2000))
 def test_any_bytes_on_any_link_are_decoded_without_a_word(frames, cut_off):
@@ -39,6 +40,7 @@ def test_any_bytes_on_any_link_are_decoded_without_a_word(frames, cut_off):
 
 # ---- any split
 
+
 @quickly
 @given(worlds(), st.integers(1, 9), any_group)
 def test_following_at_once_changes_no_report_and_no_match(world, step, by):
@@ -46,7 +48,7 @@ def test_following_at_once_changes_no_report_and_no_match(world, step, by):
     one = follow(frames, question)
     split = analyzer_of([], by_flow=by == "flow")
     for first in range(0, len(frames), step):
-        split.feed_frames(frames[first:first + step])
+        split.feed_frames(frames[first : first + step])
         split.flush()
     split.finish()
     assert one.told == story_of_analyzer(split, question).told
@@ -62,13 +64,15 @@ def test_the_same_frames_tell_the_same_again_whatever_the_secret(world):
 
 # ---- any order of captures
 
+
 @quickly
 @given(st.lists(worlds(8), min_size=2, max_size=4), st.data(), any_group)
 def test_captures_add_up_in_any_order_to_the_same_report(parts, data, by):
     question, reports = Question(32, True, by), []
     for order in (list(range(len(parts))), data.draw(st.permutations(range(len(parts))))):
-        first, *others = [analyzer_of(frames_in(parts[number], 1000 * number), by_flow=by == "flow")
-                          for number in order]
+        first, *others = [
+            analyzer_of(frames_in(parts[number], 1000 * number), by_flow=by == "flow") for number in order
+        ]
         for other in others:
             first.absorb(other)
         reports.append(story_of_analyzer(first, question))
@@ -77,6 +81,7 @@ def test_captures_add_up_in_any_order_to_the_same_report(parts, data, by):
 
 
 # ---- time
+
 
 @quickly
 @given(worlds())
@@ -97,8 +102,13 @@ def in_order(frames):
 def test_frames_out_of_order_by_up_to_a_second_are_put_in_order(world, late_ns, by):
     """Each is written as late as its queue was read."""
     question, frames = Question(32, True, by), in_order(frames_in(world))
-    written = [frame for _, frame in sorted(
-        ((frame[0] + late, frame) for frame, late in zip(frames, late_ns * 3, strict=False)), key=lambda pair: pair[0])]
+    written = [
+        frame
+        for _, frame in sorted(
+            ((frame[0] + late, frame) for frame, late in zip(frames, late_ns * 3, strict=False)),
+            key=lambda pair: pair[0],
+        )
+    ]
     expected, story = follow(in_order(written), question), follow(written, question, is_ordered=True)
     assert report_of(expected) == report_of(story)
     assert sorted(map(without_frames, expected.events)) == sorted(map(without_frames, story.events))
@@ -118,16 +128,24 @@ def test_what_is_in_order_is_the_same_put_in_order(world, by):
 @quickly
 @given(worlds(), st.sampled_from((-(1 << 62), -(10**18), -50 * S, -1, 10**18, 1 << 62)))
 def test_odd_times_change_nothing_but_themselves(world, first_ns):
-    usual, odd = (follow(frames_of([frame for _, frame in world], ETHERNET, times_ns=[ns + more for ns, _ in world]))
-                  for more in (0, first_ns))
+    usual, odd = (
+        follow(frames_of([frame for _, frame in world], ETHERNET, times_ns=[ns + more for ns, _ in world]))
+        for more in (0, first_ns)
+    )
     assert [timeless(each, 0) for each in usual.events] == [timeless(each, first_ns) for each in odd.events]
     assert usual.verdicts == odd.verdicts
     for one, other in zip(usual.destinations, odd.destinations, strict=True):
         assert (one.sent, one.answered, one.errors, one.rtt_ms, one.meaning) == (
-            other.sent, other.answered, other.errors, other.rtt_ms, other.meaning)
+            other.sent,
+            other.answered,
+            other.errors,
+            other.rtt_ms,
+            other.meaning,
+        )
         assert [(each.first_time_ns, each.last_time_ns, each.count, each.rtt_ms) for each in one.findings] == [
             (each.first_time_ns - first_ns, each.last_time_ns - first_ns, each.count, each.rtt_ms)
-            for each in other.findings]
+            for each in other.findings
+        ]
 
 
 def timeless(event, first_ns):
@@ -135,6 +153,7 @@ def timeless(event, first_ns):
 
 
 # ---- sums
+
 
 @quickly
 @given(worlds())

@@ -25,18 +25,21 @@ class Endless(io.TextIOBase):
         return self._line[:size]
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (["scan", "--targets-file", ZERO], "a line has more than 65,536 characters"),
-    (["scan", "192.0.2.1:53", "--payloads", f"nmap:{ZERO}"], "it has more than 16 MB"),
-    (["scan", "192.0.2.1:53", "--payload", f"file:{ZERO}"], "larger than the 65507 bytes"),
-    (["scan", "192.0.2.1:53", "--asn-db", ZERO], "it is no regular file"),
-    (["analyze", "--files-from", ZERO], "it has more than 32 MB"),
-    (["analyze", ZERO], "not a pcap or pcapng capture"),
-    (["diff", ZERO, ZERO], "not a pcap or pcapng capture"),
-    (["check", "--config", ZERO], "more than 16 MB"),
-    (["exporter", "--config", ZERO], "more than 16 MB"),
-    (["lab", "--show", ZERO], "more than 16 MB"),
-])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["scan", "--targets-file", ZERO], "a line has more than 65,536 characters"),
+        (["scan", "192.0.2.1:53", "--payloads", f"nmap:{ZERO}"], "it has more than 16 MB"),
+        (["scan", "192.0.2.1:53", "--payload", f"file:{ZERO}"], "larger than the 65507 bytes"),
+        (["scan", "192.0.2.1:53", "--asn-db", ZERO], "it is no regular file"),
+        (["analyze", "--files-from", ZERO], "it has more than 32 MB"),
+        (["analyze", ZERO], "not a pcap or pcapng capture"),
+        (["diff", ZERO, ZERO], "not a pcap or pcapng capture"),
+        (["check", "--config", ZERO], "more than 16 MB"),
+        (["exporter", "--config", ZERO], "more than 16 MB"),
+        (["lab", "--show", ZERO], "more than 16 MB"),
+    ],
+)
 def test_a_file_without_end_is_refused(words, said, capsys):
     assert main(words) in {2, 3}
     out, err = capsys.readouterr()
@@ -83,8 +86,19 @@ def test_a_report_without_end_through_a_pipe_is_refused(tmp_path, monkeypatch, c
     assert "a report of more than" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("line", ["x" * 20_000 + "/", ":" * 20_000, "a:" * 10_000, "a:" * 10_000 + "/", "1." * 10_000,
-                                  "http://" + "a" * 20_000, "a:" + "1-" * 10_000, "[" * 20_000])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x" * 20_000 + "/",
+        ":" * 20_000,
+        "a:" * 10_000,
+        "a:" * 10_000 + "/",
+        "1." * 10_000,
+        "http://" + "a" * 20_000,
+        "a:" + "1-" * 10_000,
+        "[" * 20_000,
+    ],
+)
 def test_a_long_word_is_refused_at_once_and_not_repeated(tmp_path, line):
     """Each shape is matched in one way only: 1,200 colons took 5 s, and a day 20,000."""
     (tmp_path / "hosts").write_text(line)

@@ -22,8 +22,8 @@ from udpprobe.cli import main
 
 CLIENT, SERVER = "10.0.0.1", "10.9.9.9"
 UDPPROBE = [sys.executable, "-m", "udpprobe"]
-PATIENCE_S = 30      # it would be told in two seconds, or never
-LONG = 4000          # packets of 1.4 kB: several times what is read at once
+PATIENCE_S = 30  # it would be told in two seconds, or never
+LONG = 4000  # packets of 1.4 kB: several times what is read at once
 STREAMING = [*UDPPROBE, "analyze", "--events", "--format", "ndjson"]
 
 
@@ -37,11 +37,13 @@ def record(packet, at_s=0):
 
 # ---- pipes
 
+
 @pytest.mark.parametrize("rate_pps", [20, 200, 5000])
 def test_an_event_is_told_while_other_packets_keep_coming(rate_pps):
     burst = max(rate_pps // 200, 1)
     stop = threading.Event()
     with subprocess.Popen([*STREAMING, "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+
         def write_on():
             while not stop.wait(burst / rate_pps):
                 _tell(running, record(asked(7, 99)) * burst)
@@ -50,7 +52,7 @@ def test_an_event_is_told_while_other_packets_keep_coming(rate_pps):
         writer = threading.Thread(target=write_on)
         writer.start()
         try:
-            for number in (1, 2):       # once while it loads what it needs, and once after that
+            for number in (1, 2):  # once while it loads what it needs, and once after that
                 _tell(running, record(port_unreachable(asked(number))))
                 assert select.select([running.stdout], [], [], PATIENCE_S)[0]
                 assert "refused" == json.loads(running.stdout.readline())["verdict"]
@@ -73,6 +75,7 @@ def written(tmp_path, packets):
 
 # ---- Ctrl-C
 
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_ctrl_c_in_the_middle_of_counting_still_reports(tmp_path, monkeypatch, capsys, workers):
     fill, calls, noted = CaptureFile.fill, [], set()
@@ -81,7 +84,7 @@ def test_ctrl_c_in_the_middle_of_counting_still_reports(tmp_path, monkeypatch, c
         calls.append(file)
         if len(calls) == 2:
             os.kill(os.getpid(), signal.SIGINT)
-            while not noted:        # by the main thread, which this may not be
+            while not noted:  # by the main thread, which this may not be
                 time.sleep(0.001)
         return fill(file)
 
@@ -97,10 +100,16 @@ def test_ctrl_c_in_the_middle_of_counting_still_reports(tmp_path, monkeypatch, c
     assert signal.default_int_handler is signal.getsignal(signal.SIGINT)
 
 
-@pytest.mark.parametrize("where", ["udpprobe.capture.files.CaptureFile.fill", "udpprobe.commands.analyze.report_of",
-                                   "udpprobe.reports.table.closing"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "udpprobe.capture.files.CaptureFile.fill",
+        "udpprobe.commands.analyze.report_of",
+        "udpprobe.reports.table.closing",
+    ],
+)
 def test_a_second_ctrl_c_ends_at_once(tmp_path, monkeypatch, capfd, where):
-    monkeypatch.setattr("udpprobe.interrupt.SAME_PRESS_S", 0)       # else two at once are one
+    monkeypatch.setattr("udpprobe.interrupt.SAME_PRESS_S", 0)  # else two at once are one
     monkeypatch.setattr(where, lambda *_, **__: [os.kill(os.getpid(), signal.SIGINT) for _ in range(2)])
     file = written(tmp_path, [asked(), port_unreachable(asked())])
     assert 130 == main(["analyze", str(file)])
@@ -113,15 +122,16 @@ def test_ctrl_c_at_any_time_ends_in_an_orderly_way(tmp_path):
     file.write_bytes(pcap_header() + record(asked()) * 250_000 + record(port_unreachable(asked())) * 250_000)
     endings = []
     for number in range(12):
-        with subprocess.Popen([*UDPPROBE, "analyze", "--format", "json", str(file)],
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        with subprocess.Popen(
+            [*UDPPROBE, "analyze", "--format", "json", str(file)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as running:
             while not _has_open(running, file) and running.poll() is None:
                 time.sleep(0.001)
             time.sleep(number * 0.02)
             running.send_signal(signal.SIGINT)
             told, complaint = running.communicate()
         endings.append((running.returncode, complaint))
-        assert not told or json.loads(told)["source"]["packets"]     # nothing, where it was being written
+        assert not told or json.loads(told)["source"]["packets"]  # nothing, where it was being written
     assert {(130, b"")} <= set(endings) <= {(0, b""), (130, b"")}
 
 
@@ -143,14 +153,15 @@ def test_a_signal_behind_the_end_of_a_command_shows_no_traceback(name, status):
 
 
 def _has_open(process, file):
-    with suppress(OSError):     # one was closed meanwhile
+    with suppress(OSError):  # one was closed meanwhile
         return any(file == each.readlink() for each in Path(f"/proc/{process.pid}/fd").iterdir())
     return False
 
 
 def test_ctrl_c_before_the_first_packet_prints_a_report():
-    with subprocess.Popen([*UDPPROBE, "analyze", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE) as running:
+    with subprocess.Popen(
+        [*UDPPROBE, "analyze", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
         _tell(running, pcap_header())
         until_it_waits(running)
         running.send_signal(signal.SIGINT)
@@ -159,6 +170,7 @@ def test_ctrl_c_before_the_first_packet_prints_a_report():
 
 
 # ---- filters and files
+
 
 @pytest.mark.parametrize(("link_type", "faults"), [(14, {}), (147, {"unfilterable-link-type": 1})])
 def test_a_link_type_that_libpcap_cannot_filter_is_no_usage_error(tmp_path, capsys, link_type, faults):
@@ -193,13 +205,15 @@ def test_a_dash_as_output_is_standard_output(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("words", ["analyze missing.pcap", "analyze --nonsense", ""])
 def test_with_standard_error_closed_no_complaint_is_a_result(words):
-    done = subprocess.run(["/bin/sh", "-c", f'"$0" -m udpprobe {words} 2>&-', sys.executable],
-                          capture_output=True, check=False)
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'"$0" -m udpprobe {words} 2>&-', sys.executable], capture_output=True, check=False
+    )
     assert b"" == done.stdout
     assert done.returncode in {2, 3}
 
 
 # ---- reports
+
 
 @pytest.mark.parametrize("form", ["table", "markdown"])
 def test_flows_are_told_apart_by_a_person(tmp_path, capsys, form):

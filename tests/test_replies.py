@@ -62,17 +62,18 @@ class Bench:
 
 
 def changed(packet, at, data):
-    return packet[:at] + data + packet[at + len(data):]
+    return packet[:at] + data + packet[at + len(data) :]
 
 
 # ---- probes
+
 
 @FAMILIES
 def test_probes_of_a_flow_look_the_same_to_a_load_balancer(family):
     first, second, other = Bench(family).send(Probe(0, 1), Probe(1, 30), Probe(2, 1, flow=1))
     same = {4: (*range(2), *range(12, 24)), 6: (*range(4), *range(8, 44))}[family]
     assert [first[at] for at in same] == [second[at] for at in same]
-    assert first[HEADER[family] - 8:HEADER[family] - 6] != other[HEADER[family] - 8:HEADER[family] - 6]
+    assert first[HEADER[family] - 8 : HEADER[family] - 6] != other[HEADER[family] - 8 : HEADER[family] - 6]
     assert family == 4 or first[1:4] != other[1:4]
 
 
@@ -81,7 +82,7 @@ def test_probes_of_a_flow_look_the_same_to_a_load_balancer(family):
 @given(st.sets(st.integers(0, 1 << 30), min_size=2, max_size=40))
 def test_no_two_probes_have_the_same_token(family, numbers):
     packets = Bench(family).send(*(Probe(number, 1) for number in numbers))
-    assert len(numbers) == len({packet[HEADER[family]:] for packet in packets})
+    assert len(numbers) == len({packet[HEADER[family] :] for packet in packets})
 
 
 @FAMILIES
@@ -102,7 +103,7 @@ def test_a_token_is_free_again_once_its_probe_is_forgotten(family, monkeypatch):
     bench = Bench(family, (b"?rest", 0, 1))
     packets = bench.send(*(Probe(number, 1) for number in range(1000)))
     tokens = [packet[HEADER[family]] for packet in packets]
-    assert all(len(set(tokens[at:at + 100])) == 100 for at in range(901))
+    assert all(len(set(tokens[at : at + 100])) == 100 for at in range(901))
 
 
 def test_a_packet_may_be_as_large_as_its_family_allows():
@@ -111,6 +112,7 @@ def test_a_packet_may_be_as_large_as_its_family_allows():
 
 
 # ---- errors
+
 
 @FAMILIES
 def test_each_error_is_given_to_its_probe(family):
@@ -122,7 +124,8 @@ def test_each_error_is_given_to_its_probe(family):
     assert [1, 3, 5, 7, 9] == [round(reply.rtt_ms) for reply in replies]
     assert {("error", 60, (), True, ROUTER[family], "exact", len(packets[0]))} == {
         (each.kind, each.ttl, each.changed, each.is_sure, each.event.reporter, each.event.match, each.size)
-        for each in replies}
+        for each in replies
+    }
     assert [5, 4, 3, 2, 1] == [reply.event.matched_frame for reply in replies]
     assert {} == bench.tracker.faults
 
@@ -168,16 +171,19 @@ def test_a_swapped_id_is_made_up_for_and_a_cleared_one_if_the_token_is_quoted():
 
 @FAMILIES
 def test_what_was_changed_on_the_way_is_told(family):
-    packet, = Bench(family).send(Probe(3, 1))
+    (packet,) = Bench(family).send(Probe(3, 1))
     head = HEADER[family]
     source, port, checksum = {4: 12, 6: 8}[family], head - 8, head - 2
     natted = changed(packet, source, b.packed(NATTED[family]))
-    marked = changed(packet, 1, b"\xBB") if family == 4 else changed(
-        packet, 0, bytes([0x6B, 0xB0 | packet[1] & 0xF]))
+    marked = changed(packet, 1, b"\xbb") if family == 4 else changed(packet, 0, bytes([0x6B, 0xB0 | packet[1] & 0xF]))
     elsewhere = changed(packet, source + len(b.packed(NATTED[family])), b.packed(NATTED[family]))
-    cases = ((natted, ("source",)), (changed(packet, port, b"\xEE\xEE"), ("source",)),
-             (changed(packet, checksum, b"\x12\x34"), ("checksum",)), (marked, ("dscp", "ecn")),
-             (elsewhere, ("destination",)))
+    cases = (
+        (natted, ("source",)),
+        (changed(packet, port, b"\xee\xee"), ("source",)),
+        (changed(packet, checksum, b"\x12\x34"), ("checksum",)),
+        (marked, ("dscp", "ecn")),
+        (elsewhere, ("destination",)),
+    )
     if family == 4:
         cases += ((changed(packet, 6, bytes(2)), ("df",)),)
     for quote, words in cases:
@@ -190,7 +196,7 @@ def test_what_was_changed_on_the_way_is_told(family):
 def test_behind_a_nat_other_probes_make_up_for_a_short_token(family, needed):
     bench = Bench(family, DNS)
     packets = bench.send(*(Probe(number, 1) for number in range(needed)))
-    quotes = [changed(packet, HEADER[family] - 8, b"\xEE\xEE") for packet in packets]
+    quotes = [changed(packet, HEADER[family] - 8, b"\xee\xee") for packet in packets]
     assert [] == bench.numbers(*map(bench.expired, packets[:-1], quotes[:-1]))
     assert {"foreign": needed - 1} == bench.tracker.faults
     assert list(range(needed)) == bench.numbers(bench.expired(packets[-1], quotes[-1]))
@@ -200,9 +206,9 @@ def test_behind_a_nat_other_probes_make_up_for_a_short_token(family, needed):
 @FAMILIES
 def test_forged_errors_are_foreign(family):
     bench = Bench(family)
-    packet, = bench.send(Probe(3, 1))
+    (packet,) = bench.send(Probe(3, 1))
     head = HEADER[family]
-    forged, = Bench(family, key=(7, 8)).send(Probe(3, 1))
+    (forged,) = Bench(family, key=(7, 8)).send(Probe(3, 1))
     quotes = (forged, changed(packet, head + 5, b"??"), changed(packet, head - 4, b"\0\x11"))
     assert [] == bench.hear(*(bench.expired(packet, quote) for quote in quotes))
     assert {"foreign": 3} == bench.tracker.faults
@@ -214,12 +220,12 @@ def test_a_flood_of_guesses_is_told_and_takes_another_probe_for_proof(family):
     packets = bench.send(Probe(3, 1), Probe(4, 1))
     head = HEADER[family]
     guesses = [bench.expired(packets[0], changed(packets[0][:head], head - 2, n.to_bytes(2))) for n in range(1, 18)]
-    guesses = [changed(each, 32, b"\0\0") if family == 4 else each for each in guesses]     # the id that is quoted
+    guesses = [changed(each, 32, b"\0\0") if family == 4 else each for each in guesses]  # the id that is quoted
     bench.hear(*guesses[:16])
     assert () == bench.tracker.notes
     bench.hear(*guesses[16:])
     assert ("forged: 17 ICMP errors quote no probe of it, and are not believed",) == bench.tracker.notes
-    alone, second = {4: ([], [3, 4]), 6: ([3], [4])}[family]    # port, flow label and checksum have 50 bits
+    alone, second = {4: ([], [3, 4]), 6: ([3], [4])}[family]  # port, flow label and checksum have 50 bits
     assert alone == bench.numbers(bench.expired(packets[0], packets[0][:head]))
     assert second == bench.numbers(bench.expired(packets[1], packets[1][:head]))
 
@@ -227,7 +233,7 @@ def test_a_flood_of_guesses_is_told_and_takes_another_probe_for_proof(family):
 @pytest.mark.parametrize("keep", [24, 28])
 def test_a_sweep_of_ids_is_not_believed(keep):
     bench = Bench()
-    packet, = bench.send(Probe(3, 1))
+    (packet,) = bench.send(Probe(3, 1))
     sweep = random.Random(1).sample(range(1, 1 << 16), 400)
     quotes = [changed(packet[:keep], 4, ident.to_bytes(2)) for ident in sweep]
     quotes.insert(200, packet[:24])
@@ -252,10 +258,10 @@ def test_a_sweep_of_checksums_with_another_source_port_is_not_believed(family):
 
 def test_doubted_errors_are_remembered_in_bounds():
     bench = Bench()
-    packet, = bench.send(Probe(3, 1))
+    (packet,) = bench.send(Probe(3, 1))
     for n in range(MOST_DOUBTED + 20):
         bench.hear(b.error(packet, 3, 4, reporter=ROUTER[4], quote=packet[:24], rest=1000 + n))
-    assert sum(map(len, bench.tracker._doubted.values())) <= MOST_DOUBTED     # noqa: SLF001 - it shows nowhere
+    assert sum(map(len, bench.tracker._doubted.values())) <= MOST_DOUBTED  # noqa: SLF001 - it shows nowhere
 
 
 @FAMILIES
@@ -270,7 +276,7 @@ def test_errors_of_others_are_not_looked_at(family):
 
 def test_a_nat_at_both_ends_takes_the_whole_token_for_proof():
     bench = Bench()
-    packet, = bench.send(Probe(3, 1))
+    (packet,) = bench.send(Probe(3, 1))
     elsewhere = changed(packet, 16, b.packed(NATTED[4]))
     assert [] == bench.hear(bench.expired(packet, elsewhere[:28]))
     assert [3] == bench.numbers(bench.expired(packet, elsewhere))
@@ -279,22 +285,24 @@ def test_a_nat_at_both_ends_takes_the_whole_token_for_proof():
 @FAMILIES
 def test_an_error_heard_on_two_interfaces_is_one(family):
     bench = Bench(family)
-    packet, = bench.send(Probe(3, 1))
+    (packet,) = bench.send(Probe(3, 1))
     assert [3] == bench.numbers(bench.expired(packet), bench.expired(packet))
 
 
 @FAMILIES
-@pytest.mark.parametrize(("kind", "kinds"), [("no-neighbour", {4: (3, 1), 6: (1, 3)}),
-                                             ("unsent", {4: (3, 13), 6: (1, 1)}), ("unsent", {4: (3, 3), 6: (1, 4)})])
+@pytest.mark.parametrize(
+    ("kind", "kinds"),
+    [("no-neighbour", {4: (3, 1), 6: (1, 3)}), ("unsent", {4: (3, 13), 6: (1, 1)}), ("unsent", {4: (3, 3), 6: (1, 4)})],
+)
 def test_this_host_s_own_error_about_a_probe_that_never_left_is_of_its_link_or_its_firewall(family, kind, kinds):
     unreachable = kinds[family]
     bench = Bench(family)
-    packet, = bench.send(Probe(3, 1))
-    own, = bench.hear(b.error(packet, *unreachable, reporter=OWN[family]))
+    (packet,) = bench.send(Probe(3, 1))
+    (own,) = bench.hear(b.error(packet, *unreachable, reporter=OWN[family]))
     assert (kind, 3) == (own.kind, own.number)
     bench = Bench(family)
-    packet, = bench.send(Probe(3, 1))
-    router, = bench.hear(packet, b.error(packet, *unreachable, reporter=OWN[family]))
+    (packet,) = bench.send(Probe(3, 1))
+    (router,) = bench.hear(packet, b.error(packet, *unreachable, reporter=OWN[family]))
     assert "error" == router.kind
 
 
@@ -302,32 +310,34 @@ def test_this_host_s_own_error_about_a_probe_that_never_left_is_of_its_link_or_i
 @pytest.mark.parametrize(("ttl", "verdict"), [(31, "expired"), (32, "loop"), (64, "loop")])
 def test_a_high_ttl_that_runs_out_is_a_loop_where_that_is_asked_for(family, ttl, verdict):
     bench = Bench(family, loop_ttl=32)
-    packet, = bench.send(Probe(3, ttl))
-    reply, = bench.hear(packet, bench.expired(packet))
+    (packet,) = bench.send(Probe(3, ttl))
+    (reply,) = bench.hear(packet, bench.expired(packet))
     assert verdict == reply.event.verdict
 
 
 @FAMILIES
 def test_a_probe_that_is_routed_back_to_this_host_is_counted(family):
     bench = Bench(family)
-    packet, = bench.send(Probe(3, 9))
+    (packet,) = bench.send(Probe(3, 9))
     at = {4: 8, 6: 7}[family]
-    bench.hear(packet, packet)        # captured on two interfaces
+    bench.hear(packet, packet)  # captured on two interfaces
     assert {} == bench.tracker.faults
     bench.hear(changed(packet, at, b"\x08"))
     assert 1 == bench.tracker.faults["returned"]
 
 
-@pytest.mark.parametrize(("mtu", "size", "is_about_larger"), [(1400, 1400, True), (1400, 36, True), (1399, 1400, False),
-                                                              (0, 36, False)])
+@pytest.mark.parametrize(
+    ("mtu", "size", "is_about_larger"), [(1400, 1400, True), (1400, 36, True), (1399, 1400, False), (0, 36, False)]
+)
 def test_an_mtu_that_is_large_enough_says_nothing_of_the_probe(mtu, size, is_about_larger):
     bench = Bench()
-    packet, = bench.send(Probe(3, 9, size=size))
-    reply, = bench.hear(packet, b.frag_needed(packet, mtu, ROUTER[4]))
+    (packet,) = bench.send(Probe(3, 9, size=size))
+    (reply,) = bench.hear(packet, b.frag_needed(packet, mtu, ROUTER[4]))
     assert is_about_larger == reply.is_about_larger
 
 
 # ---- answers
+
 
 def answer(family, data, flow=0, port=PORT):
     return b.datagram(TO[family], OWN[family], port, SOURCE_PORTS[flow], data, ttl=61)
@@ -337,9 +347,10 @@ def answer(family, data, flow=0, port=PORT):
 def test_an_answer_that_repeats_the_token_is_the_probe_s(family):
     bench = Bench(family)
     packets = bench.send(Probe(3, 1), Probe(4, 1))
-    replies = bench.hear(*packets, *(answer(family, b"said: " + packet[HEADER[family]:]) for packet in packets))
+    replies = bench.hear(*packets, *(answer(family, b"said: " + packet[HEADER[family] :]) for packet in packets))
     assert [(3, "answer", 61, True), (4, "answer", 61, True)] == [
-        (each.number, each.kind, each.ttl, each.is_sure) for each in replies]
+        (each.number, each.kind, each.ttl, each.is_sure) for each in replies
+    ]
 
 
 def test_a_short_token_is_looked_for_where_it_was_sent():
@@ -355,7 +366,7 @@ def test_an_answer_is_its_own_probe_s_though_a_short_token_be_drawn_by_many(fami
     bench = Bench(family, (b"?rest", 0, 1))
     packets = bench.send(*(Probe(number, 1) for number in range(200)))
     bench.hear(*packets)
-    assert list(range(200)) == bench.numbers(*(answer(family, packet[HEADER[family]:]) for packet in packets))
+    assert list(range(200)) == bench.numbers(*(answer(family, packet[HEADER[family] :]) for packet in packets))
 
 
 def test_an_answer_that_repeats_nothing_is_given_to_the_latest_probe_without_a_reply():
@@ -363,7 +374,8 @@ def test_an_answer_that_repeats_nothing_is_given_to_the_latest_probe_without_a_r
     packets = bench.send(Probe(3, 1), Probe(4, 1), Probe(5, 1))
     bench.hear(*packets, bench.expired(packets[2]))
     assert [(4, False), (3, False), (5, False)] == [
-        (each.number, each.is_sure) for each in bench.hear(*[answer(4, b"pong")] * 3)]
+        (each.number, each.is_sure) for each in bench.hear(*[answer(4, b"pong")] * 3)
+    ]
 
 
 def test_an_answer_before_any_probe_is_nobody_s():
@@ -376,18 +388,19 @@ def test_an_answer_before_any_probe_is_nobody_s():
 @FAMILIES
 def test_an_answer_from_another_port_is_one_and_told(family):
     bench = Bench(family)
-    packet, = bench.send(Probe(3, 9))
+    (packet,) = bench.send(Probe(3, 9))
     replies = bench.hear(packet, answer(family, b"pong", port=PORT + 1), answer(family, b"pong"))
     assert [(3, ("port",)), (3, ())] == [(each.number, each.changed) for each in replies]
 
 
 # ---- time
 
+
 def test_the_time_a_probe_left_is_the_capture_s_and_only_its_first():
     bench = Bench()
-    packet, = bench.send(Probe(3, 9), now_ns=0)
+    (packet,) = bench.send(Probe(3, 9), now_ns=0)
     other = b.datagram(OWN[4], TO[4], SOURCE_PORTS[0], PORT, b"not ours")
-    reply, = bench.hear(other, packet, b.forwarded(packet), bench.expired(packet))
+    (reply,) = bench.hear(other, packet, b.forwarded(packet), bench.expired(packet))
     assert (2 * MS, 4 * MS) == (reply.sent_ns, reply.time_ns)
 
 
@@ -405,7 +418,7 @@ def test_of_probes_without_number_only_the_latest_are_remembered(monkeypatch):
 
 def test_a_quench_leaves_a_probe_waiting():
     bench = Bench()
-    packet, = bench.send(Probe(3, 1))
+    (packet,) = bench.send(Probe(3, 1))
     quench, expired = bench.hear(b.error(packet, 4, 0, reporter=ROUTER[4]), bench.expired(packet))
     assert (True, False) == (quench.is_quench, expired.is_quench)
     assert isinstance(quench, Reply)

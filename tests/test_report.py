@@ -12,16 +12,32 @@ from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS
 from udpprobe.report import Question, conclude
 
 KINDS = [
-    (4, (3, 3), True, "refused"), (6, (1, 4), True, "refused"),
-    (4, (3, 3), False, "rejected"), (6, (1, 4), False, "rejected"),
-    (4, (3, 4), False, "too-big"), (6, (2, 0), False, "too-big"), (6, (2, 9), False, "too-big"),
-    (4, (11, 0), False, "loop"), (6, (3, 0), False, "loop"),
-    (4, (3, 9), False, "prohibited"), (4, (3, 10), False, "prohibited"), (4, (3, 13), False, "prohibited"),
-    (6, (1, 1), False, "prohibited"), (6, (1, 5), False, "prohibited"), (6, (1, 6), False, "prohibited"),
-    (4, (3, 0), False, "unreachable"), (4, (3, 1), False, "unreachable"), (4, (3, 2), True, "unreachable"),
-    (4, (3, 99), False, "unreachable"), (6, (1, 0), False, "unreachable"), (6, (1, 3), True, "unreachable"),
-    (4, (11, 1), True, "reassembly"), (6, (3, 1), True, "reassembly"),
-    (4, (4, 0), False, "quenched"), (4, (12, 0), False, "malformed"), (6, (4, 1), True, "malformed"),
+    (4, (3, 3), True, "refused"),
+    (6, (1, 4), True, "refused"),
+    (4, (3, 3), False, "rejected"),
+    (6, (1, 4), False, "rejected"),
+    (4, (3, 4), False, "too-big"),
+    (6, (2, 0), False, "too-big"),
+    (6, (2, 9), False, "too-big"),
+    (4, (11, 0), False, "loop"),
+    (6, (3, 0), False, "loop"),
+    (4, (3, 9), False, "prohibited"),
+    (4, (3, 10), False, "prohibited"),
+    (4, (3, 13), False, "prohibited"),
+    (6, (1, 1), False, "prohibited"),
+    (6, (1, 5), False, "prohibited"),
+    (6, (1, 6), False, "prohibited"),
+    (4, (3, 0), False, "unreachable"),
+    (4, (3, 1), False, "unreachable"),
+    (4, (3, 2), True, "unreachable"),
+    (4, (3, 99), False, "unreachable"),
+    (6, (1, 0), False, "unreachable"),
+    (6, (1, 3), True, "unreachable"),
+    (4, (11, 1), True, "reassembly"),
+    (6, (3, 1), True, "reassembly"),
+    (4, (4, 0), False, "quenched"),
+    (4, (12, 0), False, "malformed"),
+    (6, (4, 1), True, "malformed"),
 ]
 
 
@@ -52,11 +68,24 @@ def test_an_undefined_icmpv6_error_alone_leaves_a_destination_silent_or_answered
 def test_the_most_telling_finding_is_the_destination_s_verdict():
     packet = sent(1, ttl=3)
     errors = [b.error(packet, *kind, reporter=ROUTER[4]) for kind in ((12, 0), (4, 0), (11, 1), (3, 0), (3, 13))]
-    errors += [b.time_exceeded(packet, ROUTER[4]), b.frag_needed(packet, 1400, ROUTER[4]),
-               b.port_unreachable(packet, ROUTER[4]), b.port_unreachable(packet)]
+    errors += [
+        b.time_exceeded(packet, ROUTER[4]),
+        b.frag_needed(packet, 1400, ROUTER[4]),
+        b.port_unreachable(packet, ROUTER[4]),
+        b.port_unreachable(packet),
+    ]
     found = story_of([packet, *errors]).only
-    order = ["refused", "rejected", "too-big", "expired", "prohibited", "unreachable", "reassembly", "quenched",
-             "malformed"]
+    order = [
+        "refused",
+        "rejected",
+        "too-big",
+        "expired",
+        "prohibited",
+        "unreachable",
+        "reassembly",
+        "quenched",
+        "malformed",
+    ]
     assert order == [finding.verdict for finding in found.findings]
     assert ("refused", 9) == (found.verdict, found.errors)
     assert order == [verdict for verdict in VERDICTS if verdict in order]
@@ -70,6 +99,7 @@ def test_an_error_outweighs_an_answer():
 
 # ---- what is told of each
 
+
 def test_errors_of_one_kind_and_reporter_are_one_finding():
     packets = [sent(1, id=number) for number in range(1, 6)]
     frames = [frame for packet in packets for frame in (packet, error_about(packet))]
@@ -81,11 +111,16 @@ def test_errors_of_one_kind_and_reporter_are_one_finding():
 
 def test_another_reporter_mtu_or_code_is_another_finding():
     packet = sent(1, size=1400)
-    errors = [b.frag_needed(packet, 1300, ROUTER[4]), b.frag_needed(packet, 1200, ROUTER[4]),
-              b.frag_needed(packet, 1300, "203.0.113.2"), b.error(packet, 3, 1, reporter=ROUTER[4])]
+    errors = [
+        b.frag_needed(packet, 1300, ROUTER[4]),
+        b.frag_needed(packet, 1200, ROUTER[4]),
+        b.frag_needed(packet, 1300, "203.0.113.2"),
+        b.error(packet, 3, 1, reporter=ROUTER[4]),
+    ]
     found = story_of([packet, *errors, *errors]).only
     assert [(1200, 2), (1300, 2), (1300, 2), (None, 2)] == sorted(
-        ((finding.mtu, finding.count) for finding in found.findings), key=lambda row: row[0] or 9999)
+        ((finding.mtu, finding.count) for finding in found.findings), key=lambda row: row[0] or 9999
+    )
 
 
 def test_the_surest_match_of_a_finding_is_told():
@@ -99,20 +134,30 @@ def test_matched_and_unmatched_errors_of_one_destination_are_kept_apart():
 
 
 def test_unmatched_errors_are_told_worst_first():
-    frames = [b.time_exceeded(sent(1, ttl=1), ROUTER[4]), error_about(sent(2)), error_about(sent(2)), error_about(sent(3))]
+    frames = [
+        b.time_exceeded(sent(1, ttl=1), ROUTER[4]),
+        error_about(sent(2)),
+        error_about(sent(2)),
+        error_about(sent(3)),
+    ]
     assert [(host(2), 2), (host(3), 1), (host(1), 1)] == [
-        (each.address, each.finding.count) for each in story_of(frames).unmatched]
+        (each.address, each.finding.count) for each in story_of(frames).unmatched
+    ]
 
 
 # ---- silence
+
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_silence_of_a_host_that_refused_another_port_means_listening_or_filtered(family):
     other = b.datagram(CLIENT[family], host(1, family), 40001, 9, b"")
     story = story_of([sent(1, family), *with_refusal(other), sent(2, family)])
     meanings = {(each.address, each.port): each.meaning for each in story.destinations}
-    assert {(host(1, family), PORT): "listening-or-filtered", (host(1, family), 9): None,
-            (host(2, family), PORT): "no-evidence"} == meanings
+    assert {
+        (host(1, family), PORT): "listening-or-filtered",
+        (host(1, family), 9): None,
+        (host(2, family), PORT): "no-evidence",
+    } == meanings
 
 
 def test_a_router_s_word_does_not_speak_for_the_host():
@@ -128,8 +173,16 @@ def test_an_answer_is_no_silence():
 
 # ---- which, and in which order
 
-MIXED = [sent(1), *with_refusal(sent(2)), b.datagram(host(1), CLIENT[4], PORT, 40001, b"!"), sent(3), sent(3, id=9),
-         sent(4), *with_refusal(sent(5)), error_about(sent(5))]
+MIXED = [
+    sent(1),
+    *with_refusal(sent(2)),
+    b.datagram(host(1), CLIENT[4], PORT, 40001, b"!"),
+    sent(3),
+    sent(3, id=9),
+    sent(4),
+    *with_refusal(sent(5)),
+    error_about(sent(5)),
+]
 
 
 def test_healthy_destinations_are_told_only_when_asked_for():
@@ -143,13 +196,21 @@ def test_destinations_are_told_worst_first():
 
 # ---- groups
 
+
 def test_by_host_all_ports_are_one():
     packets = [b.datagram(CLIENT[4], host(1), 40001, port, b"") for port in (7, 9, 11)]
     answer = b.datagram(host(1), CLIENT[4], 11, 40001, b"!")
-    (found,) = story_of([*with_refusal(packets[0]), *with_refusal(packets[1]), packets[2], answer],
-                        question=Question(32, True, "host")).destinations
+    (found,) = story_of(
+        [*with_refusal(packets[0]), *with_refusal(packets[1]), packets[2], answer], question=Question(32, True, "host")
+    ).destinations
     assert (host(1), None, "refused", 3, 1, 2) == (
-        found.address, found.port, found.verdict, found.sent, found.answered, found.errors)
+        found.address,
+        found.port,
+        found.verdict,
+        found.sent,
+        found.answered,
+        found.errors,
+    )
     assert [2] == [finding.count for finding in found.findings]
     assert Spread(1, 1, 1) == found.rtt_ms
 
@@ -160,28 +221,39 @@ def test_by_host_a_loop_in_sight_is_the_host_s():
 
 
 def test_by_reporter_each_says_what_it_said():
-    frames = [*with_refusal(sent(1), reporter=ROUTER[4]), *with_refusal(sent(2), reporter=ROUTER[4]), *with_refusal(sent(3)), sent(4)]
+    frames = [
+        *with_refusal(sent(1), reporter=ROUTER[4]),
+        *with_refusal(sent(2), reporter=ROUTER[4]),
+        *with_refusal(sent(3)),
+        sent(4),
+    ]
     found = story_of(frames, question=Question(32, True, "reporter")).destinations
     assert [(host(3), None, "refused", 1), (ROUTER[4], None, "rejected", 2)] == [
-        (each.address, each.port, each.verdict, each.errors) for each in found]
+        (each.address, each.port, each.verdict, each.errors) for each in found
+    ]
 
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_advice_by_reporter_is_for_who_reports_and_takes_it_for_no_destination(family):
     prohibited = {4: (3, 13), 6: (1, 1)}[family]
-    frames = [*with_refusal(sent(1, family=family)), b.error(sent(2, family=family), *prohibited, reporter=ROUTER[family])]
+    frames = [
+        *with_refusal(sent(1, family=family)),
+        b.error(sent(2, family=family), *prohibited, reporter=ROUTER[family]),
+    ]
     found = story_of(frames, question=Question(32, True, "reporter"))
     rows = {each.address: each.advice for each in (*found.destinations, *found.unmatched)}
-    assert {host(1, family): f"Nothing listens on some ports of {host(1, family)}: start the service or check the port.",
-            ROUTER[family]: f"Ask whoever runs {ROUTER[family]} about its filter: it forbids UDP to some destinations.",
-            } == rows
+    assert {
+        host(1, family): f"Nothing listens on some ports of {host(1, family)}: start the service or check the port.",
+        ROUTER[family]: f"Ask whoever runs {ROUTER[family]} about its filter: it forbids UDP to some destinations.",
+    } == rows
 
 
 def test_by_flow_every_source_is_told_apart():
     packets = [b.datagram(CLIENT[4], host(1), source, PORT, b"") for source in (1, 2)]
     found = story_of([*with_refusal(packets[0]), packets[1]], question=Question(32, True, "flow")).destinations
     assert [(CLIENT[4], 1, "refused", 1), (CLIENT[4], 2, "silent", 0)] == [
-        (each.source, each.source_port, each.verdict, each.errors) for each in found]
+        (each.source, each.source_port, each.verdict, each.errors) for each in found
+    ]
 
 
 @pytest.mark.parametrize("by", ["destination", "flow"])
@@ -224,7 +296,9 @@ def test_what_a_member_says_of_a_group_is_rejected_with_a_note(family, group, ki
     assert "group-member" in event.notes
 
 
-@pytest.mark.parametrize(("family", "address"), [(4, "223.255.255.255"), (4, "240.0.0.1"), (6, "fe80::1"), (6, "fec0::1")])
+@pytest.mark.parametrize(
+    ("family", "address"), [(4, "223.255.255.255"), (4, "240.0.0.1"), (6, "fe80::1"), (6, "fec0::1")]
+)
 def test_no_other_destination_is_a_group(family, address):
     packet = b.datagram(CLIENT[family], address, 40001, PORT, b"hello")
     found = story_of([packet, b.error(packet, *{4: (3, 13), 6: (1, 1)}[family], reporter=ROUTER[family])]).only
@@ -232,11 +306,12 @@ def test_no_other_destination_is_a_group(family, address):
 
 
 def test_a_packet_too_big_about_a_group_is_what_it_says():
-    packet = b.datagram(CLIENT[6], "ff0e::1", 40001, PORT, b"hello")     # RFC 4443, 2.4 (e.3)
+    packet = b.datagram(CLIENT[6], "ff0e::1", 40001, PORT, b"hello")  # RFC 4443, 2.4 (e.3)
     assert "too-big" == story_of([packet, b.error(packet, 2, 0, 1280, reporter=ROUTER[6])]).only.verdict
 
 
 # ---- what anybody may send any number of
+
 
 @pytest.mark.parametrize("ttl", [5, 64])
 def test_of_any_number_of_reporters_a_thousand_are_listed_and_all_are_counted(ttl):
@@ -254,7 +329,11 @@ def test_what_a_host_sends_itself_for_want_of_a_neighbour_has_no_reporter_and_no
     (finding,), (event,) = story.only.findings, story.events
     for found in (finding, event):
         assert ("unreachable", "host-unreach", None, None) == (
-            found.verdict, found.reason, found.reporter, found.rtt_ms)
+            found.verdict,
+            found.reason,
+            found.reporter,
+            found.rtt_ms,
+        )
         assert "no-neighbour" in found.notes
     assert "nothing answers ARP" in story.only.advice
 

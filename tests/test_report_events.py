@@ -13,9 +13,22 @@ def test_an_event_tells_what_the_error_says():
     packet = sent(1, size=1400, df=True, id=0x4321)
     (event,) = story_of([packet, b.frag_needed(packet, 1300, ROUTER[4])], times_ns=[5 * MS, 12 * MS]).events
     assert (2, 12 * MS, 4, 3, 4, ROUTER[4], 1300) == (
-        event.frame, event.time_ns, event.family, event.type, event.code, event.reporter, event.mtu)
+        event.frame,
+        event.time_ns,
+        event.family,
+        event.type,
+        event.code,
+        event.reporter,
+        event.mtu,
+    )
     assert ("too-big", "EMSGSIZE", "packet-too-big", "exact", 1, 7.0) == (
-        event.verdict, event.errno, event.reason, event.match, event.matched_frame, event.rtt_ms)
+        event.verdict,
+        event.errno,
+        event.reason,
+        event.match,
+        event.matched_frame,
+        event.rtt_ms,
+    )
     assert (None, ()) == (event.extensions, event.notes)
     checksum = int.from_bytes(packet[26:28])
     assert Quoted(CLIENT[4], 40001, host(1), PORT, 0x4321, 64, 1428, 1408, checksum, 548) == event.quoted
@@ -36,14 +49,18 @@ def test_extensions_are_told_with_notes_of_their_own():
     def extended(n, structure):
         packet = sent(n, ttl=1)
         return expired(packet, lambda quote: b.padded(quote) + structure, rest=b.quote_length(b.padded(packet), 4))
+
     labels = [b.extension_structure(b.mpls_labels(number)) for number in (16001, 16002)]
     bad = b.extension_structure(b.mpls_labels(3), checksum=9)
     one, two = [*extended(1, labels[0]), *extended(2, labels[1])], [*extended(3, bad), *extended(4, bytes(8))]
     events = story_of([*one, *two]).events
-    assert [16001, 16002, 3, None] == [
-        event.extensions and event.extensions[0]["mpls"][0]["label"] for event in events]
-    assert [(), (), ("the extension's checksum or lengths are wrong",),
-            ("what follows the quote is padding, no extension",)] == [event.notes for event in events]
+    assert [16001, 16002, 3, None] == [event.extensions and event.extensions[0]["mpls"][0]["label"] for event in events]
+    assert [
+        (),
+        (),
+        ("the extension's checksum or lengths are wrong",),
+        ("what follows the quote is padding, no extension",),
+    ] == [event.notes for event in events]
 
 
 def test_a_later_error_may_tell_that_it_is_a_loop():

@@ -27,10 +27,18 @@ def traced(ttls, family=4, reporters=ROUTER, n=1, **fields):
 
 # ---- the TTL it left with
 
+
 @pytest.mark.parametrize("family", [4, 6])
-@pytest.mark.parametrize(("ttl", "verdict"), [
-    (64, "loop"), (32, "loop"), (31, "expired"), (1, "expired"), (255, "loop"),
-])
+@pytest.mark.parametrize(
+    ("ttl", "verdict"),
+    [
+        (64, "loop"),
+        (32, "loop"),
+        (31, "expired"),
+        (1, "expired"),
+        (255, "loop"),
+    ],
+)
 def test_a_datagram_that_left_with_a_ttl_of_32_or_more_went_round(family, ttl, verdict):
     assert verdict == story_of(traced([ttl], family)).only.verdict
 
@@ -58,6 +66,7 @@ def test_only_an_expiry_in_transit_is_of_a_loop(family, kind):
 
 
 # ---- one reporter at several TTLs
+
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_one_reporter_at_three_ttls_is_a_loop(family):
@@ -90,7 +99,8 @@ def test_of_any_number_of_reporters_the_first_32_are_named():
     story = story_of([packet, *(b.time_exceeded(packet, f"203.0.113.{number}") for number in range(1, 101))])
     assert 100 == len(story.only.findings)
     assert {tuple(f"203.0.113.{number}" for number in range(1, 33))} == {
-        finding.loop.routers for finding in story.only.findings}
+        finding.loop.routers for finding in story.only.findings
+    }
 
 
 def test_two_routers_in_turn_are_both_named_and_the_period_is_two():
@@ -125,14 +135,24 @@ def test_a_report_by_flow_has_its_loops_by_flow():
 
 # ---- its period
 
-@pytest.mark.parametrize(("ttl_sets", "period"), [
-    ([], None), ([[64]], None), ([[62], [63], [64]], None),
-    ([[5, 7]], None),                               # once round, or twice
-    ([[5, 7, 9]], 2), ([[5, 7, 9, 11]], 2), ([[3, 6, 9]], 3),
-    ([[5, 7], [6, 8]], 2), ([[5, 8], [6, 9], [7, 10]], 3),
-    ([[5, 9], [6, 10]], None), ([[5, 7, 13]], None), ([[5, 7, 11], [6, 8]], 2), ([[5, 8, 11], [6]], 3),
-])
+
+@pytest.mark.parametrize(
+    ("ttl_sets", "period"),
+    [
+        ([], None),
+        ([[64]], None),
+        ([[62], [63], [64]], None),
+        ([[5, 7]], None),  # once round, or twice
+        ([[5, 7, 9]], 2),
+        ([[5, 7, 9, 11]], 2),
+        ([[3, 6, 9]], 3),
+        ([[5, 7], [6, 8]], 2),
+        ([[5, 8], [6, 9], [7, 10]], 3),
+        ([[5, 9], [6, 10]], None),
+        ([[5, 7, 13]], None),
+        ([[5, 7, 11], [6, 8]], 2),
+        ([[5, 8, 11], [6]], 3),
+    ],
+)
 def test_the_period_is_told_only_by_what_tells_it(ttl_sets, period):
     assert period == period_of(ttl_sets)
-
-

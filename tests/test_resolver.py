@@ -95,15 +95,20 @@ def test_json_asks_for_no_names(dns, capsys):
     assert "advice" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("record", "words"), [
-    ({"autonomous_system_number": 64500, "autonomous_system_organization": "Example"}, "AS64500 Example"),
-    ({"asn": "AS64500", "as_name": "Example", "country_code": "DE"}, "AS64500 Example, DE"),
-    ({"country": {"iso_code": "DE"}}, "DE"),
-    ({"asn": "AS64500", "country": "DE"}, "AS64500, DE"),
-    ({"something": "else"}, ""),
-])
-@pytest.mark.parametrize(("network", "inside", "outside"), [
-    ("192.0.2.0/24", "192.0.2.7", "192.0.3.7"), ("2001:db8::/32", "2001:db8::7", "2001:db9::7")])
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        ({"autonomous_system_number": 64500, "autonomous_system_organization": "Example"}, "AS64500 Example"),
+        ({"asn": "AS64500", "as_name": "Example", "country_code": "DE"}, "AS64500 Example, DE"),
+        ({"country": {"iso_code": "DE"}}, "DE"),
+        ({"asn": "AS64500", "country": "DE"}, "AS64500, DE"),
+        ({"something": "else"}, ""),
+    ],
+)
+@pytest.mark.parametrize(
+    ("network", "inside", "outside"),
+    [("192.0.2.0/24", "192.0.2.7", "192.0.3.7"), ("2001:db8::/32", "2001:db8::7", "2001:db9::7")],
+)
 def test_systems_come_from_a_file(tmp_path, network, inside, outside, record, words):
     pytest.importorskip("maxminddb")
     (tmp_path / "asn.mmdb").write_bytes(database(network, record))
@@ -139,14 +144,17 @@ def test_nobody_is_named_without_being_asked_for():
     assert (Style().name("192.0.2.1"), Style().service(53)) == ("", "")
 
 
-@pytest.mark.parametrize(("text", "shown"), [
-    ("prohibited by 192.0.2.1", "prohibited by 192.0.2.1 (fw.example)"),
-    ("192.0.2.1, then 192.0.2.1.", "192.0.2.1 (fw.example), then 192.0.2.1."),
-    ("behind 2001:db8::1: gone", "behind 2001:db8::1 (v6.example): gone"),
-    ("192.0.2.1:53 and [2001:db8::1]:53", "192.0.2.1:53 and [2001:db8::1]:53"),
-    ("192.0.2.10, 1192.0.2.1 and 192.0.2.1.5", "192.0.2.10, 1192.0.2.1 and 192.0.2.1.5"),
-    ("192.0.2.1/24 after 12:04:05, 9.16 ms", "192.0.2.1/24 after 12:04:05, 9.16 ms"),
-])
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("prohibited by 192.0.2.1", "prohibited by 192.0.2.1 (fw.example)"),
+        ("192.0.2.1, then 192.0.2.1.", "192.0.2.1 (fw.example), then 192.0.2.1."),
+        ("behind 2001:db8::1: gone", "behind 2001:db8::1 (v6.example): gone"),
+        ("192.0.2.1:53 and [2001:db8::1]:53", "192.0.2.1:53 and [2001:db8::1]:53"),
+        ("192.0.2.10, 1192.0.2.1 and 192.0.2.1.5", "192.0.2.10, 1192.0.2.1 and 192.0.2.1.5"),
+        ("192.0.2.1/24 after 12:04:05, 9.16 ms", "192.0.2.1/24 after 12:04:05, 9.16 ms"),
+    ],
+)
 def test_prose_names_an_address_at_its_first_mention_and_no_endpoint(text, shown):
     names = {"192.0.2.1": "fw.example", "2001:db8::1": "v6.example"}
     assert shown == named(text, Style(name=lambda address: names.get(address, "")))

@@ -45,11 +45,25 @@ payloads = st.binary(max_size=40).map(Raw)
 udps = st.builds(UDP, sport=ports, dport=ports, chksum=st.one_of(st.none(), words))
 some_options = st.sampled_from((IPOption_NOP(), IPOption_RR(routers=["10.0.0.1"]), IPOption_Timestamp()))
 options = st.lists(some_options, max_size=2)
-ipv4s = st.builds(IP, src=v4_addresses, dst=v4_addresses, id=words, ttl=bytes_, tos=bytes_, options=options,
-                  flags=st.sampled_from(("", "DF", "MF")))
-extensions = st.sampled_from((
-    IPv6ExtHdrHopByHop(options=[PadN(optdata=b"\0" * 4)]), IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0" * 12)]),
-    IPv6ExtHdrRouting(addresses=["2001:db8::9"]), IPv6ExtHdrFragment(id=0x12345678, m=1), IPv6ExtHdrFragment(id=9)))
+ipv4s = st.builds(
+    IP,
+    src=v4_addresses,
+    dst=v4_addresses,
+    id=words,
+    ttl=bytes_,
+    tos=bytes_,
+    options=options,
+    flags=st.sampled_from(("", "DF", "MF")),
+)
+extensions = st.sampled_from(
+    (
+        IPv6ExtHdrHopByHop(options=[PadN(optdata=b"\0" * 4)]),
+        IPv6ExtHdrDestOpt(options=[PadN(optdata=b"\0" * 12)]),
+        IPv6ExtHdrRouting(addresses=["2001:db8::9"]),
+        IPv6ExtHdrFragment(id=0x12345678, m=1),
+        IPv6ExtHdrFragment(id=9),
+    )
+)
 bare_ipv6s = st.builds(IPv6, src=v6_addresses, dst=v6_addresses, hlim=bytes_, tc=bytes_, fl=st.integers(0, 2**20 - 1))
 
 
@@ -64,7 +78,9 @@ ips = st.one_of(ipv4s, ipv6s)
 datagrams = st.builds(stacked, ips, udps, payloads)
 outer = st.one_of(st.builds(IP, src=v4_addresses, dst=v4_addresses), bare_ipv6s)
 TUNNELS = (
-    (GRE(),), (GRE(key_present=1, key=7, seqnum_present=1, chksum_present=1),), (),
+    (GRE(),),
+    (GRE(key_present=1, key=7, seqnum_present=1, chksum_present=1),),
+    (),
     (UDP(sport=9999, dport=4789), VXLAN(flags="Instance", vni=5), Ether(**MAC)),
     (UDP(sport=9999, dport=6081), GENEVE(vni=5), Ether(**MAC)),
     (UDP(sport=9999, dport=2152), GTP_U_Header(teid=5)),
@@ -73,8 +89,10 @@ tunnels = st.sampled_from(TUNNELS)
 tunnelled = st.builds(lambda ip, tunnel, inner: stacked(ip, *tunnel) / inner, outer, tunnels, datagrams)
 LINKS = ((), (Dot1Q(vlan=7),), (Dot1AD(vlan=8), Dot1Q(vlan=7)), (MPLS(label=16001, s=1),))
 links = st.sampled_from(LINKS)
-MESSAGES = {4: [ICMP(type=3, code=3), ICMP(type=3, code=4, nexthopmtu=1400), ICMP(type=11), ICMP(type=12, ptr=20)],
-            6: [ICMPv6DestUnreach(code=4), ICMPv6PacketTooBig(mtu=1400), ICMPv6TimeExceeded(), ICMPv6ParamProblem()]}
+MESSAGES = {
+    4: [ICMP(type=3, code=3), ICMP(type=3, code=4, nexthopmtu=1400), ICMP(type=11), ICMP(type=12, ptr=20)],
+    6: [ICMPv6DestUnreach(code=4), ICMPv6PacketTooBig(mtu=1400), ICMPv6TimeExceeded(), ICMPv6ParamProblem()],
+}
 quickly = examples(150)
 
 
@@ -96,10 +114,10 @@ def scapy_says(packet):
     for layer in layers(packet):
         if type(layer) in {IP, IPv6}:
             ip, fragment_id, end = layer, 0, layer.dst
-        elif type(layer) is IPv6ExtHdrRouting:      # segments are left: the header names the next hop only
+        elif type(layer) is IPv6ExtHdrRouting:  # segments are left: the header names the next hop only
             end = layer.addresses[-1]
         elif type(layer) is IPv6ExtHdrFragment:
-            fragment_id = layer.id & 0xFFFF if layer.m else 0     # an atomic fragment is none (RFC 6946)
+            fragment_id = layer.id & 0xFFFF if layer.m else 0  # an atomic fragment is none (RFC 6946)
         elif type(layer) is UDP:
             told.append(headers(ip, layer, ip.id if ip.version == 4 else fragment_id, end))
     return told
@@ -107,14 +125,35 @@ def scapy_says(packet):
 
 def headers(ip, udp, ident, end=None):
     v4 = ip.version == 4
-    return (ip.src, end or ip.dst, udp.sport, udp.dport, ident, udp.len, udp.chksum, ip.ttl if v4 else ip.hlim,
-            ip.len if v4 else 40 + ip.plen)
+    return (
+        ip.src,
+        end or ip.dst,
+        udp.sport,
+        udp.dport,
+        ident,
+        udp.len,
+        udp.chksum,
+        ip.ttl if v4 else ip.hlim,
+        ip.len if v4 else 40 + ip.plen,
+    )
 
 
 def we_say(frame):
     found, _ = packets_of(frame, ETHERNET)
-    return [(address_text(*each.source), address_text(*each.destination), each.source_port, each.destination_port,
-             each.ip_id, each.udp_length, each.udp_checksum, each.ttl, each.ip_length) for each in found]
+    return [
+        (
+            address_text(*each.source),
+            address_text(*each.destination),
+            each.source_port,
+            each.destination_port,
+            each.ip_id,
+            each.udp_length,
+            each.udp_checksum,
+            each.ttl,
+            each.ip_length,
+        )
+        for each in found
+    ]
 
 
 @quickly
@@ -144,8 +183,17 @@ def test_an_error_and_its_quote_are_what_scapy_says(family, data):
     assert (reporter, message.type, message.code) == (event.reporter, event.type, event.code)
     said = headers(inner, udp, inner.id if family == 4 else None)
     told = event.quoted
-    assert said == (told.source, told.destination, told.source_port, told.destination_port, told.ip_id, told.udp_length,
-                    told.udp_checksum, told.ttl, told.ip_length)
+    assert said == (
+        told.source,
+        told.destination,
+        told.source_port,
+        told.destination_port,
+        told.ip_id,
+        told.udp_length,
+        told.udp_checksum,
+        told.ttl,
+        told.ip_length,
+    )
     assert getattr(message, "nexthopmtu", getattr(message, "mtu", None)) in {event.mtu, 0}
 
 
@@ -154,6 +202,7 @@ def test_scapy_s_icmp_checksum_is_right(family):
     ends = ("192.0.2.1", "198.51.100.1") if family == 4 else ("2001:db8::1", "2001:db8::2")
     ip = IP if family == 4 else IPv6
     quoted = ip(src=ends[0], dst=ends[1]) / UDP(sport=1, dport=2) / b"odd"
-    (event,) = story_of([framed((), ip(src=ends[1], dst=ends[0]) / MESSAGES[family][0] / Raw(bytes(quoted)))[0]],
-                        ETHERNET).events
+    (event,) = story_of(
+        [framed((), ip(src=ends[1], dst=ends[0]) / MESSAGES[family][0] / Raw(bytes(quoted)))[0]], ETHERNET
+    ).events
     assert () == event.notes

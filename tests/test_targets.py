@@ -13,8 +13,12 @@ from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.targets import Wanted, named, read_targets, resolve
 
 DNS = parse_ports("53")
-ADDRESSES = {"dns.example": ("192.0.2.53", "2001:db8::53", "192.0.2.54"), "alias.example": ("192.0.2.53",),
-             "blocked.example": ("0.0.0.0",), "printer.local": ("fe80::9%1",)}
+ADDRESSES = {
+    "dns.example": ("192.0.2.53", "2001:db8::53", "192.0.2.54"),
+    "alias.example": ("192.0.2.53",),
+    "blocked.example": ("0.0.0.0",),
+    "printer.local": ("fe80::9%1",),
+}
 
 
 LOCAL_ROUTES = """\
@@ -42,6 +46,7 @@ def names(monkeypatch):
         if not places:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [(None, None, None, "", _place(address)) for address in places]
+
     monkeypatch.setattr(targets.socket, "getaddrinfo", fake)
 
 
@@ -68,15 +73,18 @@ def test_a_name_stands_for_every_address_it_has():
     assert ["192.0.2.53 53", "2001:db8::53 53", "192.0.2.54 53"] == _told("dns.example")
 
 
-@pytest.mark.parametrize(("family", "expected"), [
-    (4, ["192.0.2.53 53", "192.0.2.54 53", "192.0.2.1 53"]), (6, ["2001:db8::53 53", "2001:db8::1 53"])])
+@pytest.mark.parametrize(
+    ("family", "expected"),
+    [(4, ["192.0.2.53 53", "192.0.2.54 53", "192.0.2.1 53"]), (6, ["2001:db8::53 53", "2001:db8::1 53"])],
+)
 def test_a_family_may_be_chosen(family, expected):
     assert expected == _told("dns.example,192.0.2.1,2001:db8::1", family=family)
 
 
 def test_a_destination_named_twice_is_probed_once():
     assert ["192.0.2.1 7", "192.0.2.1 8", "192.0.2.1 9", "192.0.2.0 9"] == _told(
-        "192.0.2.1:7-9,192.0.2.0/31:9,192.0.2.1:8,7")
+        "192.0.2.1:7-9,192.0.2.0/31:9,192.0.2.1:8,7"
+    )
 
 
 def test_hosts_are_numbered_from_0_and_names_are_kept():
@@ -94,8 +102,10 @@ def test_an_ipv6_network_is_counted_through():
     assert [f"2001:db8::{last:x} 53" for last in range(0x10, 0x14)] == _told("2001:db8::10/126")
 
 
-@pytest.mark.parametrize(("network", "left"), [
-    ("255.255.255.254/31", ["255.255.255.254 53"]), ("239.255.255.254/30", None), ("ff05::/120", None)])
+@pytest.mark.parametrize(
+    ("network", "left"),
+    [("255.255.255.254/31", ["255.255.255.254 53"]), ("239.255.255.254/30", None), ("ff05::/120", None)],
+)
 def test_a_network_stands_for_no_multicast_and_no_broadcast(network, left):
     if left:
         assert left == _told(network)
@@ -119,10 +129,24 @@ def test_a_network_stands_for_none_of_this_host_s_broadcast_addresses():
 def test_what_cannot_be_probed_is_named_and_the_others_are_left():
     found = _resolved("192.0.2.1,nowhere.example,224.0.0.1,fe80::1,[fe80::1%nothing0]:7")
     assert 1 == len(found.destinations)
-    assert ["no address for nowhere.example: ", "224.0.0.1 is an address of many hosts", "fe80::1 is link-local",
-            "[fe80::1%nothing0]:7: no interface"] == [str(each)[:len(expected)] for each, expected in zip(
-                found.failures, ("no address for nowhere.example: ", "224.0.0.1 is an address of many hosts",
-                                 "fe80::1 is link-local", "[fe80::1%nothing0]:7: no interface"), strict=True)]
+    assert [
+        "no address for nowhere.example: ",
+        "224.0.0.1 is an address of many hosts",
+        "fe80::1 is link-local",
+        "[fe80::1%nothing0]:7: no interface",
+    ] == [
+        str(each)[: len(expected)]
+        for each, expected in zip(
+            found.failures,
+            (
+                "no address for nowhere.example: ",
+                "224.0.0.1 is an address of many hosts",
+                "fe80::1 is link-local",
+                "[fe80::1%nothing0]:7: no interface",
+            ),
+            strict=True,
+        )
+    ]
 
 
 @pytest.mark.parametrize(("count", "end"), [(3, "; 224.0.0.3 "), (4, "; and 1 more"), (1203, "; and 1,200 more")])
@@ -135,13 +159,18 @@ def test_of_many_targets_that_cannot_be_probed_the_first_are_named(count, end):
     assert ["224.0.0.1", "224.0.0.2", "224.0.0.3"] == [each.split()[0] for each in told.split("; ")[:3]]
 
 
-@pytest.mark.parametrize(("excluded", "left"), [
-    ("192.0.2.1", ["192.0.2.0 7", "192.0.2.0 8", "192.0.2.2 7", "192.0.2.2 8", "192.0.2.3 7", "192.0.2.3 8"]),
-    ("192.0.2.0/31,192.0.2.2:8,192.0.2.3:-7", ["192.0.2.2 7", "192.0.2.3 8"]),
-    ("0.0.0.0/1,192.0.2.2,::/0",
-     ["192.0.2.0 7", "192.0.2.0 8", "192.0.2.1 7", "192.0.2.1 8", "192.0.2.3 7", "192.0.2.3 8"]),
-    ("192.0.2.0/30:8", ["192.0.2.0 7", "192.0.2.1 7", "192.0.2.2 7", "192.0.2.3 7"]),
-])
+@pytest.mark.parametrize(
+    ("excluded", "left"),
+    [
+        ("192.0.2.1", ["192.0.2.0 7", "192.0.2.0 8", "192.0.2.2 7", "192.0.2.2 8", "192.0.2.3 7", "192.0.2.3 8"]),
+        ("192.0.2.0/31,192.0.2.2:8,192.0.2.3:-7", ["192.0.2.2 7", "192.0.2.3 8"]),
+        (
+            "0.0.0.0/1,192.0.2.2,::/0",
+            ["192.0.2.0 7", "192.0.2.0 8", "192.0.2.1 7", "192.0.2.1 8", "192.0.2.3 7", "192.0.2.3 8"],
+        ),
+        ("192.0.2.0/30:8", ["192.0.2.0 7", "192.0.2.1 7", "192.0.2.2 7", "192.0.2.3 7"]),
+    ],
+)
 def test_exclusions_are_left_out(excluded, left):
     assert left == _told("192.0.2.0/30:7,8", excluded)
 
@@ -155,34 +184,46 @@ def test_an_exclusion_without_address_stops_the_scan():
         _told("192.0.2.1", "nowhere.example")
 
 
-@pytest.mark.parametrize(("text", "wanted", "said"), [
-    ("192.0.2.1", {"family": 6}, "no target is left to probe over IPv6"),
-    ("10.0.0.0/11", {}, "a network of 2,097,152 addresses is too large; at most 1,048,576"),
-    ("2001:db8::/64", {}, "a network of 18,446,744,073,709,551,616 addresses is too large"),
-    ("10.0.0.0/12:-", {}, "68,718,428,160 destinations .* are too many"),
-])
+@pytest.mark.parametrize(
+    ("text", "wanted", "said"),
+    [
+        ("192.0.2.1", {"family": 6}, "no target is left to probe over IPv6"),
+        ("10.0.0.0/11", {}, "a network of 2,097,152 addresses is too large; at most 1,048,576"),
+        ("2001:db8::/64", {}, "a network of 18,446,744,073,709,551,616 addresses is too large"),
+        ("10.0.0.0/12:-", {}, "68,718,428,160 destinations .* are too many"),
+    ],
+)
 def test_what_cannot_be_meant_is_a_usage_error(text, wanted, said):
     with pytest.raises(UsageError, match=said):
         _told(text, **wanted)
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("0.0.0.0:7", "0.0.0.0:7: 0.0.0.0 means this host; say 127.0.0.1"),
-    ("::", "::: :: means this host; say ::1"),
-    ("blocked.example", "blocked.example: 0.0.0.0 means this host; say 127.0.0.1"),
-    ("fe80::1", "fe80::1 is link-local: name its interface, as in fe80::1%eth0, or with -i"),
-    ("fe80::1,nowhere.example,::", "fe80::1 is link-local.*; no address for nowhere.example: .*; ::: :: means this"),
-])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("0.0.0.0:7", "0.0.0.0:7: 0.0.0.0 means this host; say 127.0.0.1"),
+        ("::", "::: :: means this host; say ::1"),
+        ("blocked.example", "blocked.example: 0.0.0.0 means this host; say 127.0.0.1"),
+        ("fe80::1", "fe80::1 is link-local: name its interface, as in fe80::1%eth0, or with -i"),
+        (
+            "fe80::1,nowhere.example,::",
+            "fe80::1 is link-local.*; no address for nowhere.example: .*; ::: :: means this",
+        ),
+    ],
+)
 def test_where_no_target_can_be_probed_each_is_named_and_none_is_a_usage_error(text, said):
     with pytest.raises(UdpprobeError, match=said) as caught:
         _told(text)
     assert 3 == caught.value.exit_status
 
 
-@pytest.mark.parametrize(("name", "family", "said"), [
-    ("nowhere.example", None, "no address for nowhere.example: Name or service not known"),
-    ("alias.example", 6, "no address for alias.example over IPv6: Name or service not known"),
-])
+@pytest.mark.parametrize(
+    ("name", "family", "said"),
+    [
+        ("nowhere.example", None, "no address for nowhere.example: Name or service not known"),
+        ("alias.example", 6, "no address for alias.example over IPv6: Name or service not known"),
+    ],
+)
 def test_a_name_without_address_cannot_be_probed(name, family, said):
     with pytest.raises(UdpprobeError, match=said) as caught:
         _told(name, family=family)
@@ -195,8 +236,10 @@ def test_a_label_that_is_too_long_is_no_traceback(monkeypatch):
         _told("x" * 64)
 
 
-@pytest.mark.parametrize(("text", "interface"), [
-    ("fe80::1%lo", None), ("fe80::1%1", None), ("fe80::1", "lo"), ("fe80::1%lo", "eth7"), ("printer.local", None)])
+@pytest.mark.parametrize(
+    ("text", "interface"),
+    [("fe80::1%lo", None), ("fe80::1%1", None), ("fe80::1", "lo"), ("fe80::1%lo", "eth7"), ("printer.local", None)],
+)
 def test_a_link_local_address_has_its_interface(text, interface):
     assert [socket.if_nametoindex("lo")] == _resolved(text, interface=interface).destinations.zone.tolist()
 
@@ -233,7 +276,8 @@ def test_a_zone_that_is_gone_is_a_number(monkeypatch):
 def test_columns_have_their_types():
     found = _resolved("192.0.2.0/30").destinations
     assert ["I", "Q", "Q", "H", "I"] == [
-        column.typecode for column in (found.host, found.high, found.low, found.port, found.zone)]
+        column.typecode for column in (found.host, found.high, found.low, found.port, found.zone)
+    ]
 
 
 def test_a_large_network_takes_no_time():

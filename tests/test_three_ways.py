@@ -54,17 +54,37 @@ def test_a_file_cut_at_every_byte_has_the_frames_before_the_cut(name, tmp_path):
         except CaptureError:
             assert size < 24 or content[:4] == b"\x0a\x0d\x0d\x0a"
             continue
-        assert whole(name)[:len(found)] == found
+        assert whole(name)[: len(found)] == found
         assert len(whole(name)) > len(found) or size == len(content)
 
 
 # ---- each frame cut at every byte
 
+
 def fields_of(packet):
-    return {name: getattr(packet, name) for name in (
-        "is_error", "family", "source", "destination", "source_port", "destination_port", "ip_id", "ttl", "ip_length",
-        "udp_length", "udp_checksum", "is_tunnelled", "is_fragmented",
-        *(("reporter", "icmp_type", "icmp_code", "mtu", "reply_ttl", "reply_id", "notes") if packet.is_error else ()))}
+    return {
+        name: getattr(packet, name)
+        for name in (
+            "is_error",
+            "family",
+            "source",
+            "destination",
+            "source_port",
+            "destination_port",
+            "ip_id",
+            "ttl",
+            "ip_length",
+            "udp_length",
+            "udp_checksum",
+            "is_tunnelled",
+            "is_fragmented",
+            *(
+                ("reporter", "icmp_type", "icmp_code", "mtu", "reply_ttl", "reply_id", "notes")
+                if packet.is_error
+                else ()
+            ),
+        )
+    }
 
 
 def known_part(found):
@@ -82,9 +102,10 @@ def known_part(found):
 @every_capture
 def test_a_frame_cut_at_every_byte_has_the_same_rows_up_to_the_cut(name):
     for data, link_type, length in dict.fromkeys((frame[1], frame[3], frame[2]) for frame in whole(name)):
-        *cuts, last = ([fields_of(each)
-                        for each in packets_of(data[:size], link_type, length=max(length, len(data)))[0]]
-                       for size in range(len(data) + 1))
+        *cuts, last = (
+            [fields_of(each) for each in packets_of(data[:size], link_type, length=max(length, len(data)))[0]]
+            for size in range(len(data) + 1)
+        )
         counts = [len(found) for found in (*cuts, last)]
         assert counts == sorted(counts)
         for found in cuts:

@@ -16,15 +16,31 @@ import udpprobe.core
 import udpprobe.report  # first, or what it brings would be built on the twin
 
 CORE = Path(udpprobe.core.__path__[0])
-MODULES = ("table", "histogram", "rows", "headers", "encapsulation", "decode", "flows", "recent", "duplicates",
-           "findings", "stencils", "ranking", "destinations", "capture", "filter", "analyzer")
+MODULES = (
+    "table",
+    "histogram",
+    "rows",
+    "headers",
+    "encapsulation",
+    "decode",
+    "flows",
+    "recent",
+    "duplicates",
+    "findings",
+    "stencils",
+    "ranking",
+    "destinations",
+    "capture",
+    "filter",
+    "analyzer",
+)
 """Each behind those it imports."""
 
 
 def _loaded(constants: dict[str, dict[str, int]]) -> SimpleNamespace:
     names = [f"udpprobe.core.{name}" for name in MODULES] + ["udpprobe.report"]
     before = {name: sys.modules.pop(name, None) for name in (*names, "cython")}
-    sys.modules["cython"] = None    # type: ignore[assignment] # its shadow is slower than ours
+    sys.modules["cython"] = None  # type: ignore[assignment] # its shadow is slower than ours
     found = SimpleNamespace()
     try:
         for name, full in zip((*MODULES, "report"), names, strict=True):
@@ -52,8 +68,17 @@ def interpreted() -> SimpleNamespace:
 
 
 @cache
-def small(*, horizon: int = 32, window: int = 4, kept: int = 4, waiting: int = 8, steps: int = 1 << 14,
-          ends: int = 256, conversations: int = 4, group: int = 2) -> SimpleNamespace:
+def small(
+    *,
+    horizon: int = 32,
+    window: int = 4,
+    kept: int = 4,
+    waiting: int = 8,
+    steps: int = 1 << 14,
+    ends: int = 256,
+    conversations: int = 4,
+    group: int = 2,
+) -> SimpleNamespace:
     """Interpreted, and all that is limited is limited to this.
 
     Args:
@@ -67,11 +92,32 @@ def small(*, horizon: int = 32, window: int = 4, kept: int = 4, waiting: int = 8
         group: rows that are followed together.
     """
     rows = group + 64
-    return _loaded({
-        "duplicates": {"WINDOW": window, "HEAD": 3 * window, "_WINDOW": window},
-        "flows": {"HORIZON": horizon, "_HORIZON": horizon, "MOST_CONVERSATIONS": conversations, "_MOST_STEPS": ends},
-        "recent": {"HORIZON": horizon, "LEAST_ROOM": min(horizon, 8), "_MOST_ROOM": horizon, "_MOST_STEPS": steps,
-                   "_INDEXED": horizon},
-        "analyzer": {"HEAD": 3 * window, "_HORIZON": horizon, "KEPT_ROWS": kept, "_KEPT": kept,
-                     "MOST_WAITING": waiting, "_MOST_WAITING": waiting, "GROUP": group, "_GROUP": group,
-                     "_ROWS": rows}})
+    return _loaded(
+        {
+            "duplicates": {"WINDOW": window, "HEAD": 3 * window, "_WINDOW": window},
+            "flows": {
+                "HORIZON": horizon,
+                "_HORIZON": horizon,
+                "MOST_CONVERSATIONS": conversations,
+                "_MOST_STEPS": ends,
+            },
+            "recent": {
+                "HORIZON": horizon,
+                "LEAST_ROOM": min(horizon, 8),
+                "_MOST_ROOM": horizon,
+                "_MOST_STEPS": steps,
+                "_INDEXED": horizon,
+            },
+            "analyzer": {
+                "HEAD": 3 * window,
+                "_HORIZON": horizon,
+                "KEPT_ROWS": kept,
+                "_KEPT": kept,
+                "MOST_WAITING": waiting,
+                "_MOST_WAITING": waiting,
+                "GROUP": group,
+                "_GROUP": group,
+                "_ROWS": rows,
+            },
+        }
+    )

@@ -49,8 +49,11 @@ LINKS = {
     "raw 101": (101, BOTH, _same),
     "ipv4": (228, V4, _same),
     "ipv6": (229, V6, _same),
-    **{f"null {order} {family}": (0, BOTH, _null(order, family))
-       for order in ("little", "big") for family in (10, 23, 24, 28, 30)},
+    **{
+        f"null {order} {family}": (0, BOTH, _null(order, family))
+        for order in ("little", "big")
+        for family in (10, 23, 24, 28, 30)
+    },
     "loop": (108, BOTH, _null("big", 24)),
     "ppp": (9, BOTH, b.ppp),
     "ppp without address": (9, BOTH, lambda p: b.ppp(p, address_control=b"")),
@@ -74,13 +77,19 @@ LINKS = {
     "802.11 four addresses qos": (105, BOTH, lambda p: r.wlan(r.snap(p), flags=3, quality=0x0105)),
     "802.11 mesh": (105, BOTH, lambda p: r.wlan(b"\0\x1f" + bytes(4) + r.snap(p), flags=3, quality=0x0100)),
     "802.11 mesh with addresses": (
-        105, BOTH, lambda p: r.wlan(b"\2\x1f" + bytes(16) + r.snap(p), flags=3, quality=0x0100)),
+        105,
+        BOTH,
+        lambda p: r.wlan(b"\2\x1f" + bytes(16) + r.snap(p), flags=3, quality=0x0100),
+    ),
     "802.11 a-msdu": (105, BOTH, r.amsdu),
     "802.11 a-msdu four addresses": (105, BOTH, lambda p: r.amsdu(p, flags=3) + bytes(4)),
     "802.11 with vlan": (105, BOTH, lambda p: r.wlan(r.SNAP + b"\x81\0" + b.vlan(p))),
     "radiotap": (127, BOTH, lambda p: r.radiotap(r.wlan(r.snap(p)))),
     "radiotap with fields": (
-        127, BOTH, lambda p: r.radiotap(r.wlan(r.snap(p), quality=0), present=(0xF, 0x20), fields=bytes(19))),
+        127,
+        BOTH,
+        lambda p: r.radiotap(r.wlan(r.snap(p), quality=0), present=(0xF, 0x20), fields=bytes(19)),
+    ),
     "radiotap with flags": (127, BOTH, lambda p: r.radiotap(r.wlan(r.snap(p)) + bytes(4), **r.with_flags(0x10))),
     "radiotap with padded 802.11": (127, BOTH, r.padded_wlan),
     "radiotap with a-msdu": (127, BOTH, lambda p: r.radiotap(r.amsdu(p))),
@@ -93,7 +102,9 @@ LINKS = {
     "ppi with ethernet": (192, BOTH, lambda p: r.ppi(b.ethernet(p), 1)),
     "ppi with raw ip": (192, BOTH, lambda p: r.ppi(p, 12)),
     "ppi with radiotap": (192, BOTH, lambda p: r.ppi(r.radiotap(r.wlan(r.snap(p))), 127)),
-    **{f"pflog of {size}": (117, BOTH, lambda p, size=size: r.pflog(p, size)) for size in (45, 48, 61, 64, 69, 72, 100)},
+    **{
+        f"pflog of {size}": (117, BOTH, lambda p, size=size: r.pflog(p, size)) for size in (45, 48, 61, 64, 69, 72, 100)
+    },
     "old pflog": (17, BOTH, r.old_pflog),
     "enc": (109, BOTH, r.enc),
     "enc big": (109, BOTH, lambda p: r.enc(p, "big")),
@@ -169,8 +180,10 @@ TUNNELS = {
     "gre with routing": (BOTH, _over(4, b.GRE, _gre_with_routing)),
     "gre with ethernet": (BOTH, _over(4, b.GRE, lambda p: b.gre(b.ethernet(p), 0x6558))),
     "pptp": (BOTH, _over(4, b.GRE, _pptp)),
-    "4 in 4": (V4, _over(4, b.IPIP)), "6 in 4": (V6, _over(4, b.IP6_IN_IP)),
-    "4 in 6": (V4, _over(6, b.IPIP)), "6 in 6": (V6, _over(6, b.IP6_IN_IP)),
+    "4 in 4": (V4, _over(4, b.IPIP)),
+    "6 in 4": (V6, _over(4, b.IP6_IN_IP)),
+    "4 in 6": (V4, _over(6, b.IPIP)),
+    "6 in 6": (V6, _over(6, b.IP6_IN_IP)),
     "vxlan": (BOTH, _in_udp(4789, lambda p: b.vxlan(b.ethernet(p)))),
     "vxlan on linux's port": (BOTH, _in_udp(8472, lambda p: b.vxlan(b.ethernet(p)))),
     "vxlan with group policy": (BOTH, _in_udp(4789, lambda p: b"\x88\0\0\5\0\0\x2a\0" + b.ethernet(p))),
@@ -209,7 +222,9 @@ TUNNELS = {
     "gue version 1": (BOTH, _in_udp(6080, _same)),
     "capwap": (BOTH, _in_udp(5247, lambda p: r.capwap(b.ethernet(p)))),
     "capwap from the controller": (
-        BOTH, lambda p: b.datagram(NEAR[6], FAR[6], 5247, 40000, r.capwap(b.ethernet(p), hlen=4))),
+        BOTH,
+        lambda p: b.datagram(NEAR[6], FAR[6], 5247, 40000, r.capwap(b.ethernet(p), hlen=4)),
+    ),
     "capwap with 802.11": (BOTH, _in_udp(5247, lambda p: r.capwap(r.wlan(r.snap(p), flags=2), is_wlan=True))),
     "capwap with swapped 802.11": (BOTH, _in_udp(5247, lambda p: r.capwap(r.swapped_wlan(p), is_wlan=True))),
     "capwap with a-msdu": (BOTH, _in_udp(5247, lambda p: r.capwap(r.amsdu(p), is_wlan=True))),

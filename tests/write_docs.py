@@ -58,10 +58,13 @@ CALLS = "<!-- calls: written by `make docs` -->\n", "<!-- end of calls -->\n"
 SESSION = re.compile(r"^    \$ udpprobe (.+)\n(?:    (?!\$ ).*\n|\n(?=    (?!\$ )))*", re.MULTILINE)
 """A command and its output."""
 IN_LAB = "lab "
-VARIES = re.compile(r"""
+VARIES = re.compile(
+    r"""
     \d[\d.]*\ (?:ms|s|probes|times)\b | \d+\ of\ \d+ | (?<=foreign\ )\d+ | \d+-\d+(?=\ +\(loop) | 'rtt'=\d[\d.]*
     | \d[\d.]*(?:\ /\ \d[\d.]*)+ | (?<=\ )\d+\.\d+(?=\s) | (?<=\ \ )\d{1,3}(?=\ \ )
-    | \d{4}-\d\d-\d\d\ \d\d:\d\d:\d\d | -{3,} | \s+""", re.VERBOSE)
+    | \d{4}-\d\d-\d\d\ \d\d:\d\d:\d\d | -{3,} | \s+""",
+    re.VERBOSE,
+)
 """What two visits to the lab don't have in common: times, and the widths of columns that hold them."""
 
 TEXT, NUMBER, COUNT, BOOLEAN = {"type": "string"}, {"type": "number"}, {"type": "integer"}, {"type": "boolean"}
@@ -87,7 +90,8 @@ def record(properties, **others):
 
 
 WORDS = {
-    "family": {"enum": [4, 6]}, "match": {"enum": ["exact", "flow", "rewritten", "none"]},
+    "family": {"enum": [4, 6]},
+    "match": {"enum": ["exact", "flow", "rewritten", "none"]},
     "meaning": or_null({"enum": ["listening-or-filtered", "no-evidence", "rate-limited"]}),
     "verdict": or_null({"enum": list(VERDICTS)}),
 }
@@ -130,10 +134,16 @@ def named(kind):
     twin = msgspec.defstruct(kind.__name__, list(get_type_hints(kind).items()))
     ((_, schema),) = msgspec.json.schema_components([twin])[1].items()
     texts = described(kind)
-    return record({name: {**each, "description": texts[name]} if name in texts else each
-                   for name, each in (schema["properties"] | {
-                       name: word for name, word in WORDS.items() if name in schema["properties"]}).items()},
-                  title=kind.__name__, description=kind.__doc__)
+    return record(
+        {
+            name: {**each, "description": texts[name]} if name in texts else each
+            for name, each in (
+                schema["properties"] | {name: word for name, word in WORDS.items() if name in schema["properties"]}
+            ).items()
+        },
+        title=kind.__name__,
+        description=kind.__doc__,
+    )
 
 
 def _with_parts(kinds):
@@ -171,15 +181,24 @@ def _unmatched(schemas):
     """Its finding's fields are its own."""
     own = dict(schemas["Unmatched"]["properties"])
     del own["finding"]
-    return {**schemas, "Unmatched": record(own | schemas["Finding"]["properties"], title="Unmatched",
-                                           description=schemas["Unmatched"]["description"])}
+    return {
+        **schemas,
+        "Unmatched": record(
+            own | schemas["Finding"]["properties"], title="Unmatched", description=schemas["Unmatched"]["description"]
+        ),
+    }
 
 
 def _document(name, what, properties, schemas, sometimes=None):
     described = record({"schema": {"const": name}, **properties})
     described["properties"] |= sometimes or {}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": name, "description": what,
-            **described, "$defs": schemas}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": name,
+        "description": what,
+        **described,
+        "$defs": schemas,
+    }
 
 
 def schemas():
@@ -187,9 +206,13 @@ def schemas():
     found = _unmatched(known(SourceReport, Destination, Unmatched, ReceiveDrops, ErrorsSent))
     head = {"command": TEXT, "version": TEXT, "source": of(SourceReport)}
     tail = {"faults": {**COUNTS, "description": "Bad packets and records, by name."}, "interrupted": BOOLEAN}
-    drops = {"receive_drops": {**list_of(of(ReceiveDrops)), "description": (
-        "Of `watch` only: sockets of this host that dropped datagrams, the most first.")},
-        "errors_sent": {**of(ErrorsSent), "description": "Of `watch --sent` only: what this host said to others."}}
+    drops = {
+        "receive_drops": {
+            **list_of(of(ReceiveDrops)),
+            "description": ("Of `watch` only: sockets of this host that dropped datagrams, the most first."),
+        },
+        "errors_sent": {**of(ErrorsSent), "description": "Of `watch --sent` only: what this host said to others."},
+    }
     events = known(SourceReport, Event, WatchedEvent, ReceiveDrops, ErrorsSent)
     traces = known(TraceReport)
     traces["TraceReport"]["properties"] = {"schema": {"const": TRACE_SCHEMA}, **traces["TraceReport"]["properties"]}
@@ -197,62 +220,169 @@ def schemas():
     compared, meaning = known(Compared), {"Meaning": named(Meaning), "About": named(About)}
     error = dict(meaning["Meaning"]["properties"])
     error["code"] = {**or_null(COUNT), "description": "Null stands for every code without a row of its own."}
-    error |= {"verdict_otherwise": {**or_null(TEXT), "description": "What it becomes with more knowledge."},
-              "errno": or_null(TEXT), "linux": LINUX, "linux_words": LINUX,
-              "linux_calls": {**list_of(named(Calls)), "description": "What three calls give after the error, measured."},
-              "linux_path": {**list_of(named(Step)), "description": "Its way through the kernel, as far as it gets."}}
-    error["linux_calls"]["items"] = record({
-        "socket": {"enum": list(SOCKETS)}, "pmtudisc": {**or_null({"enum": list(MODES)}), "description": (
-            "The mode of IP_MTU_DISCOVER or IPV6_MTU_DISCOVER; null where nothing depends on it.")},
-        **named(Calls)["properties"]}, description=Calls.__doc__)
+    error |= {
+        "verdict_otherwise": {**or_null(TEXT), "description": "What it becomes with more knowledge."},
+        "errno": or_null(TEXT),
+        "linux": LINUX,
+        "linux_words": LINUX,
+        "linux_calls": {**list_of(named(Calls)), "description": "What three calls give after the error, measured."},
+        "linux_path": {**list_of(named(Step)), "description": "Its way through the kernel, as far as it gets."},
+    }
+    error["linux_calls"]["items"] = record(
+        {
+            "socket": {"enum": list(SOCKETS)},
+            "pmtudisc": {
+                **or_null({"enum": list(MODES)}),
+                "description": ("The mode of IP_MTU_DISCOVER or IPV6_MTU_DISCOVER; null where nothing depends on it."),
+            },
+            **named(Calls)["properties"],
+        },
+        description=Calls.__doc__,
+    )
     meaning["Meaning"] = {**meaning["Meaning"], **record(error)}
     daemon = known(Quoted)
-    told = {"time": TIME, "family": WORDS["family"], "type": COUNT, "code": COUNT, "verdict": WORDS["verdict"],
-            "errno": or_null(TEXT), "reason": TEXT, "reporter": TEXT, "mtu": or_null(COUNT),
-            "interface": or_null(COUNT), "quoted": of(Quoted), "extensions": or_null(list_of({"type": "object"})),
-            "notes": list_of(TEXT), "socket": {"type": "object"}}
+    told = {
+        "time": TIME,
+        "family": WORDS["family"],
+        "type": COUNT,
+        "code": COUNT,
+        "verdict": WORDS["verdict"],
+        "errno": or_null(TEXT),
+        "reason": TEXT,
+        "reporter": TEXT,
+        "mtu": or_null(COUNT),
+        "interface": or_null(COUNT),
+        "quoted": of(Quoted),
+        "extensions": or_null(list_of({"type": "object"})),
+        "notes": list_of(TEXT),
+        "socket": {"type": "object"},
+    }
     lines = {
-        "registered": {"registered": {"const": True}, "schema": {"const": ICMPD_SCHEMA}, "version": TEXT,
-                       "socket": {"type": "object"}},
-        "refused": {"registered": {"const": False}, "schema": {"const": ICMPD_SCHEMA}, "version": TEXT, "reason": TEXT,
-                    "limit": or_null(COUNT)},
-        "error": told, "dropped": {"count": COUNT}, "missed": {"count": COUNT}, "closed": {},
+        "registered": {
+            "registered": {"const": True},
+            "schema": {"const": ICMPD_SCHEMA},
+            "version": TEXT,
+            "socket": {"type": "object"},
+        },
+        "refused": {
+            "registered": {"const": False},
+            "schema": {"const": ICMPD_SCHEMA},
+            "version": TEXT,
+            "reason": TEXT,
+            "limit": or_null(COUNT),
+        },
+        "error": told,
+        "dropped": {"count": COUNT},
+        "missed": {"count": COUNT},
+        "closed": {},
     }
     return {
-        "report": _document(REPORT_SCHEMA, "What `analyze`, `scan` and `watch` write.", {
-            **head, "destinations": list_of(of(Destination)), "unmatched": {
-                **list_of(of(Unmatched)), "description": "Errors that quote a datagram nobody saw being sent."},
-            **tail}, found, drops),
-        "events": _document(EVENTS_SCHEMA, "What `analyze --events` and `scan --events` write; in NDJSON, a line is an "
-                            "Event, and a WatchedEvent of `watch`.",
-                            {**head, "events": list_of(of(Event)), **tail}, events, drops),
+        "report": _document(
+            REPORT_SCHEMA,
+            "What `analyze`, `scan` and `watch` write.",
+            {
+                **head,
+                "destinations": list_of(of(Destination)),
+                "unmatched": {
+                    **list_of(of(Unmatched)),
+                    "description": "Errors that quote a datagram nobody saw being sent.",
+                },
+                **tail,
+            },
+            found,
+            drops,
+        ),
+        "events": _document(
+            EVENTS_SCHEMA,
+            "What `analyze --events` and `scan --events` write; in NDJSON, a line is an "
+            "Event, and a WatchedEvent of `watch`.",
+            {**head, "events": list_of(of(Event)), **tail},
+            events,
+            drops,
+        ),
         "trace": _document(TRACE_SCHEMA, "What `trace` writes.", trace.pop("TraceReport")["properties"], trace),
-        "traces": _document(TRACES_SCHEMA, "What `trace` writes of several targets.", {
-            "command": TEXT, "version": TEXT, "traces": list_of(of(TraceReport))}, traces),
-        "mtu": _document(MTU_SCHEMA, "What `mtu` writes.", {
-            "command": TEXT, **mtu.pop("MtuReport")["properties"]}, mtu),
-        "check": _document(CHECK_SCHEMA, "What `check` writes.", {
-            "command": TEXT, "version": TEXT, "state": OWN[Checked, "state"], "interrupted": BOOLEAN, "time": TIME,
-            "duration_s": NUMBER, "warnings": list_of(TEXT), "checks": list_of(of(Checked))}, check),
-        "diff": _document(DIFF_SCHEMA, "What `diff` writes.", {
-            "command": TEXT, "version": TEXT, "before": TEXT, "after": TEXT, "counts": COUNTS,
-            "destinations": list_of(of(Compared))}, compared),
-        "explain": _document(EXPLAIN_SCHEMA, "What `explain` writes.", {
-            "about": or_null(of(About)), "errors": list_of(of(Meaning))}, meaning),
-        "plan": _document("udpprobe.plan/1", "What `scan --dry-run` writes.", {"probes": list_of(of(Planned))},
-                          known(Planned)),
-        "payloads": _document("udpprobe.payloads/1", "What `scan --list-payloads` writes.", {
-            "payloads": list_of(record({"name": TEXT, "ports": TEXT, "bytes": COUNT, "answer": TEXT,
-                                        "source": TEXT}))}, {}),
-        "scenarios": _document("udpprobe.scenarios/1", "What `lab --list` writes.", {
-            "scenarios": list_of(record({"name": TEXT, "conclude": TEXT}))}, {}),
-        "icmpd": {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": ICMPD_SCHEMA,
-                  "description": "A line that `icmpd` tells a client whose first byte is J.",
-                  "oneOf": [record({"kind": {"const": kind}, **properties}) for kind, properties in lines.items()],
-                  "$defs": daemon},
-        "icmpd.status": _document(STATUS_SCHEMA, "What `icmpd status` writes.", {
-            "kind": {"const": "status"}, "version": TEXT, "clients": COUNT, "sockets": COUNT, "queued_bytes": COUNT,
-            "counts": COUNTS}, {}),
+        "traces": _document(
+            TRACES_SCHEMA,
+            "What `trace` writes of several targets.",
+            {"command": TEXT, "version": TEXT, "traces": list_of(of(TraceReport))},
+            traces,
+        ),
+        "mtu": _document(
+            MTU_SCHEMA, "What `mtu` writes.", {"command": TEXT, **mtu.pop("MtuReport")["properties"]}, mtu
+        ),
+        "check": _document(
+            CHECK_SCHEMA,
+            "What `check` writes.",
+            {
+                "command": TEXT,
+                "version": TEXT,
+                "state": OWN[Checked, "state"],
+                "interrupted": BOOLEAN,
+                "time": TIME,
+                "duration_s": NUMBER,
+                "warnings": list_of(TEXT),
+                "checks": list_of(of(Checked)),
+            },
+            check,
+        ),
+        "diff": _document(
+            DIFF_SCHEMA,
+            "What `diff` writes.",
+            {
+                "command": TEXT,
+                "version": TEXT,
+                "before": TEXT,
+                "after": TEXT,
+                "counts": COUNTS,
+                "destinations": list_of(of(Compared)),
+            },
+            compared,
+        ),
+        "explain": _document(
+            EXPLAIN_SCHEMA,
+            "What `explain` writes.",
+            {"about": or_null(of(About)), "errors": list_of(of(Meaning))},
+            meaning,
+        ),
+        "plan": _document(
+            "udpprobe.plan/1", "What `scan --dry-run` writes.", {"probes": list_of(of(Planned))}, known(Planned)
+        ),
+        "payloads": _document(
+            "udpprobe.payloads/1",
+            "What `scan --list-payloads` writes.",
+            {
+                "payloads": list_of(
+                    record({"name": TEXT, "ports": TEXT, "bytes": COUNT, "answer": TEXT, "source": TEXT})
+                )
+            },
+            {},
+        ),
+        "scenarios": _document(
+            "udpprobe.scenarios/1",
+            "What `lab --list` writes.",
+            {"scenarios": list_of(record({"name": TEXT, "conclude": TEXT}))},
+            {},
+        ),
+        "icmpd": {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "title": ICMPD_SCHEMA,
+            "description": "A line that `icmpd` tells a client whose first byte is J.",
+            "oneOf": [record({"kind": {"const": kind}, **properties}) for kind, properties in lines.items()],
+            "$defs": daemon,
+        },
+        "icmpd.status": _document(
+            STATUS_SCHEMA,
+            "What `icmpd status` writes.",
+            {
+                "kind": {"const": "status"},
+                "version": TEXT,
+                "clients": COUNT,
+                "sockets": COUNT,
+                "queued_bytes": COUNT,
+                "counts": COUNTS,
+            },
+            {},
+        ),
     }
 
 
@@ -307,8 +437,15 @@ def output(words):
     """What a command writes to standard output; one in the lab runs in a process of its own."""
     if is_in_lab(words):
         shown = {**os.environ, "COLUMNS": "80", "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"}
-        return subprocess.run([sys.executable, "-m", "udpprobe", *shlex.split(words)], cwd=ROOT, env=shown, check=False,
-                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+        return subprocess.run(
+            [sys.executable, "-m", "udpprobe", *shlex.split(words)],
+            cwd=ROOT,
+            env=shown,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ).stdout
     shown = io.StringIO()
     with contextlib.chdir(ROOT), contextlib.redirect_stdout(shown):
         cli.main(shlex.split(words))
@@ -341,15 +478,25 @@ def calls_table():
             kinds.setdefault((row.family, row.connected, row.recverr), []).append(name)
     lines = ["| error | unconnected | connected | IP_RECVERR |", "|---|---|---|---|"]
     for (family, connected, recverr), names in kinds.items():
-        cells = ("ICMP" if family == 4 else "ICMPv6") + " " + ", ".join(names), "- - -", _thrice(connected), _thrice(recverr)
+        cells = (
+            ("ICMP" if family == 4 else "ICMPv6") + " " + ", ".join(names),
+            "- - -",
+            _thrice(connected),
+            _thrice(recverr),
+        )
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "| too big, mode | unconnected | connected | IP_RECVERR | larger datagrams then |", "|---|---|---|---|---|"]
+    lines += [
+        "",
+        "| too big, mode | unconnected | connected | IP_RECVERR | larger datagrams then |",
+        "|---|---|---|---|---|",
+    ]
     for (family, mode), row in TOO_BIG.items():
         meaning = meaning_of(4, 3, 4) if family == 4 else meaning_of(6, 2, 0)
         calls = [calls_of(meaning, state, mode) for state in SOCKETS]
         sends = [" ".join(errno or "-" for errno in each.send) for each in calls]
-        lines.append(f"| IPv{family} {mode} | {' | '.join(sends)} | "
-                     f"{'not sent' if row.later == 'EMSGSIZE' else row.later} |")
+        lines.append(
+            f"| IPv{family} {mode} | {' | '.join(sends)} | {'not sent' if row.later == 'EMSGSIZE' else row.later} |"
+        )
     return "\n".join(lines) + "\n"
 
 

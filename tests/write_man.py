@@ -11,13 +11,26 @@ MAN = DOCS / "man"
 VERBATIM = "\b"
 """Begins a paragraph of help whose lines stay as they are."""
 FOUND = ("1", "Done, and what --fail-on names was found.")
-STATUS = (("0", "Done."), ("2", "The command line is wrong."),
-          ("3", "It could not be done: no such file, no privilege, no route."), ("130", "Ctrl-C ended it."))
+STATUS = (
+    ("0", "Done."),
+    ("2", "The command line is wrong."),
+    ("3", "It could not be done: no such file, no privilege, no route."),
+    ("130", "Ctrl-C ended it."),
+)
 OWN_STATUS = {
     "check": (("0", "OK"), ("1", "WARNING"), ("2", "CRITICAL"), ("3", "UNKNOWN, also of a wrong command line.")),
-    "watch": (("0", "Done."), FOUND, *STATUS[1:], ("N", (
-        "With -- COMMAND, that of the command: 128 and the signal that ended it, 126 if it cannot be run, 127 if there "
-        "is none of that name. What --fail-on names, and what goes wrong with the watch itself, goes before it."))),
+    "watch": (
+        ("0", "Done."),
+        FOUND,
+        *STATUS[1:],
+        (
+            "N",
+            (
+                "With -- COMMAND, that of the command: 128 and the signal that ended it, 126 if it cannot be run, 127 if there "
+                "is none of that name. What --fail-on names, and what goes wrong with the watch itself, goes before it."
+            ),
+        ),
+    ),
     "lab": (("N", "That of the command; 128 and the signal that ended it."), *STATUS[1:3]),
 }
 
@@ -60,27 +73,37 @@ def page(name):
     arguments = [each for each in command.params if each.param_type_name == "argument"]
     can_fail = any(each.name == "fail_on" for each in options)
     statuses = OWN_STATUS.get(name, (STATUS[0], *((FOUND,) if can_fail else ()), *STATUS[1:]))
-    return "".join((
-        f'.TH UDPPROBE\\-{name.upper()} 1 "" udpprobe\n',
-        section("NAME", rf"udpprobe\-{name} \- {roff(cli.COMMANDS[name].rstrip('.'))}"),
-        section("SYNOPSIS", rf"\fBudpprobe {name}\fR {roff(words)}"),
-        section("DESCRIPTION", *paragraphs(command.help), *paragraphs(command.epilog)),
-        section("ARGUMENTS", *(entry(rf"\fI{roff(each.make_metavar(context))}\fR", each.help or "")
-                               for each in arguments)) if arguments else "",
-        section("OPTIONS", *(option(each, context) for each in options)) if options else "",
-        section("EXIT STATUS", *(entry(rf"\fB{status}\fR", text) for status, text in statuses)),
-        section("SEE ALSO", r"\fBudpprobe\fR(1)")))
+    return "".join(
+        (
+            f'.TH UDPPROBE\\-{name.upper()} 1 "" udpprobe\n',
+            section("NAME", rf"udpprobe\-{name} \- {roff(cli.COMMANDS[name].rstrip('.'))}"),
+            section("SYNOPSIS", rf"\fBudpprobe {name}\fR {roff(words)}"),
+            section("DESCRIPTION", *paragraphs(command.help), *paragraphs(command.epilog)),
+            section(
+                "ARGUMENTS",
+                *(entry(rf"\fI{roff(each.make_metavar(context))}\fR", each.help or "") for each in arguments),
+            )
+            if arguments
+            else "",
+            section("OPTIONS", *(option(each, context) for each in options)) if options else "",
+            section("EXIT STATUS", *(entry(rf"\fB{status}\fR", text) for status, text in statuses)),
+            section("SEE ALSO", r"\fBudpprobe\fR(1)"),
+        )
+    )
 
 
 def overview():
     """Of the program."""
     about = cli.app.registered_callback.callback.__doc__
-    return "".join((
-        '.TH UDPPROBE 1 "" udpprobe\n',
-        section("NAME", rf"udpprobe \- {roff(about.rstrip('.'))}"),
-        section("SYNOPSIS", r"\fBudpprobe\fR \fICOMMAND\fR [\fIOPTIONS\fR] \fR..."),
-        section("COMMANDS", *(entry(rf"\fBudpprobe\-{name}\fR(1)", text) for name, text in cli.COMMANDS.items())),
-        section("EXIT STATUS", *(entry(rf"\fB{status}\fR", text) for status, text in STATUS))))
+    return "".join(
+        (
+            '.TH UDPPROBE 1 "" udpprobe\n',
+            section("NAME", rf"udpprobe \- {roff(about.rstrip('.'))}"),
+            section("SYNOPSIS", r"\fBudpprobe\fR \fICOMMAND\fR [\fIOPTIONS\fR] \fR..."),
+            section("COMMANDS", *(entry(rf"\fBudpprobe\-{name}\fR(1)", text) for name, text in cli.COMMANDS.items())),
+            section("EXIT STATUS", *(entry(rf"\fB{status}\fR", text) for status, text in STATUS)),
+        )
+    )
 
 
 def pages():

@@ -31,11 +31,25 @@ def on_terminal(command, pattern):
     name = f"picture-{uuid.uuid4()}"
 
     def tmux(*words):
-        return subprocess.run(["tmux", "-u", "-L", name, *words], cwd=ROOT, capture_output=True, text=True,
-                              check=True).stdout
+        return subprocess.run(
+            ["tmux", "-u", "-L", name, *words], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
 
-    tmux("-f", "/dev/null", "new-session", "-d", "-x", str(WIDTH), "-y", str(HEIGHT), "env", "LC_ALL=C.UTF-8", "sh", "-c",
-         command)
+    tmux(
+        "-f",
+        "/dev/null",
+        "new-session",
+        "-d",
+        "-x",
+        str(WIDTH),
+        "-y",
+        str(HEIGHT),
+        "env",
+        "LC_ALL=C.UTF-8",
+        "sh",
+        "-c",
+        command,
+    )
     try:
         until_s = time.monotonic() + PATIENCE_S
         while not re.search(pattern, screen := tmux("capture-pane", "-p")):
@@ -65,8 +79,9 @@ def svg(text, title):
 def pictures():
     """By name."""
     return {
-        "trace-watch": svg(on_terminal(f"{LAB} {UDPPROBE} {WATCH}", rf"round ({ROUNDS}|{ROUNDS + 1}) "),
-                           "udpprobe trace --watch"),
+        "trace-watch": svg(
+            on_terminal(f"{LAB} {UDPPROBE} {WATCH}", rf"round ({ROUNDS}|{ROUNDS + 1}) "), "udpprobe trace --watch"
+        ),
         "scan": svg(output(f"{LAB} {UDPPROBE} {SCAN}"), f"udpprobe {SCAN.replace('--color always ', '')}"),
     }
 

@@ -21,7 +21,7 @@ Names are loaded when they are first used: importing the package, or starting a 
 
 from os import environ as _environ
 
-TYPE_CHECKING = False   # typing's own would cost each start some milliseconds
+TYPE_CHECKING = False  # typing's own would cost each start some milliseconds
 if TYPE_CHECKING:
     from udpprobe import errors
     from udpprobe.api import Follower, analyze, check, mtu, scan, to_json, trace
@@ -35,9 +35,29 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "CaptureError", "Checked", "Destination", "Event", "Finding", "Follower", "Interrupted", "MtuReport", "Outcome",
-    "PrivilegeError", "Report", "TraceReport", "UdpprobeError", "Unmatched", "UsageError", "__version__", "analyze",
-    "check", "errors", "mtu", "scan", "to_json", "trace",
+    "CaptureError",
+    "Checked",
+    "Destination",
+    "Event",
+    "Finding",
+    "Follower",
+    "Interrupted",
+    "MtuReport",
+    "Outcome",
+    "PrivilegeError",
+    "Report",
+    "TraceReport",
+    "UdpprobeError",
+    "Unmatched",
+    "UsageError",
+    "__version__",
+    "analyze",
+    "check",
+    "errors",
+    "mtu",
+    "scan",
+    "to_json",
+    "trace",
 ]
 
 _HOMES = {

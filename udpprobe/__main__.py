@@ -18,7 +18,7 @@ def run() -> int:
     try:
         try:
             status = _status()
-        finally:    # still inside of the outer one, for the signal may come between the end and this line
+        finally:  # still inside of the outer one, for the signal may come between the end and this line
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)
     except KeyboardInterrupt:
@@ -26,7 +26,7 @@ def run() -> int:
     except RuntimeError as error:
         if not isinstance(error.__cause__, KeyboardInterrupt):
             raise
-        status = INTERRUPTED    # it came while a class was made, and Python 3.11 says so
+        status = INTERRUPTED  # it came while a class was made, and Python 3.11 says so
     if status == INTERRUPTED and _was_terminated():
         status = TERMINATED
     _leave(status)
@@ -40,7 +40,7 @@ def _leave(status: int) -> None:
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
     except (OSError, ValueError):
-        return      # the interpreter says so
+        return  # the interpreter says so
     os._exit(status)
 
 

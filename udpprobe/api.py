@@ -45,10 +45,20 @@ OnEvent: TypeAlias = Callable[[Event], None]
 
 
 def analyze(
-        source: Source, *, filter: str | None = None, since_ns: int | None = None,  # noqa: A002 - the option's name
-        until_ns: int | None = None, all_destinations: bool = False, group_by: str = "destination", loop_ttl: int = 32,
-        link_type: int | None = None, vantage: bool = False, workers: int | None = None, cluster: str | None = None,
-        on_event: OnEvent | None = None) -> Report:
+    source: Source,
+    *,
+    filter: str | None = None,  # noqa: A002 - the option's name
+    since_ns: int | None = None,
+    until_ns: int | None = None,
+    all_destinations: bool = False,
+    group_by: str = "destination",
+    loop_ttl: int = 32,
+    link_type: int | None = None,
+    vantage: bool = False,
+    workers: int | None = None,
+    cluster: str | None = None,
+    on_event: OnEvent | None = None,
+) -> Report:
     """Find, for every ICMP error in captures, the UDP datagram that caused it, and say what happened.
 
     Args:
@@ -74,8 +84,17 @@ def analyze(
     """
     inputs = _inputs(source, are_apart=vantage)
     if not isinstance(inputs, Inputs):
-        follower = Follower(filter=filter, since_ns=since_ns, until_ns=until_ns, all_destinations=all_destinations,
-                            group_by=group_by, loop_ttl=loop_ttl, link_type=link_type, on_event=on_event, is_live=False)
+        follower = Follower(
+            filter=filter,
+            since_ns=since_ns,
+            until_ns=until_ns,
+            all_destinations=all_destinations,
+            group_by=group_by,
+            loop_ttl=loop_ttl,
+            link_type=link_type,
+            on_event=on_event,
+            is_live=False,
+        )
         follower.extend(inputs)
         return follower.report()
     from udpprobe.commands.analyze import AnalyzeOptions
@@ -83,10 +102,15 @@ def analyze(
 
     def on_events(events: Sequence[Event]) -> None:
         for event in events:
-            on_event(event)     # type: ignore[misc]  # it is there, or nobody calls this
+            on_event(event)  # type: ignore[misc]  # it is there, or nobody calls this
 
-    return follow(inputs, AnalyzeOptions(filter, since_ns, until_ns, all_destinations, _group(group_by), loop_ttl),
-                  workers=workers, cluster=cluster, on_events=on_events if on_event else None)
+    return follow(
+        inputs,
+        AnalyzeOptions(filter, since_ns, until_ns, all_destinations, _group(group_by), loop_ttl),
+        workers=workers,
+        cluster=cluster,
+        on_events=on_events if on_event else None,
+    )
 
 
 def _inputs(source: Any, *, are_apart: bool) -> Inputs | Iterable[Packet]:  # noqa: ANN401 - whatever the caller has
@@ -155,15 +179,27 @@ class Follower:
     """
 
     def __init__(
-            self, *, filter: str | None = None, since_ns: int | None = None,  # noqa: A002 - the option's name
-            until_ns: int | None = None, all_destinations: bool = False, group_by: str = "destination",
-            loop_ttl: int = 32, link_type: int | None = None, on_event: OnEvent | None = None,
-            is_live: bool = True) -> None:
+        self,
+        *,
+        filter: str | None = None,  # noqa: A002 - the option's name
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+        all_destinations: bool = False,
+        group_by: str = "destination",
+        loop_ttl: int = 32,
+        link_type: int | None = None,
+        on_event: OnEvent | None = None,
+        is_live: bool = True,
+    ) -> None:
         self._question = Question(loop_ttl, all_destinations, _group(group_by))
         self._link_type, self._on_event, self._is_live = link_type, on_event, is_live
         self._state = SourceState("interface" if is_live else "file", "packets")
-        self._analyzer = Analyzer(SystemRandom().getrandbits(64), by_flow=group_by == "flow",
-                                  keeps_events=on_event is not None, is_ordered=not is_live)
+        self._analyzer = Analyzer(
+            SystemRandom().getrandbits(64),
+            by_flow=group_by == "flow",
+            keeps_events=on_event is not None,
+            is_ordered=not is_live,
+        )
         self._analyzer.select(since_ns, until_ns, None if filter is None else filter_of(filter))
         self._loops = LoopsSoFar(self._analyzer, loop_ttl)
         self._aged_at = AGED_EVERY
@@ -201,8 +237,13 @@ class Follower:
     def _tell(self) -> None:
         """Tell the errors that are known by now; of packets that were put in order of time, in the order they came."""
         self._analyzer.flush()
-        events = [event for kept in self._analyzer.take_events() for event in events_of(
-            self._analyzer, kept, self._question.loop_ttl, self._loops.of(kept) if self._is_live else None)]
+        events = [
+            event
+            for kept in self._analyzer.take_events()
+            for event in events_of(
+                self._analyzer, kept, self._question.loop_ttl, self._loops.of(kept) if self._is_live else None
+            )
+        ]
         for event in events if self._is_live else sorted(events, key=lambda event: event.frame):
             if self._on_event:
                 self._on_event(event)
@@ -215,13 +256,30 @@ class Follower:
 
 
 def scan(
-        targets: str | Iterable[str], *, ports: str | Iterable[int] | None = None, exclude: Iterable[str] = (),
-        family: int | None = None, rate_pps: float = 1000, retries: int = 2, timeout_s: float = 4,
-        payload: str = "auto", payload_file: str | None = None, size: int = 0, ttl: int = 64, source_port: int = 0,
-        source_addresses: Iterable[str] = (), interface: str | None = None, allow_broadcast: bool = False,
-        write: Path | None = None, control: bool = True, engine: str = "auto", loop_ttl: int = 32,
-        on_event: OnEvent | None = None, on_progress: Callable[[Progress], None] | None = None,
-        on_warning: Callable[[str], None] | None = None) -> Report:
+    targets: str | Iterable[str],
+    *,
+    ports: str | Iterable[int] | None = None,
+    exclude: Iterable[str] = (),
+    family: int | None = None,
+    rate_pps: float = 1000,
+    retries: int = 2,
+    timeout_s: float = 4,
+    payload: str = "auto",
+    payload_file: str | None = None,
+    size: int = 0,
+    ttl: int = 64,
+    source_port: int = 0,
+    source_addresses: Iterable[str] = (),
+    interface: str | None = None,
+    allow_broadcast: bool = False,
+    write: Path | None = None,
+    control: bool = True,
+    engine: str = "auto",
+    loop_ttl: int = 32,
+    on_event: OnEvent | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_warning: Callable[[str], None] | None = None,
+) -> Report:
     """Send UDP datagrams to ports, and say what became of them.
 
     Args:
@@ -261,20 +319,35 @@ def scan(
 
     if engine not in {"auto", *ENGINES}:
         raise UsageError(f"engine {engine!r}: give auto, {', '.join(ENGINES)}")
-    resolved = resolve(_targets(targets), _targets(exclude), Wanted(
-        known_ports() if ports is None else _ports(ports), family, interface, allow_broadcast))
+    resolved = resolve(
+        _targets(targets),
+        _targets(exclude),
+        Wanted(known_ports() if ports is None else _ports(ports), family, interface, allow_broadcast),
+    )
 
     def on_events(events: Sequence[Event]) -> None:
         for event in events:
-            on_event(event)     # type: ignore[misc]  # it is there, or nobody calls this
+            on_event(event)  # type: ignore[misc]  # it is there, or nobody calls this
 
     listeners = ScanListeners(on_events if on_event else None, on_progress=on_progress, on_warning=on_warning)
     for failure in resolved.failures:
         listeners.warn(str(failure))
     options = EngineOptions(
-        rate_pps=rate_pps, retries=retries, timeout_s=timeout_s, payload=payload, payload_file=payload_file, size=size,
-        ttl=ttl, source_port=source_port, source_addresses=tuple(source_addresses), interface=interface,
-        write=None if write is None else os.fspath(write), control=control, engine=engine, loop_ttl=loop_ttl)
+        rate_pps=rate_pps,
+        retries=retries,
+        timeout_s=timeout_s,
+        payload=payload,
+        payload_file=payload_file,
+        size=size,
+        ttl=ttl,
+        source_port=source_port,
+        source_addresses=tuple(source_addresses),
+        interface=interface,
+        write=None if write is None else os.fspath(write),
+        control=control,
+        engine=engine,
+        loop_ttl=loop_ttl,
+    )
     try:
         return named(probe(resolved.destinations, options, listeners), resolved)
     except Interrupted as stopped:
@@ -290,10 +363,23 @@ def _ports(ports: str | Iterable[int]) -> Ports:
 
 
 def trace(
-        target: str, *, family: int | None = None, max_ttl: int = 30, first_ttl: int = 1, queries: int = 3,
-        flows: int = 1, timeout_s: float = 4, rate_pps: float = 1000, payload: str = "auto", size: int = 0,
-        source_port: int = 0, source_address: str | None = None, interface: str | None = None,
-        allow_broadcast: bool = False, on_change: Callable[[TraceReport], None] | None = None) -> TraceReport:
+    target: str,
+    *,
+    family: int | None = None,
+    max_ttl: int = 30,
+    first_ttl: int = 1,
+    queries: int = 3,
+    flows: int = 1,
+    timeout_s: float = 4,
+    rate_pps: float = 1000,
+    payload: str = "auto",
+    size: int = 0,
+    source_port: int = 0,
+    source_address: str | None = None,
+    interface: str | None = None,
+    allow_broadcast: bool = False,
+    on_change: Callable[[TraceReport], None] | None = None,
+) -> TraceReport:
     """Find the routers on the way to a UDP port, and where it ends: at the port, a filter, in a loop, in silence.
 
     Args:
@@ -325,20 +411,44 @@ def trace(
     from udpprobe.engines.wire import endpoint_named
 
     endpoint = endpoint_named(target, "trace", family, interface, allow_broadcast=allow_broadcast)
-    traced = command.trace(endpoint, command.TraceOptions(
-        max_ttl=max_ttl, first_ttl=first_ttl, queries=queries, timeout_s=timeout_s, rate_pps=rate_pps, flows=flows,
-        interface=interface, source_address=source_address, source_port=source_port, payload=payload, size=size),
-        on_change)
+    traced = command.trace(
+        endpoint,
+        command.TraceOptions(
+            max_ttl=max_ttl,
+            first_ttl=first_ttl,
+            queries=queries,
+            timeout_s=timeout_s,
+            rate_pps=rate_pps,
+            flows=flows,
+            interface=interface,
+            source_address=source_address,
+            source_port=source_port,
+            payload=payload,
+            size=size,
+        ),
+        on_change,
+    )
     if traced.interrupted:
         raise Interrupted(traced.report)
     return traced.report
 
 
 def mtu(
-        target: str, *, family: int | None = None, most: int = 0, retries: int = 2, timeout_s: float = 4,
-        rate_pps: float = 1000, payload: str = "auto", ttl: int = 64, source_port: int = 0,
-        source_address: str | None = None, interface: str | None = None, allow_broadcast: bool = False,
-        control: bool = True) -> MtuReport:
+    target: str,
+    *,
+    family: int | None = None,
+    most: int = 0,
+    retries: int = 2,
+    timeout_s: float = 4,
+    rate_pps: float = 1000,
+    payload: str = "auto",
+    ttl: int = 64,
+    source_port: int = 0,
+    source_address: str | None = None,
+    interface: str | None = None,
+    allow_broadcast: bool = False,
+    control: bool = True,
+) -> MtuReport:
     """Find the path MTU to a UDP port, to the byte, and who limits it: a router that says so, or a black hole.
 
     Args:
@@ -368,21 +478,48 @@ def mtu(
     from udpprobe.engines.wire import endpoint_named
 
     endpoint = endpoint_named(target, "mtu", family, interface, allow_broadcast=allow_broadcast)
-    measured = command.mtu(endpoint, command.MtuOptions(
-        most=most, retries=retries, timeout_s=timeout_s, rate_pps=rate_pps, ttl=ttl, interface=interface,
-        source_address=source_address, source_port=source_port, payload=payload, control=control))
+    measured = command.mtu(
+        endpoint,
+        command.MtuOptions(
+            most=most,
+            retries=retries,
+            timeout_s=timeout_s,
+            rate_pps=rate_pps,
+            ttl=ttl,
+            interface=interface,
+            source_address=source_address,
+            source_port=source_port,
+            payload=payload,
+            control=control,
+        ),
+    )
     if measured.interrupted:
         raise Interrupted(measured.report)
     return measured.report
 
 
 def check(
-        targets: str | Iterable[str] = (), *, config: Path | None = None, expect: str = "answered",
-        silence: str | None = None, warning: str | None = None, critical: str | None = None, min_mtu: int = 0,
-        no_loop: bool = False, ports: str | Iterable[int] | None = None, family: int | None = None,
-        timeout_s: float = 10, wait_s: float = 1, retries: int = 2, confirm: int = 0, rate_pps: float = 1000,
-        payload: str = "auto", interface: str | None = None, allow_broadcast: bool = False,
-        engine: str = "auto") -> Outcome:
+    targets: str | Iterable[str] = (),
+    *,
+    config: Path | None = None,
+    expect: str = "answered",
+    silence: str | None = None,
+    warning: str | None = None,
+    critical: str | None = None,
+    min_mtu: int = 0,
+    no_loop: bool = False,
+    ports: str | Iterable[int] | None = None,
+    family: int | None = None,
+    timeout_s: float = 10,
+    wait_s: float = 1,
+    retries: int = 2,
+    confirm: int = 0,
+    rate_pps: float = 1000,
+    payload: str = "auto",
+    interface: str | None = None,
+    allow_broadcast: bool = False,
+    engine: str = "auto",
+) -> Outcome:
     """Check that UDP services answer, listen or refuse as they should, and how fast.
 
     Args:
@@ -425,20 +562,31 @@ def check(
     if silence is not None and silence not in states:
         raise UsageError(f"silence {silence!r}: give {', '.join(states)}")
     expectation = Expectation(
-        expect, None if silence is None else states[silence], None if warning is None else parse_range(warning),
-        None if critical is None else parse_range(critical), min_mtu, no_loop)
+        expect,
+        None if silence is None else states[silence],
+        None if warning is None else parse_range(warning),
+        None if critical is None else parse_range(critical),
+        min_mtu,
+        no_loop,
+    )
     listed = ports if ports is None or isinstance(ports, str) else ",".join(map(str, ports))
     probing = Probing(payload, family, interface, allow_broadcast)
-    checks = [Check(text, target_with_port(text, listed), expectation, probing)
-            for text in ([targets] if isinstance(targets, str) else targets)]
+    checks = [
+        Check(text, target_with_port(text, listed), expectation, probing)
+        for text in ([targets] if isinstance(targets, str) else targets)
+    ]
     if config is not None:
         from udpprobe.checking.config import read_config
 
         checks += read_config(os.fspath(config))
     if not checks:
         raise UsageError("name a target, or a file of them")
-    outcome = command.check(checks, command.Settings(
-        timeout_s=timeout_s, silence_s=wait_s, retries=retries, confirm=confirm, rate_pps=rate_pps, engine=engine))
+    outcome = command.check(
+        checks,
+        command.Settings(
+            timeout_s=timeout_s, silence_s=wait_s, retries=retries, confirm=confirm, rate_pps=rate_pps, engine=engine
+        ),
+    )
     if outcome.interrupted:
         raise Interrupted(outcome)
     return outcome

@@ -25,7 +25,7 @@ def atomic_file(target: Path) -> Iterator[int]:
         try:
             yield descriptor
             os.fchmod(descriptor, _mode_of(target))
-            os.fsync(descriptor)    # else a crash of the system may leave an empty file under the name
+            os.fsync(descriptor)  # else a crash of the system may leave an empty file under the name
         finally:
             os.close(descriptor)
         Path(draft).replace(target)
@@ -37,6 +37,6 @@ def _mode_of(target: Path) -> int:
     """Who may read and write a file: as before, or as the user's new files are."""
     with suppress(FileNotFoundError):
         return stat.S_IMODE(target.stat().st_mode)
-    mask = os.umask(0o077)      # there is no other way to ask for it; what a thread makes meanwhile is private
+    mask = os.umask(0o077)  # there is no other way to ask for it; what a thread makes meanwhile is private
     os.umask(mask)
     return 0o666 & ~mask

@@ -59,7 +59,7 @@ def _text_of(name: str) -> str:
     for server in _servers():
         try:
             return _asked(server, name)
-        except (OSError, ValueError, struct.error, IndexError):     # a bad answer is as good as none
+        except (OSError, ValueError, struct.error, IndexError):  # a bad answer is as good as none
             continue
     return ""
 
@@ -83,10 +83,11 @@ def _asked(server: str, name: str) -> str:
     question = labels + b"\0" + _QUESTION.pack(TXT, IN)
     number = secrets.randbits(16)
     family, kind, protocol, _, where = socket.getaddrinfo(
-        server, PORT, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)[0]
+        server, PORT, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+    )[0]
     with closing(socket.socket(family, kind, protocol)) as asking:
         asking.settimeout(PATIENCE_S)
-        asking.connect(where)       # from anywhere else nothing is heard
+        asking.connect(where)  # from anywhere else nothing is heard
         asking.send(_HEADER.pack(number, RECURSION_DESIRED, 1, 0, 0, 0) + question)
         return _answer_in(asking.recv(MOST_BYTES), number, question)
 
@@ -96,7 +97,7 @@ def _answer_in(data: bytes, number: int, question: bytes) -> str:
     got, flags, _, answers, _, _ = _HEADER.unpack_from(data)
     at = _HEADER.size + len(question)
     # names are compared without case: a resolver may have mixed it
-    if got != number or not flags & RESPONSE or data[_HEADER.size:at].lower() != question.lower():
+    if got != number or not flags & RESPONSE or data[_HEADER.size : at].lower() != question.lower():
         raise ValueError("no answer to this question")
     if flags & (TRUNCATED | RCODE):
         return ""
@@ -109,7 +110,7 @@ def _answer_in(data: bytes, number: int, question: bytes) -> str:
         if at + size > len(data):
             raise ValueError("cut short")
         if kind == TXT:
-            return _strings(data[at:at + size])
+            return _strings(data[at : at + size])
         at += size
     return ""
 
@@ -118,6 +119,6 @@ def _strings(data: bytes) -> str:
     """Character strings in a row, as one."""
     text, at = b"", 0
     while at < len(data):
-        text += data[at + 1:at + 1 + data[at]]
+        text += data[at + 1 : at + 1 + data[at]]
         at += 1 + data[at]
     return text.decode("utf-8", "replace")

@@ -20,8 +20,21 @@ from udpprobe.errors import UdpprobeError, UsageError, meant
 CHANGES = ("worse", "new", "gone", "better", "same")
 """What a destination can be, those to look at first."""
 
-_BY_REACH = ("answered", "silent", "quenched", "refused", "malformed", "reassembly", "too-big", "rejected",
-             "prohibited", "unreachable", "expired", "loop", "unsent")
+_BY_REACH = (
+    "answered",
+    "silent",
+    "quenched",
+    "refused",
+    "malformed",
+    "reassembly",
+    "too-big",
+    "rejected",
+    "prohibited",
+    "unreachable",
+    "expired",
+    "loop",
+    "unsent",
+)
 """Verdicts from the best to the worst: by how far the datagram came. Silence stands before a refusal, for a service
 may be listening there; and what arrives stands before what somebody on the way stops."""
 
@@ -226,13 +239,16 @@ class _Subject:
         verdict = own.verdict if own else VERDICTS[worst] if worst < len(VERDICTS) else None
         words = (verdict, *(each.verdict for each in found))
         return State(
-            verdict=verdict, verdicts=tuple(dict.fromkeys(filter(None, words))),
+            verdict=verdict,
+            verdicts=tuple(dict.fromkeys(filter(None, words))),
             reporters=tuple(sorted({each.reporter for each in found if each.reporter and each.verdict == verdict})),
             mtu=min((each.mtu for each in found if each.mtu is not None), default=None),
-            sent=own.sent if own else 0, answered=own.answered if own else 0,
+            sent=own.sent if own else 0,
+            answered=own.answered if own else 0,
             errors=own.errors if own else sum(each.count for each in found),
             loss=max(1 - own.answered / own.sent, 0.0) if own and own.sent and own.answered else None,
-            rtt_ms=own.rtt_ms if own else None)
+            rtt_ms=own.rtt_ms if own else None,
+        )
 
 
 def _by_key(report: _Report) -> dict[_Key, _Subject]:
@@ -279,8 +295,7 @@ def _overall(differences: Sequence[Difference]) -> str:
     return verdict or min((each.change for each in differences), key=CHANGES.index, default="same")
 
 
-def _advice(change: str, after: State | None, differences: Sequence[Difference],
-            new: _Subject | None) -> str | None:
+def _advice(change: str, after: State | None, differences: Sequence[Difference], new: _Subject | None) -> str | None:
     if change in {"same", "better"}:
         return None
     if change == "gone":
@@ -301,7 +316,7 @@ def _advice(change: str, after: State | None, differences: Sequence[Difference],
 
 def _by_verdict(before: State, after: State) -> Difference | None:
     if before.verdict == after.verdict or before.verdict is None or after.verdict is None:
-        return None     # what is undecided is neither better nor worse
+        return None  # what is undecided is neither better nor worse
     is_worse = _reach(after.verdict) > _reach(before.verdict)
     return Difference("verdict", before.verdict, after.verdict, "worse" if is_worse else "better")
 
@@ -316,7 +331,7 @@ def _by_reporter(before: State, after: State) -> Difference | None:
 
 def _by_mtu(before: State, after: State) -> Difference | None:
     if before.mtu is None or after.mtu is None or before.mtu == after.mtu:
-        return None     # that a limit appears, or is gone, is the verdict's business
+        return None  # that a limit appears, or is gone, is the verdict's business
     return Difference("mtu", before.mtu, after.mtu, "worse" if after.mtu < before.mtu else "better")
 
 
@@ -330,8 +345,9 @@ def _by_loss(before: State, after: State) -> Difference | None:
     apart = abs(after.loss - before.loss)
     if lost < LEAST_LOST or apart < LEAST_LOSS or apart <= SIGMAS * deviation:
         return None
-    return Difference("loss", round(before.loss, 6), round(after.loss, 6),
-                      "worse" if after.loss > before.loss else "better")
+    return Difference(
+        "loss", round(before.loss, 6), round(after.loss, 6), "worse" if after.loss > before.loss else "better"
+    )
 
 
 def _by_rtt(before: State, after: State) -> Difference | None:
@@ -340,16 +356,26 @@ def _by_rtt(before: State, after: State) -> Difference | None:
     if one is None or other is None:
         return None
     is_few = min(before.answered, after.answered) < FEW_ANSWERS
-    noise_ms = max(LEAST_RTT_MS, JITTERS * (one.median - one.min), JITTERS * (other.median - other.min),
-                   (FEW_RTT_SHARE if is_few else RTT_SHARE) * min(one.median, other.median))
+    noise_ms = max(
+        LEAST_RTT_MS,
+        JITTERS * (one.median - one.min),
+        JITTERS * (other.median - other.min),
+        (FEW_RTT_SHARE if is_few else RTT_SHARE) * min(one.median, other.median),
+    )
     if abs(other.median - one.median) <= noise_ms:
         return None
-    return Difference("rtt_ms", round(one.median, 6), round(other.median, 6),
-                      "worse" if other.median > one.median else "better")
+    return Difference(
+        "rtt_ms", round(one.median, 6), round(other.median, 6), "worse" if other.median > one.median else "better"
+    )
 
 
 _RULES: tuple[Callable[[State, State], Difference | None], ...] = (
-    _by_verdict, _by_reporter, _by_mtu, _by_loss, _by_rtt)
+    _by_verdict,
+    _by_reporter,
+    _by_mtu,
+    _by_loss,
+    _by_rtt,
+)
 
 
 # ---- --fail-on
@@ -365,13 +391,16 @@ def parse_failing(words: str) -> frozenset[str]:
     found = [word.strip() for word in words.split(",")]
     strange = [word for word in found if word not in known]
     if strange:
-        raise UsageError(f"{strange[0]!r} is nothing that can fail here; there are {', '.join(CHANGES[:-1])} and "
-                         f"new-VERDICT, with a verdict of {', '.join(VERDICTS)}"
-                         f"{meant(strange[0], known)}")
+        raise UsageError(
+            f"{strange[0]!r} is nothing that can fail here; there are {', '.join(CHANGES[:-1])} and "
+            f"new-VERDICT, with a verdict of {', '.join(VERDICTS)}"
+            f"{meant(strange[0], known)}"
+        )
     return frozenset(found)
 
 
 def failing_changes(rows: Iterable[Compared], failing: frozenset[str]) -> frozenset[str]:
     """What of `failing` is there; `new-refused` where AFTER has that verdict and BEFORE has not."""
-    return failing.intersection(word for row in rows
-                                for word in (row.change, *(f"new-{verdict}" for verdict in row.new_verdicts)))
+    return failing.intersection(
+        word for row in rows for word in (row.change, *(f"new-{verdict}" for verdict in row.new_verdicts))
+    )

@@ -58,8 +58,10 @@ def raw_hint() -> str:
     import sys  # noqa: PLC0415 - of mistakes alone
     from pathlib import Path  # noqa: PLC0415 - as above
 
-    return (f"run as root, or `setcap cap_net_raw+ep {Path(sys.executable).resolve()}`, which grants it to every "
-            "script that this Python runs")
+    return (
+        f"run as root, or `setcap cap_net_raw+ep {Path(sys.executable).resolve()}`, which grants it to every "
+        "script that this Python runs"
+    )
 
 
 class PrivilegeError(UdpprobeError):

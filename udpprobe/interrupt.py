@@ -24,8 +24,11 @@ class Interrupted(KeyboardInterrupt):
         undecided: addresses and ports of which what it says may still have changed.
     """
 
-    def __init__(self, report: Any,  # noqa: ANN401 - as above
-                 undecided: frozenset[tuple[str, int]] = frozenset()) -> None:
+    def __init__(
+        self,
+        report: Any,  # noqa: ANN401 - as above
+        undecided: frozenset[tuple[str, int]] = frozenset(),
+    ) -> None:
         from msgspec.structs import replace  # noqa: PLC0415 - help and empty commands do without
 
         super().__init__()
@@ -103,8 +106,9 @@ class CtrlC:
         self._limit = _LIMIT.get()
         of_main = threading.current_thread() is threading.main_thread()
         striking = ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, _strike))
-        self._ours = [(number, handler) for number, handler in striking
-                      if of_main and signal.getsignal(number) is handler]
+        self._ours = [
+            (number, handler) for number, handler in striking if of_main and signal.getsignal(number) is handler
+        ]
 
     @property
     def came(self) -> bool:

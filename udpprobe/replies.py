@@ -91,8 +91,7 @@ class Reply(Struct, frozen=True):
     def is_about_larger(self) -> bool:
         """Whether it says no more than that a larger packet would not have fitted."""
         event = self.event
-        return (event is not None and event.verdict == "too-big" and event.mtu is not None
-                and 0 < self.size <= event.mtu)
+        return event is not None and event.verdict == "too-big" and event.mtu is not None and 0 < self.size <= event.mtu
 
     @property
     def rtt_ms(self) -> float:
@@ -164,18 +163,36 @@ class Tracker:
         loop_ttl: if the TTL of a probe that left with this TTL or more runs out, that is a loop's doing.
     """
 
-    def __init__(self, flows: Flows, payload: tuple[bytes, int, int], key: tuple[int, int], *, port_bits: int = 0,
-                 loop_ttl: int = NO_LOOP_TTL) -> None:
+    def __init__(
+        self,
+        flows: Flows,
+        payload: tuple[bytes, int, int],
+        key: tuple[int, int],
+        *,
+        port_bits: int = 0,
+        loop_ttl: int = NO_LOOP_TTL,
+    ) -> None:
         data, self._token_at, self._token_size = payload
         self.flows, self._loop_ttl = flows, loop_ttl
         self._header = HEADER_BYTES[flows.family]
         self.least_size = self._header + len(data)
         """Bytes of the IP packet of a probe that is not filled up."""
         count, (high, low) = len(flows.source_ports), flows.destination
-        self._tasks = Tasks(array("Q", [high] * count), array("Q", [low] * count), array("H", flows.source_ports),
-                            array("H", [flows.port] * count), array("H", [0] * count))
-        self._prober = Prober(key, Payloads([payload]), [flows.source], first_port=flows.source_ports[0],
-                              port_bits=port_bits, label_per_flow=True)
+        self._tasks = Tasks(
+            array("Q", [high] * count),
+            array("Q", [low] * count),
+            array("H", flows.source_ports),
+            array("H", [flows.port] * count),
+            array("H", [0] * count),
+        )
+        self._prober = Prober(
+            key,
+            Payloads([payload]),
+            [flows.source],
+            first_port=flows.source_ports[0],
+            port_bits=port_bits,
+            label_per_flow=True,
+        )
         self._believer = Believer(1)
         self._flow_of = {port: flow for flow, port in enumerate(flows.source_ports)}
         self._sent: dict[int, _Sent] = {}
@@ -214,7 +231,8 @@ class Tracker:
             self._forget(next(iter(self._sent)))
         attempt, packet, keys = self._unlike_others(probe)
         self._sent[probe.number] = _Sent(
-            probe, now_ns, len(packet), self._token_in(packet[self._header:]), attempt, keys)
+            probe, now_ns, len(packet), self._token_in(packet[self._header :]), attempt, keys
+        )
         for key in keys:
             self._found.setdefault(key, []).append(probe.number)
         self._open[probe.flow][probe.number] = now_ns
@@ -240,14 +258,14 @@ class Tracker:
     def _keys(self, probe: Probe, packet: bytes) -> tuple[Key, ...]:
         header = self._header
         token = self._token_in(packet[header:])
-        length, checksum = int.from_bytes(packet[header - 4:header - 2]), int.from_bytes(packet[header - 2:header])
+        length, checksum = int.from_bytes(packet[header - 4 : header - 2]), int.from_bytes(packet[header - 2 : header])
         keys: list[Key] = [("token", token), ("left", probe.flow, length, checksum), ("sum", length, checksum)]
         if self.flows.family == 4:
             keys.append(("id", int.from_bytes(packet[4:6])))
         return tuple(keys)
 
     def _token_in(self, payload: bytes) -> bytes:
-        return payload[self._token_at:self._token_at + self._token_size]
+        return payload[self._token_at : self._token_at + self._token_size]
 
     def _forget(self, number: int) -> None:
         sent = self._sent.pop(number, None)
@@ -265,18 +283,23 @@ class Tracker:
     def take(self, packets: Sequence[Packet]) -> list[Reply]:
         """What came back with some packets, in order of time. Those that leave are looked at first."""
         coming = [packet for packet in packets if packet.is_error or not self._is_leaving(packet)]
-        replies = [reply for packet in coming for reply in (
-            self._error(packet) if packet.is_error else self._answer(packet))]
+        replies = [
+            reply for packet in coming for reply in (self._error(packet) if packet.is_error else self._answer(packet))
+        ]
         return sorted(replies, key=lambda reply: reply.time_ns)
 
     def _is_leaving(self, packet: Packet) -> bool:
         """Whether a datagram is from here to the destination; then note when the probe left."""
         flows = self.flows
-        if (packet.source != flows.source or packet.destination != flows.destination
-                or packet.destination_port != flows.port or packet.source_port not in self._flow_of):
+        if (
+            packet.source != flows.source
+            or packet.destination != flows.destination
+            or packet.destination_port != flows.port
+            or packet.source_port not in self._flow_of
+        ):
             return False
         key = "left", self._flow_of[packet.source_port], packet.udp_length, packet.udp_checksum
-        token = self._token_in(packet.data)     # cut where the capture is
+        token = self._token_in(packet.data)  # cut where the capture is
         alike = (self._sent[number] for number in self._found.get(key, ()))
         some = [each for each in alike if each.token.startswith(token)]
         unseen = [each for each in some if not each.frame]
@@ -340,8 +363,11 @@ class Tracker:
         A NAT may have changed the source port; one that is ours is believed to be the probe's.
         """
         keys: tuple[Key, ...] = (
-            ("token", self._token_in(quote.payload)), ("id", quote.ident), ("id", _swapped(quote.ident)),
-            ("sum", packet.udp_length, packet.udp_checksum))
+            ("token", self._token_in(quote.payload)),
+            ("id", quote.ident),
+            ("id", _swapped(quote.ident)),
+            ("sum", packet.udp_length, packet.udp_checksum),
+        )
         flow = self._flow_of.get(packet.source_port)
         best, most = -1, 0
         for number in dict.fromkeys(number for key in keys for number in self._found.get(key, ())):
@@ -385,8 +411,16 @@ class Tracker:
         if not sent.frame and packet.reporter == packet.source != packet.destination:
             is_neighbour = (packet.family, packet.icmp_type, packet.icmp_code) in NO_NEIGHBOUR
             kind = "no-neighbour" if is_neighbour else "unsent"
-        return Reply(sent.probe.number, sent.sent_ns, packet.time_ns, kind, event, packet.reply_ttl,
-                     tuple(self._changes(packet, quote)), size=sent.size)
+        return Reply(
+            sent.probe.number,
+            sent.sent_ns,
+            packet.time_ns,
+            kind,
+            event,
+            packet.reply_ttl,
+            tuple(self._changes(packet, quote)),
+            size=sent.size,
+        )
 
     def _changes(self, packet: Packet, quote: _Quote) -> Iterator[str]:
         if self._prober.changed & SOURCE:
@@ -410,18 +444,33 @@ class Tracker:
         objects, more = extensions_of(packet.data, family) if packet.data else (None, Note(0))
         notes = packet.notes | more | mtu_notes(family, packet.mtu, packet.length)
         return Event(
-            frame=packet.frame, time_ns=packet.time_ns, family=family, type=packet.icmp_type, code=packet.icmp_code,
-            verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict or ""), linux=meaning.linux, reason=meaning.reason,
-            reporter=address_text(*packet.reporter, as_ipv4=family == 4), mtu=packet.mtu if packet.mtu >= 0 else None,
-            quoted=quoted_of(packet), match="exact", matched_frame=sent.frame or None,
-            rtt_ms=(packet.time_ns - sent.sent_ns) / 1e6, extensions=objects,
-            notes=texts_of(notes, packet.length, family))
+            frame=packet.frame,
+            time_ns=packet.time_ns,
+            family=family,
+            type=packet.icmp_type,
+            code=packet.icmp_code,
+            verdict=verdict,
+            errno=ERRNO_OF_VERDICT.get(verdict or ""),
+            linux=meaning.linux,
+            reason=meaning.reason,
+            reporter=address_text(*packet.reporter, as_ipv4=family == 4),
+            mtu=packet.mtu if packet.mtu >= 0 else None,
+            quoted=quoted_of(packet),
+            match="exact",
+            matched_frame=sent.frame or None,
+            rtt_ms=(packet.time_ns - sent.sent_ns) / 1e6,
+            extensions=objects,
+            notes=texts_of(notes, packet.length, family),
+        )
 
     def _answer(self, packet: Packet) -> Iterator[Reply]:
         """The reply that a datagram of the destination is, if a probe was sent before it."""
         flows = self.flows
-        if (packet.source != flows.destination or packet.destination != flows.source
-                or packet.destination_port not in self._flow_of):
+        if (
+            packet.source != flows.destination
+            or packet.destination != flows.source
+            or packet.destination_port not in self._flow_of
+        ):
             return
         flow = self._flow_of[packet.destination_port]
         some = [each for each in self._sent.values() if each.probe.flow == flow and each.sent_ns <= packet.time_ns]
@@ -432,8 +481,17 @@ class Tracker:
             return
         self._settle(sent)
         changed = () if packet.source_port == flows.port else ("port",)
-        yield Reply(sent.probe.number, sent.sent_ns, packet.time_ns, "answer", None, packet.ttl, changed,
-                    is_sure=repeated is not None, size=sent.size)
+        yield Reply(
+            sent.probe.number,
+            sent.sent_ns,
+            packet.time_ns,
+            "answer",
+            None,
+            packet.ttl,
+            changed,
+            is_sure=repeated is not None,
+            size=sent.size,
+        )
 
     def _is_repeated(self, sent: _Sent, data: bytes) -> bool:
         return (len(sent.token) >= LEAST_FOUND_ANYWHERE and sent.token in data) or self._token_in(data) == sent.token
@@ -446,12 +504,12 @@ def _swapped(ident: int) -> int:
 
 def _quote_of(packet: Packet) -> _Quote:
     """What an ICMP error quotes behind its first 8 bytes, beside what is in the columns."""
-    quote = packet.data[8:8 + packet.quoted_bytes]
+    quote = packet.data[8 : 8 + packet.quoted_bytes]
     if packet.family == 4:
         header = 4 * (quote[0] & 0xF) + 8
         return _Quote(packet.ip_id, quote[1], not quote[6] & DONT_FRAGMENT, quote[header:])
     first = int.from_bytes(quote[:4])
-    return _Quote(first & 0xFFFFF, first >> 20 & 0xFF, is_fragmentable=False, payload=quote[HEADER_BYTES[6]:])
+    return _Quote(first & 0xFFFFF, first >> 20 & 0xFF, is_fragmentable=False, payload=quote[HEADER_BYTES[6] :])
 
 
 def _quoted(packet: Packet, quote: _Quote) -> Quoted:

@@ -91,8 +91,9 @@ class Rows(Sequence[Row], Generic[Row]):
         return map(self.make, self.order)
 
 
-def conclude(analyzer: Analyzer, question: Question, *,
-             is_final: bool = False) -> tuple[Rows[Destination], Rows[Unmatched]]:
+def conclude(
+    analyzer: Analyzer, question: Question, *, is_final: bool = False
+) -> tuple[Rows[Destination], Rows[Unmatched]]:
     """The destinations, worst first, and the errors whose datagrams nobody saw.
 
     Args:
@@ -126,8 +127,9 @@ class Conclusion:
         ranking.gather(with_answers=question.group_by != "reporter", with_healthy=question.all_destinations)
         ranking.sort(Ranks(), are_loops, *map(rank_of, ("loop", "answered", "silent")))
         self._ranking = ranking
-        self._rows = Destinations(ranking, findings, loops, endpoints, endpoint_rtt, rtt, are_loops,
-                                  group_by=question.group_by)
+        self._rows = Destinations(
+            ranking, findings, loops, endpoints, endpoint_rtt, rtt, are_loops, group_by=question.group_by
+        )
 
     def destinations(self) -> Rows[Destination]:
         """The worst first."""
@@ -154,18 +156,19 @@ def _are_loops(findings: Table, loops: Table, loop_ttl: int, rows: Iterable[int]
     A traceroute may take another port for each probe. So where no port of a host tells of a loop, all together may.
     """
     words, found = memoryview(findings.words), set[int]()
-    seen: set[tuple[int, ...]] = {tuple(loops.words[_LOOP * row:_LOOP * row + 3]) for row in range(loops.size)}
+    seen: set[tuple[int, ...]] = {tuple(loops.words[_LOOP * row : _LOOP * row + 3]) for row in range(loops.size)}
     candidates: dict[tuple[int, ...], list[int]] = {}
     for row in expired(findings, rows):
         subject = _destination(words, row)
         if subject in seen or (ttls_of(words, row) or [0])[-1] >= loop_ttl:
             found.add(row)
-        elif not words[_FINDING * row + 4] & 2:    # the destination itself may speak for all who are behind a NAT
+        elif not words[_FINDING * row + 4] & 2:  # the destination itself may speak for all who are behind a NAT
             candidates.setdefault(subject, []).append(row)
     if not candidates:
         return found
-    spoke = {_destination(words, row) for row in reported_by(
-        findings, {candidate[:2] for candidate in candidates}, rows)}
+    spoke = {
+        _destination(words, row) for row in reported_by(findings, {candidate[:2] for candidate in candidates}, rows)
+    }
     hosts_spoke = {destination[:2] for destination in spoke}
     hosts: dict[tuple[int, ...], list[int]] = {}
     for candidate, errors in candidates.items():
@@ -183,14 +186,14 @@ def _round_of(words: memoryview, rows: list[int]) -> set[int]:
     """Those of one destination's errors in transit whose reporters come round and round."""
     reported: dict[int, frozenset[str]] = {}
     of: dict[tuple[int, str], set[int]] = {}
-    for row in rows[:MOST_FINDINGS]:     # a loop has few routers
+    for row in rows[:MOST_FINDINGS]:  # a loop has few routers
         name = address_text(words[_FINDING * row + 2], words[_FINDING * row + 3])
         for ttl in ttls_of(words, row):
             reported[ttl] = reported.get(ttl, frozenset()) | {name}
             of.setdefault((ttl, name), set()).add(row)
     if len(reported) < 3:
         return set()
-    back = {ttl: frozenset({ttl}) for ttl in reported}      # unknown: no two alike, and none nearer
+    back = {ttl: frozenset({ttl}) for ttl in reported}  # unknown: no two alike, and none nearer
     found = find_round(reported, max(reported), back)
     if found is None:
         return set()
@@ -200,8 +203,15 @@ def _round_of(words: memoryview, rows: list[int]) -> set[int]:
 class _Grouped:
     """Tables by other subjects than destinations: by host, or by who reported."""
 
-    def __init__(self, endpoints: Table, endpoint_rtt: Histograms, findings: Table, loops: Table,
-                 rtt: Histograms, are_loops: set[int]) -> None:
+    def __init__(
+        self,
+        endpoints: Table,
+        endpoint_rtt: Histograms,
+        findings: Table,
+        loops: Table,
+        rtt: Histograms,
+        are_loops: set[int],
+    ) -> None:
         self._endpoints, self._endpoint_rtt = endpoints, endpoint_rtt
         self._findings, self._loops, self._rtt, self._are_loops = findings, loops, rtt, are_loops
 
@@ -215,8 +225,10 @@ class _Grouped:
         rtt.absorb(self._rtt, rows or [-1])
         are_loops = {rows[row] for row in self._are_loops}
         if is_by_host:
-            owners = [_add_row(endpoints, self._endpoints, row, 6, (6, 7, 8, 9), (10, 11))
-                      for row in range(self._endpoints.size)]
+            owners = [
+                _add_row(endpoints, self._endpoints, row, 6, (6, 7, 8, 9), (10, 11))
+                for row in range(self._endpoints.size)
+            ]
             endpoint_rtt.absorb(self._endpoint_rtt, owners or [-1])
             for row in range(self._loops.size):
                 _add_loop(loops, self._loops, row)
@@ -236,16 +248,16 @@ class _Grouped:
         words[to + 8] += old[at + 8]
         words[to + 9] = old[at + 9] if is_new else min(words[to + 9], old[at + 9])
         words[to + 10] = max(words[to + 10], old[at + 10])
-        words[to + 11] = (max(words[to + 11] >> 56, old[at + 11] >> 56) << 56
-                          | (words[to + 11] | old[at + 11]) & (1 << 56) - 1)
+        words[to + 11] = (
+            max(words[to + 11] >> 56, old[at + 11] >> 56) << 56 | (words[to + 11] | old[at + 11]) & (1 << 56) - 1
+        )
         words[to + 12] = old[at + 12] if is_new else min(words[to + 12], old[at + 12])
-        for place in range(13, 17) if is_by_host else ():     # of several destinations, TTLs say nothing of a period
+        for place in range(13, 17) if is_by_host else ():  # of several destinations, TTLs say nothing of a period
             words[to + place] |= old[at + place]
         return here
 
 
-def _add_row(new: Table, old: Table, row: int, key_width: int, sums: tuple[int, ...],
-             most: tuple[int, ...]) -> int:
+def _add_row(new: Table, old: Table, row: int, key_width: int, sums: tuple[int, ...], most: tuple[int, ...]) -> int:
     """Add a row of counters to that of its host."""
     words, width = old.words, old.width
     at = width * row
@@ -293,8 +305,9 @@ class _Later(Rows[Row]):
         return self._rows().shaped
 
 
-def report_of(command: str, analyzer: Analyzer, state: SourceState, question: Question, *,
-              is_final: bool = False) -> Report:
+def report_of(
+    command: str, analyzer: Analyzer, state: SourceState, question: Question, *, is_final: bool = False
+) -> Report:
     """What an analyzer knows, as a report of a command.
 
     Args:
@@ -311,13 +324,21 @@ def report_of(command: str, analyzer: Analyzer, state: SourceState, question: Qu
         destinations, unmatched = concluded()
     has_frames = analyzer.packets > 0
     source = SourceReport(
-        kind=state.kind, name=state.name, link_types=tuple(analyzer.link_types()), packets=analyzer.packets,
-        bytes=analyzer.bytes, first_time_ns=analyzer.first_ns if has_frames else None,
-        last_time_ns=analyzer.last_ns if has_frames else None, dropped=state.dropped, cut_short=state.cut_short,
-        unread=tuple(starmap(Unread, state.unread.items())))
+        kind=state.kind,
+        name=state.name,
+        link_types=tuple(analyzer.link_types()),
+        packets=analyzer.packets,
+        bytes=analyzer.bytes,
+        first_time_ns=analyzer.first_ns if has_frames else None,
+        last_time_ns=analyzer.last_ns if has_frames else None,
+        dropped=state.dropped,
+        cut_short=state.cut_short,
+        unread=tuple(starmap(Unread, state.unread.items())),
+    )
     faults: Counter[str] = analyzer.faults() + state.faults
-    return Report(command, __version__, source, destinations, unmatched, dict(sorted(faults.items())),
-                  question.group_by)
+    return Report(
+        command, __version__, source, destinations, unmatched, dict(sorted(faults.items())), question.group_by
+    )
 
 
 class EventBuilder:
@@ -337,7 +358,7 @@ class EventBuilder:
 
     def event(self, kept: Kept, row: int) -> Event:
         """The event of one error."""
-        match = memoryview(kept.words)[8 * row:8 * row + 8]
+        match = memoryview(kept.words)[8 * row : 8 * row + 8]
         finding = match[6] & 0xFFFF_FFFF
         itself = bool(self._findings[_FINDING * finding + 4] & 2)
         return _event(kept, row, match, itself=itself, is_loop=finding in self._are_loops)
@@ -408,15 +429,16 @@ def events_of(analyzer: Analyzer, kept: Kept, loop_ttl: int, are_loops: set[int]
         match = 8 * row
         finding = words[match + 6] & 0xFFFF_FFFF
         packed = findings[_FINDING * finding + 4]
-        yield _event(kept, row, words[match:match + 8], itself=bool(packed & 2), is_loop=finding in are_loops)
+        yield _event(kept, row, words[match : match + 8], itself=bool(packed & 2), is_loop=finding in are_loops)
 
 
 def _event(kept: Kept, row: int, match: memoryview, *, itself: bool, is_loop: bool) -> Event:
     packet = kept.rows.packet(row, b"", bytes(0))
     message = kept.message(row)
     group = is_group(*packet.destination)
-    kind = kind_by(packet.family << 19 | packet.icmp_type << 11 | packet.icmp_code << 3
-                 | itself << 2 | is_loop << 1 | group)
+    kind = kind_by(
+        packet.family << 19 | packet.icmp_type << 11 | packet.icmp_code << 3 | itself << 2 | is_loop << 1 | group
+    )
     objects, more = extensions_of(message, packet.family) if message else (None, Note(0))
     sureness, evidence = match[0] >> 8 & 0xFF, match[0] >> 16 & 0xFF
     rtt_ns = packet.time_ns - _signed(match[5])
@@ -434,11 +456,23 @@ def _event(kept: Kept, row: int, match: memoryview, *, itself: bool, is_loop: bo
     if is_own:
         reporter, texts = None, texts + no_neighbour_notes(packet.family, "")
     return Event(
-        frame=packet.frame, time_ns=packet.time_ns, family=packet.family, type=packet.icmp_type,
-        code=packet.icmp_code, verdict=kind.verdict, errno=kind.errno, linux=kind.linux, reason=kind.reason,
-        reporter=reporter, mtu=mtu, quoted=quoted,
-        match=MATCHES[sureness], matched_frame=match[4] or None,
+        frame=packet.frame,
+        time_ns=packet.time_ns,
+        family=packet.family,
+        type=packet.icmp_type,
+        code=packet.icmp_code,
+        verdict=kind.verdict,
+        errno=kind.errno,
+        linux=kind.linux,
+        reason=kind.reason,
+        reporter=reporter,
+        mtu=mtu,
+        quoted=quoted,
+        match=MATCHES[sureness],
+        matched_frame=match[4] or None,
         rtt_ms=rtt_ns / NS_PER_MS if sureness and not is_own and 0 <= rtt_ns <= 300_000_000_000 else None,
-        extensions=objects, notes=texts,
+        extensions=objects,
+        notes=texts,
         match_evidence=tuple(name for bit, name in enumerate(EVIDENCE) if evidence >> bit & 1),
-        advice=advice_about(quoted, kind.verdict, kind.reason, reporter, family=packet.family, mtu=mtu, notes=texts))
+        advice=advice_about(quoted, kind.verdict, kind.reason, reporter, family=packet.family, mtu=mtu, notes=texts),
+    )

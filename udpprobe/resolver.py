@@ -75,8 +75,10 @@ class Names:
         if self._began_s is None:
             return
         with self._news:
-            self._news.wait_for(lambda: len(self._found) >= len(self._asked) * len(self._askers),
-                                max(min(self._began_s + PATIENCE_S - time.monotonic(), most_s), 0))
+            self._news.wait_for(
+                lambda: len(self._found) >= len(self._asked) * len(self._askers),
+                max(min(self._began_s + PATIENCE_S - time.monotonic(), most_s), 0),
+            )
 
     def of(self, address: str) -> str:
         """What is known: `router.example, AS64500 Example, DE`; empty for nothing."""

@@ -38,8 +38,10 @@ MOST_FAILURES = 3
 """That are named where no target can be probed."""
 
 _FAMILIES = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
-_UNSPECIFIED = {single(ip_address(own)): f"{own} means this host; say {loopback}"
-                for own, loopback in (("0.0.0.0", "127.0.0.1"), ("::", "::1"))}  # noqa: S104 - to refuse it
+_UNSPECIFIED = {
+    single(ip_address(own)): f"{own} means this host; say {loopback}"
+    for own, loopback in (("0.0.0.0", "127.0.0.1"), ("::", "::1"))  # noqa: S104 - to refuse it
+}
 _BROADCAST = 0xFFFF_FFFF_FFFF
 _LOCAL_ROUTES = "/proc/net/fib_trie"
 _HAS_BROADCAST = "/32 link BROADCAST"
@@ -174,8 +176,10 @@ def _spans(target: Target, wanted: Wanted, forbidden: frozenset[int]) -> list[_S
 
 def _refuse_groups(target: Target, block: Block, forbidden: frozenset[int]) -> None:
     if block.size == 1 and block not in _UNSPECIFIED and _is_for_many(block.first, forbidden):
-        raise UsageError(f"{target.text} is an address of many hosts (multicast, broadcast or 0.0.0.0/8): "
-                         "--allow-broadcast probes it")
+        raise UsageError(
+            f"{target.text} is an address of many hosts (multicast, broadcast or 0.0.0.0/8): "
+            "--allow-broadcast probes it"
+        )
 
 
 def _own_broadcasts() -> frozenset[int]:
@@ -184,8 +188,11 @@ def _own_broadcasts() -> frozenset[int]:
         lines = Path(_LOCAL_ROUTES).read_text(encoding="ascii").splitlines()
     except OSError:
         return frozenset()
-    return frozenset(single(IPv4Address(before.split()[-1])).first for before, line in pairwise(lines)
-                     if line.strip() == _HAS_BROADCAST)
+    return frozenset(
+        single(IPv4Address(before.split()[-1])).first
+        for before, line in pairwise(lines)
+        if line.strip() == _HAS_BROADCAST
+    )
 
 
 looking_up: set[str] = set()
@@ -197,14 +204,16 @@ def _looked_up(name: str, family: int | None) -> list[Block]:
     looking_up.add(name)
     try:
         found = socket.getaddrinfo(name, None, _FAMILIES[family], socket.SOCK_DGRAM)
-    except (OSError, UnicodeError) as error:    # a label that is too long is a UnicodeError
+    except (OSError, UnicodeError) as error:  # a label that is too long is a UnicodeError
         of_family = f" over IPv{family}" if family else ""
         reason = error.strerror if isinstance(error, OSError) else error
         raise UdpprobeError(f"no address for {name}{of_family}: {reason}") from error
     finally:
         looking_up.discard(name)
-    return [single(ip_address(str(place[0]).partition("%")[0]), str(place[3]) if len(place) == 4 and place[3] else "")
-            for *_, place in found]
+    return [
+        single(ip_address(str(place[0]).partition("%")[0]), str(place[3]) if len(place) == 4 and place[3] else "")
+        for *_, place in found
+    ]
 
 
 def _zone(target: Target, block: Block, interface: str | None) -> int:
@@ -228,8 +237,9 @@ def _refuse_too_much(spans: Sequence[_Span]) -> None:
         raise UsageError(f"a network of {largest:,} addresses is too large; at most {MOST_HOSTS:,} (an IPv4 /12)")
     asked = sum(span.block.size * sum(map(len, span.ports)) for span in spans)
     if asked > MOST_DESTINATIONS:
-        raise UsageError(f"{asked:,} destinations (addresses times ports) are too many for one scan; "
-                         f"at most {MOST_DESTINATIONS:,}")
+        raise UsageError(
+            f"{asked:,} destinations (addresses times ports) are too many for one scan; at most {MOST_DESTINATIONS:,}"
+        )
 
 
 def _refuse_two_links(hosts: Sequence[_Host]) -> None:
@@ -237,8 +247,10 @@ def _refuse_two_links(hosts: Sequence[_Host]) -> None:
     seen = set()
     for address, _ in hosts:
         if address in seen:
-            raise UsageError(f"{address_text(*divmod(address, 1 << 64))} is named on two links, whose replies look the "
-                             "same: probe one after the other")
+            raise UsageError(
+                f"{address_text(*divmod(address, 1 << 64))} is named on two links, whose replies look the "
+                "same: probe one after the other"
+            )
         seen.add(address)
 
 
@@ -280,27 +292,30 @@ def _is_for_many(address: int, broadcasts: frozenset[int]) -> bool:
     Old hosts take 0.0.0.0/8 for broadcast.
     """
     if address >> 32 == 0xFFFF:
-        return (address >> 28 & 0xF == 0xE or address == _BROADCAST or address >> 24 & 0xFF == 0
-                or address in broadcasts)
+        return address >> 28 & 0xF == 0xE or address == _BROADCAST or address >> 24 & 0xFF == 0 or address in broadcasts
     return address >> 120 == 0xFF
 
 
 def _left_out(excluded: Sequence[Target]) -> Callable[[int, array[int]], array[int]]:
     """What takes from the ports of an address those that an exclusion names."""
-    rules = [(block, None if target.ports is None else frozenset(_in_order(target.ports))) for target in excluded
-             for block in ([target.host] if isinstance(target.host, Block) else _looked_up(target.host, None))]
+    rules = [
+        (block, None if target.ports is None else frozenset(_in_order(target.ports)))
+        for target in excluded
+        for block in ([target.host] if isinstance(target.host, Block) else _looked_up(target.host, None))
+    ]
 
     def left(address: int, ports: array[int]) -> array[int]:
         for block, some in rules:
             if _covers(block, address):
                 ports = array("H", () if some is None else [port for port in ports if port not in some])
         return ports
+
     return left
 
 
 def _covers(block: Block, address: int) -> bool:
     """Whether an address lies in a block, on whatever link."""
-    is_v4 = address >> 32 == 0xFFFF     # ::/0 has every bit pattern, and no IPv4 address
+    is_v4 = address >> 32 == 0xFFFF  # ::/0 has every bit pattern, and no IPv4 address
     return is_v4 == (block.family == 4) and block.first <= address < block.first + block.size
 
 

@@ -30,7 +30,7 @@ def read_toml(path: str) -> str:
         UsageError: it is too large.
         OSError, UnicodeDecodeError: it cannot be read; it is no text.
     """
-    with Path(path).open(encoding="utf-8-sig") as file:     # some editors write a byte order mark
+    with Path(path).open(encoding="utf-8-sig") as file:  # some editors write a byte order mark
         text = file.read(MOST_CHARACTERS + 1)
     if len(text) > MOST_CHARACTERS:
         raise UsageError(f"{path}: more than {MOST_CHARACTERS >> 20} MB")
@@ -66,7 +66,7 @@ def line_of(text: str, place: tuple[int | str, ...]) -> int:
     """
     best, least = 1, 0
     for number, found in _places(text):
-        common = len(found) if place[:len(found)] == found else 0
+        common = len(found) if place[: len(found)] == found else 0
         if common > least:
             best, least = number, common
     return best
@@ -139,11 +139,21 @@ def reason_of(error: ErrorDetails, keys: Iterable[str]) -> str:  # noqa: PLR0911
 
 
 _BOUNDS = {
-    "greater_than_equal": ("ge", "at least"), "less_than_equal": ("le", "at most"), "less_than": ("lt", "less than"),
-    "too_short": ("min_length", "of a length of at least"), "too_long": ("max_length", "of a length of at most"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than_equal": ("le", "at most"),
+    "less_than": ("lt", "less than"),
+    "too_short": ("min_length", "of a length of at least"),
+    "too_long": ("max_length", "of a length of at most"),
     "string_too_short": ("min_length", "of a length of at least"),
 }
 """pydantic's types of errors about what is too much or too little: where the limit is, and how to say it."""
-_KINDS = {"string": "text in quotes", "int": "a whole number", "float": "a number", "bool": "true or false",
-          "dict": "a table", "model": "a table", "list": "a list in brackets"}
+_KINDS = {
+    "string": "text in quotes",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "dict": "a table",
+    "model": "a table",
+    "list": "a list in brackets",
+}
 """By the beginning of pydantic's types of errors."""

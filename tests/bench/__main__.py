@@ -41,16 +41,29 @@ def cache_directory() -> Path:
 def parse(argv: list[str]) -> argparse.Namespace:
     usage, _, more = __doc__.partition("\n\n")
     groups = list(dict.fromkeys(row.group for row in rows(1)))
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=usage, epilog=more,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("groups", nargs="*", metavar="group",
-                        help=f"some of: {', '.join(groups)} (default: all but {' and '.join(sorted(EXTRA))})")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench",
+        description=usage,
+        epilog=more,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "groups",
+        nargs="*",
+        metavar="group",
+        help=f"some of: {', '.join(groups)} (default: all but {' and '.join(sorted(EXTRA))})",
+    )
     parser.add_argument("-k", metavar="TEXT", default="", dest="text", help="only rows whose titles hold TEXT")
     parser.add_argument("--list", action="store_true", help="list the rows, measure nothing")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each, in turns (default: %(default)s)")
     parser.add_argument("--scale", type=float, default=1, metavar="FACTOR", help="sizes, times this (default: 1)")
-    parser.add_argument("--quick", action="store_const", const=QUICK, dest="scale",
-                        help=f"the same as --scale {QUICK}; goals are about full sizes")
+    parser.add_argument(
+        "--quick",
+        action="store_const",
+        const=QUICK,
+        dest="scale",
+        help=f"the same as --scale {QUICK}; goals are about full sizes",
+    )
     parser.add_argument("--dir", type=Path, default=cache_directory(), help="for the captures (default: %(default)s)")
     options = parser.parse_args(argv)
     if unknown := set(options.groups) - set(groups):
@@ -59,8 +72,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def chosen(options: argparse.Namespace) -> list[Row]:
-    return [row for row in rows(options.scale) if options.text in row.title
-            and (row.group in options.groups if options.groups else row.group not in EXTRA)]
+    return [
+        row
+        for row in rows(options.scale)
+        if options.text in row.title and (row.group in options.groups if options.groups else row.group not in EXTRA)
+    ]
 
 
 def say(text: str) -> None:

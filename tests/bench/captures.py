@@ -19,7 +19,7 @@ from .layouts import LAYOUTS, SNAP_FULL, Chunk, encode, random_bytes
 CHUNK = 100_000
 STEP_NS = 2000
 START_S = 1_700_000_000
-HEADERS = 80          # Ethernet, a VLAN tag, IPv6, TCP; and some payload where it is shorter
+HEADERS = 80  # Ethernet, a VLAN tag, IPv6, TCP; and some payload where it is shorter
 
 QUIC, DNS, RTP, TCP = range(4)
 PORTS = {QUIC: 443, DNS: 53, RTP: 16_384, TCP: 443}
@@ -81,9 +81,10 @@ def make_flows(rng, mix: Mix) -> Flows:
     ports = rng.integers(1024, 65_535, count)
     addresses = rng.integers(0, 256, (count, 32), np.uint8)
     for row in range(count):
-        head = _template(int(kind[row]), bool(is_v6[row]), bool(has_vlan[row]), int(ports[row]),
-                         addresses[row].tobytes())
-        template[row, :len(head)] = np.frombuffer(head, np.uint8)
+        head = _template(
+            int(kind[row]), bool(is_v6[row]), bool(has_vlan[row]), int(ports[row]), addresses[row].tobytes()
+        )
+        template[row, : len(head)] = np.frombuffer(head, np.uint8)
     flows = Flows(*(np.tile(column, 2) for column in (kind, is_v6, np.where(has_vlan, 18, 14))), template)
     _turn(flows, count)
     return flows
@@ -110,10 +111,26 @@ def _template(kind: int, is_v6: bool, has_vlan: bool, port: int, addresses: byte
         transport += struct.pack("!IIBBHHH", 1, 1, 0x50, 0x10, 65_535, 0, 0)
     if is_v6:
         prefix = b"\x20\x01\x0d\xb8"
-        return (ether + b"\x86\xdd" + struct.pack("!IHBB", 6 << 28, 0, protocol, 60) + prefix + addresses[:12]
-                + prefix + addresses[12:24] + transport)
-    return (ether + b"\x08\0" + struct.pack("!BBHHHBBH", 0x45, 0, 0, 0, 0x4000, 60, protocol, 0)
-            + b"\x0a" + addresses[:3] + b"\x64" + addresses[3:6] + transport)
+        return (
+            ether
+            + b"\x86\xdd"
+            + struct.pack("!IHBB", 6 << 28, 0, protocol, 60)
+            + prefix
+            + addresses[:12]
+            + prefix
+            + addresses[12:24]
+            + transport
+        )
+    return (
+        ether
+        + b"\x08\0"
+        + struct.pack("!BBHHHBBH", 0x45, 0, 0, 0, 0x4000, 60, protocol, 0)
+        + b"\x0a"
+        + addresses[:3]
+        + b"\x64"
+        + addresses[3:6]
+        + transport
+    )
 
 
 def put_u16(rows: np.ndarray, column: np.ndarray, value: np.ndarray) -> None:
@@ -153,7 +170,8 @@ class Traffic:
         payload = np.select(
             [kind == QUIC, kind == DNS, kind == RTP],
             [self.rng.integers(1100, 1251, count), self.rng.integers(30, 300, count), np.full(count, 172)],
-            np.where(self.rng.random(count) < 0.63, 0, 1400))
+            np.where(self.rng.random(count) < 0.63, 0, 1400),
+        )
         return self.flows.transport_at[flow] + np.where(kind == TCP, 20, 8) + payload
 
     def _fill(self, rows, flow, number, length):
@@ -187,17 +205,18 @@ class Traffic:
             if found < 0:
                 continue
             target = int(udp[found])
-            errors[place] = self._error(all_rows[target], int(all_flow[target]), place,
-                                        self.packets + target - len(old_rows))
+            errors[place] = self._error(
+                all_rows[target], int(all_flow[target]), place, self.packets + target - len(old_rows)
+            )
         self.past = rows, flow, lost
         return errors
 
     def _error(self, row, flow, place, target):
         at, is_v6 = int(self.flows.ip_at[flow]), bool(self.flows.is_v6[flow])
         is_sent = self.rng.random() >= self.mix.unsent
-        quote = bytearray(row[at:at + (48 if is_v6 else 28)].tobytes())
+        quote = bytearray(row[at : at + (48 if is_v6 else 28)].tobytes())
         if not is_sent:
-            quote[24 if is_v6 else 16] = 0x0B      # an address outside of all flows'
+            quote[24 if is_v6 else 16] = 0x0B  # an address outside of all flows'
         self.truth.append((self.packets + place + 1, target + 1 if is_sent else 0, 6 if is_v6 else 4))
         kind = int(self.rng.integers(3))
         return icmp6_error(bytes(quote), kind) if is_v6 else icmp_error(bytes(quote), kind)
@@ -245,8 +264,16 @@ def make(path: Path, packets: int, snap: str, container: str, *, seed: int = 1, 
     write(path, chunks, traffic.truth, snap, container, seed=seed)
 
 
-def write(path: Path, chunks: Iterable[Chunk], truth: list[tuple[int, int, int]], snap: str, container: str, *,
-          seed: int = 1, interfaces: int = 1) -> None:
+def write(
+    path: Path,
+    chunks: Iterable[Chunk],
+    truth: list[tuple[int, int, int]],
+    snap: str,
+    container: str,
+    *,
+    seed: int = 1,
+    interfaces: int = 1,
+) -> None:
     """The file of these chunks, and last its truth, whose presence says that the file is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     layout, pool = LAYOUTS[container], random_bytes(seed)
@@ -265,7 +292,7 @@ def truth_of(path: Path) -> Path:
 def make_adversarial(path: Path, packets: int, container: str) -> None:
     """Writes a capture of a capture being transferred: every payload is full of genuine record headers."""
     layout = LAYOUTS[container]
-    shift = -(layout.before + 42) % 4      # so that inner blocks are aligned like outer ones
+    shift = -(layout.before + 42) % 4  # so that inner blocks are aligned like outer ones
     with path.open("wb") as out:
         out.write(layout.head(SNAP_FULL))
         for start in range(0, packets, CHUNK):
@@ -279,20 +306,22 @@ def _write_transfer(out, layout, number, shift) -> None:
     inner = np.repeat(time_ns, payload // (layout.before + 24 + layout.after) + 1)
     size = np.full(len(inner), layout.before + 24 + layout.after)
     records = np.zeros((len(inner), int(size[0])), np.uint8)
-    records[:, :layout.before] = layout.headers(inner, np.full(len(inner), 24), np.full(len(inner), 60), size)
+    records[:, : layout.before] = layout.headers(inner, np.full(len(inner), 24), np.full(len(inner), 60), size)
     if layout.after:
         records[:, -4:] = size.astype("<u4").view(np.uint8).reshape(-1, 4)
     stream = np.resize(records.reshape(-1), (len(number), payload))
     length = 42 + shift + payload
     head = _template(RTP, False, False, 5000, bytes(32))
-    frames = np.zeros((len(number), layout.before + length + 3 & -4) if layout.after
-                      else (len(number), layout.before + length), np.uint8)
+    frames = np.zeros(
+        (len(number), layout.before + length + 3 & -4) if layout.after else (len(number), layout.before + length),
+        np.uint8,
+    )
     columns = np.full(len(number), length)
-    frames[:, :layout.before] = layout.headers(time_ns, columns, columns, layout.sizes(columns))
-    frames[:, layout.before:layout.before + len(head)] = np.frombuffer(head, np.uint8)
+    frames[:, : layout.before] = layout.headers(time_ns, columns, columns, layout.sizes(columns))
+    frames[:, layout.before : layout.before + len(head)] = np.frombuffer(head, np.uint8)
     put_u16(frames, np.full(len(number), layout.before + 16), columns - 14)
     put_u16(frames, np.full(len(number), layout.before + 38), columns - 34)
-    frames[:, layout.before + 42 + shift:layout.before + length] = stream
+    frames[:, layout.before + 42 + shift : layout.before + length] = stream
     if layout.after:
         frames = np.concatenate([frames, layout.sizes(columns).astype("<u4").view(np.uint8).reshape(-1, 4)], axis=1)
     out.write(np.ascontiguousarray(frames).data)

@@ -39,18 +39,24 @@ class Capture:
 
 
 def usual(packets: int, snap: str = "full", container: str = "pcap") -> Capture:
-    return Capture(f"{packets}-{snap}.{container}", packets, lambda path: make(path, packets, snap, container),
-                   shows_v6_ports=snap == "full")
+    return Capture(
+        f"{packets}-{snap}.{container}",
+        packets,
+        lambda path: make(path, packets, snap, container),
+        shows_v6_ports=snap == "full",
+    )
 
 
 def at_random(packets: int) -> Capture:
-    return Capture(f"{packets}-random-s128.pcap", packets,
-                   lambda path: make(path, packets, "s128", "pcap", mix=RANDOM))
+    return Capture(f"{packets}-random-s128.pcap", packets, lambda path: make(path, packets, "s128", "pcap", mix=RANDOM))
 
 
 def conversations(packets: int) -> Capture:
-    return Capture(f"{packets}-conversations-s128.pcap", packets,
-                   lambda path: make(path, packets, "s128", "pcap", mix=CONVERSATIONS))
+    return Capture(
+        f"{packets}-conversations-s128.pcap",
+        packets,
+        lambda path: make(path, packets, "s128", "pcap", mix=CONVERSATIONS),
+    )
 
 
 def destinations(count: int) -> Capture:
@@ -59,8 +65,9 @@ def destinations(count: int) -> Capture:
 
 def two_interfaces(packets: int, *, is_ordered: bool) -> Capture:
     name = "ordered" if is_ordered else "disordered"
-    return Capture(f"{packets}-{name}.pcapng", packets,
-                   lambda path: make_disordered(path, packets, is_ordered=is_ordered))
+    return Capture(
+        f"{packets}-{name}.pcapng", packets, lambda path: make_disordered(path, packets, is_ordered=is_ordered)
+    )
 
 
 def hundred() -> Capture:
@@ -68,18 +75,21 @@ def hundred() -> Capture:
 
 
 def adversarial(packets: int, container: str) -> Capture:
-    return Capture(f"{packets}-adversarial.{container}", packets,
-                   lambda path: make_adversarial(path, packets, container))
+    return Capture(
+        f"{packets}-adversarial.{container}", packets, lambda path: make_adversarial(path, packets, container)
+    )
 
 
 def empty(count: int, *, is_pcapng: bool) -> Capture:
     """Records without a packet's bytes, or pcapng sections without a record: as cheap to write as zeros."""
+
     def write(path: Path) -> None:
         with path.open("wb") as out:
             out.write(b"" if is_pcapng else EMPTY_PCAP)
             for start in range(0, count, EMPTY_AT_ONCE):
                 out.write((EMPTY_SECTION if is_pcapng else bytes(16)) * min(EMPTY_AT_ONCE, count - start))
         truth_of(path).write_text("")
+
     name = f"{count}-empty-sections.pcapng" if is_pcapng else f"{count}-empty-records.pcap"
     return Capture(name, 0 if is_pcapng else count, write)
 
@@ -90,4 +100,5 @@ def compressed(capture: Capture) -> Capture:
         with path.open("wb") as out:
             subprocess.run(("gzip", "-1", "-c", str(source)), stdout=out, check=True)
         shutil.copy(truth_of(source), truth_of(path))
+
     return Capture(capture.name + ".gz", capture.packets, write, capture.shows_v6_ports)

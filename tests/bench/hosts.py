@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 PORTS = 100
 ANSWERING, DROPPED = (10, 20, 30), (40, 50)
 CLOSED = PORTS - len(ANSWERING) - len(DROPPED)
-TRUTH = {port: "answered" if port in ANSWERING else "silent" if port in DROPPED else "refused"
-         for port in range(1, PORTS + 1)}
-RULES = ("table ip bench { chain input { type filter hook input priority 0; "
-         f"udp dport {{ {', '.join(map(str, DROPPED))} }} drop; }}; }}")
+TRUTH = {
+    port: "answered" if port in ANSWERING else "silent" if port in DROPPED else "refused"
+    for port in range(1, PORTS + 1)
+}
+RULES = (
+    "table ip bench { chain input { type filter hook input priority 0; "
+    f"udp dport {{ {', '.join(map(str, DROPPED))} }} drop; }}; }}"
+)
 CLIENT_ADDRESSES = 4
 
 

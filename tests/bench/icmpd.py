@@ -68,8 +68,17 @@ def main(argv: list[str]) -> None:
                 with running(command, path) as process:
                     before_s = cpu_s(process)
                     count, span_ns = load(loader, path, clients, options.errors, min(WINDOW, 900 * clients))
-                    rows.append((clients, name, count, f"{1e9 * count / span_ns:,.0f}",
-                                 f"{count / max(cpu_s(process) - before_s, 0.01):,.0f}", f"{peak_mb(process):.0f}"))
+                    rows.append(
+                        (
+                            clients,
+                            name,
+                            count,
+                            f"{1e9 * count / span_ns:,.0f}",
+                            f"{count / max(cpu_s(process) - before_s, 0.01):,.0f}",
+                            f"{peak_mb(process):.0f}",
+                        )
+                    )
     sys.stdout.write(tabulate(sorted(rows, key=lambda row: row[0]), COLUMNS, disable_numparse=True) + "\n\n")
-    sys.stdout.write(tabulate(latencies, ("daemon", "datagram to record, us: median", "99 %"), disable_numparse=True)
-                     + "\n")
+    sys.stdout.write(
+        tabulate(latencies, ("daemon", "datagram to record, us: median", "99 %"), disable_numparse=True) + "\n"
+    )

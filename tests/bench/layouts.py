@@ -46,8 +46,10 @@ class PcapngLayout:
 
     @staticmethod
     def head(snap, interfaces=1):
-        return (struct.pack("<IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
-                + struct.pack("<IIHHII", 1, 20, 1, 0, snap, 20) * interfaces)
+        return (
+            struct.pack("<IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
+            + struct.pack("<IIHHII", 1, 20, 1, 0, snap, 20) * interfaces
+        )
 
     @staticmethod
     def sizes(captured):
@@ -57,8 +59,11 @@ class PcapngLayout:
     def headers(time_ns, captured, length, size, interface=0):
         ticks = time_ns // MICROSECOND_NS
         zero = np.zeros_like(ticks)
-        return np.stack([zero + 6, size, zero + interface, ticks >> 32, ticks & 0xFFFFFFFF, captured, length],
-                        axis=1).astype("<u4").view(np.uint8)
+        return (
+            np.stack([zero + 6, size, zero + interface, ticks >> 32, ticks & 0xFFFFFFFF, captured, length], axis=1)
+            .astype("<u4")
+            .view(np.uint8)
+        )
 
 
 LAYOUTS = {"pcap": PcapLayout, "pcapng": PcapngLayout}
@@ -79,13 +84,13 @@ def encode(layout, pool: np.ndarray, chunk: Chunk, snap: int) -> np.ndarray:
     width = layout.before + rows.shape[1]
     data = np.resize(pool, int(ends[-1]) + width)
     records = np.empty((len(rows), width), np.uint8)
-    records[:, :layout.before] = layout.headers(time_ns, captured, length, sizes, interface)
-    records[:, layout.before:] = rows
+    records[:, : layout.before] = layout.headers(time_ns, captured, length, sizes, interface)
+    records[:, layout.before :] = rows
     np.ndarray((len(data) - width + 1,), f"V{width}", data, strides=(1,))[starts] = records.view(f"V{width}")[:, 0]
     for row, error in errors.items():
         at = int(starts[row]) + layout.before
-        data[at:at + int(captured[row])] = np.frombuffer(error, np.uint8)[:int(captured[row])]
+        data[at : at + int(captured[row])] = np.frombuffer(error, np.uint8)[: int(captured[row])]
     if layout.after:
         trailer = np.ndarray((len(data) - 3,), "V4", data, strides=(1,))
         trailer[ends - 4] = sizes.astype("<u4").view("V4")
-    return data[:int(ends[-1])]
+    return data[: int(ends[-1])]

@@ -36,7 +36,7 @@ BURST = 6
 
 OWN, MANY, MANY_PORTS = "10.64.0.0/10", "10.64.0.0/{}", 92
 SIMULATED = "10.64.0.0/18 1-62"
-MASSCAN_PPS = 400_000       # it does not listen to what comes back: the faster, the more it misses
+MASSCAN_PPS = 400_000  # it does not listen to what comes back: the faster, the more it misses
 LIMITED = f"Linux's limits: {CLOSED} closed, {len(ANSWERING)} answering, {len(DROPPED)} dropped"
 
 
@@ -48,31 +48,47 @@ class Live:
         self.rows: list[tuple[str, ...]] = []
 
     def add(self, measured: str, scanner: Scanner, which_is: str, goal: str) -> None:
-        self.rows.append((measured, scanner.title, str(scanner.runs), which_is, goal, scanner.mistakes,
-                          f"{scanner.runs.peak_mb:.0f}"))
+        self.rows.append(
+            (
+                measured,
+                scanner.title,
+                str(scanner.runs),
+                which_is,
+                goal,
+                scanner.mistakes,
+                f"{scanner.runs.peak_mb:.0f}",
+            )
+        )
 
     def in_turns(self, network: Network, scanners: list[Scanner], rounds: int) -> None:
         for turn in range(1, rounds + 1):
             for scanner in scanners:
                 scanner.run(network, self.scratch / "report")
                 scanner.check(self.scratch / "report")
-                say(f"{turn}/{rounds} {scanner.name}: {scanner.runs.seconds[-1]:.2f} s, "
-                    f"{scanner.not_right[-1]:,} not right")
+                say(
+                    f"{turn}/{rounds} {scanner.name}: {scanner.runs.seconds[-1]:.2f} s, "
+                    f"{scanner.not_right[-1]:,} not right"
+                )
 
     def ports(self) -> None:
         """All ports of a host that refuses each at once."""
         host = address(4, 1, 2)
         truth = {(host, port): "refused" for port in range(1, 65_536)}
-        ours = Scanner("udpprobe", f"{SCAN} --rate 0 -p 1-65535 --format json -o OUTPUT {host}",
-                       Differing(truth, by_udpprobe))
+        ours = Scanner(
+            "udpprobe", f"{SCAN} --rate 0 -p 1-65535 --format json -o OUTPUT {host}", Differing(truth, by_udpprobe)
+        )
         nmap = Scanner("nmap -sU", f"{NMAP} -p1-65535 -oX OUTPUT {host}", Differing(truth, by_nmap))
         scanners = [ours] if self.options.peers == "none" else [ours, nmap]
         with unlimited(OWN) as network:
             self.in_turns(network, scanners, self.options.rounds)
         measured = f"65,535 closed ports, no limit, {self.options.rounds} runs"
         for scanner in scanners:
-            self.add(measured, scanner, f"{ratio(scanner.runs, scanners[-1].runs)} x {scanners[-1].name}",
-                     "<= 0.5, 0 not right" if scanner is ours else "")
+            self.add(
+                measured,
+                scanner,
+                f"{ratio(scanner.runs, scanners[-1].runs)} x {scanners[-1].name}",
+                "<= 0.5, 0 not right" if scanner is ours else "",
+            )
 
     def sustained(self) -> None:
         """A few ports of thousands of addresses, by default 3 million probes."""
@@ -87,9 +103,17 @@ class Live:
             self.add(measured, scanner, f"{right_pps:,.0f} right/s of the whole process", "")
         scanning_s = sorted(map(float, spans_s.read_text().split()))
         fastest, usual, slowest = (probes / scanning_s[at] for at in (0, len(scanning_s) // 2, -1))
-        self.rows.append((measured, "udpprobe", f"{probes / usual:.2f}",
-                          f"{usual:,.0f}/s [{slowest:,.0f}-{fastest:,.0f}] first probe to last error",
-                          ">= 450,000/s, 0 not right", "", ""))
+        self.rows.append(
+            (
+                measured,
+                "udpprobe",
+                f"{probes / usual:.2f}",
+                f"{usual:,.0f}/s [{slowest:,.0f}-{fastest:,.0f}] first probe to last error",
+                ">= 450,000/s, 0 not right",
+                "",
+                "",
+            )
+        )
 
     def simulated(self) -> None:
         """A million destinations where the wire takes no time: plan, craft, validate, pace and report."""
@@ -99,31 +123,63 @@ class Live:
             say("a million destinations on a simulated wire")
             done = subprocess.run(argv, check=True, capture_output=True, text=True)
         found = json.loads(done.stdout)
-        self.rows.append((f"{found['destinations']:,} closed ports, simulated wire", "udpprobe", f"{found['s']:.2f}",
-                          f"without {found['wire_s']:.1f} s of the wire", "<= 10 s, <= 600 MB",
-                          f"{found['left']:,} one by one", f"{found['peak_mb']:.0f}"))
+        self.rows.append(
+            (
+                f"{found['destinations']:,} closed ports, simulated wire",
+                "udpprobe",
+                f"{found['s']:.2f}",
+                f"without {found['wire_s']:.1f} s of the wire",
+                "<= 10 s, <= 600 MB",
+                f"{found['left']:,} one by one",
+                f"{found['peak_mb']:.0f}",
+            )
+        )
 
     def fast_scanners(self, probes: int, spans_s: Path) -> list[Scanner]:
         """Those that take millions; zmap, which asks one port, asks it of so many more addresses."""
         many, own = MANY.format(self.options.prefix), address(4, 1, 1)
         ours = Scanner("udpprobe", f"{SCAN} --rate 0 -p 1-{MANY_PORTS} -o OUTPUT {many}", NotRefused(probes, spans_s))
-        masscan = Scanner("masscan", f"client: masscan {many} -pU:1-{MANY_PORTS} --rate {MASSCAN_PPS} --wait 3 "
-                          f"--show closed -oL OUTPUT -e right --router-mac 02:00:00:00:01:02 --adapter-ip {own}",
-                          Unlisted(probes, "closed"), limit_s=60)
-        zmap = Scanner("zmap", f"client: zmap -M udp -p 9 {OWN} -n {probes} --probe-args=text:x -r 0 -c 3 -O csv "
-                       f"-f classification,saddr -b /dev/null --output-filter 'success = 0 && repeat = 0' "
-                       f"-o OUTPUT -i right -G 02:00:00:00:01:02 -S {own}",
-                       Unlisted(probes, "icmp-unreach"), limit_s=60)
+        masscan = Scanner(
+            "masscan",
+            f"client: masscan {many} -pU:1-{MANY_PORTS} --rate {MASSCAN_PPS} --wait 3 "
+            f"--show closed -oL OUTPUT -e right --router-mac 02:00:00:00:01:02 --adapter-ip {own}",
+            Unlisted(probes, "closed"),
+            limit_s=60,
+        )
+        zmap = Scanner(
+            "zmap",
+            f"client: zmap -M udp -p 9 {OWN} -n {probes} --probe-args=text:x -r 0 -c 3 -O csv "
+            f"-f classification,saddr -b /dev/null --output-filter 'success = 0 && repeat = 0' "
+            f"-o OUTPUT -i right -G 02:00:00:00:01:02 -S {own}",
+            Unlisted(probes, "icmp-unreach"),
+            limit_s=60,
+        )
         return [ours] if self.options.peers == "none" else [ours, masscan, zmap]
 
     def limited(self) -> None:
         """Hosts with Linux's default limits, one each, all at the same time: they wait more than they work."""
-        asked = [(Scanner(f"udpprobe, {count} sources", ours(from_addresses(count), number),
-                          Differing(truth_of(number), by_udpprobe)), count)
-                 for number, count in enumerate((1, 2, 4), 1)]
-        asked += [(Scanner(f"nmap -sU {more}", f"{NMAP} {more} -p1-{PORTS} -oX OUTPUT {host_address(number)}",
-                           Differing(truth_of(number), by_nmap)), 1)
-                  for number, more in enumerate(PEERS[self.options.peers], 4)]
+        asked = [
+            (
+                Scanner(
+                    f"udpprobe, {count} sources",
+                    ours(from_addresses(count), number),
+                    Differing(truth_of(number), by_udpprobe),
+                ),
+                count,
+            )
+            for number, count in enumerate((1, 2, 4), 1)
+        ]
+        asked += [
+            (
+                Scanner(
+                    f"nmap -sU {more}",
+                    f"{NMAP} {more} -p1-{PORTS} -oX OUTPUT {host_address(number)}",
+                    Differing(truth_of(number), by_nmap),
+                ),
+                1,
+            )
+            for number, more in enumerate(PEERS[self.options.peers], 4)
+        ]
         with Hosts(len(asked)) as network:
             self.at_once(network, [scanner for scanner, _ in asked])
         for scanner, count in asked:
@@ -149,8 +205,9 @@ class Live:
         with Hosts(count) as network:
             self.in_turns(network, [scanner], 1)
         share = scanner.runs.seconds[0] / (CLOSED - BURST)
-        self.add(f"{count} such hosts at once", scanner, f"{share:.3f} x (closed - {BURST}) s of one",
-                 "<= 1.03, 0 not right")
+        self.add(
+            f"{count} such hosts at once", scanner, f"{share:.3f} x (closed - {BURST}) s of one", "<= 1.03, 0 not right"
+        )
 
 
 def say(text: str) -> None:
@@ -169,8 +226,13 @@ def truth_of(number: int) -> dict[tuple[str, int], str]:
     return {(host_address(number), port): verdict for port, verdict in TRUTH.items()}
 
 
-PARTS = {"ports": Live.ports, "sustained": Live.sustained, "simulated": Live.simulated, "limited": Live.limited,
-         "hosts": Live.hosts}
+PARTS = {
+    "ports": Live.ports,
+    "sustained": Live.sustained,
+    "simulated": Live.simulated,
+    "limited": Live.limited,
+    "hosts": Live.hosts,
+}
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -178,8 +240,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("parts", nargs="*", metavar="part", help=f"some of: {', '.join(PARTS)} (default: all)")
     parser.add_argument("--rounds", type=int, default=10, help="of `ports` (default: %(default)s)")
     parser.add_argument("--long-rounds", type=int, default=3, help="of `sustained` (default: %(default)s)")
-    parser.add_argument("--prefix", type=int, default=17, help=f"of the network whose addresses `sustained` asks "
-                        f"{MANY_PORTS} ports each (default: %(default)s: 3 million probes)")
+    parser.add_argument(
+        "--prefix",
+        type=int,
+        default=17,
+        help=f"of the network whose addresses `sustained` asks "
+        f"{MANY_PORTS} ports each (default: %(default)s: 3 million probes)",
+    )
     parser.add_argument("--hosts", type=int, default=64, help="of `hosts` (default: %(default)s)")
     parser.add_argument("--peers", choices=PEERS, default="usual", help="`all` for nmap -T4 and -T5 too")
     options = parser.parse_args(argv)

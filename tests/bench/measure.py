@@ -37,8 +37,9 @@ class Command:
 
     def start(self, stdout: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         pinned = () if self.core is None else ("taskset", "-c", str(self.core))
-        return subprocess.Popen((*pinned, *self.argv), stdout=stdout, stderr=subprocess.DEVNULL,
-                                env={**os.environ, **dict(self.env)})
+        return subprocess.Popen(
+            (*pinned, *self.argv), stdout=stdout, stderr=subprocess.DEVNULL, env={**os.environ, **dict(self.env)}
+        )
 
     def end(self, status: int) -> None:
         """Anything but exit status 0 ends the benchmark."""

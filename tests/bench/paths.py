@@ -37,12 +37,16 @@ BACK = 8
 NARROW = 1400
 LONGEST_S = 90
 
-NO_LIMITS = ("sysctl -q net.ipv4.icmp_ratemask=0 net.ipv6.icmp.ratelimit=0 net.ipv4.icmp_msgs_burst=10000"
-             " net.ipv4.icmp_msgs_per_sec=10000")
+NO_LIMITS = (
+    "sysctl -q net.ipv4.icmp_ratemask=0 net.ipv6.icmp.ratelimit=0 net.ipv4.icmp_msgs_burst=10000"
+    " net.ipv4.icmp_msgs_per_sec=10000"
+)
 RULES = "nft 'table inet bench {{ chain o {{ type filter hook output priority 0; {}; }}; }}'"
 NO_RULES = "nft delete table inet bench"
-EXPIRED, TOO_BIG = (("icmp type time-exceeded", "icmpv6 type time-exceeded"),
-                    ("icmp type destination-unreachable icmp code 4", "icmpv6 type packet-too-big"))
+EXPIRED, TOO_BIG = (
+    ("icmp type time-exceeded", "icmpv6 type time-exceeded"),
+    ("icmp type destination-unreachable icmp code 4", "icmpv6 type packet-too-big"),
+)
 
 
 def rules(node: str, which: tuple[str, str], what: str) -> str:
@@ -109,19 +113,41 @@ PATHS = (
     Made("clean", TRACERS, wrong_way),
     Made("loop of 2", TRACERS, lambda said, family: wrong_loop(said, family, (2, 3)), LOOP2),
     Made("loop of 3", TRACERS, lambda said, family: wrong_loop(said, family, (1, 2, 3)), LOOP3),
-    Made("silent hop", TRACERS, lambda said, family: wrong_way(said, family, (1, 3, 4)),
-         before=(rules("b", EXPIRED, "drop"),), behind=(f"b: {NO_RULES}",)),
-    Made("router limited to 1 error/s", TRACERS, wrong_way, pause_s=1.2,
-         before=(rules("b", EXPIRED, "limit rate over 1/second burst 1 packets drop"),), behind=(f"b: {NO_RULES}",)),
+    Made(
+        "silent hop",
+        TRACERS,
+        lambda said, family: wrong_way(said, family, (1, 3, 4)),
+        before=(rules("b", EXPIRED, "drop"),),
+        behind=(f"b: {NO_RULES}",),
+    ),
+    Made(
+        "router limited to 1 error/s",
+        TRACERS,
+        wrong_way,
+        pause_s=1.2,
+        before=(rules("b", EXPIRED, "limit rate over 1/second burst 1 packets drop"),),
+        behind=(f"b: {NO_RULES}",),
+    ),
     Made("clean", MEASURERS, lambda said, family: wrong_mtu(said, family, 1500)),
-    Made("narrow link", MEASURERS, lambda said, family: wrong_mtu(said, family, NARROW),
-         before=WIDTHS[:1], behind=WIDTHS[1:]),
-    Made("black hole", MEASURERS, lambda said, family: wrong_mtu(said, family, NARROW, hole=3),
-         before=(*WIDTHS[:1], rules("c", TOO_BIG, "drop")), behind=(*WIDTHS[1:], f"c: {NO_RULES}")),
+    Made(
+        "narrow link",
+        MEASURERS,
+        lambda said, family: wrong_mtu(said, family, NARROW),
+        before=WIDTHS[:1],
+        behind=WIDTHS[1:],
+    ),
+    Made(
+        "black hole",
+        MEASURERS,
+        lambda said, family: wrong_mtu(said, family, NARROW, hole=3),
+        before=(*WIDTHS[:1], rules("c", TOO_BIG, "drop")),
+        behind=(*WIDTHS[1:], f"c: {NO_RULES}"),
+    ),
     Made("far", TRACERS, lambda said, family: wrong_way(said, family, range(1, 9)), FAR_HOST, is_far=True),
     Made("far", MEASURERS, lambda said, family: wrong_mtu(said, family, 1500), FAR_HOST, is_far=True),
-    Made("far black hole", MEASURERS, lambda said, family: wrong_mtu(said, family, NARROW, hole=7), FAR_HOLE,
-         is_far=True),
+    Made(
+        "far black hole", MEASURERS, lambda said, family: wrong_mtu(said, family, NARROW, hole=7), FAR_HOLE, is_far=True
+    ),
 )
 
 
@@ -143,8 +169,9 @@ class Far:
     """The simulated internet, entered by its only real host: what a `Network` is to commands of the prober."""
 
     def __enter__(self) -> Self:
-        self._lab = subprocess.Popen([UDPPROBE, "lab", "--up", FAR], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                     text=True)
+        self._lab = subprocess.Popen(
+            [UDPPROBE, "lab", "--up", FAR], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         line = self._lab.stdout.readline()
         entering = re.search(r"(nsenter .*) COMMAND", line)
         if not entering:
@@ -189,8 +216,9 @@ def run(network: Network | Far, path: Made, family: int, result: Result) -> None
     line = result.tool.line.format(to=path.to[FAMILIES.index(family)])
     start = time.perf_counter()
     try:
-        done = subprocess.run(network.command(f"prober: {line}"), capture_output=True, text=True, check=False,
-                              timeout=LONGEST_S)
+        done = subprocess.run(
+            network.command(f"prober: {line}"), capture_output=True, text=True, check=False, timeout=LONGEST_S
+        )
     except subprocess.TimeoutExpired:
         result.runs.seconds.append(LONGEST_S)
         result.wrong.append(f"not done in {LONGEST_S} s")
@@ -213,8 +241,10 @@ def measure(network: Network | Far, path: Made, family: int, rounds: int) -> lis
     for line in path.behind:
         network.run(line)
     told = {result.tool: (str(result.runs), result.verdict, quotient(result, results)) for result in results}
-    return [(f"{path.name}, v{family}", tool.asked, tool.name, *told.get(tool, ("not installed", "", "")))
-            for tool in path.tools]
+    return [
+        (f"{path.name}, v{family}", tool.asked, tool.name, *told.get(tool, ("not installed", "", "")))
+        for tool in path.tools
+    ]
 
 
 def is_installed(tool: Tool) -> bool:
@@ -236,7 +266,7 @@ def quotient(ours: Result, results: list[Result]) -> str:
 
 def start_up(rounds: int) -> tuple[str, ...]:
     """What no program in Python that needs NumPy can do without."""
-    runs, = in_turns([Command("start", (sys.executable, "-c", "import numpy"))], rounds)
+    (runs,) = in_turns([Command("start", (sys.executable, "-c", "import numpy"))], rounds)
     return "", "nothing", "python -c 'import numpy'", str(runs), "", ""
 
 

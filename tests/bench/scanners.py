@@ -80,6 +80,7 @@ class Scanner:
 
 # ---- what reports say, as verdicts by address and port
 
+
 def by_udpprobe(output: Path) -> dict[tuple[str, int], str]:
     told = json.loads(output.read_text())["destinations"]
     return {(each["address"], each["port"]): each["verdict"] for each in told}

@@ -53,21 +53,38 @@ class Wire:
     def send(self, batch: Batch, count: int, _zones: Sequence[int]) -> None:
         start = time.perf_counter()
         now_s, now_ns = divmod(time.time_ns(), 10**9)
-        packets, records = bytes(memoryview(batch.packets)[:count * batch.stride]), []
+        packets, records = bytes(memoryview(batch.packets)[: count * batch.stride]), []
         for row in range(count):
             at, size = row * batch.stride, batch.length[row]
             total, step = size + 28, (DATA_AT + size + 28 + 7) & -8
-            ends = packets[at + 12:at + 20]
+            ends = packets[at + 12 : at + 20]
             # the sums of an IPv4 header and of a datagram with its pseudo header are 0 (RFC 1071)
             words = sum(struct.unpack("!4H", ends)) + UDP + size - 20
             checksum = 0xFFFF - (0x0303 - words) % 0xFFFF
-            records.append(struct.pack(
-                "=6I2H68x", step, now_s, now_ns, total, total, 1 << 29, DATA_AT, DATA_AT) + struct.pack(
-                "!BBHHHBBH4s4sBBHI", 0x45, 0, total, row + 1, 0, 64, ICMP, 0, ends[4:], ends[:4], *PORT_UNREACHABLE,
-                checksum, 0) + packets[at:at + size] + bytes(step - DATA_AT - total))
+            records.append(
+                struct.pack("=6I2H68x", step, now_s, now_ns, total, total, 1 << 29, DATA_AT, DATA_AT)
+                + struct.pack(
+                    "!BBHHHBBH4s4sBBHI",
+                    0x45,
+                    0,
+                    total,
+                    row + 1,
+                    0,
+                    64,
+                    ICMP,
+                    0,
+                    ends[4:],
+                    ends[:4],
+                    *PORT_UNREACHABLE,
+                    checksum,
+                    0,
+                )
+                + packets[at : at + size]
+                + bytes(step - DATA_AT - total)
+            )
         body = b"".join(records)
         last = len(body) - len(records[-1])
-        body = body[:last] + bytes(4) + body[last + 4:]
+        body = body[:last] + bytes(4) + body[last + 4 :]
         self._blocks.append(struct.pack("=6I24x", 2, 0, 1, count, 48, 48 + len(body)) + body)
         self.took_s += time.perf_counter() - start
 
@@ -89,7 +106,7 @@ class Wire:
 
 def main(prefix: str, ports: str, output: str) -> None:
     wire = Wire()
-    scanning.open_engine = lambda *_, **__: wire    # type: ignore[assignment]
+    scanning.open_engine = lambda *_, **__: wire  # type: ignore[assignment]
     start = time.perf_counter()
     resolved = resolve([parse_target(prefix)], [], Wanted(parse_ports(ports)))
     report = scanning.scan(resolved.destinations, EngineOptions(rate_pps=0))
@@ -98,9 +115,18 @@ def main(prefix: str, ports: str, output: str) -> None:
     took_s = time.perf_counter() - start
     status = Path("/proc/self/status").read_text()
     peak_kb = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
-    sys.stdout.write(json.dumps({
-        "destinations": len(resolved.destinations), "s": took_s - wire.took_s, "wire_s": wire.took_s,
-        "left": wire.left, "peak_mb": peak_kb / 1024}) + "\n")
+    sys.stdout.write(
+        json.dumps(
+            {
+                "destinations": len(resolved.destinations),
+                "s": took_s - wire.took_s,
+                "wire_s": wire.took_s,
+                "left": wire.left,
+                "peak_mb": peak_kb / 1024,
+            }
+        )
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

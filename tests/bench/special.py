@@ -18,7 +18,7 @@ PAYLOAD = 24
 V4, V6 = 4, 6
 IP_BYTES = {V4: 20, V6: 40}
 ETHER = {V4: b"\x02\0\0\0\0\x01\x02\0\0\0\0\x02\x08\0", V6: b"\x02\0\0\0\0\x01\x02\0\0\0\0\x02\x86\xdd"}
-ERROR_AT = {family: 14 + ip + 8 for family, ip in IP_BYTES.items()}      # where the quote begins
+ERROR_AT = {family: 14 + ip + 8 for family, ip in IP_BYTES.items()}  # where the quote begins
 WIDTH = ERROR_AT[V6] + IP_BYTES[V6] + 8
 CLIENT = {V4: b"\x0a\0\0\x01", V6: bytes.fromhex("20010db8000000000000000000000001")}
 NETWORK = {V4: b"\x64\x40\0\0", V6: bytes.fromhex("20010db8000100000000000000000000")}
@@ -29,8 +29,14 @@ def make_destinations(path: Path, destinations: int) -> None:
     order, is_error = _alternating(destinations, RANDOM.error_behind)
     frame = np.empty((2, destinations), np.int64)
     frame[is_error.astype(np.int64), order] = np.arange(1, 2 * destinations + 1)
-    truth = list(zip(frame[1].tolist(), frame[0].tolist(), np.where(order_is_v6(np.arange(destinations)), V6, V4)
-                     .tolist(), strict=True))
+    truth = list(
+        zip(
+            frame[1].tolist(),
+            frame[0].tolist(),
+            np.where(order_is_v6(np.arange(destinations)), V6, V4).tolist(),
+            strict=True,
+        )
+    )
     write(path, _refusals(order, is_error), sorted(truth), "full", "pcap")
 
 
@@ -48,13 +54,13 @@ def order_is_v6(number: np.ndarray) -> np.ndarray:
 
 def _refusals(order: np.ndarray, is_error: np.ndarray) -> Iterator[Chunk]:
     for start in range(0, len(order), CHUNK):
-        number, error = order[start:start + CHUNK], is_error[start:start + CHUNK]
+        number, error = order[start : start + CHUNK], is_error[start : start + CHUNK]
         rows, length = np.zeros((len(number), WIDTH), np.uint8), np.zeros(len(number), np.int64)
         for family in (V4, V6):
             for wanted in (False, True):
                 here = np.flatnonzero((order_is_v6(number) == (family == V6)) & (error == wanted))
                 packets = (_errors if wanted else _datagrams)(family, number[here])
-                rows[here, :packets.shape[1]] = packets
+                rows[here, : packets.shape[1]] = packets
                 length[here] = packets.shape[1] if wanted else packets.shape[1] + PAYLOAD
         time_ns = START_S * 1_000_000_000 + np.arange(start, start + len(number)) * STEP_NS
         yield Chunk(rows, length, time_ns, {})
@@ -96,14 +102,18 @@ def _errors(family: int, number: np.ndarray) -> np.ndarray:
         ip, icmp = struct.pack("!BBHHHBBH", 0x45, 0, 20 + size, 0, 0, 64, 1, 0), b"\x03\x03"
     else:
         ip, icmp = struct.pack("!IHBB", 6 << 28, size, 58, 64), b"\x01\x04"
-    start = np.tile(np.frombuffer(ETHER[family][6:12] + ETHER[family][:6] + ETHER[family][12:] + ip, np.uint8),
-                    (len(number), 1))
+    start = np.tile(
+        np.frombuffer(ETHER[family][6:12] + ETHER[family][:6] + ETHER[family][12:] + ip, np.uint8), (len(number), 1)
+    )
     body = np.tile(np.frombuffer(icmp.ljust(8, b"\0"), np.uint8), (len(number), 1))
     rows = np.concatenate([start, destination, source, body, quote], axis=1)
     icmp_at = np.full(len(rows), ERROR_AT[family] - 8)
-    pseudo = (destination.astype(np.uint8), source, np.tile(np.frombuffer(struct.pack("!II", size, 58), np.uint8),
-                                                            (len(number), 1)))
-    covered = [rows[:, ERROR_AT[family] - 8:], *(pseudo if family == V6 else ())]
+    pseudo = (
+        destination.astype(np.uint8),
+        source,
+        np.tile(np.frombuffer(struct.pack("!II", size, 58), np.uint8), (len(number), 1)),
+    )
+    covered = [rows[:, ERROR_AT[family] - 8 :], *(pseudo if family == V6 else ())]
     put_u16(rows, icmp_at + 2, checksums(np.concatenate(covered, axis=1)))
     if family == V4:
         put_u16(rows, np.full(len(rows), 24), checksums(rows[:, 14:34]))
@@ -129,10 +139,11 @@ def make_disordered(path: Path, packets: int, *, is_ordered: bool = False) -> No
     write(path, _by_interface(chunks, traffic, truth, is_ordered=is_ordered), truth, "s128", "pcapng", interfaces=2)
 
 
-def _by_interface(chunks: Iterator[Chunk], traffic: Traffic, truth: list[tuple[int, int, int]], *,
-                  is_ordered: bool) -> Iterator[Chunk]:
+def _by_interface(
+    chunks: Iterator[Chunk], traffic: Traffic, truth: list[tuple[int, int, int]], *, is_ordered: bool
+) -> Iterator[Chunk]:
     rng = np.random.default_rng(2)
-    places = [np.zeros(1, np.int64)]       # the frame number of every packet by its number in time; none is 0
+    places = [np.zeros(1, np.int64)]  # the frame number of every packet by its number in time; none is 0
     done = 0
     for chunk in chunks:
         count = len(chunk.rows)
@@ -143,7 +154,12 @@ def _by_interface(chunks: Iterator[Chunk], traffic: Traffic, truth: list[tuple[i
         place[order] = np.arange(count)
         places.append(place + done + 1)
         done += count
-        yield Chunk(chunk.rows[order], chunk.length[order], chunk.time_ns[order],
-                    {int(place[row]): error for row, error in chunk.errors.items()}, interface[order])
+        yield Chunk(
+            chunk.rows[order],
+            chunk.length[order],
+            chunk.time_ns[order],
+            {int(place[row]): error for row, error in chunk.errors.items()},
+            interface[order],
+        )
     frame = np.concatenate(places)
     truth += sorted((int(frame[error]), int(frame[matched]), family) for error, matched, family in traffic.truth)

@@ -44,18 +44,25 @@ class Use:
 
 
 def analyze(capture: Capture, *options: str, env: tuple[tuple[str, str], ...] = ()) -> Use:
-    return Use(lambda path: Command("udpprobe analyze", (UDPPROBE, "analyze", path, "--format", "json", *options),
-                                    env=env), capture)
+    return Use(
+        lambda path: Command("udpprobe analyze", (UDPPROBE, "analyze", path, "--format", "json", *options), env=env),
+        capture,
+    )
 
 
 def tcpdump(capture: Capture) -> Use:
-    return Use(lambda path: Command("tcpdump", ("tcpdump", "-r", path, "-w", "/dev/null", "udp or icmp or icmp6")),
-               capture)
+    return Use(
+        lambda path: Command("tcpdump", ("tcpdump", "-r", path, "-w", "/dev/null", "udp or icmp or icmp6")), capture
+    )
 
 
 def tshark(capture: Capture, scale: float = 1) -> Use:
-    return Use(lambda path: Command("tshark -Y", ("tshark", "-nr", path, "-Y", "icmp||icmpv6", "-T", "fields",
-                                                  "-e", "frame.number"), scale), capture)
+    return Use(
+        lambda path: Command(
+            "tshark -Y", ("tshark", "-nr", path, "-Y", "icmp||icmpv6", "-T", "fields", "-e", "frame.number"), scale
+        ),
+        capture,
+    )
 
 
 def script(name: str, text: str, capture: Capture, scale: float) -> Use:
@@ -104,10 +111,19 @@ class Row:
 
 def rows(scale: float) -> list[Row]:
     """All of them, in the order of the table; every size is multiplied by `scale`."""
+
     def size(packets: int) -> int:
         return max(round(packets * scale), 1)
-    return [*_beside_tcpdump(size), *_beside_slow_peers(size), *_containers(size), *_starts(), *_much(size),
-            *_cluster(size), *_adversarial(size)]
+
+    return [
+        *_beside_tcpdump(size),
+        *_beside_slow_peers(size),
+        *_containers(size),
+        *_starts(),
+        *_much(size),
+        *_cluster(size),
+        *_adversarial(size),
+    ]
 
 
 Size = Callable[[int], int]
@@ -118,13 +134,24 @@ def million(packets: int) -> str:
 
 
 def _beside_tcpdump(size: Size) -> Iterator[Row]:
-    full, cut, random = (catalogue.usual(size(5_000_000)), catalogue.usual(size(20_000_000), "s96"),
-                         catalogue.at_random(size(10_000_000)))
-    for capture, what, one, two in ((full, "full-size", 0.6, 0.4), (cut, "cut at 96", 1.15, 0.7),
-                                    (random, "cut at 128, 20,000 flows at random", None, 0.65)):
+    full, cut, random = (
+        catalogue.usual(size(5_000_000)),
+        catalogue.usual(size(20_000_000), "s96"),
+        catalogue.at_random(size(10_000_000)),
+    )
+    for capture, what, one, two in (
+        (full, "full-size", 0.6, 0.4),
+        (cut, "cut at 96", 1.15, 0.7),
+        (random, "cut at 128, 20,000 flows at random", None, 0.65),
+    ):
         title = f"{million(capture.packets)} {what} / tcpdump's filter"
-        yield Row("tcpdump", f"{title}, one core", on_one_core(analyze(capture, *ONE_CORE)),
-                  on_one_core(tcpdump(capture)), one and Goal(one))
+        yield Row(
+            "tcpdump",
+            f"{title}, one core",
+            on_one_core(analyze(capture, *ONE_CORE)),
+            on_one_core(tcpdump(capture)),
+            one and Goal(one),
+        )
         yield Row("tcpdump", f"{title}, all cores", analyze(capture), tcpdump(capture), Goal(two))
 
 
@@ -132,13 +159,25 @@ def _beside_slow_peers(size: Size) -> Iterator[Row]:
     ours = catalogue.usual(size(5_000_000))
     part = catalogue.usual(max(ours.packets // SLICE, 1))
     title = f"{{}} on 1/{SLICE}, scaled / ours, {million(ours.packets)} full-size"
-    yield Row("tshark", title.format("tshark"), analyze(ours), tshark(part, ours.packets / part.packets),
-              Goal(150, at_least=True), (1, 3))
+    yield Row(
+        "tshark",
+        title.format("tshark"),
+        analyze(ours),
+        tshark(part, ours.packets / part.packets),
+        Goal(150, at_least=True),
+        (1, 3),
+    )
     small = catalogue.usual(max(ours.packets // (25 * SLICE), 1))
     for name, text, least in (("dpkt", DPKT, 60), ("Scapy", SCAPY, 1000)):
         title = f"{name} on 1/{25 * SLICE}, scaled / ours, {million(ours.packets)} full-size"
-        yield Row("peers", title, analyze(ours), script(name, text, small, ours.packets / small.packets),
-                  Goal(least, at_least=True), (1, 1))
+        yield Row(
+            "peers",
+            title,
+            analyze(ours),
+            script(name, text, small, ours.packets / small.packets),
+            Goal(least, at_least=True),
+            (1, 1),
+        )
 
 
 def _containers(size: Size) -> Iterator[Row]:
@@ -159,15 +198,25 @@ def _starts() -> Iterator[Row]:
     yield Row("start", "--help / python -c pass", plain(UDPPROBE, "--help"), nothing, Goal(5), rounds)
     yield Row("start", "explain 3 3 / python -c pass", plain(UDPPROBE, "explain", "3", "3"), nothing, Goal(6), rounds)
     yield Row("start", "100 packets / tshark", analyze(hundred), tshark(hundred), Goal(0.45), rounds)
-    yield Row("start", "100 packets, interpreted twin / tshark", analyze(hundred, env=INTERPRETED), tshark(hundred),
-              Goal(1), rounds)
+    yield Row(
+        "start",
+        "100 packets, interpreted twin / tshark",
+        analyze(hundred, env=INTERPRETED),
+        tshark(hundred),
+        Goal(1),
+        rounds,
+    )
 
 
 def _much(size: Size) -> Iterator[Row]:
-    long, many, talks = (catalogue.usual(size(60_000_000), "s96"), catalogue.destinations(size(1_000_000)),
-                         catalogue.conversations(size(10_000_000)))
-    yield Row("memory", f"{million(long.packets)} cut at 96, memory", analyze(long), goal=Goal(150, "MB"),
-              rounds=(1, 1))
+    long, many, talks = (
+        catalogue.usual(size(60_000_000), "s96"),
+        catalogue.destinations(size(1_000_000)),
+        catalogue.conversations(size(10_000_000)),
+    )
+    yield Row(
+        "memory", f"{million(long.packets)} cut at 96, memory", analyze(long), goal=Goal(150, "MB"), rounds=(1, 1)
+    )
     title = f"{million(many.packets // 2)} refused destinations to JSON"
     yield Row("memory", f"{title}, memory", analyze(many), goal=Goal(600, "MB"), rounds=(1, 3))
     yield Row("memory", f"{title}, time", analyze(many), goal=Goal(6 * many.packets / 2e6, "s"), rounds=(1, 3))
@@ -178,17 +227,26 @@ def _cluster(size: Size) -> Iterator[Row]:
     cut = catalogue.usual(size(40_000_000), "s96")
     title = f"{million(cut.packets)} cut at 96, --cluster local --workers 2 / two cores"
     yield Row("cluster", title, analyze(cut, *CLUSTER), analyze(cut, *TWO_CORES), Goal(1.35))
-    yield Row("cluster", f"{million(cut.packets)} cut at 96, one core / two", analyze(cut, *ONE_CORE),
-              analyze(cut, *TWO_CORES))
+    yield Row(
+        "cluster",
+        f"{million(cut.packets)} cut at 96, one core / two",
+        analyze(cut, *ONE_CORE),
+        analyze(cut, *TWO_CORES),
+    )
 
 
 def _adversarial(size: Size) -> Iterator[Row]:
     for container in ("pcap", "pcapng"):
         false = catalogue.adversarial(size(500_000), container)
-        yield Row("adversarial", f"false records in payloads / usual, {container}", analyze(false),
-                  analyze(catalogue.usual(false.packets, container=container)), rounds=(1, 3))
+        yield Row(
+            "adversarial",
+            f"false records in payloads / usual, {container}",
+            analyze(false),
+            analyze(catalogue.usual(false.packets, container=container)),
+            rounds=(1, 3),
+        )
     for is_pcapng, what in ((False, "pcap records"), (True, "pcapng sections")):
-        hollow = catalogue.empty(size(20_000_000), is_pcapng=is_pcapng)     # 20 M a second, and the start
+        hollow = catalogue.empty(size(20_000_000), is_pcapng=is_pcapng)  # 20 M a second, and the start
         yield Row("adversarial", f"{million(size(20_000_000))} empty {what}", analyze(hollow), goal=Goal(1.2, "s"))
 
 
@@ -216,11 +274,18 @@ class Bench:
         is_wrong = checked is not None and not checked.is_right
         of_time, of_cpu = shown_ratios(row.goal, ours, *theirs)
         if CLUSTER[0] in commands[0].argv:
-            of_cpu = ""     # its workers are no children that are waited for
-        return (row.title, str(ours), str(theirs[0]) if theirs else "", of_time, _or_nothing(row.goal),
-                "WRONG" if is_wrong else verdict(row.goal, ours, *theirs), of_cpu,
-                f"{ours.peak_mb:.0f}" if row.ours.capture else "",
-                _or_nothing(checked))
+            of_cpu = ""  # its workers are no children that are waited for
+        return (
+            row.title,
+            str(ours),
+            str(theirs[0]) if theirs else "",
+            of_time,
+            _or_nothing(row.goal),
+            "WRONG" if is_wrong else verdict(row.goal, ours, *theirs),
+            of_cpu,
+            f"{ours.peak_mb:.0f}" if row.ours.capture else "",
+            _or_nothing(checked),
+        )
 
     def _command(self, use: Use) -> Command:
         return use.command(str(use.capture.ready(self.directory, self.say)) if use.capture else "")

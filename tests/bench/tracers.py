@@ -28,9 +28,11 @@ class Said:
 def of_trace(text: str) -> Said:
     told = json.loads(text)
     hops = [hop for hop in told["hops"] if hop["reporters"]]
-    return Said({hop["ttl"]: {each["address"] for each in hop["reporters"]} for hop in hops},
-                {hop["ttl"] for hop in hops if hop["lost"]},
-                told["loop"] and told["loop"]["routers"])
+    return Said(
+        {hop["ttl"]: {each["address"] for each in hop["reporters"]} for hop in hops},
+        {hop["ttl"] for hop in hops if hop["lost"]},
+        told["loop"] and told["loop"]["routers"],
+    )
 
 
 def of_mtu(text: str) -> Said:

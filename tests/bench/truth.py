@@ -44,8 +44,7 @@ def check(command: Command, capture: Capture, path: Path) -> Checked:
 def expected(capture: Capture, path: Path) -> dict[int, int]:
     """The frame of each error's datagram by that of the error; 0 where it was never sent."""
     lines = (line.split() for line in truth_of(path).read_text().splitlines())
-    return {int(frame): int(matched) for frame, matched, family in lines
-            if family == "4" or capture.shows_v6_ports}
+    return {int(frame): int(matched) for frame, matched, family in lines if family == "4" or capture.shows_v6_ports}
 
 
 def events(command: Command, capture: Capture) -> dict[int, int]:
@@ -62,8 +61,9 @@ def events(command: Command, capture: Capture) -> dict[int, int]:
 
 def report(command: Command) -> dict:
     with command.start(subprocess.PIPE) as process:
-        found = json.load(process.stdout, object_hook=lambda each: {name: each[name] for name in REPORTED
-                                                                    if name in each})
+        found = json.load(
+            process.stdout, object_hook=lambda each: {name: each[name] for name in REPORTED if name in each}
+        )
     command.end(process.returncode)
     return found
 
@@ -72,9 +72,11 @@ def complaints_about(report: dict, capture: Capture, truth: dict[int, int]) -> t
     """Packets, matched and unmatched errors of the report, where they are not what they should be."""
     matched = sum(map(bool, truth.values()))
     told = [finding for each in report["destinations"] for finding in each["findings"]]
-    found = {"packets": (report["source"]["packets"], capture.packets),
-             "matched errors": (_count(told, capture), matched),
-             "unmatched errors": (_count(report["unmatched"], capture), len(truth) - matched)}
+    found = {
+        "packets": (report["source"]["packets"], capture.packets),
+        "matched errors": (_count(told, capture), matched),
+        "unmatched errors": (_count(report["unmatched"], capture), len(truth) - matched),
+    }
     return tuple(f"reports {said:,} {what}, not {right:,}" for what, (said, right) in found.items() if said != right)
 
 

@@ -37,10 +37,10 @@ def frames_of(path: Path) -> list[bytes]:
     """What has to do with UDP: datagrams and errors, one of these in 650."""
     data, at, frames = path.read_bytes(), 24, []
     while at < len(data):
-        size, = struct.unpack_from("<I", data, at + 8)
-        frame = data[at + 16:at + 16 + size]
+        (size,) = struct.unpack_from("<I", data, at + 8)
+        frame = data[at + 16 : at + 16 + size]
         ip = 18 if frame[12:14] == b"\x81\0" else 14
-        if frame[ip + ETHERTYPES[int.from_bytes(frame[ip - 2:ip])]] != TCP:
+        if frame[ip + ETHERTYPES[int.from_bytes(frame[ip - 2 : ip])]] != TCP:
             frames.append(frame)
         at += 16 + size
     return frames
@@ -80,8 +80,11 @@ def measure(network: Network, path: Path, options: argparse.Namespace, report: P
     say(f"{here.recv():,} frames")
     lasts_s = options.seconds * 1.5 + SETTLING_S
     udpprobe = Path(sys.executable).with_name("udpprobe")
-    watch = subprocess.Popen(network.command(
-        f"host: taskset -c 1 {udpprobe} watch -i left --format json -o {report} --duration {lasts_s} {options.more}"))
+    watch = subprocess.Popen(
+        network.command(
+            f"host: taskset -c 1 {udpprobe} watch -i left --format json -o {report} --duration {lasts_s} {options.more}"
+        )
+    )
     time.sleep(SETTLING_S / 2)
     here.send("go")
     errors = here.recv()
@@ -93,15 +96,20 @@ def measure(network: Network, path: Path, options: argparse.Namespace, report: P
 
 def row_of(report: dict, options: argparse.Namespace, errors: int, usage: resource.struct_rusage) -> tuple[str, ...]:
     told = sum(each["errors"] for each in report["destinations"]) + sum(each["count"] for each in report["unmatched"])
-    return (f"{options.rate:,} packets/s for {options.seconds} s",
-            f"{report['source']['packets']:,} of {options.rate * options.seconds:,}",
-            str(report["source"]["dropped"]), f"{told:,} of {errors:,}", f"{usage.ru_utime + usage.ru_stime:.1f} s",
-            f"{usage.ru_maxrss / 1024:.0f}", "all, 0 dropped")
+    return (
+        f"{options.rate:,} packets/s for {options.seconds} s",
+        f"{report['source']['packets']:,} of {options.rate * options.seconds:,}",
+        str(report["source"]["dropped"]),
+        f"{told:,} of {errors:,}",
+        f"{usage.ru_utime + usage.ru_stime:.1f} s",
+        f"{usage.ru_maxrss / 1024:.0f}",
+        "all, 0 dropped",
+    )
 
 
 def is_error(frame: bytes) -> bool:
     ip = 18 if frame[12:14] == b"\x81\0" else 14
-    return frame[ip + ETHERTYPES[int.from_bytes(frame[ip - 2:ip])]] in {1, 58}
+    return frame[ip + ETHERTYPES[int.from_bytes(frame[ip - 2 : ip])]] in {1, 58}
 
 
 def main(argv: list[str]) -> None:

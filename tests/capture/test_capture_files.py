@@ -25,8 +25,7 @@ from udpprobe.capture.files import Arrival, CaptureFile, MergedCaptures
 from udpprobe.capture.frames import SourceState
 from udpprobe.errors import CaptureError, UsageError
 
-FRAMES = [c.Frame(c.START_NS + number * 1000, bytes([number % 256]) * (number % 300))
-          for number in range(2000)]
+FRAMES = [c.Frame(c.START_NS + number * 1000, bytes([number % 256]) * (number % 300)) for number in range(2000)]
 PCAP, PCAPNG = c.bytes_of_pcap(FRAMES), c.bytes_of_pcapng(FRAMES)
 EXPECTED = rows_from(FRAMES)
 
@@ -57,9 +56,11 @@ def pipe():
 
 def write_all(fd, data):
     """In the background, since a pipe holds but little; closes the pipe."""
+
     def write():
         with os.fdopen(fd, "wb") as file:
             file.write(data)
+
     thread = threading.Thread(target=write)
     thread.start()
     return thread
@@ -76,7 +77,7 @@ def test_compression_around_either_format_is_undone(pack, data):
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd])
 def test_a_compressed_file_may_have_many_members_and_padding(pack):
-    pieces = [pack(PCAP[at:at + 10_007]) for at in range(0, len(PCAP), 10_007)]
+    pieces = [pack(PCAP[at : at + 10_007]) for at in range(0, len(PCAP), 10_007)]
     rows, state = read(b"".join(pieces) + bytes(3000))
 
     assert EXPECTED == rows
@@ -96,7 +97,7 @@ def test_a_torn_compressed_file_gives_what_stood_before(pack):
     noise = [c.Frame(frame.time_ns, os.urandom(200)) for frame in FRAMES]
     rows, state = read(pack(c.bytes_of_pcap(noise))[:-150_000])
 
-    assert rows_from(noise)[:len(rows)] == rows
+    assert rows_from(noise)[: len(rows)] == rows
     assert 500 < len(rows) < 2000
     assert state.cut_short
 
@@ -106,12 +107,13 @@ def test_a_damaged_compressed_file_is_cut_short_and_a_fault():
     packed[-6] ^= 1
     rows, state = read(bytes(packed))
 
-    assert EXPECTED[:len(rows)] == rows
+    assert EXPECTED[: len(rows)] == rows
     assert (True, {"bad-gzip": 1}) == (state.cut_short, dict(state.faults))
 
 
-@pytest.mark.parametrize(("pack", "form", "limit"), [
-    (gzip.compress, FORMATS[0], 1 << 20), (zstd, FORMATS[1], 32 << 20)])
+@pytest.mark.parametrize(
+    ("pack", "form", "limit"), [(gzip.compress, FORMATS[0], 1 << 20), (zstd, FORMATS[1], 32 << 20)]
+)
 def test_a_bomb_is_unpacked_piece_by_piece(pack, form, limit):
     inflated = Inflated(Once(pack(bytes(64 << 20))), form, SourceState("file", "bomb"))
     sizes = []
@@ -143,8 +145,7 @@ def test_a_pipe_is_read_in_a_buffer_smaller_than_a_record(pipe):
 FEW = FRAMES[100:109]
 
 
-@pytest.mark.parametrize("data", [c.bytes_of_pcap(FEW), c.bytes_of_pcapng(FEW),
-                                  gzip.compress(c.bytes_of_pcap(FEW), 0)])
+@pytest.mark.parametrize("data", [c.bytes_of_pcap(FEW), c.bytes_of_pcapng(FEW), gzip.compress(c.bytes_of_pcap(FEW), 0)])
 def test_frames_come_as_they_arrive_and_silence_is_told(pipe, monkeypatch, data):
     monkeypatch.setattr(files, "QUIET_S", 0.01)
     path, writing = pipe
@@ -152,13 +153,13 @@ def test_frames_come_as_they_arrive_and_silence_is_told(pipe, monkeypatch, data)
     file, rows = CaptureFile(path), []
     while file.fill() is Arrival.MORE:
         rows += rows_at_hand(file.records)
-    assert rows_from(FEW)[:len(rows)] == rows
+    assert rows_from(FEW)[: len(rows)] == rows
     assert 1 < len(rows) < 9
     assert Arrival.QUIET is file.fill()
 
     os.write(writing, data[400:])
     os.close(writing)
-    assert rows_from(FEW)[len(rows):] == rows_of(file)
+    assert rows_from(FEW)[len(rows) :] == rows_of(file)
 
 
 def test_standard_input_is_read(pipe):
@@ -199,7 +200,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_cut_short(tmp_path, end):
     os.truncate(path, end)
     rows += rows_of(file)
 
-    assert EXPECTED[:len(rows)] == rows
+    assert EXPECTED[: len(rows)] == rows
     assert file.state.cut_short
 
 
@@ -265,15 +266,24 @@ class Broken:
 ERF = bytes.fromhex("00000000 809fb16a 02 04 0070 0000 005e 0000") + bytes(94)
 """Time, type, flags, the record's length, losses, the packet's length."""
 LOOKS = {
-    b"": "empty", b"\x89PNG\r\n\x1a\nrest": "PNG", b"hello, this is text\n": "text", b"\x7fELF\2\1\1": "ELF",
+    b"": "empty",
+    b"\x89PNG\r\n\x1a\nrest": "PNG",
+    b"hello, this is text\n": "text",
+    b"\x7fELF\2\1\1": "ELF",
     b"snoop\0\0\0\0\0\0\2": "snoop capture; convert it with `editcap -F pcap in out`",
     b"GMBU\2\0": "Network Monitor capture; convert it with `editcap -F pcap -T ether in out`",
     b"RTSS\1\1\1": "Network Monitor capture; convert it with `editcap -F pcap -T ether in out`",
-    ERF: "ERF capture; convert it with `editcap -F pcap -T ether in out`", b"\0" * 8 + ERF[8:]: "00 00 00 00",
-    ERF[:8] + b"\x7f" + ERF[9:]: "begins with the bytes", ERF[:15]: "begins with the bytes", b"\0\1\2\3\4": "00 01 02 03",
+    ERF: "ERF capture; convert it with `editcap -F pcap -T ether in out`",
+    b"\0" * 8 + ERF[8:]: "00 00 00 00",
+    ERF[:8] + b"\x7f" + ERF[9:]: "begins with the bytes",
+    ERF[:15]: "begins with the bytes",
+    b"\0\1\2\3\4": "00 01 02 03",
     gzip.compress(b"hello, this is text\n", mtime=0): "text inside its compression",
     gzip.compress(b"", mtime=0): "nothing",
-    PCAP[:23]: "cut in its header", PCAPNG[:20]: "cut in its header", PCAP[:3]: "bytes d4 c3 b2"}
+    PCAP[:23]: "cut in its header",
+    PCAPNG[:20]: "cut in its header",
+    PCAP[:3]: "bytes d4 c3 b2",
+}
 
 
 @pytest.mark.parametrize(("data", "said"), LOOKS.items())
@@ -290,8 +300,7 @@ def test_a_file_that_is_not_there_a_directory_and_what_cannot_be_read_are_named(
     locked = tmp_path / "locked.pcap"
     locked.write_bytes(PCAP)
     locked.chmod(0)
-    cases = [(tmp_path / "none", "no such file"), (tmp_path, "is a directory"),
-             (locked / "x", "cannot be opened")]
+    cases = [(tmp_path / "none", "no such file"), (tmp_path, "is a directory"), (locked / "x", "cannot be opened")]
     cases += [("/proc/self/mem", "/proc/self/mem: reading stopped")]
     cases += [(locked, "no permission")] if os.geteuid() else []
     for path, said in cases:
@@ -314,8 +323,9 @@ def files_of(tmp_path, times):
     """A file for each list of times in seconds; each frame says where it is from."""
     paths = []
     for name, seconds in enumerate(times):
-        frames = [c.Frame(second * 10**9, f"file {name} frame {number}".encode())
-                  for number, second in enumerate(seconds)]
+        frames = [
+            c.Frame(second * 10**9, f"file {name} frame {number}".encode()) for number, second in enumerate(seconds)
+        ]
         paths.append(str(tmp_path / f"{name}.pcap"))
         Path(paths[-1]).write_bytes(c.bytes_of_pcap(frames))
     return paths
@@ -323,8 +333,10 @@ def files_of(tmp_path, times):
 
 def by_heads(times):
     """What mergecap does: always the file whose next frame is oldest, the later named of two."""
-    left = [deque((second, f"file {name} frame {number}".encode()) for number, second in enumerate(seconds))
-            for name, seconds in enumerate(times)]
+    left = [
+        deque((second, f"file {name} frame {number}".encode()) for number, second in enumerate(seconds))
+        for name, seconds in enumerate(times)
+    ]
     merged = []
     while any(left):
         first = min((frames[0][0], -name) for name, frames in enumerate(left) if frames)
@@ -378,8 +390,12 @@ def test_rotated_files_follow_one_another_and_are_open_one_at_a_time(tmp_path):
 def test_state_is_that_of_all_files_together(tmp_path):
     frames = [c.Frame(c.START_NS, b"x")]
     pcapng = c.bytes_of_pcapng(frames)
-    files = [pcapng + c.statistics(drops=2), pcapng + c.statistics(drops=3), c.bytes_of_pcap(frames)[:-1],
-             pcapng + c.enhanced(frames[0], number=9)]
+    files = [
+        pcapng + c.statistics(drops=2),
+        pcapng + c.statistics(drops=3),
+        c.bytes_of_pcap(frames)[:-1],
+        pcapng + c.enhanced(frames[0], number=9),
+    ]
     paths = []
     for number, data in enumerate(files):
         paths.append(str(tmp_path / str(number)))

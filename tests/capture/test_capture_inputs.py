@@ -22,28 +22,38 @@ PCAP = c.bytes_of_pcap([c.Frame(c.START_NS, b"frame")])
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
     """Captures, and what is none, in directories."""
-    for name, data in {"a.pcap": PCAP, "b [1].pcap": PCAP, "deep/er/c.pcap.gz": gzip.compress(PCAP), "deep/d": PCAP,
-                       "deep/notes.txt": b"no capture", "deep/empty.pcap": b"", "none/notes.txt": b"no capture",
-                       "deep/notes.gz": gzip.compress(b"no capture")}.items():
+    for name, data in {
+        "a.pcap": PCAP,
+        "b [1].pcap": PCAP,
+        "deep/er/c.pcap.gz": gzip.compress(PCAP),
+        "deep/d": PCAP,
+        "deep/notes.txt": b"no capture",
+        "deep/empty.pcap": b"",
+        "none/notes.txt": b"no capture",
+        "deep/notes.gz": gzip.compress(b"no capture"),
+    }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(data)
-    os.mkfifo(tmp_path / "deep/pipe")       # would be waited for
+    os.mkfifo(tmp_path / "deep/pipe")  # would be waited for
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.mark.usefixtures("tree")
-@pytest.mark.parametrize(("words", "files"), [
-    (["a.pcap"], ["a.pcap"]),
-    (["deep"], ["deep/d", "deep/er/c.pcap.gz"]),
-    (["a.pcap", "deep/er"], ["a.pcap", "deep/er/c.pcap.gz"]),
-    (["*.pcap"], ["a.pcap", "b [1].pcap"]),
-    (["deep/**/*.gz"], ["deep/er/c.pcap.gz", "deep/notes.gz"]),
-    (["d*"], ["deep/d", "deep/er/c.pcap.gz"]),
-    (["b [1].pcap"], ["b [1].pcap"]),
-    (["-", "missing"], ["-", "missing"]),
-    (["s3://bucket/a?versionId=1"], ["s3://bucket/a?versionId=1"]),
-])
+@pytest.mark.parametrize(
+    ("words", "files"),
+    [
+        (["a.pcap"], ["a.pcap"]),
+        (["deep"], ["deep/d", "deep/er/c.pcap.gz"]),
+        (["a.pcap", "deep/er"], ["a.pcap", "deep/er/c.pcap.gz"]),
+        (["*.pcap"], ["a.pcap", "b [1].pcap"]),
+        (["deep/**/*.gz"], ["deep/er/c.pcap.gz", "deep/notes.gz"]),
+        (["d*"], ["deep/d", "deep/er/c.pcap.gz"]),
+        (["b [1].pcap"], ["b [1].pcap"]),
+        (["-", "missing"], ["-", "missing"]),
+        (["s3://bucket/a?versionId=1"], ["s3://bucket/a?versionId=1"]),
+    ],
+)
 def test_files_globs_and_directories_are_what_they_hold(words, files):
     assert Inputs(", ".join(words), (tuple(files),)) == find_inputs(words)
 
@@ -102,7 +112,9 @@ def test_what_cannot_be_listed_among_others_is_unread():
     found = find_inputs(["a.pcap", "none", "x*"])
 
     assert (("a.pcap",), {"none": "none: no capture in this directory", "x*": "x*: no such file"}) == (
-        found.files, found.unread)
+        found.files,
+        found.unread,
+    )
 
 
 @pytest.mark.usefixtures("tree")

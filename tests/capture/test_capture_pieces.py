@@ -55,8 +55,10 @@ def told(rows, state):
 def cut_at(surveyed, *places):
     """Pieces of a file between these bytes."""
     (whole,), entry = cut(surveyed, 1), surveyed.entry
-    pieces = [replace(whole, first=first, stop=stop, entry=entry, is_guess=True)
-              for first, stop in zip((0, *places), (*places, EVERYTHING), strict=True)]
+    pieces = [
+        replace(whole, first=first, stop=stop, entry=entry, is_guess=True)
+        for first, stop in zip((0, *places), (*places, EVERYTHING), strict=True)
+    ]
     return [replace(pieces[0], entry=None, is_guess=False), *pieces[1:]]
 
 
@@ -67,16 +69,26 @@ VARIANTS = {
     "pcapng": c.bytes_of_pcapng(FEW),
     "pcapng, big-endian": c.bytes_of_pcapng(FEW, order=">", resolution=9),
     "pcapng, an interface in the middle": (
-        c.bytes_of_pcapng(FEW[:2]) + c.interface(link_type=113, resolution=9)
-        + b"".join(c.enhanced(frame, number=1, resolution=9) for frame in FEW[2:])),
+        c.bytes_of_pcapng(FEW[:2])
+        + c.interface(link_type=113, resolution=9)
+        + b"".join(c.enhanced(frame, number=1, resolution=9) for frame in FEW[2:])
+    ),
     "pcapng, sections of either byte order": c.bytes_in_sections(FEW),
     "pcapng, simple packets among others": (
-        c.bytes_of_pcapng(FEW[:2]) + b"".join(map(c.simple, FEW[2:5])) + c.enhanced(FEW[5])),
+        c.bytes_of_pcapng(FEW[:2]) + b"".join(map(c.simple, FEW[2:5])) + c.enhanced(FEW[5])
+    ),
     "pcapng, drops told several times": (
-        c.bytes_of_pcapng(FEW[:2]) + c.statistics(drops=3) + c.enhanced(FEW[2]) + c.statistics(drops=5, number=0)
-        + c.statistics(drops=7, number=1) + c.bytes_of_pcapng(FEW[3:]) + c.statistics(drops=11)),
+        c.bytes_of_pcapng(FEW[:2])
+        + c.statistics(drops=3)
+        + c.enhanced(FEW[2])
+        + c.statistics(drops=5, number=0)
+        + c.statistics(drops=7, number=1)
+        + c.bytes_of_pcapng(FEW[3:])
+        + c.statistics(drops=11)
+    ),
     "pcapng, numbered blocks without a packet": (
-        c.bytes_of_pcapng(FEW[:2]) + c.block(c.CUSTOM, b"\0\0\0\1custom") + b"".join(map(c.enhanced, FEW[2:]))),
+        c.bytes_of_pcapng(FEW[:2]) + c.block(c.CUSTOM, b"\0\0\0\1custom") + b"".join(map(c.enhanced, FEW[2:]))
+    ),
     "pcap, torn": c.bytes_of_pcap(FEW)[:-1],
     "pcap, torn in a header": c.bytes_of_pcap(FEW) + bytes(7),
     "pcap, damaged": c.bytes_of_pcap(FEW[:3]) + b"\xff" * 16 + c.bytes_of_pcap(FEW)[24:],
@@ -112,8 +124,13 @@ def test_two_cuts_anywhere_change_nothing(tmp_path, data):
 
 
 @PROFILE
-@given(st.integers(0, 1 << 32), st.integers(1, 2000), st.sampled_from(["pcap", "pcapng"]), st.sampled_from("<>"),
-       st.integers(2, 50))
+@given(
+    st.integers(0, 1 << 32),
+    st.integers(1, 2000),
+    st.sampled_from(["pcap", "pcapng"]),
+    st.sampled_from("<>"),
+    st.integers(2, 50),
+)
 def test_any_number_of_pieces_is_the_whole(tmp_path, seed, count, container, order, parts):
     rng = random.Random(seed)
     frames = frames_of([rng.choice([0, 1, 20, 60, 90, 300, 1400]) for _ in range(count)])

@@ -43,7 +43,7 @@ class Store(BaseHTTPRequestHandler):
             first, last = int(asked[1]), min(int(asked[2] or len(data)), len(data) - 1)
             self.send_response(206)
             self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
-            data = data[first:last + 1]
+            data = data[first : last + 1]
         else:
             self.send_response(200)
         self.send_header("Content-Length", str(len(data)))
@@ -165,11 +165,14 @@ def test_a_file_url_is_a_path(tmp_path):
     assert (EXPECTED, url) == (rows_of(source), source.state.name)
 
 
-@pytest.mark.parametrize(("url", "said"), [
-    ("memory://missing", "memory://missing: no such file"),
-    ("nonsense://x", "nonsense://x: cannot be read: Protocol not known: nonsense"),
-    ("http://127.0.0.1:1/x", "http://127.0.0.1:1/x: cannot be reached: Cannot connect"),
-])
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("memory://missing", "memory://missing: no such file"),
+        ("nonsense://x", "nonsense://x: cannot be read: Protocol not known: nonsense"),
+        ("http://127.0.0.1:1/x", "http://127.0.0.1:1/x: cannot be reached: Cannot connect"),
+    ],
+)
 def test_what_cannot_be_read_is_one_line(url, said):
     with pytest.raises(CaptureError, match=r"^[^\n]*$") as error:
         CaptureFile(url)

@@ -21,9 +21,16 @@ from udpprobe.core.capture import BLOCKS, FRAME, MORE, Records
 
 LOOKS_LIKE_A_HEADER = struct.pack("<2H", DATA_AT, DATA_AT)
 
-packets = st.lists(st.builds(
-    Packet, st.one_of(st.binary(max_size=80), st.integers(0, 20).map(LOOKS_LIKE_A_HEADER.__mul__)),
-    st.integers(0, 2**32 * 10**9 - 1), st.integers(0, 100)), min_size=1, max_size=9)
+packets = st.lists(
+    st.builds(
+        Packet,
+        st.one_of(st.binary(max_size=80), st.integers(0, 20).map(LOOKS_LIKE_A_HEADER.__mul__)),
+        st.integers(0, 2**32 * 10**9 - 1),
+        st.integers(0, 100),
+    ),
+    min_size=1,
+    max_size=9,
+)
 
 
 @given(st.lists(packets, min_size=1, max_size=3))
@@ -39,8 +46,8 @@ def test_a_block_that_lies_leads_nowhere_else(some, at, wrong):
     """The kernel does not lie; a defect must not read beyond the block all the same."""
     data = bytearray(block(some))
     at = at % len(data)
-    data[at:at + len(wrong)] = wrong
-    data = bytes(data[:len(data) & -8])
+    data[at : at + len(wrong)] = wrong
+    data = bytes(data[: len(data) & -8])
     records = Records(BLOCKS, capacity=1)
     try:
         found = list(packets_of(records, data))
@@ -64,8 +71,13 @@ def test_an_analyzer_counts_what_blocks_say():
     for some in ([Packet(b"E", 5), Packet(b"F", 3, cut=9)], [Packet(b"G", 8)]):
         records.take_block(block(some))
         assert MORE == analyzer.feed(records)
-    assert (3, 12, 3, 8, [101]) == (analyzer.packets, analyzer.bytes, analyzer.first_ns, analyzer.last_ns,
-                                    analyzer.link_types())
+    assert (3, 12, 3, 8, [101]) == (
+        analyzer.packets,
+        analyzer.bytes,
+        analyzer.first_ns,
+        analyzer.last_ns,
+        analyzer.link_types(),
+    )
 
 
 class Fed(LiveCapture):
@@ -94,10 +106,14 @@ def test_frames_are_numbered_in_the_order_of_time_throughout():
     assert [(40, b"40", 4), (50, b"50", 5)] == [(*each[:2], each.number) for each in second]
 
 
-@pytest.mark.parametrize(("heard", "expected"), [
-    ([([10, 20], 0), ([], 15), ([], 25)], [20, 20, 25]),
-    ([([10, 20], 30), ([], 0), ([40], 35)], [30, 30, 40]),
-], ids=["of frames", "of the source"])
+@pytest.mark.parametrize(
+    ("heard", "expected"),
+    [
+        ([([10, 20], 0), ([], 15), ([], 25)], [20, 20, 25]),
+        ([([10, 20], 30), ([], 0), ([40], 35)], [30, 30, 40]),
+    ],
+    ids=["of frames", "of the source"],
+)
 def test_time_is_the_farthest_that_was_seen(heard, expected):
     assert expected == [now_ns for _, now_ns in told(*heard)]
 
@@ -110,8 +126,9 @@ def test_what_was_overtaken_by_the_promise_of_time_is_told_as_of_then():
 def test_an_analyzer_may_follow_a_source_frame_by_frame():
     analyzer, remembered = Analyzer(7), []
     capture = Fed(([20, 10], 0), ([], 25))
-    assert [20, 25] == [capture.follow(analyzer, 0, lambda first, held: remembered.append((first, len(held))))
-                        for _ in range(2)]
+    assert [20, 25] == [
+        capture.follow(analyzer, 0, lambda first, held: remembered.append((first, len(held)))) for _ in range(2)
+    ]
     assert ([(1, 2)], 2, 10) == (remembered, analyzer.packets, analyzer.first_ns)
 
 

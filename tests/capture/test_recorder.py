@@ -28,9 +28,16 @@ PROBE = b.datagram("192.0.2.1", "192.0.2.2", 40000, 7, b"hello")
 REFUSAL = b.port_unreachable(PROBE)
 FRAMES = [Frame(START_NS, PROBE, len(PROBE), RAW, 1), Frame(START_NS + 1, REFUSAL, len(REFUSAL), RAW, 2)]
 
-frames = st.lists(st.builds(Frame, time_ns=st.integers(0, 2**63 - 1), data=st.binary(max_size=70),
-                            length=st.integers(0, 2**32 - 1), link_type=st.sampled_from((RAW, ETHERNET, 276)),
-                            number=st.just(0)))
+frames = st.lists(
+    st.builds(
+        Frame,
+        time_ns=st.integers(0, 2**63 - 1),
+        data=st.binary(max_size=70),
+        length=st.integers(0, 2**32 - 1),
+        link_type=st.sampled_from((RAW, ETHERNET, 276)),
+        number=st.just(0),
+    )
+)
 
 
 def rows_of(frames):
@@ -56,8 +63,8 @@ def comments_of(data):
     while at < len(data):
         kind, size = struct.unpack_from("<2I", data, at)
         if kind == 6:
-            options = data[at + 28 + (struct.unpack_from("<I", data, at + 20)[0] + 3 & -4):at + size - 4]
-            found.append(options[4:4 + struct.unpack_from("<H", options, 2)[0]] if options else None)
+            options = data[at + 28 + (struct.unpack_from("<I", data, at + 20)[0] + 3 & -4) : at + size - 4]
+            found.append(options[4 : 4 + struct.unpack_from("<H", options, 2)[0]] if options else None)
         at += size
     return found
 
@@ -101,10 +108,16 @@ def test_comments_of_every_length_leave_the_frames_alone(target, text):
     assert rows_of(FRAMES) == read(data)[0]
 
 
-@pytest.mark.parametrize(("text", "written"), [
-    ("\x1b[2J", rb"\x1b[2J"), ("one\ntwo", rb"one\ntwo"), ("\u202egnp", rb"\u202egnp"), ("\udc80", rb"\udc80"),
-    ("größer", "größer".encode()),
-])
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("\x1b[2J", rb"\x1b[2J"),
+        ("one\ntwo", rb"one\ntwo"),
+        ("\u202egnp", rb"\u202egnp"),
+        ("\udc80", rb"\udc80"),
+        ("größer", "größer".encode()),
+    ],
+)
 def test_a_comment_steers_no_terminal(target, text, written):
     assert [written, None] == comments_of(recorded(target, FRAMES, comments={1: text}))
 
@@ -164,8 +177,9 @@ def test_a_link_stays_a_link(target, tmp_path):
     assert rows_of(FRAMES) == read((tmp_path / "real" / "scan.pcapng").read_bytes())[0]
 
 
-@pytest.mark.parametrize(("name", "reason"), [("none/scan.pcapng", "No such file or directory"),
-                                              ("", "it is a directory")])
+@pytest.mark.parametrize(
+    ("name", "reason"), [("none/scan.pcapng", "No such file or directory"), ("", "it is a directory")]
+)
 def test_a_bad_path_is_told_before_the_scan(tmp_path, name, reason):
     with pytest.raises(UdpprobeError, match=f"cannot write .*: {reason}"):
         Recorder(str(tmp_path / name))
@@ -215,7 +229,7 @@ def test_a_pipe_nobody_reads_is_no_error_of_the_user_s(monkeypatch):
     with pytest.raises(BrokenPipeError):
         record("-", FRAMES)
     with pytest.raises(BrokenPipeError):
-        out.close()     # what was buffered
+        out.close()  # what was buffered
 
 
 def lines_of(program, *arguments):
@@ -235,8 +249,12 @@ def test_tshark_sees_frames_times_and_comments(target):
 def test_capinfos_finds_nothing_amiss(target):
     record(target, [*FRAMES, Frame(START_NS + 2, b"\0" * 60, 1500, ETHERNET, 3)])
     found = "\n".join(lines_of("capinfos", target))
-    for claim in ("Number of packets:   3", "Capture application: udpprobe 1.2", "Number of interfaces in file: 2",
-                  "Time precision = nanoseconds (9)"):
+    for claim in (
+        "Number of packets:   3",
+        "Capture application: udpprobe 1.2",
+        "Number of interfaces in file: 2",
+        "Time precision = nanoseconds (9)",
+    ):
         assert claim in found
 
 
@@ -246,7 +264,7 @@ def test_a_full_standard_output_is_told_by_its_name(monkeypatch):
         with pytest.raises(UdpprobeError, match="cannot write standard output: No space left on device"):
             record("-", FRAMES)
         with pytest.raises(OSError, match="No space"):
-            full.close()    # what it could not write is still there
+            full.close()  # what it could not write is still there
 
 
 CHOSEN = [bytes([n]) * 40 for n in range(8)]
@@ -279,8 +297,9 @@ def test_frames_come_from_where_they_were_held(tmp_path):
         for first, link in ((1, 101), (9, 1), (17, 101)):
             made.remember(first, frames_of([bytes([link + n]) * 20 for n in range(8)], link, first=first))
         made.write([1, 16, 17], {})
-    assert [(bytes([101]) * 20, 101), (bytes([8]) * 20, 1), (bytes([101]) * 20, 101)] \
-        == [(data, link) for data, _, link in told(path)]
+    assert [(bytes([101]) * 20, 101), (bytes([8]) * 20, 1), (bytes([101]) * 20, 101)] == [
+        (data, link) for data, _, link in told(path)
+    ]
 
 
 def test_what_was_forgotten_is_counted(tmp_path):
@@ -318,7 +337,7 @@ def test_full_files_move_on_and_the_last_one_goes(tmp_path):
     names = ["x", "x.1", "x.2"]
     assert names == sorted(each.name for each in tmp_path.iterdir())
     kept = [data for name in reversed(names) for data, *_ in told(tmp_path / name)]
-    assert CHOSEN[-len(kept):] == kept
+    assert CHOSEN[-len(kept) :] == kept
     assert 3 <= len(kept) < 8
 
 

@@ -51,19 +51,34 @@ def write(tmp_path):
         path = tmp_path / "c.toml"
         path.write_text(text)
         return str(path)
+
     return written
 
 
 def test_a_target_inherits_from_template_group_and_defaults(write):
     office, vpn, second = read_config(write(WHOLE))
     assert ("office", "resolvers", "dns.example", Probing("dns", 6)) == (
-        office.name, office.group, office.target.host, office.probing)
+        office.name,
+        office.group,
+        office.target.host,
+        office.probing,
+    )
     wanted = office.expectation
     assert ("answered", "50", "100.5", 1280, False, None) == (
-        wanted.expect, wanted.warning.text, wanted.critical.text, wanted.min_mtu, wanted.no_loop, wanted.silence)
+        wanted.expect,
+        wanted.warning.text,
+        wanted.critical.text,
+        wanted.min_mtu,
+        wanted.no_loop,
+        wanted.silence,
+    )
     assert ("192.0.2.1:51820", None, Probing(interface="eth0")) == (vpn.name, vpn.group, vpn.probing)
     assert ("listening", State.OK, 1420, True) == (
-        vpn.expectation.expect, vpn.expectation.silence, vpn.expectation.min_mtu, vpn.expectation.no_loop)
+        vpn.expectation.expect,
+        vpn.expectation.silence,
+        vpn.expectation.min_mtu,
+        vpn.expectation.no_loop,
+    )
     assert "@0:1" == second.expectation.critical.text
 
 
@@ -74,30 +89,50 @@ def test_templates_are_modules_on_top_of_the_defaults(write):
     assert ("50", "200", "dns") == (expectation.warning.text, expectation.critical.text, probing.payload)
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ('[[targets]]\ntarget = "192.0.2.1"\n', r"line 2: targets\.target: '192\.0\.2\.1' names no port"),
-    ('[[targets]]\ntarget = "192.0.2.1:1"\n\n[[targets]]\nexpect = "answered"\n',
-     r"line 4: targets\.target: is missing"),
-    ('[[targets]]\ntarget = "192.0.2.1:1"\nexpect = "up"\n', r"line 3: targets\.expect: .*'answered'"),
-    ('[[targets]]\ntarget = "192.0.2.1:1"\nwarning = "x"\n', r"line 3: targets\.warning: 'x' is no range"),
-    ('[[targets]]\ntarget = "192.0.2.1:1"\nport = 1\n', r"line 3: targets\.port: there is no such key"),
-    ('[[targets]]\ntarget = "192.0.2.1:1"\nmin_mtu = "1400"\n', r"line 3: targets\.min_mtu: .*has to be a whole number"),
-    ('[[targets]]\ntarget = "192.0.2.1:1"\n[[targets]]\ntarget = "192.0.2.1:1"\ngroup = "x"\n',
-     "line 3: no group is called 'x'"),
-    ('[[targets]]\ntarget = "192.0.2.1:1"\ntemplate = "x"\n', "line 1: no template is called 'x'"),
-    ('[templates.a]\nno_loop = "yes"\n', r"line 2: templates\.a\.no_loop: .*has to be true or false"),
-    ('[[targets]]\ntarget = "192.0.2.1:1"\nexpcet = "refused"\n', r"line 3: targets\.expcet: .*did you mean expect\?"),
-    ('[[targets]]\ntarget = "192.0.2.1:1"\nexpect = "refusd"\n', r"'refusd' is not one of .*: did you mean refused\?"),
-    ("[defaults\n", r"at line 1"), ("[host]\n", r"line 1: host: there is no such key; there are defaults, groups, targets, templates"),
-    ('[[checks]]\ntarget = "192.0.2.1:1"\n', r"line 1: checks: there is no such key; there are defaults, groups, t"),
-    ('[[target]]\ntarget = "192.0.2.1:1"\n', r"line 1: target: there is no such key: did you mean targets\?"),
-    ("[default]\n", r"line 1: default: .*: did you mean defaults\?"),
-    ('[targets]\ntarget = "192.0.2.1:1"\n', r"line 1: targets: there may be several: write \[\[targets\]\]"),
-    ('[[groups]]\nname = "a"\n', r"line 1: groups: each has a name: write \[groups.NAME\]"),
-    ('[groups.vpns]\n[[targets]]\ntarget = "192.0.2.1:1"\ngroup = "vpn"\n', "'vpn': did you mean vpns"),
-     ("", r"no \[\[targets\]\]"),
-    ('[groups."a.b"]\nsilence = "no"\n', r"line 2: groups\.a\.b\.silence"),
-])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[[targets]]\ntarget = "192.0.2.1"\n', r"line 2: targets\.target: '192\.0\.2\.1' names no port"),
+        (
+            '[[targets]]\ntarget = "192.0.2.1:1"\n\n[[targets]]\nexpect = "answered"\n',
+            r"line 4: targets\.target: is missing",
+        ),
+        ('[[targets]]\ntarget = "192.0.2.1:1"\nexpect = "up"\n', r"line 3: targets\.expect: .*'answered'"),
+        ('[[targets]]\ntarget = "192.0.2.1:1"\nwarning = "x"\n', r"line 3: targets\.warning: 'x' is no range"),
+        ('[[targets]]\ntarget = "192.0.2.1:1"\nport = 1\n', r"line 3: targets\.port: there is no such key"),
+        (
+            '[[targets]]\ntarget = "192.0.2.1:1"\nmin_mtu = "1400"\n',
+            r"line 3: targets\.min_mtu: .*has to be a whole number",
+        ),
+        (
+            '[[targets]]\ntarget = "192.0.2.1:1"\n[[targets]]\ntarget = "192.0.2.1:1"\ngroup = "x"\n',
+            "line 3: no group is called 'x'",
+        ),
+        ('[[targets]]\ntarget = "192.0.2.1:1"\ntemplate = "x"\n', "line 1: no template is called 'x'"),
+        ('[templates.a]\nno_loop = "yes"\n', r"line 2: templates\.a\.no_loop: .*has to be true or false"),
+        (
+            '[[targets]]\ntarget = "192.0.2.1:1"\nexpcet = "refused"\n',
+            r"line 3: targets\.expcet: .*did you mean expect\?",
+        ),
+        (
+            '[[targets]]\ntarget = "192.0.2.1:1"\nexpect = "refusd"\n',
+            r"'refusd' is not one of .*: did you mean refused\?",
+        ),
+        ("[defaults\n", r"at line 1"),
+        ("[host]\n", r"line 1: host: there is no such key; there are defaults, groups, targets, templates"),
+        (
+            '[[checks]]\ntarget = "192.0.2.1:1"\n',
+            r"line 1: checks: there is no such key; there are defaults, groups, t",
+        ),
+        ('[[target]]\ntarget = "192.0.2.1:1"\n', r"line 1: target: there is no such key: did you mean targets\?"),
+        ("[default]\n", r"line 1: default: .*: did you mean defaults\?"),
+        ('[targets]\ntarget = "192.0.2.1:1"\n', r"line 1: targets: there may be several: write \[\[targets\]\]"),
+        ('[[groups]]\nname = "a"\n', r"line 1: groups: each has a name: write \[groups.NAME\]"),
+        ('[groups.vpns]\n[[targets]]\ntarget = "192.0.2.1:1"\ngroup = "vpn"\n', "'vpn': did you mean vpns"),
+        ("", r"no \[\[targets\]\]"),
+        ('[groups."a.b"]\nsilence = "no"\n', r"line 2: groups\.a\.b\.silence"),
+    ],
+)
 def test_a_mistake_is_told_with_its_line_and_reason(write, text, said):
     with pytest.raises(UsageError, match=said):
         read_config(write(text))
@@ -112,9 +147,17 @@ def test_a_file_that_is_not_there_is_no_usage_error(tmp_path):
         read_config(str(tmp_path / "bytes.toml"))
 
 
-@pytest.mark.parametrize(("place", "line"), [
-    (("targets", 0, "group"), 22), (("targets", 2), 31), (("targets", 2, "critical"), 34),
-    (("targets", 2, "absent"), 31), (("templates", "dns", "payload"), 8), (("nothing",), 1)])
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        (("targets", 0, "group"), 22),
+        (("targets", 2), 31),
+        (("targets", 2, "critical"), 34),
+        (("targets", 2, "absent"), 31),
+        (("templates", "dns", "payload"), 8),
+        (("nothing",), 1),
+    ],
+)
 def test_a_place_has_its_line_and_what_is_not_there_its_table_s(place, line):
     assert line == line_of(WHOLE, place)
 
@@ -150,22 +193,42 @@ def test_groups_of_hosts_may_be_allowed(tmp_path):
     assert read_config(str(tmp_path / "c.toml"))[0].probing.allow_broadcast
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("a = " + "[" * 20_000, "nested too deeply"),
-    ("a = " + "{a=" * 20_000, "nested too deeply"),
-    ('[defaults]\nwarning = "' + "9" * 50_000 + 'x"\n', "is no range"),
-    ("[defaults]\nexpect = 'no'\nx = [\n" + "[" + " " * 50_000 + "\n]]", "no"),
-    ("[" + " " * 50_000 + "defaults ]\nexpect = 'no'", "line 2: defaults.expect"),
-    ("[defaults]\nmin_mtu = " + "9" * 50_000, "digits"),
-    ("\n" + ".".join(["a"] * 40_000) + " = 1", r"more than 100 parts \(at line 2, column 1\)"),
-    ("[" + " . ".join(['"a"'] * 40_000) + "]", r"more than 100 parts \(at line 1, column 2\)"),
-    ("a = " + "1.2." * 40_000, "Expected newline|more than 100 parts"),
-    ("a" * 5_000_000 + "\n", "Expected '='"),
-    ("[[targets]]\n" * 2_000_000, "more than 16 MB"),
-    ('[[targets]]\ntarget = "a\\u0000b:5"', "is no host"),
-    ('[[targets]]\ntarget = "192.0.2.1:5"\ninterface = "a\\u0000b"', "interface: .* is not written as it has to be"),
-], ids=["lists", "tables", "digits", "open-list", "blanks", "large-number", "dotted-key",
-        "dotted-table", "dotted-value", "long-key", "large", "nul-in-name", "nul-in-interface"])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a = " + "[" * 20_000, "nested too deeply"),
+        ("a = " + "{a=" * 20_000, "nested too deeply"),
+        ('[defaults]\nwarning = "' + "9" * 50_000 + 'x"\n', "is no range"),
+        ("[defaults]\nexpect = 'no'\nx = [\n" + "[" + " " * 50_000 + "\n]]", "no"),
+        ("[" + " " * 50_000 + "defaults ]\nexpect = 'no'", "line 2: defaults.expect"),
+        ("[defaults]\nmin_mtu = " + "9" * 50_000, "digits"),
+        ("\n" + ".".join(["a"] * 40_000) + " = 1", r"more than 100 parts \(at line 2, column 1\)"),
+        ("[" + " . ".join(['"a"'] * 40_000) + "]", r"more than 100 parts \(at line 1, column 2\)"),
+        ("a = " + "1.2." * 40_000, "Expected newline|more than 100 parts"),
+        ("a" * 5_000_000 + "\n", "Expected '='"),
+        ("[[targets]]\n" * 2_000_000, "more than 16 MB"),
+        ('[[targets]]\ntarget = "a\\u0000b:5"', "is no host"),
+        (
+            '[[targets]]\ntarget = "192.0.2.1:5"\ninterface = "a\\u0000b"',
+            "interface: .* is not written as it has to be",
+        ),
+    ],
+    ids=[
+        "lists",
+        "tables",
+        "digits",
+        "open-list",
+        "blanks",
+        "large-number",
+        "dotted-key",
+        "dotted-table",
+        "dotted-value",
+        "long-key",
+        "large",
+        "nul-in-name",
+        "nul-in-interface",
+    ],
+)
 def test_a_file_that_is_made_to_hurt_is_refused_at_once(tmp_path, text, said):
     path = tmp_path / "c.toml"
     path.write_text(text)

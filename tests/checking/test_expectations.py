@@ -6,17 +6,36 @@ from udpprobe.checking.expectations import State, parse_range, worst
 from udpprobe.errors import UsageError
 
 
-@pytest.mark.parametrize(("text", "start", "end"), [
-    ("10", 0, 10), ("10:", 10, math.inf), (":10", 0, 10), ("~:10", -math.inf, 10), ("10:20", 10, 20), ("0:0", 0, 0),
-    ("-5:-1", -5, -1), (".5:1.5", 0.5, 1.5), ("@10:20", 10, 20), ("~:", -math.inf, math.inf)])
+@pytest.mark.parametrize(
+    ("text", "start", "end"),
+    [
+        ("10", 0, 10),
+        ("10:", 10, math.inf),
+        (":10", 0, 10),
+        ("~:10", -math.inf, 10),
+        ("10:20", 10, 20),
+        ("0:0", 0, 0),
+        ("-5:-1", -5, -1),
+        (".5:1.5", 0.5, 1.5),
+        ("@10:20", 10, 20),
+        ("~:", -math.inf, math.inf),
+    ],
+)
 def test_a_range_is_read_as_the_guidelines_have_it(text, start, end):
     found = parse_range(text)
     assert (start, end, text) == (found.start, found.end, found.text)
 
 
-@pytest.mark.parametrize(("text", "alerting", "quiet"), [
-    ("10", (-0.1, 10.1), (0, 10)), ("10:", (9.9,), (10, 1e9)), ("~:10", (11,), (-1e9, 10)),
-    ("10:20", (9, 21), (10, 20)), ("@10:20", (10, 15, 20), (9.9, 20.1))])
+@pytest.mark.parametrize(
+    ("text", "alerting", "quiet"),
+    [
+        ("10", (-0.1, 10.1), (0, 10)),
+        ("10:", (9.9,), (10, 1e9)),
+        ("~:10", (11,), (-1e9, 10)),
+        ("10:20", (9, 21), (10, 20)),
+        ("@10:20", (10, 15, 20), (9.9, 20.1)),
+    ],
+)
 def test_values_alert_outside_and_with_an_at_inside(text, alerting, quiet):
     found = parse_range(text)
     assert all(map(found.alerts, alerting))
@@ -29,8 +48,15 @@ def test_what_is_no_range_is_refused(text):
         parse_range(text)
 
 
-@pytest.mark.parametrize(("states", "expected"), [
-    ("", "OK"), ("OK OK", "OK"), ("OK UNKNOWN", "UNKNOWN"), ("UNKNOWN WARNING OK", "WARNING"),
-    ("WARNING CRITICAL UNKNOWN", "CRITICAL")])
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ("", "OK"),
+        ("OK OK", "OK"),
+        ("OK UNKNOWN", "UNKNOWN"),
+        ("UNKNOWN WARNING OK", "WARNING"),
+        ("WARNING CRITICAL UNKNOWN", "CRITICAL"),
+    ],
+)
 def test_the_gravest_state_counts_and_ignorance_is_less_than_a_warning(states, expected):
     assert State[expected] == worst(State[each] for each in states.split())

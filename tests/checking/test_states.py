@@ -30,37 +30,55 @@ STRUCK = replace(UNSENT, errno=None)
 FLAPPING = replace(REFUSED, answered=1)
 MIXED = replace(TOO_BIG, verdict="answered", answered=3, rtt_ms=Spread(1.0, 2.0, 3.0))
 NO_ARP = "no ARP (neighbour) reply on eth0"
-NOBODY = destination("10.0.0.1", 53, "unreachable", finding("unreachable", (4, 3, 1), None,
-                                                            notes=("no-neighbour", NO_ARP)))
+NOBODY = destination(
+    "10.0.0.1", 53, "unreachable", finding("unreachable", (4, 3, 1), None, notes=("no-neighbour", NO_ARP))
+)
 
 
 def state(found, asked, **facts):
     return checked("x", None, Facts(found, **facts), Expectation(**asked)).state
 
 
-@pytest.mark.parametrize(("found", "states"), [
-    (ANSWERED, "OK OK OK CRITICAL"), (REFUSED, "CRITICAL CRITICAL CRITICAL OK"),
-    (QUIET, "CRITICAL WARNING OK CRITICAL"), (MUTE, "CRITICAL UNKNOWN UNKNOWN CRITICAL"),
-    (LIMITED, "CRITICAL UNKNOWN UNKNOWN CRITICAL"), (TOO_BIG, "CRITICAL CRITICAL CRITICAL CRITICAL"),
-    (LOOP, "CRITICAL CRITICAL CRITICAL CRITICAL"), (UNSENT, "UNKNOWN UNKNOWN UNKNOWN UNKNOWN"),
-    (NOBODY, "CRITICAL CRITICAL CRITICAL CRITICAL"),
-    (STRUCK, "UNKNOWN UNKNOWN UNKNOWN UNKNOWN"), (MIXED, "WARNING WARNING WARNING CRITICAL"),
-    (FLAPPING, "WARNING WARNING WARNING WARNING")])
+@pytest.mark.parametrize(
+    ("found", "states"),
+    [
+        (ANSWERED, "OK OK OK CRITICAL"),
+        (REFUSED, "CRITICAL CRITICAL CRITICAL OK"),
+        (QUIET, "CRITICAL WARNING OK CRITICAL"),
+        (MUTE, "CRITICAL UNKNOWN UNKNOWN CRITICAL"),
+        (LIMITED, "CRITICAL UNKNOWN UNKNOWN CRITICAL"),
+        (TOO_BIG, "CRITICAL CRITICAL CRITICAL CRITICAL"),
+        (LOOP, "CRITICAL CRITICAL CRITICAL CRITICAL"),
+        (UNSENT, "UNKNOWN UNKNOWN UNKNOWN UNKNOWN"),
+        (NOBODY, "CRITICAL CRITICAL CRITICAL CRITICAL"),
+        (STRUCK, "UNKNOWN UNKNOWN UNKNOWN UNKNOWN"),
+        (MIXED, "WARNING WARNING WARNING CRITICAL"),
+        (FLAPPING, "WARNING WARNING WARNING WARNING"),
+    ],
+)
 def test_each_verdict_counts_by_what_was_expected(found, states):
-    assert states.split() == [state(found, {"expect": each})
-                              for each in ("answered", "listening", "not-refused", "refused")]
+    assert states.split() == [
+        state(found, {"expect": each}) for each in ("answered", "listening", "not-refused", "refused")
+    ]
 
 
-@pytest.mark.parametrize(("found", "asked", "words"), [
-    (ANSWERED, {}, None), (REFUSED, {"expect": "refused"}, None), (QUIET, {"expect": "not-refused"}, None),
-    (REFUSED, {}, "Do this."), (QUIET, {"expect": "listening"}, "Do this."),
-    (MIXED, {}, "Send with a higher TTL to 203.0.113.9:4500"),
-    (ANSWERED, {"expect": "refused"}, "Stop what answers on 10.0.0.1:53, or correct what is expected of it."),
-    (ANSWERED, {"warning": parse_range("1")}, "Look at the load of 10.0.0.1:53, and at the RTT of each hop"),
-])
+@pytest.mark.parametrize(
+    ("found", "asked", "words"),
+    [
+        (ANSWERED, {}, None),
+        (REFUSED, {"expect": "refused"}, None),
+        (QUIET, {"expect": "not-refused"}, None),
+        (REFUSED, {}, "Do this."),
+        (QUIET, {"expect": "listening"}, "Do this."),
+        (MIXED, {}, "Send with a higher TTL to 203.0.113.9:4500"),
+        (ANSWERED, {"expect": "refused"}, "Stop what answers on 10.0.0.1:53, or correct what is expected of it."),
+        (ANSWERED, {"warning": parse_range("1")}, "Look at the load of 10.0.0.1:53, and at the RTT of each hop"),
+    ],
+)
 def test_what_is_not_as_expected_says_what_to_do(found, asked, words):
-    told = checked("x", None, Facts(replace(found, advice=None if found is ANSWERED else "Do this.")),
-                   Expectation(**asked)).advice
+    told = checked(
+        "x", None, Facts(replace(found, advice=None if found is ANSWERED else "Do this.")), Expectation(**asked)
+    ).advice
     assert told == words or words in told
 
 
@@ -93,9 +111,17 @@ def test_silence_that_proves_nothing_counts_as_the_user_says(found, silence):
         assert expected == state(found, {"expect": expect, "silence": silence})
 
 
-@pytest.mark.parametrize(("warning", "critical", "expected"), [
-    ("3", "5", "OK"), ("2", "5", "WARNING"), ("2", "2.4", "CRITICAL"), (None, "2", "CRITICAL"), ("2", None, "WARNING"),
-    ("@0:2", "@2:3", "CRITICAL")])
+@pytest.mark.parametrize(
+    ("warning", "critical", "expected"),
+    [
+        ("3", "5", "OK"),
+        ("2", "5", "WARNING"),
+        ("2", "2.4", "CRITICAL"),
+        (None, "2", "CRITICAL"),
+        ("2", None, "WARNING"),
+        ("@0:2", "@2:3", "CRITICAL"),
+    ],
+)
 def test_a_round_trip_beyond_its_range_alerts_and_critical_counts_more(warning, critical, expected):
     ranges = {"warning": warning and parse_range(warning), "critical": critical and parse_range(critical)}
     assert expected == state(ANSWERED, ranges)
@@ -111,30 +137,50 @@ def test_where_no_round_trip_was_measured_none_is_within_its_range():
     assert "OK" == state(QUIET, {"expect": "not-refused"})
 
 
-@pytest.mark.parametrize(("least", "facts", "expected", "text"), [
-    (1500, {"mtu": MTU}, "OK", "answered in 2.5 ms; 1500 bytes fit through"),
-    (1421, {"mtu": HOLE}, "CRITICAL", "PMTU black hole after 192.0.2.1: 1420 fits, 1421 is lost; answered in 2.5 ms"),
-    (1421, {"mtu": replace(MTU, path_mtu=None, verdict="silent")}, "UNKNOWN",
-     "path MTU not found: silent; answered in 2.5 ms"),
-    (1421, {"blind": "no privilege"}, "UNKNOWN", "path MTU not checked: no privilege; answered in 2.5 ms"),
-    (0, {}, "OK", "answered in 2.5 ms")])
+@pytest.mark.parametrize(
+    ("least", "facts", "expected", "text"),
+    [
+        (1500, {"mtu": MTU}, "OK", "answered in 2.5 ms; 1500 bytes fit through"),
+        (
+            1421,
+            {"mtu": HOLE},
+            "CRITICAL",
+            "PMTU black hole after 192.0.2.1: 1420 fits, 1421 is lost; answered in 2.5 ms",
+        ),
+        (
+            1421,
+            {"mtu": replace(MTU, path_mtu=None, verdict="silent")},
+            "UNKNOWN",
+            "path MTU not found: silent; answered in 2.5 ms",
+        ),
+        (1421, {"blind": "no privilege"}, "UNKNOWN", "path MTU not checked: no privilege; answered in 2.5 ms"),
+        (0, {}, "OK", "answered in 2.5 ms"),
+    ],
+)
 def test_a_packet_of_the_wanted_size_fits_or_what_stops_it_is_named(least, facts, expected, text):
     told = checked("x", None, Facts(ANSWERED, **facts), Expectation(min_mtu=least))
     assert (expected, text) == (told.state, told.text)
 
 
-@pytest.mark.parametrize(("found", "facts", "expected", "text"), [
-    (ANSWERED, {}, "OK", "answered in 2.5 ms"),
-    (QUIET, {}, "WARNING", QUIET_TEXT),
-    (MUTE, {"trace": TRACE}, "OK", MUTE_TEXT),
-    (MUTE, {"trace": LOOPING}, "CRITICAL", f"{ROUTERS}; {MUTE_TEXT}"),
-    (MUTE, {"blind": "no privilege"}, "UNKNOWN", f"routing loop not ruled out: no privilege; {MUTE_TEXT}"),
-    (LOOP, {}, "CRITICAL", "routing loop between 192.0.2.1 and 192.0.2.2"),
-    (replace(LOOP, verdict="answered", answered=1), {"trace": LOOPING}, "CRITICAL",
-     f"{ROUTERS}; answered, but also {ROUTERS}")])
+@pytest.mark.parametrize(
+    ("found", "facts", "expected", "text"),
+    [
+        (ANSWERED, {}, "OK", "answered in 2.5 ms"),
+        (QUIET, {}, "WARNING", QUIET_TEXT),
+        (MUTE, {"trace": TRACE}, "OK", MUTE_TEXT),
+        (MUTE, {"trace": LOOPING}, "CRITICAL", f"{ROUTERS}; {MUTE_TEXT}"),
+        (MUTE, {"blind": "no privilege"}, "UNKNOWN", f"routing loop not ruled out: no privilege; {MUTE_TEXT}"),
+        (LOOP, {}, "CRITICAL", "routing loop between 192.0.2.1 and 192.0.2.2"),
+        (
+            replace(LOOP, verdict="answered", answered=1),
+            {"trace": LOOPING},
+            "CRITICAL",
+            f"{ROUTERS}; answered, but also {ROUTERS}",
+        ),
+    ],
+)
 def test_a_loop_is_critical_where_none_may_be_and_what_is_not_known_is_not_ok(found, facts, expected, text):
-    told = checked("x", None, Facts(found, **facts),
-                   Expectation(expect="listening", silence=State.OK, no_loop=True))
+    told = checked("x", None, Facts(found, **facts), Expectation(expect="listening", silence=State.OK, no_loop=True))
     assert (expected, text) == (told.state, told.text)
 
 
@@ -151,15 +197,26 @@ def test_a_loop_that_nobody_asked_about_is_not_looked_for():
     assert not wants_way(REFUSED, Expectation(no_loop=True))
 
 
-@pytest.mark.parametrize(("found", "least", "wanted"), [
-    (ANSWERED, 1400, True), (QUIET, 1400, True), (TOO_BIG, 1400, True), (LOOP, 1400, False), (ANSWERED, 0, False)])
+@pytest.mark.parametrize(
+    ("found", "least", "wanted"),
+    [(ANSWERED, 1400, True), (QUIET, 1400, True), (TOO_BIG, 1400, True), (LOOP, 1400, False), (ANSWERED, 0, False)],
+)
 def test_the_path_mtu_is_looked_for_where_it_is_asked_for_and_something_arrives(found, least, wanted):
     assert wanted == wants_mtu(found, Expectation(min_mtu=least))
 
 
-ERRORS = {"refused": (4, 3, 3), "rejected": (4, 3, 3), "too-big": (4, 3, 4), "loop": (4, 11, 0), "expired": (4, 11, 0),
-          "prohibited": (4, 3, 13), "unreachable": (4, 3, 1), "reassembly": (4, 11, 1), "quenched": (4, 4, 0),
-          "malformed": (4, 12, 0)}
+ERRORS = {
+    "refused": (4, 3, 3),
+    "rejected": (4, 3, 3),
+    "too-big": (4, 3, 4),
+    "loop": (4, 11, 0),
+    "expired": (4, 11, 0),
+    "prohibited": (4, 3, 13),
+    "unreachable": (4, 3, 1),
+    "reassembly": (4, 11, 1),
+    "quenched": (4, 4, 0),
+    "malformed": (4, 12, 0),
+}
 
 
 @pytest.mark.parametrize("verdict", VERDICTS)
@@ -170,18 +227,26 @@ def test_every_verdict_names_who_says_so(verdict):
     assert ("192.0.2.1" in text) == (verdict in ERRORS)
 
 
-@pytest.mark.parametrize(("found", "text"), [
-    (REFUSED, "refused by 198.51.100.7 itself"), (TOO_BIG, "too big for 192.0.2.1 (MTU 1400)"),
-    (LOOP, "routing loop between 192.0.2.1 and 192.0.2.2"),
-    (LIMITED, "undecided: the host's ICMP rate limit was used up"),
-    (UNREACHABLE_V6, "unreachable, says 2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff (host-unreach)"),
-    (NOBODY, f"unreachable: {NO_ARP}"),
-    (UNSENT, "this host cannot send there: ENETUNREACH"), (STRUCK, "this host cannot send there: time ran out"),
-    (replace(REFUSED, findings=(replace(REFUSED.findings[0], reporter=None),)), "refused by 198.51.100.7 itself"),
-    (replace(ANSWERED, rtt_ms=None), "answered"),
-    (destination("10.0.0.1", 7, "loop", finding("loop", (4, 11, 0), "192.0.2.1")), "routing loop at 192.0.2.1"),
-    (destination("10.0.0.1", 7, "prohibited", finding("prohibited", (4, 3, 13), None)),
-     "prohibited by an unnamed router")])
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (REFUSED, "refused by 198.51.100.7 itself"),
+        (TOO_BIG, "too big for 192.0.2.1 (MTU 1400)"),
+        (LOOP, "routing loop between 192.0.2.1 and 192.0.2.2"),
+        (LIMITED, "undecided: the host's ICMP rate limit was used up"),
+        (UNREACHABLE_V6, "unreachable, says 2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff (host-unreach)"),
+        (NOBODY, f"unreachable: {NO_ARP}"),
+        (UNSENT, "this host cannot send there: ENETUNREACH"),
+        (STRUCK, "this host cannot send there: time ran out"),
+        (replace(REFUSED, findings=(replace(REFUSED.findings[0], reporter=None),)), "refused by 198.51.100.7 itself"),
+        (replace(ANSWERED, rtt_ms=None), "answered"),
+        (destination("10.0.0.1", 7, "loop", finding("loop", (4, 11, 0), "192.0.2.1")), "routing loop at 192.0.2.1"),
+        (
+            destination("10.0.0.1", 7, "prohibited", finding("prohibited", (4, 3, 13), None)),
+            "prohibited by an unnamed router",
+        ),
+    ],
+)
 def test_a_cause_is_told_in_a_few_words(found, text):
     assert text == cause(found)
 
@@ -190,29 +255,51 @@ def test_a_host_that_says_nothing_at_all_is_told_apart_from_a_port_that_does():
     assert "no reply from any port of this host" == cause(replace(MUTE, notes=("asked 3 times; " + NO_REPLY,)))
 
 
-@pytest.mark.parametrize(("warning", "text"), [
-    ("2", "RTT 2.5 ms > 2 ms"), ("@2:3", "RTT 2.5 ms in 2:3 ms"), ("3:", "RTT 2.5 ms < 3 ms")])
+@pytest.mark.parametrize(
+    ("warning", "text"), [("2", "RTT 2.5 ms > 2 ms"), ("@2:3", "RTT 2.5 ms in 2:3 ms"), ("3:", "RTT 2.5 ms < 3 ms")]
+)
 def test_an_rtt_beyond_its_range_is_told_with_it(warning, text):
     told = checked("x", None, Facts(ANSWERED), Expectation(warning=parse_range(warning)))
     assert f"{text}; answered in 2.5 ms" == told.text
 
 
-@pytest.mark.parametrize(("found", "text"), [
-    (HOLE, "PMTU black hole after 192.0.2.1: 1420 fits, 1421 is lost"),
-    (replace(HOLE, black_hole=BlackHole(1420, 1421, None, None)), "PMTU black hole: 1420 fits, 1421 is lost"),
-    (MTU, "path MTU 1500"),
-    (replace(MTU, path_mtu=1400, reports=(Reported("192.0.2.1", 1400, 1, 1500, ()),)),
-     "path MTU 1400, limited by 192.0.2.1")])
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (HOLE, "PMTU black hole after 192.0.2.1: 1420 fits, 1421 is lost"),
+        (replace(HOLE, black_hole=BlackHole(1420, 1421, None, None)), "PMTU black hole: 1420 fits, 1421 is lost"),
+        (MTU, "path MTU 1500"),
+        (
+            replace(MTU, path_mtu=1400, reports=(Reported("192.0.2.1", 1400, 1, 1500, ()),)),
+            "path MTU 1400, limited by 192.0.2.1",
+        ),
+    ],
+)
 def test_a_path_mtu_is_told_with_who_limits_it(found, text):
     assert text == mtu_cause(found)
 
 
 def test_what_was_checked_is_told_whole():
-    told = checked("office", "resolvers", Facts(ANSWERED, MTU),
-                   Expectation(min_mtu=1400, warning=parse_range("50"), critical=parse_range("200")))
+    told = checked(
+        "office",
+        "resolvers",
+        Facts(ANSWERED, MTU),
+        Expectation(min_mtu=1400, warning=parse_range("50"), critical=parse_range("200")),
+    )
     assert ("office", "resolvers", "10.0.0.1", 53, "OK", "answered", None, 2.5, 1500, 1400, "50", "200") == (
-        told.target, told.group, told.address, told.port, told.state, told.verdict, told.meaning, told.rtt_ms,
-        told.path_mtu, told.min_mtu, told.warning, told.critical)
+        told.target,
+        told.group,
+        told.address,
+        told.port,
+        told.state,
+        told.verdict,
+        told.meaning,
+        told.rtt_ms,
+        told.path_mtu,
+        told.min_mtu,
+        told.warning,
+        told.critical,
+    )
     assert ("14 sent, 14 answered, 0 ICMP errors", "n") == told.notes
 
 

@@ -10,34 +10,79 @@ from udpprobe.core.model import Unread
 
 
 def test_options_reach_the_analysis(analysis):
-    assert main(["analyze", "a", "-", "--filter", "udp", "--since", "1", "--until", "2.5", "--all",
-                 "--group-by", "flow", "--loop-ttl", "60"]) == 0
-    assert vars(analysis.asked) == {"filter": "udp", "since_ns": 10**9, "until_ns": 2_500_000_000,
-                                   "all_destinations": True, "group_by": "flow", "loop_ttl": 60}
+    assert (
+        main(
+            [
+                "analyze",
+                "a",
+                "-",
+                "--filter",
+                "udp",
+                "--since",
+                "1",
+                "--until",
+                "2.5",
+                "--all",
+                "--group-by",
+                "flow",
+                "--loop-ttl",
+                "60",
+            ]
+        )
+        == 0
+    )
+    assert vars(analysis.asked) == {
+        "filter": "udp",
+        "since_ns": 10**9,
+        "until_ns": 2_500_000_000,
+        "all_destinations": True,
+        "group_by": "flow",
+        "loop_ttl": 60,
+    }
     assert analysis.paths == ["a", "-"]
 
 
 def test_the_defaults_are_the_contract_s(analysis):
     assert main(["analyze", "a"]) == 0
-    assert vars(analysis.asked) == {"filter": None, "since_ns": None, "until_ns": None,
-                                   "all_destinations": False, "group_by": "destination", "loop_ttl": 32}
+    assert vars(analysis.asked) == {
+        "filter": None,
+        "since_ns": None,
+        "until_ns": None,
+        "all_destinations": False,
+        "group_by": "destination",
+        "loop_ttl": 32,
+    }
 
 
-@pytest.mark.parametrize(("name", "start"), [
-    ("table", "destination"), ("json", "{"), ("ndjson", '{"kind":"destination"'), ("csv", "kind,address"),
-    ("markdown", "| destination"),
-])
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("table", "destination"),
+        ("json", "{"),
+        ("ndjson", '{"kind":"destination"'),
+        ("csv", "kind,address"),
+        ("markdown", "| destination"),
+    ],
+)
 def test_every_format_goes_to_standard_output_alone(analysis, capsys, name, start):
     analysis.report = report(REFUSED)
     assert main(["analyze", "a", "--format", name]) == 0
     told = capsys.readouterr()
-    assert (start, "") == (told.out[:len(start)], told.err)
+    assert (start, "") == (told.out[: len(start)], told.err)
 
 
-@pytest.mark.parametrize(("fail_on", "status"), [
-    ("refused", 1), ("silent,refused", 1), ("prohibited", 1), ("expired", 1), ("loop", 0), ("answered", 1),
-    ("silent", 0),
-])
+@pytest.mark.parametrize(
+    ("fail_on", "status"),
+    [
+        ("refused", 1),
+        ("silent,refused", 1),
+        ("prohibited", 1),
+        ("expired", 1),
+        ("loop", 0),
+        ("answered", 1),
+        ("silent", 0),
+    ],
+)
 def test_fail_on_looks_at_destinations_findings_and_unmatched_errors(analysis, fail_on, status):
     analysis.report = report(REFUSED, TOO_BIG, ANSWERED, unmatched=[LONE])
     assert status == main(["analyze", "a", "--fail-on", fail_on])
@@ -64,6 +109,7 @@ def test_events_are_streamed_as_ndjson_line_by_line(analysis, tmp_path):
         def spy(events):
             on_events(events)
             seen.append(len(path.read_text().splitlines()))
+
         return real(inputs, options, on_events=spy, **how)
 
     analysis.analyze, analysis.events = spying, [EVENT, EVENT_V6]
@@ -110,16 +156,21 @@ def test_the_capture_itself_is_no_output(analysis, tmp_path):
     assert analysis.paths is None
 
 
-@pytest.mark.parametrize(("words", "called"), [(["--no-progress"], False), (["--progress"], True),
-                                               ([], False)])
+@pytest.mark.parametrize(("words", "called"), [(["--no-progress"], False), (["--progress"], True), ([], False)])
 def test_progress_may_be_asked_for(analysis, words, called):
     assert main(["analyze", "a", *words]) == 0
     assert called == callable(analysis.on_progress)
 
 
-@pytest.mark.parametrize(("words", "workers"), [
-    ([], None), (["--workers", "3"], 3), (["--events"], None), (["--events", "--format", "ndjson"], None),
-])
+@pytest.mark.parametrize(
+    ("words", "workers"),
+    [
+        ([], None),
+        (["--workers", "3"], 3),
+        (["--events"], None),
+        (["--events", "--format", "ndjson"], None),
+    ],
+)
 def test_processes_are_as_many_as_pay_or_as_are_asked_for(analysis, words, workers):
     assert main(["analyze", "a", *words]) == 0
     assert analysis.workers == workers
@@ -146,15 +197,22 @@ def test_what_was_not_read_is_told_behind_the_report_with_status_3(analysis, cap
     assert told.err == "udpprobe: not all was read: b: no such file\n"
 
 
-@pytest.mark.parametrize(("changes", "why"), [
-    ({"unread": (Unread("b", "b: no such file"),)}, "not all was read: b: no such file\n"),
-    ({"unread": (Unread("b", "b: is empty"), Unread("c", "c: is empty"))}, "not all was read: b: is empty (and 1 more"),
-])
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"unread": (Unread("b", "b: no such file"),)}, "not all was read: b: no such file\n"),
+        (
+            {"unread": (Unread("b", "b: is empty"), Unread("c", "c: is empty"))},
+            "not all was read: b: is empty (and 1 more",
+        ),
+    ],
+)
 def test_status_3_hides_no_verdict_of_fail_on(analysis, capsys, changes, why):
     analysis.report = report(REFUSED, **changes)
     assert main(["analyze", "a", "b", "--fail-on", "too-big,refused"]) == 3
     assert capsys.readouterr().err.startswith(
-        f"udpprobe: --fail-on: found refused; but the answer is incomplete\nudpprobe: {why}")
+        f"udpprobe: --fail-on: found refused; but the answer is incomplete\nudpprobe: {why}"
+    )
 
 
 def test_after_ctrl_c_the_status_is_130_whatever_was_not_read(analysis):

@@ -43,28 +43,72 @@ def fake(monkeypatch):
 def test_a_target_alone_is_checked_by_the_contract_s_defaults(fake, capsys):
     assert 0 == main(["check", "192.0.2.1:53"])
     assert (Settings(timeout_s=10, confirm=0), Expectation(), Probing()) == (
-        fake.settings, fake.asks[0].expectation, fake.asks[0].probing)
+        fake.settings,
+        fake.asks[0].expectation,
+        fake.asks[0].probing,
+    )
     assert ("UDPPROBE OK - 10.0.0.1:53 answered in 2.5 ms | 'rtt'=2.500ms;;;0\n", "") == capsys.readouterr()
 
 
 def test_every_option_arrives(fake):
-    main(["check", "192.0.2.1", "[2001:db8::1]:99", "--expect", "listening", "--silence", "warning", "-w", "50", "-c",
-          "@1:2", "--min-mtu", "1400", "--no-loop", "-t", "5", "--wait", "0.5", "--retries", "7", "--confirm", "3",
-          "--rate", "9", "--payload", "empty", "-p", "53,54", "-4", "-i", "lo", "--engine", "recverr"])
+    main(
+        [
+            "check",
+            "192.0.2.1",
+            "[2001:db8::1]:99",
+            "--expect",
+            "listening",
+            "--silence",
+            "warning",
+            "-w",
+            "50",
+            "-c",
+            "@1:2",
+            "--min-mtu",
+            "1400",
+            "--no-loop",
+            "-t",
+            "5",
+            "--wait",
+            "0.5",
+            "--retries",
+            "7",
+            "--confirm",
+            "3",
+            "--rate",
+            "9",
+            "--payload",
+            "empty",
+            "-p",
+            "53,54",
+            "-4",
+            "-i",
+            "lo",
+            "--engine",
+            "recverr",
+        ]
+    )
     first, second = fake.asks
     assert Settings(5, 0.5, 7, 3, 9, "recverr") == fake.settings
     assert ((range(53, 54), range(54, 55)), (range(99, 100),)) == (first.target.ports, second.target.ports)
     assert Probing("empty", 4, "lo") == first.probing == second.probing
     asked = first.expectation
     assert ("listening", State.WARNING, "50", "@1:2", 1400, True) == (
-        asked.expect, asked.silence, asked.warning.text, asked.critical.text, asked.min_mtu, asked.no_loop)
+        asked.expect,
+        asked.silence,
+        asked.warning.text,
+        asked.critical.text,
+        asked.min_mtu,
+        asked.no_loop,
+    )
 
 
 def test_a_file_s_targets_come_behind_those_of_the_command_line(fake, tmp_path):
     (tmp_path / "c.toml").write_text('[[targets]]\ntarget = "192.0.2.9:9"\nexpect = "refused"\n')
     main(["check", "192.0.2.1:53", "--config", str(tmp_path / "c.toml")])
     assert [("192.0.2.1:53", "answered"), ("192.0.2.9:9", "refused")] == [
-        (each.name, each.expectation.expect) for each in fake.asks]
+        (each.name, each.expectation.expect) for each in fake.asks
+    ]
 
 
 @pytest.mark.parametrize(("state", "status"), [("OK", 0), ("WARNING", 1), ("CRITICAL", 2), ("UNKNOWN", 3)])
@@ -75,11 +119,19 @@ def test_the_state_is_the_exit_status_in_every_format(fake, state, status, words
 
 
 @pytest.mark.usefixtures("fake")
-@pytest.mark.parametrize(("words", "said"), [
-    ([], "name a target, or a file of them with --config"), (["192.0.2.1"], "names no port"),
-    (["192.0.2.1:53", "--expect", "up"], "up"), (["192.0.2.1:53", "-w", "x"], "'x' is no range"),
-    (["--foo"], "No such option"), (["192.0.2.1:53", "--config", "/none.toml"], "cannot read /none.toml"),
-    (["192.0.2.1:53", "-o", "/none/x"], "cannot write /none/x"), (["192.0.2.1:53", "-t", "0"], "-t")])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "name a target, or a file of them with --config"),
+        (["192.0.2.1"], "names no port"),
+        (["192.0.2.1:53", "--expect", "up"], "up"),
+        (["192.0.2.1:53", "-w", "x"], "'x' is no range"),
+        (["--foo"], "No such option"),
+        (["192.0.2.1:53", "--config", "/none.toml"], "cannot read /none.toml"),
+        (["192.0.2.1:53", "-o", "/none/x"], "cannot write /none/x"),
+        (["192.0.2.1:53", "-t", "0"], "-t"),
+    ],
+)
 def test_wrong_words_are_unknown_in_one_line(capsys, words, said):
     assert 3 == main(["check", *words])
     out, err = capsys.readouterr()
@@ -119,7 +171,9 @@ def test_what_cannot_be_done_keeps_its_format(fake, capsys, name, error):
     if name == "json":
         told = json.loads(out)
         assert (["UNKNOWN"] * 2, isinstance(error, KeyboardInterrupt)) == (
-            [each["state"] for each in told["checks"]], told["interrupted"])
+            [each["state"] for each in told["checks"]],
+            told["interrupted"],
+        )
     if name == "ndjson":
         assert ["check", "check", "summary"] == [json.loads(line)["kind"] for line in out.splitlines()]
     if name == "junit":
@@ -145,8 +199,10 @@ def test_a_target_that_is_named_twice_is_checked_once(fake):
     assert ["192.0.2.1:53", "192.0.2.2:53"] == [each.name for each in fake.asks]
 
 
-@pytest.mark.parametrize(("named", "status"), [("", 3), ('name = "office"', 0),
-                                               ('name = "192.0.2.1:53"\n[[targets]]\ntarget = "192.0.2.2:53"', 3)])
+@pytest.mark.parametrize(
+    ("named", "status"),
+    [("", 3), ('name = "office"', 0), ('name = "192.0.2.1:53"\n[[targets]]\ntarget = "192.0.2.2:53"', 3)],
+)
 def test_what_is_checked_in_two_ways_needs_two_names(fake, tmp_path, capsys, named, status):
     (tmp_path / "c.toml").write_text(f'[[targets]]\ntarget = "192.0.2.1:53"\nmin_mtu = 1400\n{named}')
     assert status == main(["check", "192.0.2.1:53", "--config", str(tmp_path / "c.toml")])
@@ -161,14 +217,20 @@ def test_a_file_appears_whole(tmp_path):
 
 
 def test_what_does_not_stop_is_left_behind_in_time():
-    program = ("import socket, sys, time\n"
-               "socket.getaddrinfo = lambda *_: time.sleep(60)\n"
-               "from udpprobe.cli import main\n"
-               "sys.exit(main(['check', '-t', '1', 'slow.example:53']))\n")
+    program = (
+        "import socket, sys, time\n"
+        "socket.getaddrinfo = lambda *_: time.sleep(60)\n"
+        "from udpprobe.cli import main\n"
+        "sys.exit(main(['check', '-t', '1', 'slow.example:53']))\n"
+    )
     start_s = time.monotonic()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
-    assert (3, "UDPPROBE UNKNOWN - timed out after 1 s: DNS did not reply about slow.example\n", "") == (done.returncode, done.stdout, done.stderr)
-    assert time.monotonic() - start_s < 15      # not a minute
+    assert (3, "UDPPROBE UNKNOWN - timed out after 1 s: DNS did not reply about slow.example\n", "") == (
+        done.returncode,
+        done.stdout,
+        done.stderr,
+    )
+    assert time.monotonic() - start_s < 15  # not a minute
 
 
 @pytest.mark.parametrize("option", ["--timeout", "--wait"])

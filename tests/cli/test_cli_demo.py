@@ -15,8 +15,9 @@ def parts(text):
 
 
 def test_captures_are_analysed_and_the_reason_is_given():
-    done = subprocess.run([sys.executable, "-m", "udpprobe", "demo", "--captures"], capture_output=True, text=True,
-                          check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "udpprobe", "demo", "--captures"], capture_output=True, text=True, check=True
+    )
     assert "instead of visited: --captures asks for that." in " ".join(done.stdout.split())
     firewall, loop, narrow = parts(done.stdout)
     for destination in ("198.18.9.9", "[2001:db8:9::9]"):
@@ -27,12 +28,15 @@ def test_captures_are_analysed_and_the_reason_is_given():
         assert f"{destination}:53 too-big" in narrow
 
 
-@pytest.mark.parametrize(("status", "stderr", "reason"), [
-    (3, "udpprobe: cannot open /dev/net/tun: be root\n", "cannot open /dev/net/tun: be root"), (0, "", ""),
-])
+@pytest.mark.parametrize(
+    ("status", "stderr", "reason"),
+    [
+        (3, "udpprobe: cannot open /dev/net/tun: be root\n", "cannot open /dev/net/tun: be root"),
+        (0, "", ""),
+    ],
+)
 def test_it_goes_by_what_the_lab_says(status, stderr, reason, monkeypatch):
-    monkeypatch.setattr(demo.subprocess, "run",
-                        lambda *_, **__: subprocess.CompletedProcess([], status, None, stderr))
+    monkeypatch.setattr(demo.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], status, None, stderr))
     assert reason == demo.why_no_lab()
 
 
@@ -43,7 +47,13 @@ def test_without_a_lab_it_says_why(monkeypatch, capfd):
 
 
 def test_a_closed_standard_output_is_one_line_and_status_3():
-    done = subprocess.run(["/bin/sh", "-c", '"$0" -m udpprobe demo --captures >&-', sys.executable],
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["/bin/sh", "-c", '"$0" -m udpprobe demo --captures >&-', sys.executable],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (3, "udpprobe: standard output is closed, and the demo writes nowhere else\n") == (
-        done.returncode, done.stderr)
+        done.returncode,
+        done.stderr,
+    )

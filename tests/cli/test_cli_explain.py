@@ -25,15 +25,20 @@ def test_both_families_may_be_asked_for(capsys):
     assert {row["family"] for row in _told(capsys, "-4", "-6")} == {4, 6}
 
 
-@pytest.mark.parametrize(("words", "keys"), [
-    (["3", "4"], [(4, 3, 4), (6, 3, 4)]),
-    (["3", "3", "-4"], [(4, 3, 3)]), (["3/3", "-4"], [(4, 3, 3)]), (["3/4"], [(4, 3, 4), (6, 3, 4)]),
-    (["3", "77", "-4"], [(4, 3, 77)]),
-    (["1", "4"], [(6, 1, 4)]),
-    (["12", "-4"], [(4, 12, 0), (4, 12, 1), (4, 12, 2), (4, 12, None)]),
-    (["100"], [(6, 100, None)]),
-    (["100", "7"], [(6, 100, 7)]),
-])
+@pytest.mark.parametrize(
+    ("words", "keys"),
+    [
+        (["3", "4"], [(4, 3, 4), (6, 3, 4)]),
+        (["3", "3", "-4"], [(4, 3, 3)]),
+        (["3/3", "-4"], [(4, 3, 3)]),
+        (["3/4"], [(4, 3, 4), (6, 3, 4)]),
+        (["3", "77", "-4"], [(4, 3, 77)]),
+        (["1", "4"], [(6, 1, 4)]),
+        (["12", "-4"], [(4, 12, 0), (4, 12, 1), (4, 12, 2), (4, 12, None)]),
+        (["100"], [(6, 100, None)]),
+        (["100", "7"], [(6, 100, 7)]),
+    ],
+)
 def test_one_type_or_code_is_shown_for_each_family_that_has_it(capsys, words, keys):
     assert keys == [(row["family"], row["type"], row["code"]) for row in _told(capsys, *words)]
 
@@ -43,11 +48,16 @@ def test_only_code_0_becomes_a_loop(capsys):
     assert {(11, 0): "loop", (11, 1): None, (11, None): None} == otherwise
 
 
-@pytest.mark.parametrize(("words", "what"), [
-    (["0"], "ICMP type 0 is an echo reply (ping), and no error"),
-    (["5", "-4"], "ICMP type 5 is a redirect, and no error: the datagram was forwarded"),
-    (["8", "0", "-4"], "ICMP type 8 is an echo request (ping)"), (["128"], "ICMPv6 type 128 is an echo request (ping)"),
-    (["255", "0"], "")])
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["0"], "ICMP type 0 is an echo reply (ping), and no error"),
+        (["5", "-4"], "ICMP type 5 is a redirect, and no error: the datagram was forwarded"),
+        (["8", "0", "-4"], "ICMP type 8 is an echo request (ping)"),
+        (["128"], "ICMPv6 type 128 is an echo request (ping)"),
+        (["255", "0"], ""),
+    ],
+)
 def test_what_is_no_error_is_a_usage_error_that_points_on(capsys, words, what):
     assert main(["explain", *words]) == 2
     said = capsys.readouterr().err
@@ -58,7 +68,8 @@ def test_what_is_no_error_is_a_usage_error_that_points_on(capsys, words, what):
 def test_a_type_that_is_an_error_in_one_family_only_says_what_it_is_in_the_other(capsys):
     assert main(["explain", "5"]) == 0
     assert "ICMP type 5 is a redirect, and no error: the datagram was forwarded" in " ".join(
-        capsys.readouterr().out.split())
+        capsys.readouterr().out.split()
+    )
 
 
 @pytest.mark.parametrize("word", known_words())
@@ -69,12 +80,24 @@ def test_every_word_of_a_report_is_explained_in_80_columns(capsys, word):
     assert out.startswith(f"{word} (")
 
 
-@pytest.mark.parametrize(("word", "keys"), [
-    ("refused", {(4, 3, 3), (6, 1, 4)}), ("rejected", {(4, 3, 3), (6, 1, 4)}), ("loop", {(4, 11, 0), (6, 3, 0)}),
-    ("host-unreach", {(4, 3, 1), (6, 1, 3)}), ("frag-needed", {(4, 3, 4)}), ("EMSGSIZE", {(4, 3, 4), (6, 2, 0), (6, 2, None)}),
-    ("emsgsize", {(4, 3, 4), (6, 2, 0), (6, 2, None)}), ("silent", set()),
-    ("black-hole", {(4, 3, 4), (6, 2, 0), (6, 2, None)}), ("udp-response", set()), ("no-response", set()),
-    ("REFUSED", {(4, 3, 3), (6, 1, 4)}), ("Frag-Needed", {(4, 3, 4)})])
+@pytest.mark.parametrize(
+    ("word", "keys"),
+    [
+        ("refused", {(4, 3, 3), (6, 1, 4)}),
+        ("rejected", {(4, 3, 3), (6, 1, 4)}),
+        ("loop", {(4, 11, 0), (6, 3, 0)}),
+        ("host-unreach", {(4, 3, 1), (6, 1, 3)}),
+        ("frag-needed", {(4, 3, 4)}),
+        ("EMSGSIZE", {(4, 3, 4), (6, 2, 0), (6, 2, None)}),
+        ("emsgsize", {(4, 3, 4), (6, 2, 0), (6, 2, None)}),
+        ("silent", set()),
+        ("black-hole", {(4, 3, 4), (6, 2, 0), (6, 2, None)}),
+        ("udp-response", set()),
+        ("no-response", set()),
+        ("REFUSED", {(4, 3, 3), (6, 1, 4)}),
+        ("Frag-Needed", {(4, 3, 4)}),
+    ],
+)
 def test_a_word_has_the_errors_that_it_stands_for(capsys, word, keys):
     assert keys == {(row["family"], row["type"], row["code"]) for row in _told(capsys, word)}
 
@@ -88,17 +111,28 @@ def test_below_a_table_stands_only_what_its_rows_need(capsys, word, is_said):
 def test_json_says_what_a_word_means(capsys):
     assert main(["explain", "refused", "--format", "json"]) == 0
     about = json.loads(capsys.readouterr().out)["about"]
-    assert ("refused", "verdict", "Nothing listens on HOST:PORT: start the service or check the port.",
-            "udpprobe scan HOST:PORT") == (about["word"], about["kind"], about["advice"], about["further"])
+    assert (
+        "refused",
+        "verdict",
+        "Nothing listens on HOST:PORT: start the service or check the port.",
+        "udpprobe scan HOST:PORT",
+    ) == (about["word"], about["kind"], about["advice"], about["further"])
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (["refsued"], "'refsued' is no word of a report: did you mean refused?"),
-    (["xyzzy"], "'xyzzy' is no word of a report; give a verdict"),
-    (["refused", "loop"], "give one word, or a type and its code in numbers"),
-    (["3", "x"], "'x' is no ICMP type or code"), (["300"], "300 is not in the range of ICMP types and codes"),
-    (["3/x"], "'x' is no ICMP type or code"), (["3/"], "'' is no ICMP type or code"),
-    (["3/4/5"], "give a type and its code"), (["3", "4", "5"], "give a type and its code, such as 3 4")])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["refsued"], "'refsued' is no word of a report: did you mean refused?"),
+        (["xyzzy"], "'xyzzy' is no word of a report; give a verdict"),
+        (["refused", "loop"], "give one word, or a type and its code in numbers"),
+        (["3", "x"], "'x' is no ICMP type or code"),
+        (["300"], "300 is not in the range of ICMP types and codes"),
+        (["3/x"], "'x' is no ICMP type or code"),
+        (["3/"], "'' is no ICMP type or code"),
+        (["3/4/5"], "give a type and its code"),
+        (["3", "4", "5"], "give a type and its code, such as 3 4"),
+    ],
+)
 def test_what_is_no_word_says_what_is(capsys, words, said):
     assert main(["explain", *words]) == 2
     assert said in capsys.readouterr().err

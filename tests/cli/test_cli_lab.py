@@ -11,15 +11,18 @@ from udpprobe.cli.lab import shell_in
 from udpprobe.lab.scenario import names
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (["lab"], "give one of -- COMMAND, --shell and --up"),
-    (["lab", "--shell", "--", "true"], "give one of"),
-    (["lab", "--up", "plain", "--shell"], "give one of"),
-    (["lab", "-s", "nonsense", "--", "true"], "no scenario is called 'nonsense': there are "),
-    (["lab", "--show", "nonsense"], "no scenario is called 'nonsense'"),
-    (["lab", "-w", "-", "--", "true"], "standard output is the command's; name a file with --write"),
-    (["lab", "--seed", "x", "--", "true"], "--seed 'x': give a whole number"),
-])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["lab"], "give one of -- COMMAND, --shell and --up"),
+        (["lab", "--shell", "--", "true"], "give one of"),
+        (["lab", "--up", "plain", "--shell"], "give one of"),
+        (["lab", "-s", "nonsense", "--", "true"], "no scenario is called 'nonsense': there are "),
+        (["lab", "--show", "nonsense"], "no scenario is called 'nonsense'"),
+        (["lab", "-w", "-", "--", "true"], "standard output is the command's; name a file with --write"),
+        (["lab", "--seed", "x", "--", "true"], "--seed 'x': give a whole number"),
+    ],
+)
 def test_wrong_words_are_one_line_and_status_2(words, said, capsys):
     assert 2 == main(words)
     told = capsys.readouterr()

@@ -12,12 +12,38 @@ from udpprobe.errors import PrivilegeError
 from udpprobe.pmtud.model import MtuReport
 from udpprobe.tracing.model import Target
 
-DEFAULTS = {"most": 0, "retries": 2, "timeout_s": 4, "rate_pps": 1000, "ttl": 64, "interface": None,
-            "source_address": None, "source_port": 0, "payload": "auto", "control": True, "capture": "auto"}
+DEFAULTS = {
+    "most": 0,
+    "retries": 2,
+    "timeout_s": 4,
+    "rate_pps": 1000,
+    "ttl": 64,
+    "interface": None,
+    "source_address": None,
+    "source_port": 0,
+    "payload": "auto",
+    "control": True,
+    "capture": "auto",
+}
 REPORT = MtuReport(
-    version="0.1.0", target=Target("127.0.0.1", 53), verdict="ok", errno=None, path_mtu=1500, udp_payload_max=1472,
-    proof="refusal", state="SEARCH_COMPLETE", interface="eth0", interface_mtu=1500, source_address="127.0.0.1",
-    control_port=None, reports=(), black_hole=None, sent=2, duration_ms=1.0, time_ns=0)
+    version="0.1.0",
+    target=Target("127.0.0.1", 53),
+    verdict="ok",
+    errno=None,
+    path_mtu=1500,
+    udp_payload_max=1472,
+    proof="refusal",
+    state="SEARCH_COMPLETE",
+    interface="eth0",
+    interface_mtu=1500,
+    source_address="127.0.0.1",
+    control_port=None,
+    reports=(),
+    black_hole=None,
+    sent=2,
+    duration_ms=1.0,
+    time_ns=0,
+)
 
 
 class FakeMtu:
@@ -27,7 +53,7 @@ class FakeMtu:
         self.report, self.interrupted, self.error, self.failure = REPORT, False, None, None
 
     def __call__(self, endpoint, options, on_progress):
-        assert on_progress is None      # nobody looks
+        assert on_progress is None  # nobody looks
         self.endpoint, self.options = endpoint, options
         if self.error:
             raise self.error
@@ -49,12 +75,44 @@ def test_a_target_alone_is_searched_by_the_contract_s_defaults(fake, capsys):
 
 
 def test_every_option_arrives(fake):
-    assert 0 == main([
-        "mtu", "[::1]:53", "--max", "1400", "--retries", "5", "--timeout", "1.5", "--rate", "50", "--ttl", "9",
-        "-i", "lo", "--source-address", "::1", "--source-port", "4000", "--payload", "empty", "--no-control"])
-    assert {"most": 1400, "retries": 5, "timeout_s": 1.5, "rate_pps": 50, "ttl": 9, "interface": "lo",
-            "source_address": "::1", "source_port": 4000, "payload": "empty", "control": False,
-            "capture": "auto"} == asdict(fake.options)
+    assert 0 == main(
+        [
+            "mtu",
+            "[::1]:53",
+            "--max",
+            "1400",
+            "--retries",
+            "5",
+            "--timeout",
+            "1.5",
+            "--rate",
+            "50",
+            "--ttl",
+            "9",
+            "-i",
+            "lo",
+            "--source-address",
+            "::1",
+            "--source-port",
+            "4000",
+            "--payload",
+            "empty",
+            "--no-control",
+        ]
+    )
+    assert {
+        "most": 1400,
+        "retries": 5,
+        "timeout_s": 1.5,
+        "rate_pps": 50,
+        "ttl": 9,
+        "interface": "lo",
+        "source_address": "::1",
+        "source_port": 4000,
+        "payload": "empty",
+        "control": False,
+        "capture": "auto",
+    } == asdict(fake.options)
     assert "::1" == fake.endpoint.text
     assert 53 == fake.endpoint.port
 
@@ -65,17 +123,28 @@ def test_the_result_goes_to_a_file(tmp_path):
     assert "udpprobe.mtu/1" == json.loads((tmp_path / "mtu.json").read_text())["schema"]
 
 
-@pytest.mark.parametrize(("verdict", "words", "status"), [
-    ("black-hole", "black-hole", 1), ("too-big", "ok, too-big", 1), ("ok", "too-big,black-hole", 0),
-    ("silent", "silent", 1)])
+@pytest.mark.parametrize(
+    ("verdict", "words", "status"),
+    [
+        ("black-hole", "black-hole", 1),
+        ("too-big", "ok, too-big", 1),
+        ("ok", "too-big,black-hole", 0),
+        ("silent", "silent", 1),
+    ],
+)
 def test_a_verdict_that_is_named_fails(fake, verdict, words, status):
     fake.report = replace(REPORT, verdict=verdict)
     assert status == main(["mtu", "127.0.0.1", "--fail-on", words])
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (["--fail-on", "ok,unsent"], "udpprobe: --fail-on: found unsent; but the answer is incomplete\n"),
-    (["--fail-on", "ok"], ""), ([], "")])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--fail-on", "ok,unsent"], "udpprobe: --fail-on: found unsent; but the answer is incomplete\n"),
+        (["--fail-on", "ok"], ""),
+        ([], ""),
+    ],
+)
 def test_status_3_hides_no_verdict_of_fail_on(fake, capsys, words, said):
     fake.report, fake.failure = replace(REPORT, verdict="unsent"), "there is no route to 127.0.0.1"
     assert 3 == main(["mtu", "127.0.0.1", *words])
@@ -95,10 +164,16 @@ def test_what_cannot_be_done_is_one_line(fake, capsys):
 
 
 @pytest.mark.usefixtures("fake")
-@pytest.mark.parametrize(("words", "said"), [
-    (["127.0.0.0/30"], "more than one destination"), (["127.0.0.1:53,54"], "more than one destination"),
-    (["127.0.0.1", "--fail-on", "fine"], "'fine' is no verdict; there are ok, black-hole, refused"),
-    (["127.0.0.1", "--max", "20"], "--max"), ([], "HOST:PORT")])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["127.0.0.0/30"], "more than one destination"),
+        (["127.0.0.1:53,54"], "more than one destination"),
+        (["127.0.0.1", "--fail-on", "fine"], "'fine' is no verdict; there are ok, black-hole, refused"),
+        (["127.0.0.1", "--max", "20"], "--max"),
+        ([], "HOST:PORT"),
+    ],
+)
 def test_wrong_words_are_one_line(capsys, words, said):
     assert 2 == main(["mtu", *words])
     error = capsys.readouterr().err

@@ -25,7 +25,7 @@ def path(tmp_path):
 
 
 def _column(path, query):
-    return [value for value, in duckdb.sql(query.format(f"'{path}'")).fetchall()]
+    return [value for (value,) in duckdb.sql(query.format(f"'{path}'")).fetchall()]
 
 
 def test_a_report_goes_to_a_file_without_the_healthy(analysis, path, capsys):
@@ -72,8 +72,10 @@ def test_without_the_extra_one_line_names_it(analysis, path, capsys, monkeypatch
 
 
 def test_other_formats_do_not_load_it():
-    code = ("import sys; from udpprobe.cli import main; main(sys.argv[1:]); "
-            "sys.exit('pyarrow' in sys.modules or 'distributed' in sys.modules)")
+    code = (
+        "import sys; from udpprobe.cli import main; main(sys.argv[1:]); "
+        "sys.exit('pyarrow' in sys.modules or 'distributed' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code, "analyze", LOOP], stdout=subprocess.DEVNULL, check=True)
 
 

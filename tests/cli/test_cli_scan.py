@@ -19,9 +19,22 @@ from udpprobe.interrupt import Interrupted
 from udpprobe.payloads import load
 
 CONTRACT = {
-    "rate_pps": 1000, "retries": 2, "timeout_s": 4, "payload": "auto", "payload_file": None, "size": 0, "ttl": 64,
-    "source_port": 0, "source_addresses": (), "interface": None, "write": None, "control": True, "engine": "auto",
-    "loop_ttl": 32, "linger_s": 1, "capture": "auto",
+    "rate_pps": 1000,
+    "retries": 2,
+    "timeout_s": 4,
+    "payload": "auto",
+    "payload_file": None,
+    "size": 0,
+    "ttl": 64,
+    "source_port": 0,
+    "source_addresses": (),
+    "interface": None,
+    "write": None,
+    "control": True,
+    "engine": "auto",
+    "loop_ttl": 32,
+    "linger_s": 1,
+    "capture": "auto",
 }
 
 
@@ -49,8 +62,10 @@ class FakeScan:
     @property
     def asked(self):
         columns = (self.destinations.high, self.destinations.low, self.destinations.port)
-        return [f"{address_text(high, low)} {port}" for high, low, port in
-                zip(*(column.tolist() for column in columns), strict=True)]
+        return [
+            f"{address_text(high, low)} {port}"
+            for high, low, port in zip(*(column.tolist() for column in columns), strict=True)
+        ]
 
 
 @pytest.fixture
@@ -66,25 +81,85 @@ def test_the_defaults_are_the_contract_s(scan):
 
 
 def test_options_reach_the_scan(scan):
-    assert 0 == main(["scan", "192.0.2.1", "--rate", "0", "--retries", "5", "--timeout", "1.5", "--payload", "dns",
-                      "--payloads", "nmap:x", "--size", "1400", "--ttl", "3", "--source-port", "53",
-                      "--source-address", "192.0.2.9,192.0.2.8", "-i", "lo", "-w", "x.pcapng", "--no-control",
-                      "--engine", "connected", "--loop-ttl", "60", "--capture", "scapy"])
-    assert {"rate_pps": 0, "retries": 5, "timeout_s": 1.5, "payload": "dns", "payload_file": "nmap:x", "size": 1400,
-            "ttl": 3, "source_port": 53, "source_addresses": ("192.0.2.9", "192.0.2.8"), "interface": "lo",
-            "write": "x.pcapng", "control": False, "engine": "connected", "loop_ttl": 60, "linger_s": 1,
-            "capture": "scapy"} == asdict(scan.options)
+    assert 0 == main(
+        [
+            "scan",
+            "192.0.2.1",
+            "--rate",
+            "0",
+            "--retries",
+            "5",
+            "--timeout",
+            "1.5",
+            "--payload",
+            "dns",
+            "--payloads",
+            "nmap:x",
+            "--size",
+            "1400",
+            "--ttl",
+            "3",
+            "--source-port",
+            "53",
+            "--source-address",
+            "192.0.2.9,192.0.2.8",
+            "-i",
+            "lo",
+            "-w",
+            "x.pcapng",
+            "--no-control",
+            "--engine",
+            "connected",
+            "--loop-ttl",
+            "60",
+            "--capture",
+            "scapy",
+        ]
+    )
+    assert {
+        "rate_pps": 0,
+        "retries": 5,
+        "timeout_s": 1.5,
+        "payload": "dns",
+        "payload_file": "nmap:x",
+        "size": 1400,
+        "ttl": 3,
+        "source_port": 53,
+        "source_addresses": ("192.0.2.9", "192.0.2.8"),
+        "interface": "lo",
+        "write": "x.pcapng",
+        "control": False,
+        "engine": "connected",
+        "loop_ttl": 60,
+        "linger_s": 1,
+        "capture": "scapy",
+    } == asdict(scan.options)
 
 
 def test_targets_are_probed_but_for_those_excluded(scan, tmp_path):
     (tmp_path / "hosts").write_text("192.0.2.9:7 # echo\n")
-    assert 0 == main(["scan", "192.0.2.0/30", "[2001:db8::1]:7", "-p", "1-3", "--targets-file",
-                      str(tmp_path / "hosts"), "--exclude", "192.0.2.0/31,192.0.2.2:1", "--exclude", "192.0.2.3:2,3"])
+    assert 0 == main(
+        [
+            "scan",
+            "192.0.2.0/30",
+            "[2001:db8::1]:7",
+            "-p",
+            "1-3",
+            "--targets-file",
+            str(tmp_path / "hosts"),
+            "--exclude",
+            "192.0.2.0/31,192.0.2.2:1",
+            "--exclude",
+            "192.0.2.3:2,3",
+        ]
+    )
     assert ["192.0.2.2 2", "192.0.2.2 3", "192.0.2.3 1", "2001:db8::1 7", "192.0.2.9 7"] == scan.asked
 
 
-@pytest.mark.parametrize(("words", "expected"), [
-    (["-4"], ["192.0.2.1 1"]), (["-6"], ["2001:db8::1 1"]), (["-4", "-6"], ["192.0.2.1 1", "2001:db8::1 1"])])
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [(["-4"], ["192.0.2.1 1"]), (["-6"], ["2001:db8::1 1"]), (["-4", "-6"], ["192.0.2.1 1", "2001:db8::1 1"])],
+)
 def test_a_family_may_be_chosen(scan, words, expected):
     assert 0 == main(["scan", "192.0.2.1", "2001:db8::1", "-p", "1", *words])
     assert expected == scan.asked
@@ -108,8 +183,10 @@ def test_a_bad_line_of_the_targets_file_is_named(scan, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("option", ["-o", "-w"])
-@pytest.mark.parametrize("words", [
-    ["--targets-file", "{}"], ["192.0.2.1:7", "--payload", "file:{}"], ["192.0.2.1:7", "--payloads", "nmap:{}"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--targets-file", "{}"], ["192.0.2.1:7", "--payload", "file:{}"], ["192.0.2.1:7", "--payloads", "nmap:{}"]],
+)
 def test_what_the_scan_reads_is_never_overwritten(scan, tmp_path, capsys, option, words):
     path = tmp_path / "read"
     path.write_text("192.0.2.1:7\n")
@@ -134,17 +211,24 @@ def test_a_name_is_noted_at_its_addresses(scan, capsys):
     scan.report = report(destination("127.0.0.1", 7, "silent"), destination("192.0.2.1", 7, "silent"), kind="probe")
     assert 0 == main(["scan", "-4", "localhost:7", "192.0.2.1:7", "--format", "json"])
     assert [["address of localhost"], []] == [
-        each["notes"] for each in json.loads(capsys.readouterr().out)["destinations"]]
+        each["notes"] for each in json.loads(capsys.readouterr().out)["destinations"]
+    ]
 
 
-@pytest.mark.parametrize(("name", "start"), [
-    ("table", "destination"), ("json", "{"), ("ndjson", '{"kind":"destination"'), ("csv", "kind,address"),
-    ("markdown", "| destination"),
-])
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("table", "destination"),
+        ("json", "{"),
+        ("ndjson", '{"kind":"destination"'),
+        ("csv", "kind,address"),
+        ("markdown", "| destination"),
+    ],
+)
 def test_every_format_goes_to_standard_output_alone(scan, capsys, name, start):
     assert 0 == main(["scan", "192.0.2.1", "--format", name])
     told = capsys.readouterr()
-    assert (start, "") == (told.out[:len(start)], told.err)
+    assert (start, "") == (told.out[: len(start)], told.err)
     assert scan.options
 
 
@@ -227,13 +311,41 @@ def test_payloads_are_listed_without_any_target(scan, capsys):
 
 
 def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(scan, capsys):
-    assert 0 == main(["scan", "127.0.0.1:53", "[::1]:7", "--dry-run", "--source-port", "4000", "--payload", "hex:00ff",
-                      "--format", "json"])
+    assert 0 == main(
+        [
+            "scan",
+            "127.0.0.1:53",
+            "[::1]:7",
+            "--dry-run",
+            "--source-port",
+            "4000",
+            "--payload",
+            "hex:00ff",
+            "--format",
+            "json",
+        ]
+    )
     probes = json.loads(capsys.readouterr().out)["probes"]
-    assert [{"address": "127.0.0.1", "port": 53, "payload": "hex", "bytes": 30, "source": "127.0.0.1",
-             "source_port": 4000, "errno": None},
-            {"address": "::1", "port": 7, "payload": "hex", "bytes": 50, "source": "::1", "source_port": 4000,
-             "errno": None}] == probes
+    assert [
+        {
+            "address": "127.0.0.1",
+            "port": 53,
+            "payload": "hex",
+            "bytes": 30,
+            "source": "127.0.0.1",
+            "source_port": 4000,
+            "errno": None,
+        },
+        {
+            "address": "::1",
+            "port": 7,
+            "payload": "hex",
+            "bytes": 50,
+            "source": "::1",
+            "source_port": 4000,
+            "errno": None,
+        },
+    ] == probes
     assert scan.options is None
 
 
@@ -275,17 +387,24 @@ def test_a_kernel_without_ipv6_scans_what_it_can(capsys, monkeypatch):
         if domain == socket.AF_INET6:
             raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
         return opened(domain, *words, **options)
+
     monkeypatch.setattr("udpprobe.linux.hostfacts.socket.socket", without)
     assert 0 == main(["scan", "127.0.0.1:1", "[::1]:1", "--engine", "recverr", "--no-control", "--format", "json"])
     assert {("127.0.0.1", "refused", "ECONNREFUSED"), ("::1", "unsent", "EAFNOSUPPORT")} == {
         (each["address"], each["verdict"], each["errno"])
-        for each in json.loads(capsys.readouterr().out)["destinations"]}
+        for each in json.loads(capsys.readouterr().out)["destinations"]
+    }
 
 
 def test_targets_come_from_standard_input(silent_port):
-    done = subprocess.run([sys.executable, "-m", "udpprobe", "scan", "--targets-file", "-", "--dry-run", "--format",
-                           "csv"], input=f"127.0.0.1:{silent_port}\n", capture_output=True, text=True, check=True,
-                          env=os.environ)
+    done = subprocess.run(
+        [sys.executable, "-m", "udpprobe", "scan", "--targets-file", "-", "--dry-run", "--format", "csv"],
+        input=f"127.0.0.1:{silent_port}\n",
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ,
+    )
     assert f"127.0.0.1,{silent_port},token" in done.stdout
 
 
@@ -294,9 +413,17 @@ def test_ports_add_up_however_they_are_said(scan):
     assert ["192.0.2.1 53", "192.0.2.1 400", "192.0.2.1 401"] == scan.asked
 
 
-@pytest.mark.parametrize(("words", "meant"), [
-    (["::1:53"], "[::1]:53"), (["fe80::1:7", "-i", "lo"], "[fe80::1]:7"), (["-p", "7", "::1:53"], None), (["::1"], None),
-    (["2001:db8:1:2:3:4:5:53"], None), (["[::1]:53"], None)])
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["::1:53"], "[::1]:53"),
+        (["fe80::1:7", "-i", "lo"], "[fe80::1]:7"),
+        (["-p", "7", "::1:53"], None),
+        (["::1"], None),
+        (["2001:db8:1:2:3:4:5:53"], None),
+        (["[::1]:53"], None),
+    ],
+)
 def test_an_address_that_may_have_been_meant_with_a_port_is_probed_with_a_warning(scan, capsys, words, meant):
     assert 0 == main(["scan", *words])
     assert scan.asked

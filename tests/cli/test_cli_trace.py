@@ -57,11 +57,38 @@ def test_a_line_of_ndjson_is_written_once_its_hop_is_settled(monkeypatch, capsys
 
 
 def test_options_reach_the_trace(asked):
-    assert 0 == main(["trace", "[2001:db8::1]:53", "--max-ttl", "40", "--first-ttl", "2", "-q", "5", "--flows", "3",
-                      "--timeout", "1", "--rate", "9", "--payload", "empty", "--size", "99", "--source-port", "77",
-                      "--source-address", "2001:db8::2", "-i", "lo", "--format", "json"])
-    (destination, options, on_change, interval_s), = asked
-    assert wire.Endpoint((0x2001_0db8 << 32, 1), 53) == destination
+    assert 0 == main(
+        [
+            "trace",
+            "[2001:db8::1]:53",
+            "--max-ttl",
+            "40",
+            "--first-ttl",
+            "2",
+            "-q",
+            "5",
+            "--flows",
+            "3",
+            "--timeout",
+            "1",
+            "--rate",
+            "9",
+            "--payload",
+            "empty",
+            "--size",
+            "99",
+            "--source-port",
+            "77",
+            "--source-address",
+            "2001:db8::2",
+            "-i",
+            "lo",
+            "--format",
+            "json",
+        ]
+    )
+    ((destination, options, on_change, interval_s),) = asked
+    assert wire.Endpoint((0x2001_0DB8 << 32, 1), 53) == destination
     assert tracing.TraceOptions(40, 2, 5, 1, 9, 3, "lo", "2001:db8::2", 77, "empty", 99) == options
     assert (None, None) == (on_change, interval_s)
 
@@ -71,8 +98,16 @@ def test_without_a_port_it_is_traceroute_s(asked):
     assert 33434 == asked[0][0].port
 
 
-@pytest.mark.parametrize("words", [["192.0.2.0/24:53"], ["192.0.2.1:53,54"], ["192.0.2.1", "--flows", "0"], [],
-                                   ["192.0.2.1", "--fail-on", "nonsense"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["192.0.2.0/24:53"],
+        ["192.0.2.1:53,54"],
+        ["192.0.2.1", "--flows", "0"],
+        [],
+        ["192.0.2.1", "--fail-on", "nonsense"],
+    ],
+)
 def test_what_is_no_single_destination_is_a_usage_error(asked, capsys, words):
     assert 2 == main(["trace", *words])
     assert "" == capsys.readouterr().out
@@ -86,12 +121,22 @@ def test_a_verdict_that_was_named_fails(capsys, fail_on, status):
     assert "192.0.2.7:7: refused" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (["--fail-on", "loop,unsent"], "udpprobe: --fail-on: found unsent; but the answer is incomplete\n"),
-    (["--fail-on", "loop"], ""), ([], "")])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--fail-on", "loop,unsent"], "udpprobe: --fail-on: found unsent; but the answer is incomplete\n"),
+        (["--fail-on", "loop"], ""),
+        ([], ""),
+    ],
+)
 def test_status_3_hides_no_verdict_of_fail_on(monkeypatch, capsys, words, said):
-    monkeypatch.setattr(tracing, "trace_all", lambda *_, **__: iter([(0, tracing.Traced(
-        report_of("unsent"), interrupted=False, failure="there is no route to 192.0.2.7"))]))
+    monkeypatch.setattr(
+        tracing,
+        "trace_all",
+        lambda *_, **__: iter(
+            [(0, tracing.Traced(report_of("unsent"), interrupted=False, failure="there is no route to 192.0.2.7"))]
+        ),
+    )
     assert 3 == main(["trace", "192.0.2.1:7", *words])
     assert f"{said}udpprobe: there is no route to 192.0.2.7\n" == capsys.readouterr().err
 
@@ -144,9 +189,15 @@ def test_a_watch_on_a_terminal_has_a_screen_and_then_says_what_it_came_to(asked,
 
 
 @pytest.mark.usefixtures("asked")
-@pytest.mark.parametrize(("words", "environment", "is_coloured"), [
-    ([], {}, True), ([], {"NO_COLOR": "1"}, False), (["--color", "never"], {}, False),
-    (["--color", "always"], {"NO_COLOR": "1"}, True)])
+@pytest.mark.parametrize(
+    ("words", "environment", "is_coloured"),
+    [
+        ([], {}, True),
+        ([], {"NO_COLOR": "1"}, False),
+        (["--color", "never"], {}, False),
+        (["--color", "always"], {"NO_COLOR": "1"}, True),
+    ],
+)
 def test_colour_is_as_wished(monkeypatch, words, environment, is_coloured):
     told = run_on_terminal(monkeypatch, *words, **environment)
     assert is_coloured == bool(re.search(r"\x1b\[[\d;]+m", told.split(NORMAL)[0]))
@@ -177,15 +228,18 @@ def test_after_its_cycles_a_trace_reports_what_all_of_them_showed(capsys):
     assert 130 == main(["trace", "192.0.2.1:7", "--report-cycles", "3", "--format", "json"])
 
 
-@pytest.mark.parametrize("options", [tracing.TraceOptions(max_ttl=3, first_ttl=4),
-                                     tracing.TraceOptions(max_ttl=255, flows=64, queries=100)])
+@pytest.mark.parametrize(
+    "options", [tracing.TraceOptions(max_ttl=3, first_ttl=4), tracing.TraceOptions(max_ttl=255, flows=64, queries=100)]
+)
 def test_options_that_contradict_each_other_are_told(options):
     with pytest.raises(UsageError):
         tracing.trace(None, options)
 
 
-@pytest.mark.parametrize(("options", "targets"), [
-    (tracing.TraceOptions(), tracing.MOST_TARGETS + 1), (tracing.TraceOptions(source_port=65_535, flows=1), 2)])
+@pytest.mark.parametrize(
+    ("options", "targets"),
+    [(tracing.TraceOptions(), tracing.MOST_TARGETS + 1), (tracing.TraceOptions(source_port=65_535, flows=1), 2)],
+)
 def test_targets_that_are_too_many_are_told(options, targets):
     tracing.guard(options, targets - 1)
     with pytest.raises(UsageError):
@@ -199,7 +253,9 @@ def test_a_document_has_all_targets(capsys, watch, verdicts):
     assert 0 == main([*words, "--format", "json"])
     said = json.loads(capsys.readouterr().out)
     assert ("udpprobe.traces/1", ["192.0.2.7", "192.0.2.101"]) == (
-        said["schema"], [each["target"]["address"] for each in said["traces"]])
+        said["schema"],
+        [each["target"]["address"] for each in said["traces"]],
+    )
     assert verdicts * 2 == [each["verdict"] for each in said["traces"]]
     assert 0 == main([*words, "--format", "markdown"])
     assert 2 == capsys.readouterr().out.count("| hop")
@@ -242,5 +298,6 @@ def test_a_closed_port_of_this_host(capsys):
     assert 0 == main(["trace", "127.0.0.1:9", "--format", "json"])
     said = json.loads(capsys.readouterr().out)
     assert ("refused", True, "lo") == (said["verdict"], said["reached"], said["interface"])
-    assert [("127.0.0.1", 3, 3)] == [(each["address"], each["type"], each["code"]) for hop in said["hops"]
-                                     for each in hop["reporters"]]
+    assert [("127.0.0.1", 3, 3)] == [
+        (each["address"], each["type"], each["code"]) for hop in said["hops"] for each in hop["reporters"]
+    ]

@@ -23,7 +23,7 @@ from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.interrupt import Interrupted
 from udpprobe.reports.table import latest_first
 
-command = importlib.import_module("udpprobe.cli.watch")     # of that name, the package has the function
+command = importlib.import_module("udpprobe.cli.watch")  # of that name, the package has the function
 NOTE = "dnsmasq[812]; its socket is unconnected: it does not know"
 REFUSED = destination("10.0.0.5", 53, "refused", finding("refused", (4, 3, 3), "10.0.0.5", 23), notes=(NOTE,))
 HEALTHY = destination("10.0.0.6", 53, "answered")
@@ -59,13 +59,33 @@ def stand(monkeypatch):
 
 
 def watched(**changes):
-    plain, = story_of(with_refusal(sent(1))).events
+    (plain,) = story_of(with_refusal(sent(1))).events
     return WatchedEvent(**{name: getattr(plain, name) for name in plain.__struct_fields__}, **changes)
 
 
 def test_options_reach_the_watch(stand):
-    assert 0 == main(["watch", "-i", "eth0", "--filter", "port 53", "-w", "x.pcapng", "--rotate", "2MB", "--keep", "3",
-                      "--duration", "60", "--count", "9", "--all", "--loop-ttl", "50"])
+    assert 0 == main(
+        [
+            "watch",
+            "-i",
+            "eth0",
+            "--filter",
+            "port 53",
+            "-w",
+            "x.pcapng",
+            "--rotate",
+            "2MB",
+            "--keep",
+            "3",
+            "--duration",
+            "60",
+            "--count",
+            "9",
+            "--all",
+            "--loop-ttl",
+            "50",
+        ]
+    )
     assert WatchOptions("eth0", "port 53", "x.pcapng", 2_000_000, 3, 60, 9, True, 50) == stand.asked
 
 
@@ -74,9 +94,20 @@ def test_without_any_it_listens_everywhere_until_ctrl_c(stand):
     assert WatchOptions() == stand.asked
 
 
-@pytest.mark.parametrize("words", [["eth0"], ["--duration", "-1"], ["--count", "0"], ["--keep", "0"], ["-w", "-"],
-                                   ["--rotate", "much"], ["--rotate", "0"],
-                                   ["-w", "x", "-o", "./x"], ["--fail-on", "nonsense"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["eth0"],
+        ["--duration", "-1"],
+        ["--count", "0"],
+        ["--keep", "0"],
+        ["-w", "-"],
+        ["--rotate", "much"],
+        ["--rotate", "0"],
+        ["-w", "x", "-o", "./x"],
+        ["--fail-on", "nonsense"],
+    ],
+)
 def test_words_that_are_wrong_are_usage_errors(stand, capsys, words):
     assert 2 == main(["watch", *words])
     assert "" == capsys.readouterr().out
@@ -97,26 +128,36 @@ def test_what_is_no_size_is_said_so(text):
 @pytest.mark.parametrize("events", [[], ["--events"]])
 def test_json_has_the_sockets_that_dropped_datagrams(stand, capsys, events):
     assert 0 == main(["watch", "--format", "json", *events])
-    assert "receive_drops" not in json.loads(capsys.readouterr().out)       # nobody looked for them
+    assert "receive_drops" not in json.loads(capsys.readouterr().out)  # nobody looked for them
     drops = ReceiveDrops(Process("unbound", 812), "::", 53, 4102, "buffer-full")
     stand.found = replace(FOUND, receive_drops=(drops,))
     assert 0 == main(["watch", "--format", "json", *events])
-    assert [{"process": {"name": "unbound", "pid": 812}, "address": "::", "port": 53, "count": 4102,
-             "reason": "buffer-full"}] == json.loads(capsys.readouterr().out)["receive_drops"]
+    assert [
+        {
+            "process": {"name": "unbound", "pid": 812},
+            "address": "::",
+            "port": 53,
+            "count": 4102,
+            "reason": "buffer-full",
+        }
+    ] == json.loads(capsys.readouterr().out)["receive_drops"]
 
 
 def test_json_has_what_this_host_sent_where_it_is_asked_for(stand, capsys):
     assert 0 == main(["watch", "--format", "json"])
     assert not stand.asked.sent
     assert "errors_sent" not in json.loads(capsys.readouterr().out)
-    row = ErrorSent("192.0.2.9", "192.0.2.1", 53, "refused", "port-unreach", 4, 3, 3, 12, 0, 1, None, "no socket has the port")
+    row = ErrorSent(
+        "192.0.2.9", "192.0.2.1", 53, "refused", "port-unreach", 4, 3, 3, 12, 0, 1, None, "no socket has the port"
+    )
     stand.found = replace(FOUND, errors_sent=ErrorsSent((row,), 0, {"ipv4_host": 188}))
     assert 0 == main(["watch", "--format", "json", "--sent"])
     assert stand.asked.sent
     found = json.loads(capsys.readouterr().out)["errors_sent"]
     assert ({"ipv4_host": 188}, 0) == (found["rate_limited"], found["more"])
     assert [("192.0.2.9", 53, 12, "no socket has the port")] == [
-        (each["to"], each["port"], each["count"], each["why"]) for each in found["rows"]]
+        (each["to"], each["port"], each["count"], each["why"]) for each in found["rows"]
+    ]
 
 
 def test_the_report_comes_at_the_end_without_the_healthy(stand, capsys):
@@ -160,8 +201,9 @@ def test_losses_are_warned_of_each_time_they_double(stand, capsys):
     stand.dropped = [0, 1, 1, 2, 3, 1000, 1001]
     assert 0 == main(["watch"])
     warned = capsys.readouterr().err.splitlines()
-    assert ["dropped 1 ", "dropped 2 ", "dropped 1000 "] \
-        == [next(word for word in ("dropped 1 ", "dropped 2 ", "dropped 1000 ") if word in line) for line in warned]
+    assert ["dropped 1 ", "dropped 2 ", "dropped 1000 "] == [
+        next(word for word in ("dropped 1 ", "dropped 2 ", "dropped 1000 ") if word in line) for line in warned
+    ]
 
 
 class Terminal(io.StringIO):
@@ -178,6 +220,7 @@ def test_the_screen_is_drawn_at_most_once_a_second_and_less_where_that_takes_lon
     def slow():
         clock[0] += 0.5
         return FOUND
+
     for step in range(30):
         clock[0] = max(clock[0], step / 2)
         screen.show(slow if step >= 6 else lambda: FOUND)
@@ -214,8 +257,9 @@ def test_events_are_a_line_each_at_once_and_the_last_one_sums_up(stand, capsys):
     assert 0 == main(["watch", "--events", "--utc"])
     *lines, blank, last = capsys.readouterr().out.splitlines()
     assert (2, "") == (len(lines), blank)
-    assert all(re.match(r"\d\d:\d\d:\d\d\.\d{6} refused \S+ by \S+: port-unreach 3/3; sent in frame ", line)
-               for line in lines)
+    assert all(
+        re.match(r"\d\d:\d\d:\d\d\.\d{6} refused \S+ by \S+: port-unreach 3/3; sent in frame ", line) for line in lines
+    )
     assert "12,345 packets" in last
     out = Heard()
     writer = command.ReportWriter(out, command.OutputFormat.TABLE, events=True, is_live=True)
@@ -225,8 +269,13 @@ def test_events_are_a_line_each_at_once_and_the_last_one_sums_up(stand, capsys):
 
 def test_events_on_a_terminal_are_wrapped_and_have_no_screen():
     terminal = Terminal()
-    writer = command.ReportWriter(terminal, command.OutputFormat.TABLE, events=True, is_live=True,
-                            style=command.style_of(terminal, command.Color.ALWAYS))
+    writer = command.ReportWriter(
+        terminal,
+        command.OutputFormat.TABLE,
+        events=True,
+        is_live=True,
+        style=command.style_of(terminal, command.Color.ALWAYS),
+    )
     with command._screen(writer) as show:  # noqa: SLF001 - it has no other door
         show(lambda: pytest.fail("a report was made"))
     writer.take([replace(watched(), notes=("what a note says " * 9,))])
@@ -247,8 +296,12 @@ def test_the_screen_has_the_worst_first_and_of_these_what_was_heard_last():
     def seen(address, verdict, last_s, code=(4, 3, 3)):
         found = replace(finding(verdict, code, address, 1), last_time_ns=last_s * 10**9)
         return destination(address, 53, verdict, found)
-    old, new, expired = seen("10.0.0.1", "refused", 1), seen("10.0.0.2", "refused", 9), seen(
-        "10.0.0.3", "expired", 99, (4, 11, 0))
+
+    old, new, expired = (
+        seen("10.0.0.1", "refused", 1),
+        seen("10.0.0.2", "refused", 9),
+        seen("10.0.0.3", "expired", 99, (4, 11, 0)),
+    )
     shown = latest_first(report(old, new, expired, HEALTHY))
     assert [new, old, expired, HEALTHY] == list(shown.destinations)
     assert 4 == len(shown.destinations)

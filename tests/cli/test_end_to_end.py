@@ -36,11 +36,16 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize(("name", "options", "status", "said"), [
-    ("missing", [], 3, "no such file"), ("directory", [], 3, "no capture in this directory"),
-    ("empty", [], 3, "is empty"),
-    ("text", [], 3, "it looks like text"), ("whole", ["--filter", "foo("], 2, "--filter: "),
-])
+@pytest.mark.parametrize(
+    ("name", "options", "status", "said"),
+    [
+        ("missing", [], 3, "no such file"),
+        ("directory", [], 3, "no capture in this directory"),
+        ("empty", [], 3, "is empty"),
+        ("text", [], 3, "it looks like text"),
+        ("whole", ["--filter", "foo("], 2, "--filter: "),
+    ],
+)
 def test_what_a_user_or_a_file_can_do_is_one_line(folder, capsys, name, options, status, said):
     assert status == main(["analyze", str(folder / name), *options])
     told = capsys.readouterr()
@@ -52,8 +57,9 @@ def test_what_a_user_or_a_file_can_do_is_one_line(folder, capsys, name, options,
 def test_of_several_files_the_readable_are_read_and_the_others_named(folder, capsys):
     assert main(["analyze", str(folder / "whole"), "missing", str(folder / "text"), "--format", "json"]) == 3
     told = capsys.readouterr()
-    assert told.err == ("udpprobe: not all was read: missing: no such file (and 1 more: see `unread` in the report as "
-                        "JSON)\n")
+    assert told.err == (
+        "udpprobe: not all was read: missing: no such file (and 1 more: see `unread` in the report as JSON)\n"
+    )
     source = json.loads(told.out)["source"]
     assert source["packets"] > 0
     assert source["unread"][0] == {"name": "missing", "reason": "missing: no such file"}
@@ -85,14 +91,22 @@ def test_where_no_packet_can_be_read_the_document_is_whole(tmp_path, capsys, nam
     assert 3 == main(["analyze", str(tmp_path / name), "--format", "json"])
     document = json.loads(capsys.readouterr().out)
     assert (2, {"unknown-link-type": 2}, []) == (
-        document["source"]["packets"], document["faults"], document["destinations"])
+        document["source"]["packets"],
+        document["faults"],
+        document["destinations"],
+    )
     assert 3 == main(["analyze", str(tmp_path / name), "--format", "ndjson"])
     assert "summary" == json.loads(capsys.readouterr().out)["kind"]
 
 
-@pytest.mark.parametrize("more", [
-    bytes_of_pcap([]), bytes_of_pcap([Frame(5, ethernet(datagram("192.0.2.1", "192.0.2.2", 1, 2)))]),
-    bytes_of_pcap([Frame(5, bytes(13))])])
+@pytest.mark.parametrize(
+    "more",
+    [
+        bytes_of_pcap([]),
+        bytes_of_pcap([Frame(5, ethernet(datagram("192.0.2.1", "192.0.2.2", 1, 2)))]),
+        bytes_of_pcap([Frame(5, bytes(13))]),
+    ],
+)
 def test_where_one_packet_can_be_read_or_there_is_none_the_status_is_0(tmp_path, capsys, more):
     (tmp_path / "known").write_bytes(more)
     (tmp_path / "unknown").write_bytes(UNKNOWN["pcap"])
@@ -104,7 +118,7 @@ def test_where_one_packet_can_be_read_or_there_is_none_the_status_is_0(tmp_path,
 
 def test_a_cut_capture_is_reported_as_far_as_it_goes(folder, capsys):
     assert main(["analyze", str(folder / "cut")]) == 0
-    assert "cut short" in " ".join(capsys.readouterr().out.split())     # a long path breaks lines elsewhere
+    assert "cut short" in " ".join(capsys.readouterr().out.split())  # a long path breaks lines elsewhere
 
 
 @pytest.mark.parametrize(("fail_on", "status"), [("refused", 1), ("loop", 0)])
@@ -126,15 +140,15 @@ def test_several_files_are_one_capture(capsys):
 
 
 def test_standard_input_is_read():
-    done = subprocess.run([*UDPPROBE, "analyze", "-"], input=REFUSED.read_bytes(), capture_output=True,
-                          check=True)
+    done = subprocess.run([*UDPPROBE, "analyze", "-"], input=REFUSED.read_bytes(), capture_output=True, check=True)
     assert b"\nstandard input: 8 packets" in done.stdout
     assert done.stderr == b""
 
 
 def test_events_of_a_pipe_that_never_ends_come_at_once_and_ctrl_c_ends_it():
-    with subprocess.Popen([*STREAMING, "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [*STREAMING, "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         process.stdin.write(REFUSED.read_bytes())
         process.stdin.flush()
         assert json.loads(process.stdout.readline())["verdict"] == "refused"
@@ -145,8 +159,9 @@ def test_events_of_a_pipe_that_never_ends_come_at_once_and_ctrl_c_ends_it():
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_lets_it_print_the_report_so_far(number, status, tmp_path):
-    with subprocess.Popen([*UDPPROBE, "analyze", "-", "-o", str(tmp_path / "report")],
-                          stdin=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [*UDPPROBE, "analyze", "-", "-o", str(tmp_path / "report")], stdin=subprocess.PIPE
+    ) as process:
         process.stdin.write(REFUSED.read_bytes())
         process.stdin.flush()
         until_it_waits(process)
@@ -178,8 +193,9 @@ sys.exit(run())
 
 @pytest.mark.parametrize("begun", [b"", (REFUSED.read_bytes())[:10], (REFUSED.read_bytes())[:24]])
 def test_the_first_ctrl_c_ends_it_while_a_pipe_says_nothing(begun):
-    with subprocess.Popen([*UDPPROBE, "analyze", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [*UDPPROBE, "analyze", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         process.stdin.write(begun)
         process.stdin.flush()
         until_it_waits(process)
@@ -210,11 +226,15 @@ def test_one_ctrl_c_that_comes_as_two_signals_is_one(monkeypatch):
 
 @pytest.mark.parametrize("where", ["class", "import"])
 def test_ctrl_c_while_modules_are_loaded_shows_no_traceback(where):
-    moments = {"import": "raise KeyboardInterrupt",
-               "class": "class Made:\n        field = type('Named', (), {'__set_name__': lambda *_: interrupt()})()"}
-    program = ("import sys\nfrom udpprobe import cli\nfrom udpprobe.__main__ import run\n"
-               "def interrupt():\n    raise KeyboardInterrupt\n"
-               f"def main():\n    {moments[where]}\ncli.main = main\nsys.exit(run())\n")
+    moments = {
+        "import": "raise KeyboardInterrupt",
+        "class": "class Made:\n        field = type('Named', (), {'__set_name__': lambda *_: interrupt()})()",
+    }
+    program = (
+        "import sys\nfrom udpprobe import cli\nfrom udpprobe.__main__ import run\n"
+        "def interrupt():\n    raise KeyboardInterrupt\n"
+        f"def main():\n    {moments[where]}\ncli.main = main\nsys.exit(run())\n"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert (130, b"") == (done.returncode, done.stderr)
 
@@ -223,9 +243,24 @@ def test_a_scan_in_the_background_of_a_script_obeys_sigterm(tmp_path):
     # there, the shell lets SIGINT be ignored
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
-        words = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *UDPPROBE, "scan", "-o", str(tmp_path / "report"),
-                 f"127.0.0.1:{silent.getsockname()[1]}", "--engine", "recverr", "--no-control", "--retries", "100",
-                 "--timeout", "60"]
+        words = [
+            "sh",
+            "-c",
+            'trap "" INT; exec "$@"',
+            "sh",
+            *UDPPROBE,
+            "scan",
+            "-o",
+            str(tmp_path / "report"),
+            f"127.0.0.1:{silent.getsockname()[1]}",
+            "--engine",
+            "recverr",
+            "--no-control",
+            "--retries",
+            "100",
+            "--timeout",
+            "60",
+        ]
         silent.settimeout(20)
         with subprocess.Popen(words) as process:
             silent.recv(2000)
@@ -240,8 +275,9 @@ def test_a_reader_that_goes_away_is_no_traceback(tmp_path, environment):
     many = tmp_path / "many"
     header, records = REFUSED.read_bytes()[:24], REFUSED.read_bytes()[24:]
     many.write_bytes(header + records * 3000)
-    with subprocess.Popen([*STREAMING, str(many)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          env=environment) as process:
+    with subprocess.Popen(
+        [*STREAMING, str(many)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as process:
         process.stdout.read(10)
         process.stdout.close()
         assert process.stderr.read() == b""

@@ -15,8 +15,10 @@ HEAVY = {"numpy", "scapy", "rich", "tabulate", "pydantic", "cypcap", "pyarrow", 
 
 @pytest.mark.parametrize("words", [["--help"], ["analyze", "--help"], ["explain", "-h"], ["scan", "--help"]])
 def test_help_imports_nothing_heavy(words):
-    code = ("import sys; from udpprobe.cli import main; status = main(sys.argv[1:]); "
-            "print('IMPORTED', *{name.split('.')[0] for name in sys.modules}); sys.exit(status)")
+    code = (
+        "import sys; from udpprobe.cli import main; status = main(sys.argv[1:]); "
+        "print('IMPORTED', *{name.split('.')[0] for name in sys.modules}); sys.exit(status)"
+    )
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
     assert "Usage: udpprobe" in done.stdout
     imported = set(done.stdout.rpartition("IMPORTED")[2].split())
@@ -54,45 +56,54 @@ def test_no_words_at_all_are_answered_with_help_on_stderr(capsys):
     assert (told.out, told.err[:15]) == ("", "Usage: udpprobe")
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (["nonsense"], "No such command 'nonsense'"),
-    (["analyze"], "Missing argument 'FILE...'"),
-    (["analyze", "--nonsense", "x"], "No such option: --nonsense"),
-    (["analyze", "--format", "xml", "x"], "--format 'xml': give table, json, ndjson, csv, markdown"),
-    (["explain", "--format", "parquet"], "--format parquet is for the reports and events of analyze, scan and watch"),
-    (["scan", "--list-payloads", "--format", "parquet"], "--format parquet is for the report of a scan"),
-    (["analyze", "--group-by", "x", "x"], "--group-by 'x': give destination, host, flow or reporter"),
-    (["analyze", "--loop-ttl", "0", "x"], "--loop-ttl 0: give 1 to 255"),
-    (["analyze", "--fail-on", "broken", "x"], "'broken' is no verdict; there are refused, rejected"),
-    (["analyze", "--since", "noon", "x"], "'noon' is no time"),
-    (["analyze", "--since", "2026-01-02", "--until", "2026-01-02", "x"], "is not before"),
-    (["scan"], "name a target, or a file of them with --targets-file"),
-    (["scan", "10.0.0.256"], "'10.0.0.256' is no address and no network"),
-    (["scan", "10.0.0.1:dns"], "'dns' is no UDP port, and no service"),
-    (["scan", "10.0.0.1:1000..2000"], "'1000..2000' is no UDP port; a range looks like 1000-2000"),
-    (["scan", "10.0.0.1:10o0-20"], "say 53, 53,123, domain, a range such as 1000-2000, or - for all"),
-    (["trace", "http://example.com"], "is a URL: leave the scheme and the path, and say the port, as in example.com:53"),
-    (["trace", "https://[2001:db8::1]/x"], "is a URL: leave the scheme"),
-    (["watch", "port", "53"], "'port 53': watch takes options only; a pcap filter goes behind --filter"),
-    (["scan", "--rat", "5", "10.0.0.1"], "No such option: --rat: did you mean --rate?"),
-    (["scam"], "No such command 'scam': did you mean scan?"),
-    (["lab", "-s", "lop-3", "--", "true"], "no scenario is called 'lop-3': did you mean loop-3?"),
-    (["scan", "10.0.0.1", "-p", "70000"], "UDP ports are 1 to 65535"),
-    (["scan", "10.0.0.1", "-6"], "no target is left to probe over IPv6"),
-    (["scan", "10.0.0.1", "--exclude", "10.0.0.0/8"], "no target is left to probe"),
-    (["scan", "10.0.0.0/8"], "a network of 16,777,216 addresses is too large"),
-    (["scan", "10.0.0.1", "--source-address", "eth0"], "'eth0' is no IPv4 or IPv6 address"),
-    (["scan", "10.0.0.1", "--engine", "magic"], "--engine 'magic': give raw, recverr or connected"),
-    (["scan", "10.0.0.1", "--rate", "-1"], "--rate -1: give 0 or more"),
-    (["scan", "10.0.0.1", "--size", "20"], "--size 20: give 28 to 65535"),
-    (["scan", "10.0.0.1", "--fail-on", "dead"], "'dead' is no verdict"),
-    (["scan", "10.0.0.1", "--fail-on", "refussed"], "silent, unsent: did you mean refused?"),
-    (["scan", "10.0.0.1", "--payload", "dnss", "--dry-run"], "no payload is called 'dnss' (dns"),
-    (["scan", "10.0.0.1", "-w", "x", "-o", "./x"], "cannot both go to x"),
-    (["scan", "10.0.0.1", "-w", "-"], "cannot both go to standard output"),
-    (["explain", "256"], "256 is not in the range"),
-    (["explain", "5", "-4"], "type 5 is no error: ICMP has 3, 4, 11 and 12"),
-])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nonsense"], "No such command 'nonsense'"),
+        (["analyze"], "Missing argument 'FILE...'"),
+        (["analyze", "--nonsense", "x"], "No such option: --nonsense"),
+        (["analyze", "--format", "xml", "x"], "--format 'xml': give table, json, ndjson, csv, markdown"),
+        (
+            ["explain", "--format", "parquet"],
+            "--format parquet is for the reports and events of analyze, scan and watch",
+        ),
+        (["scan", "--list-payloads", "--format", "parquet"], "--format parquet is for the report of a scan"),
+        (["analyze", "--group-by", "x", "x"], "--group-by 'x': give destination, host, flow or reporter"),
+        (["analyze", "--loop-ttl", "0", "x"], "--loop-ttl 0: give 1 to 255"),
+        (["analyze", "--fail-on", "broken", "x"], "'broken' is no verdict; there are refused, rejected"),
+        (["analyze", "--since", "noon", "x"], "'noon' is no time"),
+        (["analyze", "--since", "2026-01-02", "--until", "2026-01-02", "x"], "is not before"),
+        (["scan"], "name a target, or a file of them with --targets-file"),
+        (["scan", "10.0.0.256"], "'10.0.0.256' is no address and no network"),
+        (["scan", "10.0.0.1:dns"], "'dns' is no UDP port, and no service"),
+        (["scan", "10.0.0.1:1000..2000"], "'1000..2000' is no UDP port; a range looks like 1000-2000"),
+        (["scan", "10.0.0.1:10o0-20"], "say 53, 53,123, domain, a range such as 1000-2000, or - for all"),
+        (
+            ["trace", "http://example.com"],
+            "is a URL: leave the scheme and the path, and say the port, as in example.com:53",
+        ),
+        (["trace", "https://[2001:db8::1]/x"], "is a URL: leave the scheme"),
+        (["watch", "port", "53"], "'port 53': watch takes options only; a pcap filter goes behind --filter"),
+        (["scan", "--rat", "5", "10.0.0.1"], "No such option: --rat: did you mean --rate?"),
+        (["scam"], "No such command 'scam': did you mean scan?"),
+        (["lab", "-s", "lop-3", "--", "true"], "no scenario is called 'lop-3': did you mean loop-3?"),
+        (["scan", "10.0.0.1", "-p", "70000"], "UDP ports are 1 to 65535"),
+        (["scan", "10.0.0.1", "-6"], "no target is left to probe over IPv6"),
+        (["scan", "10.0.0.1", "--exclude", "10.0.0.0/8"], "no target is left to probe"),
+        (["scan", "10.0.0.0/8"], "a network of 16,777,216 addresses is too large"),
+        (["scan", "10.0.0.1", "--source-address", "eth0"], "'eth0' is no IPv4 or IPv6 address"),
+        (["scan", "10.0.0.1", "--engine", "magic"], "--engine 'magic': give raw, recverr or connected"),
+        (["scan", "10.0.0.1", "--rate", "-1"], "--rate -1: give 0 or more"),
+        (["scan", "10.0.0.1", "--size", "20"], "--size 20: give 28 to 65535"),
+        (["scan", "10.0.0.1", "--fail-on", "dead"], "'dead' is no verdict"),
+        (["scan", "10.0.0.1", "--fail-on", "refussed"], "silent, unsent: did you mean refused?"),
+        (["scan", "10.0.0.1", "--payload", "dnss", "--dry-run"], "no payload is called 'dnss' (dns"),
+        (["scan", "10.0.0.1", "-w", "x", "-o", "./x"], "cannot both go to x"),
+        (["scan", "10.0.0.1", "-w", "-"], "cannot both go to standard output"),
+        (["explain", "256"], "256 is not in the range"),
+        (["explain", "5", "-4"], "type 5 is no error: ICMP has 3, 4, 11 and 12"),
+    ],
+)
 def test_wrong_words_are_one_line_and_status_2(words, said, capsys):
     assert main(words) == 2
     told = capsys.readouterr()
@@ -102,11 +113,14 @@ def test_wrong_words_are_one_line_and_status_2(words, said, capsys):
     assert told.err.count("\n") == 1
 
 
-@pytest.mark.parametrize(("error", "status", "line"), [
-    (CaptureError("a\x1b[2J\nb: not a capture"), 3, r"udpprobe: a\x1b[2J b: not a capture"),
-    (MemoryError(), 3, "udpprobe: out of memory"),
-    (OSError(5, "Input/output error", "disk.pcap"), 3, "udpprobe: disk.pcap: Input/output error"),
-])
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (CaptureError("a\x1b[2J\nb: not a capture"), 3, r"udpprobe: a\x1b[2J b: not a capture"),
+        (MemoryError(), 3, "udpprobe: out of memory"),
+        (OSError(5, "Input/output error", "disk.pcap"), 3, "udpprobe: disk.pcap: Input/output error"),
+    ],
+)
 def test_what_cannot_be_done_is_one_line_and_status_3(error, status, line, analysis, capfd):
     analysis.error = error
     assert status == main(["analyze", "x"])
@@ -120,8 +134,9 @@ def test_ctrl_c_without_a_report_is_130_and_quiet(analysis, capsys):
 
 
 def test_a_closed_pipe_is_no_traceback():
-    with subprocess.Popen([*UDPPROBE, "explain", "--format", "json"], stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [*UDPPROBE, "explain", "--format", "json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         process.stdout.close()
         told = process.stderr.read()
         assert (141, b"") == (process.wait(), told)
@@ -129,12 +144,12 @@ def test_a_closed_pipe_is_no_traceback():
 
 def test_a_full_disk_is_one_line_and_status_3():
     with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
-        done = subprocess.run([*UDPPROBE, "explain"], stdout=full, stderr=subprocess.PIPE, text=True,
-                              check=False)
+        done = subprocess.run([*UDPPROBE, "explain"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (3, "udpprobe: standard output: No space left on device\n")
 
 
 def test_a_closed_standard_output_is_one_line_and_status_3():
-    done = subprocess.run(["/bin/sh", "-c", '"$0" -m udpprobe explain >&-', sys.executable],
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["/bin/sh", "-c", '"$0" -m udpprobe explain >&-', sys.executable], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (3, "udpprobe: standard output is closed; name a file with -o\n")

@@ -83,7 +83,7 @@ def test_a_draft_is_private_until_it_has_the_mode_of_its_target(tmp_path):
     path.chmod(0o600)
     with output.opened(str(path), stream=False) as out:
         out.write("secret")
-        draft, = set(tmp_path.iterdir()) - {path}
+        (draft,) = set(tmp_path.iterdir()) - {path}
         assert 0o600 == stat.S_IMODE(draft.stat().st_mode)
 
 
@@ -175,16 +175,21 @@ def test_a_device_may_be_read_and_written():
     output.guard_inputs("/dev/null", ["/dev/null"])
 
 
-@pytest.mark.parametrize(("output_format", "expected"), [
-    (OutputFormat.TABLE, ["reports.x", "tabulate"]), (OutputFormat.MARKDOWN, ["reports.x", "tabulate"]),
-    (OutputFormat.JSON, ["reports.x"]), (OutputFormat.NDJSON, ["reports.x"]),
-])
+@pytest.mark.parametrize(
+    ("output_format", "expected"),
+    [
+        (OutputFormat.TABLE, ["reports.x", "tabulate"]),
+        (OutputFormat.MARKDOWN, ["reports.x", "tabulate"]),
+        (OutputFormat.JSON, ["reports.x"]),
+        (OutputFormat.NDJSON, ["reports.x"]),
+    ],
+)
 def test_what_writes_a_report_is_loaded_while_nobody_waits_for_it(output_format, expected, monkeypatch):
     loaded, may_begin = [], threading.Event()
     monkeypatch.setattr(output, "import_module", lambda name: may_begin.wait(10) and loaded.append(name))
     output.load_ahead("reports.x", output_format)
     assert [] == loaded
-    loading, = (each for each in threading.enumerate() if each.name == "load")
+    (loading,) = (each for each in threading.enumerate() if each.name == "load")
     may_begin.set()
     loading.join(10)
     assert expected == loaded

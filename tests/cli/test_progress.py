@@ -68,11 +68,14 @@ def test_no_color_is_obeyed(monkeypatch, clock):
     assert clock == [100.0]
 
 
-@pytest.mark.parametrize(("remaining_s", "words"), [
-    (None, "512 of 1,000 decided, 1,234 sent"),
-    (11.2, "512 of 1,000 decided, 1,234 sent, about 12 s left"),
-    (754.0, "512 of 1,000 decided, 1,234 sent, about 12 min 34 s left"),
-])
+@pytest.mark.parametrize(
+    ("remaining_s", "words"),
+    [
+        (None, "512 of 1,000 decided, 1,234 sent"),
+        (11.2, "512 of 1,000 decided, 1,234 sent, about 12 s left"),
+        (754.0, "512 of 1,000 decided, 1,234 sent, about 12 min 34 s left"),
+    ],
+)
 def test_a_scan_says_how_far_it_is_and_how_long_it_takes(monkeypatch, clock, remaining_s, words):
     terminal = Terminal()
     monkeypatch.setattr(progress.sys, "stderr", terminal)
@@ -88,7 +91,13 @@ def test_a_scan_shows_what_answered_so_far(monkeypatch, clock):
     with progress.shown_of_scan(True) as update:
         update(Progress(7, 1000, 1234, None, 7, ("192.0.2.7:53", "[2001:db8::1]:123")))
     text = terminal.getvalue()
-    for words in ("7 answered so far:", "  192.0.2.7:53", "  [2001:db8::1]:123", "  and 5 before", "7 of 1,000 decided"):
+    for words in (
+        "7 answered so far:",
+        "  192.0.2.7:53",
+        "  [2001:db8::1]:123",
+        "  and 5 before",
+        "7 of 1,000 decided",
+    ):
         assert words in text
     assert clock == [100.0]
 
@@ -102,11 +111,14 @@ def test_a_short_scan_has_no_bar(monkeypatch, clock):
     assert terminal.getvalue() == ""
 
 
-@pytest.mark.parametrize(("state", "words"), [
-    (SearchProgress(0, None, 1), "nothing arrived yet, 1 probe"),
-    (SearchProgress(1500, None, 4), "1500 bytes arrive, 4 probes"),
-    (SearchProgress(1280, 1500, 12), "1280 bytes arrive, 1500 do not, 12 probes"),
-])
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (SearchProgress(0, None, 1), "nothing arrived yet, 1 probe"),
+        (SearchProgress(1500, None, 4), "1500 bytes arrive, 4 probes"),
+        (SearchProgress(1280, 1500, 12), "1280 bytes arrive, 1500 do not, 12 probes"),
+    ],
+)
 def test_a_search_for_an_mtu_says_after_a_second_what_fits_so_far(monkeypatch, clock, state, words):
     terminal = Terminal()
     monkeypatch.setattr(progress.sys, "stderr", terminal)

@@ -8,33 +8,36 @@ from udpprobe.endpoints import services
 from udpprobe.errors import meant
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (["trace"], "Missing argument 'HOST:PORT...'"),
-    (["mtu", "a", "b", "c"], "'b c': too many words"),
-    (["watch", "port", "53"], "'port 53': watch takes options only; a pcap filter goes behind --filter"),
-    (["scan", "--rate", "x", "a"], "--rate 'x': give a number, 0 or more"),
-    (["scan", "--size", "x", "a"], "--size 'x': give a whole number, 28 to 65535"),
-    (["scan", "--size", "20", "a"], "--size 20: give 28 to 65535 (see udpprobe scan --help)"),
-    (["scan", "--rate", "-1", "a"], "--rate -1: give 0 or more"),
-    (["scan", "--engine", "rwa", "a"], "--engine 'rwa': give raw, recverr or connected: did you mean raw?"),
-    (["mtu", "--format", "parqet", "a"], "--format 'parqet': give table, json, ndjson, csv, markdown or html (see"),
-    (["scan", "a", "--timeout", "1e9"], "--timeout 1000000000: give 0.01 to 86400 (see"),
-    (["scan", "a", "--timeout", "nan"], "--timeout nan: give a number"),
-    (["check", "--config", "", "a"], "UNKNOWN - --config: the value is empty"),
-    (["scan", "a", "--ports="], "--ports: the value is empty"),
-    (["scan", ""], "TARGET...: the value is empty"),
-    (["scan", "a", "--control=x"], "--control takes no value"),
-    (["scan", "a", "--rate"], "--rate needs a value"),
-    (["mtu", "127.0.0.1", "--source-address", "x"], "--source-address 'x' is no IPv4 or IPv6 address"),
-    (["scan", "--nonsense", "a"], "No such option: --nonsense (see"),
-    (["scan", "--retires", "1", "a"], "No such option: --retires: did you mean --retries?"),
-    (["scan", "-Q", "a"], "No such option: -Q"),
-    (["trase"], "No such command 'trase': did you mean trace?"),
-    (["zzz"], "No such command 'zzz' (see"),
-    (["mtu", "--fail-on", "blackhole", "127.0.0.1"], "'blackhole' is no verdict; there are ok, black-hole, "),
-    (["mtu", "--fail-on", "blackhole", "127.0.0.1"], ": did you mean black-hole?"),
-    (["diff", "--fail-on", "new-refuzed", "a", "b"], ": did you mean new-refused?"),
-])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["trace"], "Missing argument 'HOST:PORT...'"),
+        (["mtu", "a", "b", "c"], "'b c': too many words"),
+        (["watch", "port", "53"], "'port 53': watch takes options only; a pcap filter goes behind --filter"),
+        (["scan", "--rate", "x", "a"], "--rate 'x': give a number, 0 or more"),
+        (["scan", "--size", "x", "a"], "--size 'x': give a whole number, 28 to 65535"),
+        (["scan", "--size", "20", "a"], "--size 20: give 28 to 65535 (see udpprobe scan --help)"),
+        (["scan", "--rate", "-1", "a"], "--rate -1: give 0 or more"),
+        (["scan", "--engine", "rwa", "a"], "--engine 'rwa': give raw, recverr or connected: did you mean raw?"),
+        (["mtu", "--format", "parqet", "a"], "--format 'parqet': give table, json, ndjson, csv, markdown or html (see"),
+        (["scan", "a", "--timeout", "1e9"], "--timeout 1000000000: give 0.01 to 86400 (see"),
+        (["scan", "a", "--timeout", "nan"], "--timeout nan: give a number"),
+        (["check", "--config", "", "a"], "UNKNOWN - --config: the value is empty"),
+        (["scan", "a", "--ports="], "--ports: the value is empty"),
+        (["scan", ""], "TARGET...: the value is empty"),
+        (["scan", "a", "--control=x"], "--control takes no value"),
+        (["scan", "a", "--rate"], "--rate needs a value"),
+        (["mtu", "127.0.0.1", "--source-address", "x"], "--source-address 'x' is no IPv4 or IPv6 address"),
+        (["scan", "--nonsense", "a"], "No such option: --nonsense (see"),
+        (["scan", "--retires", "1", "a"], "No such option: --retires: did you mean --retries?"),
+        (["scan", "-Q", "a"], "No such option: -Q"),
+        (["trase"], "No such command 'trase': did you mean trace?"),
+        (["zzz"], "No such command 'zzz' (see"),
+        (["mtu", "--fail-on", "blackhole", "127.0.0.1"], "'blackhole' is no verdict; there are ok, black-hole, "),
+        (["mtu", "--fail-on", "blackhole", "127.0.0.1"], ": did you mean black-hole?"),
+        (["diff", "--fail-on", "new-refuzed", "a", "b"], ": did you mean new-refused?"),
+    ],
+)
 def test_a_mistake_is_one_sentence_of_ours(words, said, capsys):
     assert main(words) == (3 if words[0] == "check" else 2)
     told = "".join(capsys.readouterr())
@@ -44,18 +47,35 @@ def test_a_mistake_is_one_sentence_of_ours(words, said, capsys):
 
 
 @pytest.mark.skipif("domain" not in services(), reason="no such service in /etc/services")
-@pytest.mark.parametrize("words", [
-    ["scan", "127.0.0.1:domian"], ["scan", "-p", "53,domian", "127.0.0.1"], ["trace", "127.0.0.1:domian"],
-    ["mtu", "127.0.0.1:domian"], ["check", "127.0.0.1:domian"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["scan", "127.0.0.1:domian"],
+        ["scan", "-p", "53,domian", "127.0.0.1"],
+        ["trace", "127.0.0.1:domian"],
+        ["mtu", "127.0.0.1:domian"],
+        ["check", "127.0.0.1:domian"],
+    ],
+)
 def test_a_misspelt_service_names_the_nearest(words, capsys):
     assert main(words) == (3 if words[0] == "check" else 2)
     assert "'domian' is no UDP port, and no service that /etc/services names: did you mean domain?" in "".join(
-        capsys.readouterr())
+        capsys.readouterr()
+    )
 
 
-@pytest.mark.parametrize("words", [
-    ["watch", "--duration", "1"], ["scan", "127.0.0.1:9"], ["scan", "--engine", "recverr", "127.0.0.1:9"],
-    ["scan", "--dry-run", "127.0.0.1:9"], ["trace", "127.0.0.1"], ["mtu", "127.0.0.1"], ["check", "127.0.0.1:9"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["watch", "--duration", "1"],
+        ["scan", "127.0.0.1:9"],
+        ["scan", "--engine", "recverr", "127.0.0.1:9"],
+        ["scan", "--dry-run", "127.0.0.1:9"],
+        ["trace", "127.0.0.1"],
+        ["mtu", "127.0.0.1"],
+        ["check", "127.0.0.1:9"],
+    ],
+)
 def test_an_interface_that_is_not_there_is_no_mistake_in_words(words, capsys):
     assert main([words[0], "-i", "nosuch0", *words[1:]]) == 3
     assert "no interface 'nosuch0'; there are lo" in "".join(capsys.readouterr())
@@ -81,8 +101,15 @@ def test_help_says_ranges_in_words(command, capsys):
     assert 80 >= max(map(len, told.splitlines()))
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("[default: 4; 1<=x<=9]", "[default: 4; 1 to 9]"), ("[x>=0.01]", "[0.01 or more]"), ("[x<=9]", "[9 or less]"),
-    ("max x = 5", "max x = 5"), ("[-1<=x<=1e+20]", "[-1 to 1e+20]")])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[default: 4; 1<=x<=9]", "[default: 4; 1 to 9]"),
+        ("[x>=0.01]", "[0.01 or more]"),
+        ("[x<=9]", "[9 or less]"),
+        ("max x = 5", "max x = 5"),
+        ("[-1<=x<=1e+20]", "[-1 to 1e+20]"),
+    ],
+)
 def test_a_range_is_told_as_people_say_it(text, said):
     assert said == with_ranges(text)

@@ -38,8 +38,15 @@ def big(family, mtu):
     return [packet, too_big(packet, mtu, ROUTER[family])]
 
 
-TOLD = [with_refusal(sent(1)), with_refusal(sent(2, 6)), big(4, 1300), big(6, 1300), expired(sent(3, ttl=4)), [sent(4)],
-        [b.port_unreachable(sent(5))]]
+TOLD = [
+    with_refusal(sent(1)),
+    with_refusal(sent(2, 6)),
+    big(4, 1300),
+    big(6, 1300),
+    expired(sent(3, ttl=4)),
+    [sent(4)],
+    [b.port_unreachable(sent(5))],
+]
 """Frames 1 to 12: five pairs, a datagram that is well, an error without its datagram."""
 
 
@@ -53,11 +60,11 @@ def blocks_of(data):
     """(kind, byte order, whole block) of each."""
     at, order, found = 0, "<", []
     while at < len(data):
-        if data[at:at + 4] == b"\x0a\x0d\x0d\x0a":
-            order = "<" if data[at + 8:at + 12] == b"\x4d\x3c\x2b\x1a" else ">"
+        if data[at : at + 4] == b"\x0a\x0d\x0d\x0a":
+            order = "<" if data[at + 8 : at + 12] == b"\x4d\x3c\x2b\x1a" else ">"
         kind, size = struct.unpack_from(f"{order}2I", data, at)
         assert struct.unpack_from(f"{order}I", data, at + size - 4) == (size,)
-        found.append((kind, order, data[at:at + size]))
+        found.append((kind, order, data[at : at + size]))
         at += size
     return found
 
@@ -70,7 +77,7 @@ def options_of(block, order):
         code, size = struct.unpack_from(f"{order}2H", block, at)
         if code == 0:
             break
-        found.append((code, block[at + 4:at + 4 + size]))
+        found.append((code, block[at + 4 : at + 4 + size]))
         at += 4 + (size + 3 & -4)
     return found, raw
 
@@ -78,9 +85,11 @@ def options_of(block, order):
 def comments_of(data):
     """Comments by frame, of a file of packet blocks that have a number each."""
     packets = [(order, block) for kind, order, block in blocks_of(data) if kind in {2, 3, 6}]
-    return {number: [value.decode() for code, value in options_of(block, order)[0] if code == COMMENT]
-            for number, (order, block) in enumerate(packets, 1)
-            if block[0] != 3 and block[3] != 3 and any(code == COMMENT for code, _ in options_of(block, order)[0])}
+    return {
+        number: [value.decode() for code, value in options_of(block, order)[0] if code == COMMENT]
+        for number, (order, block) in enumerate(packets, 1)
+        if block[0] != 3 and block[3] != 3 and any(code == COMMENT for code, _ in options_of(block, order)[0])
+    }
 
 
 # ---- what is said
@@ -98,23 +107,29 @@ def test_an_error_and_its_datagram_name_each_other(tmp_path):
         4: f"refused {two}; caused by frame 3; would reach: only connected or IPV6_RECVERR sockets",
         5: f"outgrew its path: the packet is larger than the next link's MTU of 1300, says {ROUTER[4]}; told by frame 6",
         6: f"too-big {host(9)}:{PORT} by {ROUTER[4]}, MTU 1300; caused by frame 5; "
-           "would reach: only connected or IP_RECVERR sockets",
+        "would reach: only connected or IP_RECVERR sockets",
         7: f"outgrew its path: the packet is larger than the next link's MTU of 1300, says {ROUTER[6]}; told by frame 8",
         8: f"too-big [{host(9, 6)}]:{PORT} by {ROUTER[6]}, MTU 1300; caused by frame 7; "
-           "would reach: only connected or IPV6_RECVERR sockets",
+        "would reach: only connected or IPV6_RECVERR sockets",
         9: f"expired {host(3)}:{PORT} by {ROUTER[4]}; told by frame 10",
         10: f"expired {host(3)}:{PORT} by {ROUTER[4]}; caused by frame 9; would reach: only IP_RECVERR sockets",
         12: f"refused {host(5)}:{PORT}; its datagram is not in this capture; "
-            "would reach: only connected or IP_RECVERR sockets",
+        "would reach: only connected or IP_RECVERR sockets",
     }
 
 
 def test_many_errors_about_one_datagram_are_counted(tmp_path):
     packet = sent(1, ttl=5)
     path = tmp_path / "in.pcap"
-    path.write_bytes(c.bytes_of_pcap(frames([packet], [
-        b.time_exceeded(packet, f"203.0.113.{number}", id=number) for number in range(1, 3)], [
-        b.port_unreachable(packet, id=number) for number in range(10, 15)])))
+    path.write_bytes(
+        c.bytes_of_pcap(
+            frames(
+                [packet],
+                [b.time_exceeded(packet, f"203.0.113.{number}", id=number) for number in range(1, 3)],
+                [b.port_unreachable(packet, id=number) for number in range(10, 15)],
+            )
+        )
+    )
     said = comments_of(annotated(path, tmp_path))[1][0]
     assert "told by frames 4, 5, 6 and 2 more" in said
     assert "203.0.113.1; told by frame 2" in said
@@ -125,15 +140,18 @@ def test_many_errors_about_one_datagram_are_counted(tmp_path):
 def test_the_first_and_the_last_pass_of_a_loop_are_marked(tmp_path, family, words):
     packet = sent(1, family, ttl=60)
     rounds = [b.forwarded(packet, 2 * lap) if lap else packet for lap in range(10)]
-    other = [sent(2, family)] * 3      # at the times of passes, but elsewhere
+    other = [sent(2, family)] * 3  # at the times of passes, but elsewhere
     some = frames(rounds, gap_ns=1_000_000)
     some += [frame._replace(data=b.ethernet(each)) for frame, each in zip((some[1], some[9]), other, strict=False)]
     path = tmp_path / "in.pcap"
     path.write_bytes(c.bytes_of_pcap(sorted(some, key=lambda frame: frame.time_ns)))
     said = comments_of(annotated(path, tmp_path, *words))
     texts = [(frame, text) for frame, (text,) in said.items() if "pass of a loop" in text]
-    assert [1, 2] == [frame for frame, _ in texts] if words == ["--only-involved"] else [2, 11] == [
-        frame for frame, _ in texts]
+    assert (
+        [1, 2] == [frame for frame, _ in texts]
+        if words == ["--only-involved"]
+        else [2, 11] == [frame for frame, _ in texts]
+    )
     assert texts[0][1].startswith("first pass of a loop of 2 hops on the way to ")
     assert texts[1][1].startswith("last pass of a loop of 2 hops on the way to ")
 
@@ -155,7 +173,7 @@ def stripped(block, order, ours):
     assert (COMMENT, 1) == (code, ours)
     rest = block[:start] + block[end:]
     if len(spans) == 1 and rest[start:-4] == bytes(4):
-        rest = block[:start] + block[-4:]       # nothing else was there, so opt_endofopt was added too
+        rest = block[:start] + block[-4:]  # nothing else was there, so opt_endofopt was added too
     size = struct.pack(f"{order}I", len(rest))
     return rest[:4] + size + rest[8:-4] + size
 
@@ -173,20 +191,37 @@ def names(order):
 def section_files():
     some = frames(*TOLD)
     yield "odd", c.bytes_in_sections(some)
-    yield "sections", b"".join(
-        c.section(order, values=[(COMMENT, b"a section")]) + names(order) + c.interface(order, link_type=0)
-        + c.interface(order, resolution=9) + c.enhanced(frame, order, 1, resolution=9)
-        for frame, order in zip(some, "<><<>><<>><>", strict=True))
+    yield (
+        "sections",
+        b"".join(
+            c.section(order, values=[(COMMENT, b"a section")])
+            + names(order)
+            + c.interface(order, link_type=0)
+            + c.interface(order, resolution=9)
+            + c.enhanced(frame, order, 1, resolution=9)
+            for frame, order in zip(some, "<><<>><<>><>", strict=True)
+        ),
+    )
     for order in "<>":
-        yield f"options{order}", (
-            c.section(order, length=4711, values=[(4, b"recorder")]) + c.block(c.NAMES, b"\0" * 8, order)
-            + c.interface(order, snap=0, resolution=9) + c.block(c.UNKNOWN, b"odd", order)
-            + b"".join(c.enhanced(frame, order, resolution=9, values=USER) for frame in some)
-            + c.statistics(order, drops=7) + c.section(order) + c.interface(order))
+        yield (
+            f"options{order}",
+            (
+                c.section(order, length=4711, values=[(4, b"recorder")])
+                + c.block(c.NAMES, b"\0" * 8, order)
+                + c.interface(order, snap=0, resolution=9)
+                + c.block(c.UNKNOWN, b"odd", order)
+                + b"".join(c.enhanced(frame, order, resolution=9, values=USER) for frame in some)
+                + c.statistics(order, drops=7)
+                + c.section(order)
+                + c.interface(order)
+            ),
+        )
         yield f"old{order}", c.bytes_of_pcapng(some, order=order, packet=c.old)
 
 
-@pytest.mark.parametrize(("name", "data"), [*section_files()], ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "data"), [*section_files()], ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_all_but_the_new_comments_is_byte_for_byte_as_it_was(tmp_path, name, data):
     path = tmp_path / "in.pcapng"
     path.write_bytes(data)
@@ -208,13 +243,15 @@ def test_all_but_the_new_comments_is_byte_for_byte_as_it_was(tmp_path, name, dat
 def test_broken_options_stay_and_the_comment_stands_before_them(tmp_path):
     some = frames(with_refusal(sent(1)))
     broken = [(7, b"x")]
-    data = c.bytes_of_pcapng([], resolution=9) + b"".join(c.enhanced(each, resolution=9, values=broken) for each in some)
+    data = c.bytes_of_pcapng([], resolution=9) + b"".join(
+        c.enhanced(each, resolution=9, values=broken) for each in some
+    )
     at = data.rindex(struct.pack("<2H", 7, 1))
-    data = data[:at + 2] + struct.pack("<H", 999) + data[at + 4:]
+    data = data[: at + 2] + struct.pack("<H", 999) + data[at + 4 :]
     path = tmp_path / "in.pcapng"
     path.write_bytes(data)
     old, new = (each[-1][2] for each in (blocks_of(data), blocks_of(annotated(path, tmp_path))))
-    assert new[-4 - len(old[at - len(data):-4]):-4] == old[at - len(data):-4]
+    assert new[-4 - len(old[at - len(data) : -4]) : -4] == old[at - len(data) : -4]
     assert options_of(new, "<")[0][0][1].startswith(b"refused ")
 
 
@@ -225,12 +262,15 @@ def test_a_pcap_file_keeps_its_frames_and_times(tmp_path, variant):
     path.write_bytes(c.bytes_of_pcap(some, **variant))
     data = annotated(path, tmp_path)
     records = Records(Entry(data[:24]), capacity=len(data))
-    records.room()[:len(data)] = data
+    records.room()[: len(data)] = data
     records.filled(len(data))
     for frame in some:
         assert FRAME == records.next()
         assert (frame.time_ns, frame.data, frame.wire_length) == (
-            records.time_ns, bytes(records.data[records.at:records.at + records.captured]), records.length)
+            records.time_ns,
+            bytes(records.data[records.at : records.at + records.captured]),
+            records.length,
+        )
     assert FRAME != records.next()
 
 
@@ -243,8 +283,10 @@ def test_packets_in_simple_blocks_are_left_alone_and_counted(tmp_path, capsys):
 
 
 def test_only_the_involved_packets_are_written_and_named_by_their_new_numbers(tmp_path):
-    for name, data in (("in.pcap", c.bytes_of_pcap(frames([sent(7)], *TOLD))),
-                       ("in.pcapng", c.bytes_of_pcapng(frames([sent(7)], *TOLD), resolution=9))):
+    for name, data in (
+        ("in.pcap", c.bytes_of_pcap(frames([sent(7)], *TOLD))),
+        ("in.pcapng", c.bytes_of_pcapng(frames([sent(7)], *TOLD), resolution=9)),
+    ):
         path = tmp_path / name
         path.write_bytes(data)
         out = annotated(path, tmp_path, "--only-involved")
@@ -257,8 +299,9 @@ def test_only_the_involved_packets_are_written_and_named_by_their_new_numbers(tm
 def test_blocks_that_wireshark_numbers_are_counted(tmp_path):
     some, custom = frames([sent(7)], with_refusal(sent(1))), c.block(c.CUSTOM, b"\0\0\0\1data")
     path = tmp_path / "in.pcapng"
-    path.write_bytes(c.bytes_of_pcapng([]) + custom + c.enhanced(some[0]) + custom + c.enhanced(some[1])
-                     + c.enhanced(some[2]))
+    path.write_bytes(
+        c.bytes_of_pcapng([]) + custom + c.enhanced(some[0]) + custom + c.enhanced(some[1]) + c.enhanced(some[2])
+    )
     assert "caused by frame 4;" in comments_of(annotated(path, tmp_path))[3][0]
     out = annotated(path, tmp_path, "--only-involved")
     assert [c.SECTION, 1, c.CUSTOM, c.CUSTOM, 6, 6] == [kind for kind, _, _ in blocks_of(out)]
@@ -269,8 +312,14 @@ def test_blocks_that_wireshark_numbers_are_counted(tmp_path):
 
 
 def run(*words, stdin=None, cwd=None):
-    return subprocess.run([sys.executable, "-m", "udpprobe", "analyze", *map(str, words)], input=stdin, cwd=cwd,
-                          capture_output=True, timeout=60, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "udpprobe", "analyze", *map(str, words)],
+        input=stdin,
+        cwd=cwd,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def test_the_report_is_the_same_as_without(tmp_path):
@@ -284,7 +333,9 @@ def test_standard_input_is_kept_for_the_second_reading_and_said_so(tmp_path):
     path, out = PCAPS / "refused.pcap", tmp_path / "out.pcapng"
     done = run("-", "-w", out, stdin=path.read_bytes())
     assert (0, b"udpprobe: standard input is copied to a temporary file, for -w reads it twice\n") == (
-        done.returncode, done.stderr)
+        done.returncode,
+        done.stderr,
+    )
     assert run("-", stdin=path.read_bytes()).stdout == done.stdout
     assert out.read_bytes() == annotated(path, tmp_path)
     assert {"out.pcapng", "report"} == {each.name for each in tmp_path.iterdir()}
@@ -297,7 +348,10 @@ def test_a_pipe_with_a_name_is_kept_too(tmp_path):
     writer.start()
     done = run(fifo, "-w", tmp_path / "out.pcapng")
     writer.join()
-    assert (0, f"udpprobe: {fifo} is copied".encode()) == (done.returncode, done.stderr[:len(f"udpprobe: {fifo} is copied")])
+    assert (0, f"udpprobe: {fifo} is copied".encode()) == (
+        done.returncode,
+        done.stderr[: len(f"udpprobe: {fifo} is copied")],
+    )
     assert comments_of((tmp_path / "out.pcapng").read_bytes())
 
 
@@ -355,10 +409,11 @@ def test_spoilt_captures_do_no_harm(tmp_path):
     data = c.bytes_of_pcapng(frames(*TOLD), resolution=9)
     path = tmp_path / "in.pcapng"
     for at in range(24, len(data), 37):
-        path.write_bytes(data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1:])
+        path.write_bytes(data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :])
         for words in ([], ["--only-involved"]):
-            assert main(["analyze", str(path), "-w", str(tmp_path / "out.pcapng"), "-o", str(tmp_path / "r"), *words]) in {
-                0, 3}
+            assert main(
+                ["analyze", str(path), "-w", str(tmp_path / "out.pcapng"), "-o", str(tmp_path / "r"), *words]
+            ) in {0, 3}
 
 
 # ---- what Wireshark makes of it
@@ -375,13 +430,29 @@ def tshark(path, *words):
 @pytest.mark.parametrize("words", [[], ["--only-involved"]])
 def test_tshark_reads_every_comment_at_the_right_frame(tmp_path, name, words):
     annotated(PCAPS / name, tmp_path, *words)
-    rows = [line.split("\t") for line in tshark(tmp_path / "out.pcapng", "-T", "fields", "-e", "frame.number", "-e",
-                                                "frame.comment", "-e", "frame.protocols", "-e", "icmp.type", "-e",
-                                                "icmpv6.type")]
+    rows = [
+        line.split("\t")
+        for line in tshark(
+            tmp_path / "out.pcapng",
+            "-T",
+            "fields",
+            "-e",
+            "frame.number",
+            "-e",
+            "frame.comment",
+            "-e",
+            "frame.protocols",
+            "-e",
+            "icmp.type",
+            "-e",
+            "icmpv6.type",
+        )
+    ]
     said = comments_of((tmp_path / "out.pcapng").read_bytes())
     assert {frame: texts[0] for frame, texts in said.items()} == {int(row[0]): row[1] for row in rows if row[1]}
     assert {row[0] for row in rows if "caused by" in row[1]} == {
-        row[0] for row in rows if row[3] in {"3", "11"} or row[4] in {"1", "2", "3"}}
+        row[0] for row in rows if row[3] in {"3", "11"} or row[4] in {"1", "2", "3"}
+    }
     plain = tshark(PCAPS / name, "-T", "fields", "-e", "frame.time_epoch", "-e", "ip.id", "-e", "udp.length")
     again = tshark(tmp_path / "out.pcapng", "-T", "fields", "-e", "frame.time_epoch", "-e", "ip.id", "-e", "udp.length")
     assert plain == again if not words else set(again) <= set(plain)
@@ -389,8 +460,11 @@ def test_tshark_reads_every_comment_at_the_right_frame(tmp_path, name, words):
 
 @with_tshark
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "data"), [*section_files()][1:],      # the odd one it does not read at all
-                         ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [*section_files()][1:],  # the odd one it does not read at all
+    ids=lambda value: value if isinstance(value, str) else "",
+)
 def test_tshark_reads_the_old_comments_and_the_new_ones(tmp_path, name, data):
     path = tmp_path / "in.pcapng"
     path.write_bytes(data)
@@ -398,8 +472,12 @@ def test_tshark_reads_the_old_comments_and_the_new_ones(tmp_path, name, data):
     assert 0 == main(["analyze", "--events", "--format", "ndjson", "-o", str(events), str(path)])
     errors = {json.loads(line)["frame"] for line in events.read_text().splitlines()}
     annotated(path, tmp_path)
-    rows = [line.split("\t") for line in tshark(tmp_path / "out.pcapng", "-T", "fields", "-E", "aggregator=|", "-e",
-                                                "frame.number", "-e", "frame.comment")]
+    rows = [
+        line.split("\t")
+        for line in tshark(
+            tmp_path / "out.pcapng", "-T", "fields", "-E", "aggregator=|", "-e", "frame.number", "-e", "frame.comment"
+        )
+    ]
     assert errors == {int(frame) for frame, text in rows if "would reach:" in text}
     if name.startswith("options"):
         assert all(text.startswith("the user's own") for _, text in rows)
@@ -410,9 +488,25 @@ def test_tshark_reads_the_old_comments_and_the_new_ones(tmp_path, name, data):
 def test_the_lua_script_makes_a_column_of_it(tmp_path):
     annotated(PCAPS / "loop3-link.pcap", tmp_path)
     script = PCAPS.parent / "examples" / "wireshark" / "udpprobe.lua"
-    rows = tshark(tmp_path / "out.pcapng", "-X", f"lua_script:{script}", "-Y", "udpprobe.verdict", "-T", "fields", "-e",
-                  "frame.number", "-e", "udpprobe.verdict", "-e", "udpprobe.role")
-    if not rows and "with Lua" not in subprocess.run(["tshark", "-v"], capture_output=True, text=True, check=True).stdout:
+    rows = tshark(
+        tmp_path / "out.pcapng",
+        "-X",
+        f"lua_script:{script}",
+        "-Y",
+        "udpprobe.verdict",
+        "-T",
+        "fields",
+        "-e",
+        "frame.number",
+        "-e",
+        "udpprobe.verdict",
+        "-e",
+        "udpprobe.role",
+    )
+    if (
+        not rows
+        and "with Lua" not in subprocess.run(["tshark", "-v"], capture_output=True, text=True, check=True).stdout
+    ):
         pytest.skip("this tshark has no Lua")
     said = comments_of((tmp_path / "out.pcapng").read_bytes())
     assert [str(frame) for frame in said] == [row.split("\t")[0] for row in rows]

@@ -41,9 +41,18 @@ class Network:
         self.now_s += self.wasted_s
         if self.error:
             raise self.error
-        told = report(*map(self.destination, map(address_text, destinations.high.tolist(), destinations.low.tolist()),
-                           destinations.port.tolist()))
-        told = replace(told, source=replace(told.source, dropped=self.dropped.pop(0) if len(self.dropped) > 1 else self.dropped[0]), destinations=tuple(each for each in told.destinations if each.port not in self.left_out))
+        told = report(
+            *map(
+                self.destination,
+                map(address_text, destinations.high.tolist(), destinations.low.tolist()),
+                destinations.port.tolist(),
+            )
+        )
+        told = replace(
+            told,
+            source=replace(told.source, dropped=self.dropped.pop(0) if len(self.dropped) > 1 else self.dropped[0]),
+            destinations=tuple(each for each in told.destinations if each.port not in self.left_out),
+        )
         if self.stopped:
             raise Interrupted(told, self.undecided)
         return told
@@ -54,8 +63,15 @@ class Network:
         meaning = "no-evidence" if verdict == "silent" else None
         errno = "ENETUNREACH" if verdict == "unsent" or (verdict == "v6-unsent" and ":" in address) else None
         verdict = "unsent" if errno else "answered" if verdict == "v6-unsent" else verdict
-        return replace(MUTE, address=address, port=port, verdict=verdict, meaning=meaning, errno=errno,
-                       rtt_ms=Spread(1.0, 2.0, 3.0))
+        return replace(
+            MUTE,
+            address=address,
+            port=port,
+            verdict=verdict,
+            meaning=meaning,
+            errno=errno,
+            rtt_ms=Spread(1.0, 2.0, 3.0),
+        )
 
     def mtu(self, place, options):
         self.asked = place, options
@@ -92,13 +108,17 @@ def states(outcome):
 
 
 def test_targets_that_are_probed_alike_share_a_scan_and_others_the_rate(network):
-    outcome = check([ask("127.0.0.1:1,2"), ask("[::1]:1"), ask("127.0.0.1:1"), ask("127.0.0.1:9", Probing("empty"))],
-                    Settings(rate_pps=100, retries=5, silence_s=0.5, engine="recverr"))
+    outcome = check(
+        [ask("127.0.0.1:1,2"), ask("[::1]:1"), ask("127.0.0.1:1"), ask("127.0.0.1:9", Probing("empty"))],
+        Settings(rate_pps=100, retries=5, silence_s=0.5, engine="recverr"),
+    )
     assert {("auto", 3), ("empty", 1)} == {(options.payload, size) for options, size in network.scans}
-    assert {(50, 5, 3.0, "recverr")} == {(each.rate_pps, each.retries, each.timeout_s, each.engine)
-                                         for each, _ in network.scans}
+    assert {(50, 5, 3.0, "recverr")} == {
+        (each.rate_pps, each.retries, each.timeout_s, each.engine) for each, _ in network.scans
+    }
     assert [("127.0.0.1", 1), ("127.0.0.1", 2), ("::1", 1), ("127.0.0.1", 1), ("127.0.0.1", 9)] == [
-        (each.address, each.port) for each in outcome.checks]
+        (each.address, each.port) for each in outcome.checks
+    ]
     assert (["OK"] * 5, ("be warned",)) == (states(outcome), outcome.warnings)
 
 
@@ -151,7 +171,8 @@ def test_probes_in_flight_at_the_deadline_are_unknown_never_silent(network):
     network.undecided = frozenset({("127.0.0.1", 1)})
     outcome = check([ask("127.0.0.1:1-2")], Settings(timeout_s=0.1))
     assert [("UNKNOWN", "undecided: time ran out"), ("OK", "answered in 2 ms")] == [
-        (each.state, each.text) for each in outcome.checks]
+        (each.state, each.text) for each in outcome.checks
+    ]
     assert not outcome.interrupted
 
 
@@ -196,9 +217,15 @@ def test_a_scan_that_cannot_be_made_is_unknown(network):
     assert [("UNKNOWN", "be root", "127.0.0.1")] == [(each.state, each.text, each.address) for each in outcome.checks]
 
 
-@pytest.mark.parametrize(("verdicts", "confirm", "expected", "scans"), [
-    (["silent", "answered"], 0, "CRITICAL", 1), (["silent", "answered"], 1, "OK", 2),
-    (["silent", "silent", "answered"], 1, "CRITICAL", 2), (["answered"], 3, "OK", 1)])
+@pytest.mark.parametrize(
+    ("verdicts", "confirm", "expected", "scans"),
+    [
+        (["silent", "answered"], 0, "CRITICAL", 1),
+        (["silent", "answered"], 1, "OK", 2),
+        (["silent", "silent", "answered"], 1, "CRITICAL", 2),
+        (["answered"], 3, "OK", 1),
+    ],
+)
 def test_a_failure_counts_when_it_is_confirmed_so_often(network, verdicts, confirm, expected, scans):
     network.verdicts[1] = verdicts
     outcome = check([ask("127.0.0.1:1"), ask("127.0.0.1:2")], Settings(confirm=confirm))
@@ -217,7 +244,7 @@ def test_what_was_not_asked_again_in_time_stays_a_failure(network, again, expect
             raise Interrupted(found if again == "answered" else report())
         return found
 
-    udpprobe.commands.check.scan.scan = scan         # the fixture takes it back
+    udpprobe.commands.check.scan.scan = scan  # the fixture takes it back
     assert [expected] == states(check([ask("127.0.0.1:1")], Settings(timeout_s=1, confirm=1)))
 
 
@@ -227,22 +254,39 @@ def test_nothing_is_confirmed_when_half_of_the_time_is_gone(network):
     assert 1 == len(network.scans)
 
 
-@pytest.mark.parametrize(("found", "expected"), [
-    (Measured(MTU, interrupted=False), "OK"), (Measured(HOLE, interrupted=False), "CRITICAL"),
-    (Measured(HOLE, interrupted=True), "UNKNOWN"), (Measured(MTU, interrupted=True), "OK"),
-    (UdpprobeError("no way"), "UNKNOWN")])
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (Measured(MTU, interrupted=False), "OK"),
+        (Measured(HOLE, interrupted=False), "CRITICAL"),
+        (Measured(HOLE, interrupted=True), "UNKNOWN"),
+        (Measured(MTU, interrupted=True), "OK"),
+        (UdpprobeError("no way"), "UNKNOWN"),
+    ],
+)
 def test_the_path_mtu_is_searched_up_to_what_is_wanted(network, found, expected):
     network.found = found
     outcome = check([ask("127.0.0.1:1", Probing("empty", interface="lo"), min_mtu=1450)], Settings(silence_s=0.5))
     place, options = network.asked
     assert (expected, 1450, "empty", "lo", 0.5, 1) == (
-        *states(outcome), options.most, options.payload, options.interface, options.timeout_s, place.port)
+        *states(outcome),
+        options.most,
+        options.payload,
+        options.interface,
+        options.timeout_s,
+        place.port,
+    )
     assert ("not checked" in outcome.checks[0].text) == (expected == "UNKNOWN")
 
 
-@pytest.mark.parametrize(("way", "expected"), [
-    (Traced(TRACE, interrupted=False), "OK"), (Traced(LOOPING, interrupted=False), "CRITICAL"),
-    (Traced(LOOPING, interrupted=True), "UNKNOWN")])
+@pytest.mark.parametrize(
+    ("way", "expected"),
+    [
+        (Traced(TRACE, interrupted=False), "OK"),
+        (Traced(LOOPING, interrupted=False), "CRITICAL"),
+        (Traced(LOOPING, interrupted=True), "UNKNOWN"),
+    ],
+)
 def test_the_way_to_what_is_silent_is_looked_at_for_loops(network, way, expected):
     network.verdicts[1], network.way = ["silent"], way
     asked = ask("127.0.0.1:1", expect="listening", silence=State.OK, no_loop=True)
@@ -278,20 +322,22 @@ def test_ctrl_c_stops_what_runs_side_by_side():
                     raise Interrupted(report())
                 time.sleep(0.01)
 
-    udpprobe.commands.check.scan.scan = scan         # the fixture takes it back
+    udpprobe.commands.check.scan.scan = scan  # the fixture takes it back
     start_s = time.monotonic()
     threading.Timer(0.2, signal.pthread_kill, [threading.get_ident(), signal.SIGINT]).start()
     outcome = check([ask("127.0.0.1:1"), ask("127.0.0.1:2", Probing("empty"))], Settings(timeout_s=60))
     assert (["UNKNOWN"] * 2, State.UNKNOWN, True) == (states(outcome), outcome.state, outcome.interrupted)
     assert {"undecided: interrupted"} == {each.text for each in outcome.checks}
-    assert time.monotonic() - start_s < 30     # it would take 60
+    assert time.monotonic() - start_s < 30  # it would take 60
 
 
 def test_ctrl_c_is_not_time_that_ran_out_and_what_is_known_by_then_counts(network):
     network.stopped, network.left_out = True, {2}
     outcome = check([ask("127.0.0.1:1-2")], Settings(confirm=2))
     assert ([("OK", "answered in 2 ms"), ("UNKNOWN", "undecided: interrupted")], 1) == (
-        [(each.state, each.text) for each in outcome.checks], len(network.scans))
+        [(each.state, each.text) for each in outcome.checks],
+        len(network.scans),
+    )
     assert (State.UNKNOWN, True) == (outcome.state, outcome.interrupted)
 
 

@@ -65,7 +65,7 @@ def _said(report):
 def _left_at(made):
     """What a scheduler still has to do, or to keep."""
     with Client(made.address) as client:
-        deadline_s = time.monotonic() + 5     # workers let go a little later
+        deadline_s = time.monotonic() + 5  # workers let go a little later
         while tasks := client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.tasks)):
             if time.monotonic() > deadline_s:
                 break
@@ -75,6 +75,7 @@ def _left_at(made):
 
 def _when(share, do):
     """A progress listener that does something once, when so much has been read."""
+
     def listen(state):
         if pending and state.done_bytes > share * (state.total_bytes or state.done_bytes + 1):
             pending.pop()()
@@ -83,9 +84,16 @@ def _when(share, do):
     return listen
 
 
-@pytest.mark.parametrize("options", [
-    [], ["--all", "--group-by", "flow"], ["--events"], ["--filter", "ip6"], ["--until", "2023-11-14T22:13:20.3Z"],
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--all", "--group-by", "flow"],
+        ["--events"],
+        ["--filter", "ip6"],
+        ["--until", "2023-11-14T22:13:20.3Z"],
+    ],
+)
 def test_a_cluster_reports_what_one_process_does(pair, capture, capsys, options):
     expected = _told(capsys, *options, "--workers", "1", capture)
     assert expected == _told(capsys, *options, "--cluster", pair.address, capture)
@@ -172,8 +180,12 @@ def test_a_file_that_cannot_be_read_is_named_and_the_others_are_read(pair, captu
 def test_what_vanishes_while_it_is_read_is_named(pair, capture, tmp_path):
     (tmp_path / "later").mkdir()
     later = shutil.copy(capture, tmp_path / "later")
-    found = analyze(find_inputs([capture, later], are_apart=True), AnalyzeOptions(), cluster=pair.address,
-                    on_progress=_when(0.1, Path(later).unlink))
+    found = analyze(
+        find_inputs([capture, later], are_apart=True),
+        AnalyzeOptions(),
+        cluster=pair.address,
+        on_progress=_when(0.1, Path(later).unlink),
+    )
     assert [later] == [each.name for each in found.source.unread]
     assert "no such file" in found.source.unread[0].reason
     assert PACKETS == found.source.packets
@@ -182,8 +194,12 @@ def test_what_vanishes_while_it_is_read_is_named(pair, capture, tmp_path):
 def test_ctrl_c_tells_what_is_known_and_leaves_nothing_behind(pair, capture):
     whole = analyze(find_inputs([capture]), AnalyzeOptions())
     with pytest.raises(Interrupted) as caught:
-        analyze(find_inputs([capture]), AnalyzeOptions(), cluster=pair.address,
-                on_progress=_when(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)))
+        analyze(
+            find_inputs([capture]),
+            AnalyzeOptions(),
+            cluster=pair.address,
+            on_progress=_when(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)),
+        )
     packets = caught.value.report.source.packets
     assert 0.3 * whole.source.packets < packets < whole.source.packets
     assert [] == _left_at(pair)
@@ -209,8 +225,14 @@ except Interrupted as interrupted:
 
 
 def test_ctrl_c_at_a_terminal_leaves_the_workers_of_a_local_cluster_to_us(capture):
-    done = subprocess.run([sys.executable, "-c", CTRL_C_FOR_ALL, capture], capture_output=True, text=True, check=False,
-                          start_new_session=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", CTRL_C_FOR_ALL, capture],
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,
+        timeout=60,
+    )
     assert (0, "") == (done.returncode, done.stderr)
     assert 0 < int(done.stdout) < PACKETS
 

@@ -59,12 +59,14 @@ def test_nobody_answers(capsys, monkeypatch):
         port = taken.getsockname()[1]
     start_s = time.monotonic()
     assert (3, f"tcp://127.0.0.1:{port}: no Dask scheduler answers there within 1 s") == _said(
-        capsys, f"tcp://127.0.0.1:{port}")
-    assert time.monotonic() - start_s < 20      # Dask by itself tries for 30 s
+        capsys, f"tcp://127.0.0.1:{port}"
+    )
+    assert time.monotonic() - start_s < 20  # Dask by itself tries for 30 s
 
 
 def test_a_stranger_answers(capsys):
     with socket.create_server(("127.0.0.1", 0)) as server:
+
         def greet():
             peer, _ = server.accept()
             with peer:
@@ -77,20 +79,24 @@ def test_a_stranger_answers(capsys):
         thread.join()
 
 
-@pytest.mark.parametrize(("address", "said"), [
-    ("nonsense", "--cluster nonsense: missing port number in address 'nonsense'; say tcp://host:8786, or local"),
-    ("gopher://a:1", "--cluster gopher://a:1: unknown address scheme 'gopher'"),
-])
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("nonsense", "--cluster nonsense: missing port number in address 'nonsense'; say tcp://host:8786, or local"),
+        ("gopher://a:1", "--cluster gopher://a:1: unknown address scheme 'gopher'"),
+    ],
+)
 def test_what_is_no_address_is_a_usage_error(capsys, address, said):
     status, told = _said(capsys, address)
-    assert (2, said) == (status, told[:len(said)])
+    assert (2, said) == (status, told[: len(said)])
 
 
 def test_what_can_be_read_but_once_is_a_usage_error(capsys, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for name in ("-", str(tmp_path / "pipe")):
         assert (2, f"{name}: a cluster reads files and URLs, nothing that can be read but once") == _said(
-            capsys, "local", name)
+            capsys, "local", name
+        )
 
 
 def test_workers_of_a_cluster_elsewhere_are_not_ours_to_count(capsys):
@@ -129,4 +135,5 @@ def test_workers_without_udpprobe(lone, capsys, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(NOT_INSTALLED)
     with _worker(lone, tmp_path) as address:
         assert (3, f"udpprobe is not installed at the worker {address}; install udpprobe[cluster] there") == _said(
-            capsys, lone.address)
+            capsys, lone.address
+        )

@@ -19,8 +19,10 @@ ERRORS = 2500
 def written(path, times_ns):
     """A capture of refused datagrams, at these times."""
     frames = [packet for n in range(ERRORS) for packet in with_refusal(sent(n % 200 + 1, id=n))]
-    records = [struct.pack("<IIII", ns // 10**9, ns % 10**9 // 1000, len(frame), len(frame)) + frame
-               for ns, frame in zip(times_ns, frames, strict=True)]
+    records = [
+        struct.pack("<IIII", ns // 10**9, ns % 10**9 // 1000, len(frame), len(frame)) + frame
+        for ns, frame in zip(times_ns, frames, strict=True)
+    ]
     path.write_bytes(pcap_header(link_type=RAW) + b"".join(records))
     return find_inputs([str(path)], None, are_apart=False)
 
@@ -30,8 +32,8 @@ def written(path, times_ns):
 def test_all_events_are_told_in_the_order_of_frames(kept_bytes, late, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "WAITING_BYTES", kept_bytes)
     times_ns = [10**18 + MS * n // 4 for n in range(2 * ERRORS)]
-    for first in range(0, 2 * ERRORS, 1000):    # what stands there was recorded earlier
-        times_ns[first:first + 4] = [ns - late * MS for ns in times_ns[first:first + 4]]
+    for first in range(0, 2 * ERRORS, 1000):  # what stands there was recorded earlier
+        times_ns[first : first + 4] = [ns - late * MS for ns in times_ns[first : first + 4]]
     events = []
     report = command.analyze(written(tmp_path / "x.pcap", times_ns), command.AnalyzeOptions(), on_events=events.extend)
     assert list(range(2, 2 * ERRORS + 1, 2)) == [event.frame for event in events]

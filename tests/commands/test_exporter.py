@@ -33,8 +33,13 @@ promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="needs promto
 
 @contextlib.contextmanager
 def serving(*networks, **changes):
-    options = ExporterOptions(("127.0.0.1", 0), tuple(map(ip_network, networks)), MODULES,
-                              Settings(engine="recverr", silence_s=0.3, timeout_s=3), **changes)
+    options = ExporterOptions(
+        ("127.0.0.1", 0),
+        tuple(map(ip_network, networks)),
+        MODULES,
+        Settings(engine="recverr", silence_s=0.3, timeout_s=3),
+        **changes,
+    )
     with MetricsServer(options) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -81,33 +86,51 @@ def get(url, path, **headers):
 
 
 def values(text):
-    return {(each.name, *each.labels.values()): each.value
-            for family in text_string_to_metric_families(text) for each in family.samples}
+    return {
+        (each.name, *each.labels.values()): each.value
+        for family in text_string_to_metric_families(text)
+        for each in family.samples
+    }
 
 
 def test_a_service_that_answers_is_a_success_with_its_round_trip(url, answering):
     status, text = get(url, f"/probe?target=127.0.0.1:{answering}")
     found = values(text)
-    assert (200, 1, 1, 0) == (status, found["probe_success",], found["probe_udp_verdict", "answered"],
-                              found["probe_udp_verdict", "refused"])
+    assert (200, 1, 1, 0) == (
+        status,
+        found["probe_success",],
+        found["probe_udp_verdict", "answered"],
+        found["probe_udp_verdict", "refused"],
+    )
     assert 0 < found["probe_udp_rtt_seconds",] < found["probe_duration_seconds",] < 3
 
 
 def test_a_closed_port_fails_but_where_it_is_to_be_closed_and_its_errors_are_counted_on(url, closed):
     for count, (module, success) in enumerate([("answered", 0), ("refused", 1), ("refused", 1)]):
         found = values(get(url, f"/probe?target=127.0.0.1:{closed}&module={module}")[1])
-        assert (success, 1, max(count, 1)) == (found["probe_success",], found["probe_udp_verdict", "refused"],
-                                               found["probe_udp_icmp_errors_total", "3", "4", "3"])
+        assert (success, 1, max(count, 1)) == (
+            found["probe_success",],
+            found["probe_udp_verdict", "refused"],
+            found["probe_udp_icmp_errors_total", "3", "4", "3"],
+        )
 
 
-@pytest.mark.parametrize(("path", "status", "said"), [
-    ("/probe?target=192.0.2.1:53", 403, "--allow"), ("/probe?target=[2001:db8::1]:53", 403, "--allow"),
-    ("/probe?target=" + quote("[::ffff:192.0.2.1]:53"), 403, "--allow"),
-    ("/probe", 400, "target="), ("/probe?target=127.0.0.1:1&target=127.0.0.1:2", 400, "once"),
-    ("/probe?target=127.0.0.1", 400, "names no port"), ("/probe?target=127.0.0.0/24:1", 400, "more than one"),
-    ("/probe?target=127.0.0.1:1-9", 400, "more than one"), ("/probe?target=%20", 400, "no"),
-    ("/probe?target=127.0.0.1:1&module=x", 400, "no such module"),
-    ("/x", 404, "/metrics")])
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("/probe?target=192.0.2.1:53", 403, "--allow"),
+        ("/probe?target=[2001:db8::1]:53", 403, "--allow"),
+        ("/probe?target=" + quote("[::ffff:192.0.2.1]:53"), 403, "--allow"),
+        ("/probe", 400, "target="),
+        ("/probe?target=127.0.0.1:1&target=127.0.0.1:2", 400, "once"),
+        ("/probe?target=127.0.0.1", 400, "names no port"),
+        ("/probe?target=127.0.0.0/24:1", 400, "more than one"),
+        ("/probe?target=127.0.0.1:1-9", 400, "more than one"),
+        ("/probe?target=%20", 400, "no"),
+        ("/probe?target=127.0.0.1:1&module=x", 400, "no such module"),
+        ("/x", 404, "/metrics"),
+    ],
+)
 def test_what_may_not_or_cannot_be_probed_is_refused(url, path, status, said):
     found, text = get(url, path)
     assert status == found
@@ -117,15 +140,21 @@ def test_what_may_not_or_cannot_be_probed_is_refused(url, path, status, said):
 def test_a_name_without_address_is_a_failed_probe_as_alerts_on_probe_success_expect(url):
     status, text = get(url, "/probe?target=no.invalid:1")
     found = values(text)
-    assert (200, 0, 3, 0) == (status, found["probe_success",], found["probe_udp_state",],
-                              found["probe_udp_verdict", "silent"])
+    assert (200, 0, 3, 0) == (
+        status,
+        found["probe_success",],
+        found["probe_udp_state",],
+        found["probe_udp_verdict", "silent"],
+    )
 
 
 def test_a_name_is_probed_at_the_address_that_was_allowed(monkeypatch):
     asked = []
     addresses = iter(["127.0.0.1", "192.0.2.1"])
-    monkeypatch.setattr("udpprobe.targets.socket.getaddrinfo",
-                        lambda *_: [(0, 0, 0, "", (next(addresses), 0))] if not asked else pytest.fail("asked twice"))
+    monkeypatch.setattr(
+        "udpprobe.targets.socket.getaddrinfo",
+        lambda *_: [(0, 0, 0, "", (next(addresses), 0))] if not asked else pytest.fail("asked twice"),
+    )
 
     def check(asks, _):
         asked.extend(asks)
@@ -156,8 +185,9 @@ def test_probes_beyond_the_bound_are_told_to_come_again(monkeypatch):
     assert (503, True) == (status, "--at-once" in text)
 
 
-@pytest.mark.parametrize(("given", "timeout_s"), [("2", 1.5), ("99", 3), ("0.1", 0.5), ("x", 3), ("nan", 0.5),
-                                                 (None, 3)])
+@pytest.mark.parametrize(
+    ("given", "timeout_s"), [("2", 1.5), ("99", 3), ("0.1", 0.5), ("x", 3), ("nan", 0.5), (None, 3)]
+)
 def test_a_probe_takes_no_longer_than_prometheus_waits(monkeypatch, given, timeout_s):
     asked = []
 
@@ -166,7 +196,7 @@ def test_a_probe_takes_no_longer_than_prometheus_waits(monkeypatch, given, timeo
         return Outcome((checked("x", None, Facts(REFUSED), Expectation()),), 0, 0, "0.1.0")
 
     monkeypatch.setattr(exporter, "check", check)
-    monkeypatch.setattr(exporter, "time", SimpleNamespace(monotonic=lambda: 0.0))      # a busy machine takes some of it
+    monkeypatch.setattr(exporter, "time", SimpleNamespace(monotonic=lambda: 0.0))  # a busy machine takes some of it
     headers = {} if given is None else {"X-Prometheus-Scrape-Timeout-Seconds": given}
     with serving("127.0.0.1") as where:
         assert 200 == get(where, "/probe?target=127.0.0.1:1", **headers)[0]
@@ -199,15 +229,26 @@ def test_what_was_asked_longest_ago_is_forgotten_first(monkeypatch):
 @promtool
 def test_promtool_finds_no_fault_with_any_page(url, closed):
     for path in ("/metrics", f"/probe?target=127.0.0.1:{closed}"):
-        done = subprocess.run(["promtool", "check", "metrics"], input=get(url, path)[1], capture_output=True, text=True,
-                              timeout=20, check=False)
+        done = subprocess.run(
+            ["promtool", "check", "metrics"],
+            input=get(url, path)[1],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
         assert (0, "", "") == (done.returncode, done.stdout, done.stderr)
 
 
 @promtool
 def test_promtool_finds_no_fault_with_the_rules_and_the_configuration():
-    done = subprocess.run(["promtool", "check", "config", EXAMPLES / "prometheus.yml"], capture_output=True, text=True,
-                          timeout=20, check=False)
+    done = subprocess.run(
+        ["promtool", "check", "config", EXAMPLES / "prometheus.yml"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
     assert (0, True) == (done.returncode, "6 rules found" in done.stdout), done
 
 
@@ -215,7 +256,7 @@ def test_the_dashboard_and_the_rules_ask_for_metrics_that_there_are(url, closed)
     there = {name for name, *_ in values(get(url, "/metrics")[1] + get(url, f"/probe?target=127.0.0.1:{closed}")[1])}
     asked = (EXAMPLES / "alerts.yml").read_text() + (EXAMPLES / "dashboard.json").read_text()
     names = set(re.findall(r"\b(?:probe|udpprobe_exporter)_[a-z_]+", asked)) - {"udpprobe_exporter"}
-    assert {"probe_udp_path_mtu_bytes"} == names - there      # this probe searches for none
+    assert {"probe_udp_path_mtu_bytes"} == names - there  # this probe searches for none
     assert 6 == len(json.loads((EXAMPLES / "dashboard.json").read_text())["panels"])
 
 
@@ -229,8 +270,15 @@ def test_a_real_prometheus_scrapes_it(url, closed, tmp_path):
         free.bind(("127.0.0.1", 0))
         where = f"127.0.0.1:{free.getsockname()[1]}"
     server = subprocess.Popen(
-        ["prometheus", f"--config.file={tmp_path}/p.yml", f"--storage.tsdb.path={tmp_path}/data",
-         f"--web.listen-address={where}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        [
+            "prometheus",
+            f"--config.file={tmp_path}/p.yml",
+            f"--storage.tsdb.path={tmp_path}/data",
+            f"--web.listen-address={where}",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         assert {"0"} == asked_of(where, 'probe_success{job="udpprobe"}')
         assert {"1"} == asked_of(where, 'probe_udp_verdict{verdict="refused"}')
@@ -244,23 +292,38 @@ def asked_of(where, query):
     """The values of a query, as soon as there are any."""
     until_s = time.monotonic() + 20
     while time.monotonic() < until_s:
-        with contextlib.suppress(OSError), \
-                urllib.request.urlopen(f"http://{where}/api/v1/query?query={quote(query)}", timeout=5) as found:
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(f"http://{where}/api/v1/query?query={quote(query)}", timeout=5) as found,
+        ):
             if result := json.load(found)["data"]["result"]:
                 return {each["value"][1] for each in result}
         time.sleep(0.3)
     return set()
 
 
-@pytest.mark.parametrize(("words", "status", "said"), [
-    (["--listen", "0.0.0.0:9843"], 2, "--allow"), (["--listen", "host.example:9843"], 2, "--allow"),
-    (["--listen", "[::]:9843"], 2, "--allow"),
-    (["--allow", "x"], 2, "'x' does not appear"), (["--allow", "10.0.0.1/8"], 2, "host bits"),
-    (["--allow", "::1", "--listen", "127.0.0.1"], 2, "ADDRESS:PORT"),
-    (["--allow", "::1", "--listen", ":9843"], 2, "ADDRESS:PORT"),
-    (["--allow", "::1", "--listen", "[fe80::1%lo]:9843", "--engine", "recverr"], 3, "Cannot assign requested address"),
-    (["--allow", "::1", "--listen", "192.0.2.1:9843", "--engine", "recverr"], 3,
-     "cannot listen on 192.0.2.1, TCP port")])
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["--listen", "0.0.0.0:9843"], 2, "--allow"),
+        (["--listen", "host.example:9843"], 2, "--allow"),
+        (["--listen", "[::]:9843"], 2, "--allow"),
+        (["--allow", "x"], 2, "'x' does not appear"),
+        (["--allow", "10.0.0.1/8"], 2, "host bits"),
+        (["--allow", "::1", "--listen", "127.0.0.1"], 2, "ADDRESS:PORT"),
+        (["--allow", "::1", "--listen", ":9843"], 2, "ADDRESS:PORT"),
+        (
+            ["--allow", "::1", "--listen", "[fe80::1%lo]:9843", "--engine", "recverr"],
+            3,
+            "Cannot assign requested address",
+        ),
+        (
+            ["--allow", "::1", "--listen", "192.0.2.1:9843", "--engine", "recverr"],
+            3,
+            "cannot listen on 192.0.2.1, TCP port",
+        ),
+    ],
+)
 def test_wrong_words_are_one_line(capsys, words, status, said):
     assert status == main(["exporter", *words])
     error = capsys.readouterr().err
@@ -270,7 +333,9 @@ def test_wrong_words_are_one_line(capsys, words, status, said):
 @pytest.mark.parametrize("listen", ["127.0.0.1:9843", "[::1]:9843", "localhost:9843"])
 def test_who_only_this_host_can_ask_probes_whatever_it_is_asked_for(monkeypatch, listen):
     options = []
-    monkeypatch.setattr(exporter, "MetricsServer", lambda given: options.append(given) or contextlib.nullcontext(Mock()))
+    monkeypatch.setattr(
+        exporter, "MetricsServer", lambda given: options.append(given) or contextlib.nullcontext(Mock())
+    )
     assert 0 == main(["exporter", "--engine", "recverr", "--listen", listen])
     assert [True, True] == [exporter.is_allowed(each, options[0].allowed) for each in ("192.0.2.1", "2001:db8::1")]
 
@@ -280,9 +345,30 @@ def test_the_command_serves_modules_of_a_file(tmp_path, monkeypatch):
     options = []
     monkeypatch.setattr(MetricsServer, "serve_forever", lambda _: None)
     monkeypatch.setattr(exporter, "ProbeService", lambda given: options.append(given) or Mock())
-    assert 0 == main(["exporter", "--allow", "127.0.0.0/8,::1", "--allow", "10.0.0.0/8", "--listen", "127.0.0.1:19843",
-                      "--config", str(tmp_path / "c.toml"), "--timeout", "5", "--engine", "recverr", "--at-once", "3"])
+    assert 0 == main(
+        [
+            "exporter",
+            "--allow",
+            "127.0.0.0/8,::1",
+            "--allow",
+            "10.0.0.0/8",
+            "--listen",
+            "127.0.0.1:19843",
+            "--config",
+            str(tmp_path / "c.toml"),
+            "--timeout",
+            "5",
+            "--engine",
+            "recverr",
+            "--at-once",
+            "3",
+        ]
+    )
     found = options[0]
     assert (["answered", "listening", "not-refused", "refused", "fast"], 3, 3, 5) == (
-        list(found.modules), len(found.allowed), found.at_once, found.settings.timeout_s)
+        list(found.modules),
+        len(found.allowed),
+        found.at_once,
+        found.settings.timeout_s,
+    )
     assert "5" == found.modules["fast"][0].critical.text

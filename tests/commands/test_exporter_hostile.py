@@ -25,8 +25,12 @@ NOWHERE = {"nowhere": (Expectation(), Probing(interface="no-such-if"))}
 
 @pytest.fixture
 def port():
-    options = ExporterOptions(("127.0.0.1", 0), (ip_network("127.0.0.1"),), {**MODULES, **NOWHERE},
-                              Settings(engine="recverr", silence_s=0.3, timeout_s=3))
+    options = ExporterOptions(
+        ("127.0.0.1", 0),
+        (ip_network("127.0.0.1"),),
+        {**MODULES, **NOWHERE},
+        Settings(engine="recverr", silence_s=0.3, timeout_s=3),
+    )
     with MetricsServer(options) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield server.server_address[1]
@@ -81,7 +85,9 @@ def test_what_a_probe_waited_for_others_is_taken_from_its_time(monkeypatch):
         return Outcome((checked("x", None, Facts(REFUSED), Expectation()),), 0, 0, "0.1.0")
 
     monkeypatch.setattr(exporter, "check", check)
-    prober = ProbeService(ExporterOptions(("", 0), (ip_network("127.0.0.1"),), MODULES, replace(Settings(), timeout_s=3), at_once=1))
+    prober = ProbeService(
+        ExporterOptions(("", 0), (ip_network("127.0.0.1"),), MODULES, replace(Settings(), timeout_s=3), at_once=1)
+    )
     first = threading.Thread(target=prober.probe, args=({"target": ["127.0.0.1:1"]}, 3))
     first.start()
     began.wait(5)
@@ -114,7 +120,8 @@ def test_where_all_have_asked_one_more_is_told_that_there_is_no_room(port, monke
         opened.callback(go_on.set)
         for _ in range(exporter.CONNECTIONS):
             opened.enter_context(socket.create_connection(("127.0.0.1", port), 10)).sendall(
-                b"GET /probe?target=127.0.0.1:9 HTTP/1.0\r\n\r\n")
+                b"GET /probe?target=127.0.0.1:9 HTTP/1.0\r\n\r\n"
+            )
         time.sleep(0.5)
         assert asked(port, b"GET /-/healthy HTTP/1.0").startswith(b"HTTP/1.0 503 ")
 

@@ -111,7 +111,7 @@ def test_of_other_processes_nothing_is_counted_and_of_unknown_ones_that_there_we
     probe = sent(1, family)
     assert ((), 0) == found(Sender(OTHER, "unconnected"), probe, refused(probe))
     assert ((), 1) == found(Sender(None, "unknown"), probe, refused(probe))
-    assert ((), 0) == found(None, probe, refused(probe))      # another host's
+    assert ((), 0) == found(None, probe, refused(probe))  # another host's
 
 
 def test_a_datagram_that_was_answered_later_ignored_nothing_for_sure(family):
@@ -143,7 +143,7 @@ def test_a_clock_that_is_set_back_does_not_keep_it_for_ever(monkeypatch):
 def test_signals_that_come_meanwhile_are_the_program_s():
     with Signals(signal.SIGCHLD) as signals:
         program = Program(start(["sleep", "60"], os.environ, own_group=True), signals, has_terminal=False)
-        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)     # other threads do not block it
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)  # other threads do not block it
         program.wait()
     assert 128 + signal.SIGTERM == program.status
 
@@ -158,10 +158,10 @@ def test_without_a_terminal_they_are_its_children_s_too(tmp_path):
             time.sleep(0.01)
         signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
         program.wait()
-    while not descendants._has_ended(int(child.read_text())) and time.monotonic() < limit_s:      # noqa: SLF001 - what it is
+    while not descendants._has_ended(int(child.read_text())) and time.monotonic() < limit_s:  # noqa: SLF001 - what it is
         time.sleep(0.01)
-    assert descendants._has_ended(int(child.read_text()))     # noqa: SLF001 - as above
-    assert not descendants._has_ended(os.getpid())      # noqa: SLF001 - as above
+    assert descendants._has_ended(int(child.read_text()))  # noqa: SLF001 - as above
+    assert not descendants._has_ended(os.getpid())  # noqa: SLF001 - as above
 
 
 class Came:
@@ -198,9 +198,13 @@ def test_of_more_sockets_than_there_is_room_for_the_errors_are_counted(family, m
     assert (1, 1) == (len(rows), strays)
 
 
-@pytest.mark.parametrize(("options", "status", "line"), [
-    (["--fail-on", "refused"], 3, "nobody knows what was found"), ([], 5, "2 ICMP errors are about datagrams"),
-])
+@pytest.mark.parametrize(
+    ("options", "status", "line"),
+    [
+        (["--fail-on", "refused"], 3, "nobody knows what was found"),
+        ([], 5, "2 ICMP errors are about datagrams"),
+    ],
+)
 def test_errors_of_nobody_are_no_success(options, status, line, monkeypatch, capfd):
     outcome = ProgramOutcome(5, (), strays=2, running=1, lost=0)
     monkeypatch.setattr("udpprobe.commands.program.watch_program", lambda *_: outcome)
@@ -211,8 +215,10 @@ def test_errors_of_nobody_are_no_success(options, status, line, monkeypatch, cap
     assert "no ICMP errors" not in told
 
 
-@pytest.mark.parametrize("output_format", [
-    OutputFormat.TABLE, OutputFormat.JSON, OutputFormat.NDJSON, OutputFormat.CSV, OutputFormat.MARKDOWN])
+@pytest.mark.parametrize(
+    "output_format",
+    [OutputFormat.TABLE, OutputFormat.JSON, OutputFormat.NDJSON, OutputFormat.CSV, OutputFormat.MARKDOWN],
+)
 def test_each_format_shows_the_socket(output_format, family):
     probe = sent(1, family)
     rows, _ = found(Sender(OWN, "unconnected", "WANT"), probe, refused(probe))

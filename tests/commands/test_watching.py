@@ -88,6 +88,7 @@ def test_an_error_is_told_at_once_where_little_happens():
         seen.append(len(events))
         yield at(2 * SECOND_NS, with_refusal(sent(2)), first=3)
         seen.append(len(events))
+
     events = []
     watch = watching(source())
     watch.follow(Listeners(on_events=events.extend), lambda: watch.source.is_done)
@@ -95,26 +96,32 @@ def test_an_error_is_told_at_once_where_little_happens():
 
 
 def test_events_name_who_sent_and_what_its_socket_sees():
-    event, = followed(watching([at(1, with_refusal(sent(1)))], sender=DNSMASQ))
+    (event,) = followed(watching([at(1, with_refusal(sent(1)))], sender=DNSMASQ))
     assert (Process("dnsmasq", 812), "blind", BLIND) == (event.process, event.sees, event.notes[-1])
     assert ("refused", 1) == (event.verdict, event.matched_frame)
 
 
 def test_of_other_hosts_datagrams_nothing_is_said():
-    event, = followed(watching([at(1, with_refusal(sent(1)))]))
+    (event,) = followed(watching([at(1, with_refusal(sent(1)))]))
     assert (None, None, ()) == (event.process, event.sees, event.notes)
 
 
 def test_the_report_says_it_once_a_destination():
     unseen = error_about(sent(2))
-    watch = watching([at(SECOND_NS, with_refusal(sent(1))), at(3 * SECOND_NS, [*with_refusal(sent(1, id=9)), unseen], first=3)],
-                     sender=DNSMASQ)
+    watch = watching(
+        [at(SECOND_NS, with_refusal(sent(1))), at(3 * SECOND_NS, [*with_refusal(sent(1, id=9)), unseen], first=3)],
+        sender=DNSMASQ,
+    )
     followed(watch)
     report = watch.report()
     assert [(host(1), 2, (BLIND,))] == [(each.address, each.errors, each.notes) for each in report.destinations]
     assert [(BLIND,)] == [each.finding.notes for each in report.unmatched]
-    assert ("watch", "interface", "eth0", 5) \
-        == (report.command, report.source.kind, report.source.name, report.source.packets)
+    assert ("watch", "interface", "eth0", 5) == (
+        report.command,
+        report.source.kind,
+        report.source.name,
+        report.source.packets,
+    )
 
 
 def test_senders_of_a_destination_are_bounded(monkeypatch):
@@ -122,23 +129,28 @@ def test_senders_of_a_destination_are_bounded(monkeypatch):
     watch = watching([])
     for pid in range(10):
         watch.sockets.sender = Sender(Process("dig", pid), "connected")
-        watch.source.heard = [at(pid * SECOND_NS, with_refusal(sent(1)) + with_refusal(sent(pid + 2)), first=1 + 4 * pid)]
+        watch.source.heard = [
+            at(pid * SECOND_NS, with_refusal(sent(1)) + with_refusal(sent(pid + 2)), first=1 + 4 * pid)
+        ]
         followed(watch)
     noted = [each for each in watch.report().destinations if each.notes]
     assert 3 == len(noted)
     assert module.NOTES_EACH >= max(len(each.notes) for each in noted)
 
 
-@pytest.mark.parametrize(("options", "expected"), [
-    (WatchOptions(), 9), (WatchOptions(duration_s=3), 4), (WatchOptions(count=2), 2), (WatchOptions(count=1), 1)])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [(WatchOptions(), 9), (WatchOptions(duration_s=3), 4), (WatchOptions(count=2), 2), (WatchOptions(count=1), 1)],
+)
 def test_it_ends_when_it_is_to(options, expected):
     heard = [at(n * SECOND_NS, with_refusal(sent(n)), first=2 * n) for n in range(1, 10)]
     assert expected == len(followed(watching(heard, options)))
 
 
 def test_no_more_errors_are_told_than_were_asked_for():
-    assert 2 == len(followed(watching([at(1, [frame for n in range(5) for frame in with_refusal(sent(n))])],
-                                      WatchOptions(count=2))))
+    assert 2 == len(
+        followed(watching([at(1, [frame for n in range(5) for frame in with_refusal(sent(n))])], WatchOptions(count=2)))
+    )
 
 
 def test_time_goes_on_without_packets():
@@ -155,7 +167,13 @@ def test_somebody_may_end_it():
 def test_errors_and_their_datagrams_are_written_and_nothing_else(tmp_path):
     path = tmp_path / "errors.pcapng"
     with Rotation(str(path), most_bytes=10**6, files=2, application="test") as rotation:
-        frames = [sent(7), *with_refusal(sent(1)), sent(8), b.datagram("192.0.2.9", "192.0.2.8", 1, 2, b"x"), *with_refusal(sent(2))]
+        frames = [
+            sent(7),
+            *with_refusal(sent(1)),
+            sent(8),
+            b.datagram("192.0.2.9", "192.0.2.8", 1, 2, b"x"),
+            *with_refusal(sent(2)),
+        ]
         watch = watching([at(1, frames[:3]), at(SECOND_NS, frames[3:], first=4)], sender=DNSMASQ, rotation=rotation)
         events = followed(watch)
     assert [2, 6] == [event.matched_frame for event in events]
@@ -180,8 +198,8 @@ class Strangers(Live):
         packets = [Packet(datagram, SECOND_NS)] * 63 + [Packet(error_about(datagram, reporter=ROUTER[4]), SECOND_NS)]
         sizes = [len(record(each, last=False)) for each in packets] * 16
         starts = FIRST_AT + np.cumsum([0, *sizes[:-1]])
-        at = starts + DATA_AT + 16 + np.array(([0] * 63 + [28]) * 16)     # the destination, or the quoted one
-        self.places = at[:, None] + np.array([0, 1, 2, 3, 4, 5])     # and the source port
+        at = starts + DATA_AT + 16 + np.array(([0] * 63 + [28]) * 16)  # the destination, or the quoted one
+        self.places = at[:, None] + np.array([0, 1, 2, 3, 4, 5])  # and the source port
         self.block = np.frombuffer(block(packets * 16), np.uint8).copy()
         self.records, self.done = Records(BLOCKS, capacity=1), 0
 
@@ -211,7 +229,7 @@ def test_a_watch_of_strangers_alone_takes_no_more_memory_after_a_while(monkeypat
         peaks_kb.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         assert watch.analyzer.findings.table.size <= 1 << 13
         assert watch.analyzer.conversations.endpoints.size <= 1 << 13
-    assert peaks_kb[-1] - peaks_kb[3] < 80_000     # tables doubled for the last time before 2^21
+    assert peaks_kb[-1] - peaks_kb[3] < 80_000  # tables doubled for the last time before 2^21
     report = watch.report()
     assert report.faults[AGED_OUT] > 1 << 19
     assert (5 << 19, 5 << 13) == (report.source.packets, sum(told))
@@ -226,6 +244,7 @@ def capture(monkeypatch):
         made.asked = (expression, interface, bulk)
         assert capture == "auto"
         return made
+
     monkeypatch.setattr(module, "open_capture", open_capture)
     monkeypatch.setattr(module, "own_addresses", lambda: {ip_address("192.0.2.77")})
     return made
@@ -265,7 +284,8 @@ def test_progress_is_told_each_time_with_a_report_on_request(capture, tmp_path):
     capture.heard = [Frames(1), at(SECOND_NS, with_refusal(sent(1)))]
     sizes = []
     options = WatchOptions(write=str(tmp_path / "x"), count=1)
-    module.watch(options, Listeners(on_progress=lambda state, report: sizes.append(
-        (state.name, len(report().destinations)))))
+    module.watch(
+        options, Listeners(on_progress=lambda state, report: sizes.append((state.name, len(report().destinations))))
+    )
     assert [("eth0", 0), ("eth0", 1)] == sizes
     assert (tmp_path / "x").stat().st_size > 100

@@ -9,8 +9,10 @@ import pytest
 from udpprobe.core.addresses import address_text, mapped_address
 
 
-@pytest.mark.parametrize("text", ["2001:db8::1", "::", "::1", "fe80::1", "ff02::fb", "64:ff9b::c000:201",
-                                  "::fffe:c000:201", "1::ffff:c000:201"])
+@pytest.mark.parametrize(
+    "text",
+    ["2001:db8::1", "::", "::1", "fe80::1", "ff02::fb", "64:ff9b::c000:201", "::fffe:c000:201", "1::ffff:c000:201"],
+)
 def test_ipv6_is_written_as_rfc_5952_says(text):
     number = int(ip_address(text))
     assert text == address_text(number >> 64, number & (1 << 64) - 1)

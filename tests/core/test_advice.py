@@ -39,34 +39,59 @@ def test_every_verdict_of_a_destination_but_answered_asks_for_something(verdict)
     assert (case is None) == (verdict == "answered")
 
 
-@pytest.mark.parametrize(("about", "words"), [
-    ({"verdict": "refused"}, "Nothing listens on 198.51.100.7:53: start the service or check the port."),
-    ({"verdict": "refused", "answered": 3}, "Find out what listens on 198.51.100.7:53 at times only: at others, nothing does."),
-    ({"verdict": "rejected"}, "Ask whoever runs 192.0.2.1 about its filter: it refuses in the name of 198.51.100.7:53."),
-    ({"verdict": "rejected", "notes": [GROUP_MEMBER]}, "Ignore it, or tell whoever runs 192.0.2.1"),
-    ({"verdict": "prohibited"}, "Ask whoever runs 192.0.2.1 about its filter"),
-    ({"verdict": "prohibited", "reporter": "198.51.100.7"}, "in the firewall of the host itself"),
-    ({"verdict": "too-big", "mtu": 1400}, "at most 1372 bytes to 198.51.100.7:53: more does not fit behind 192.0.2.1."),
-    ({"verdict": "too-big", "mtu": 1400, "family": 6, "address": "2001:db8::7"}, "at most 1352 bytes"),
-    ({"verdict": "too-big", "mtu": 0}, "Measure what fits with `udpprobe mtu 198.51.100.7:53`"),
-    ({"verdict": "too-big", "mtu": 1480, "notes": [TEXTS[Note.MTU_NOT_SMALLER]]}, "no MTU that can be true"),
-    ({"verdict": "too-big", "mtu": 1200, "family": 6}, "no MTU that can be true"),
-    ({"verdict": "loop", "routers": ["A", "B"]}, "Call the owner of A and B: the route to 198.51.100.7:53"),
-    ({"verdict": "loop"}, "Call the owner of 192.0.2.1"),
-    ({"verdict": "loop", "reporter": None}, "Find the routers of the loop with `udpprobe trace 198.51.100.7:53`"),
-    ({"verdict": "unreachable", "reason": "host-unreach"}, "192.0.2.1, the last router, cannot reach 198.51.100.7:53"),
-    ({"verdict": "unreachable", "reason": "host-unreach", "reporter": None}, "up and on this link"),
-    ({"verdict": "unreachable", "reason": "net-unreach"}, "Ask whoever runs 192.0.2.1 for a route to 198.51.100.7:53."),
-    ({"verdict": "prohibited", "reporter": None}, "Ask whoever runs a router on the way about its filter"),
-    ({"verdict": None}, "that no RFC defined"),
-])
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [
+        ({"verdict": "refused"}, "Nothing listens on 198.51.100.7:53: start the service or check the port."),
+        (
+            {"verdict": "refused", "answered": 3},
+            "Find out what listens on 198.51.100.7:53 at times only: at others, nothing does.",
+        ),
+        (
+            {"verdict": "rejected"},
+            "Ask whoever runs 192.0.2.1 about its filter: it refuses in the name of 198.51.100.7:53.",
+        ),
+        ({"verdict": "rejected", "notes": [GROUP_MEMBER]}, "Ignore it, or tell whoever runs 192.0.2.1"),
+        ({"verdict": "prohibited"}, "Ask whoever runs 192.0.2.1 about its filter"),
+        ({"verdict": "prohibited", "reporter": "198.51.100.7"}, "in the firewall of the host itself"),
+        (
+            {"verdict": "too-big", "mtu": 1400},
+            "at most 1372 bytes to 198.51.100.7:53: more does not fit behind 192.0.2.1.",
+        ),
+        ({"verdict": "too-big", "mtu": 1400, "family": 6, "address": "2001:db8::7"}, "at most 1352 bytes"),
+        ({"verdict": "too-big", "mtu": 0}, "Measure what fits with `udpprobe mtu 198.51.100.7:53`"),
+        ({"verdict": "too-big", "mtu": 1480, "notes": [TEXTS[Note.MTU_NOT_SMALLER]]}, "no MTU that can be true"),
+        ({"verdict": "too-big", "mtu": 1200, "family": 6}, "no MTU that can be true"),
+        ({"verdict": "loop", "routers": ["A", "B"]}, "Call the owner of A and B: the route to 198.51.100.7:53"),
+        ({"verdict": "loop"}, "Call the owner of 192.0.2.1"),
+        ({"verdict": "loop", "reporter": None}, "Find the routers of the loop with `udpprobe trace 198.51.100.7:53`"),
+        (
+            {"verdict": "unreachable", "reason": "host-unreach"},
+            "192.0.2.1, the last router, cannot reach 198.51.100.7:53",
+        ),
+        ({"verdict": "unreachable", "reason": "host-unreach", "reporter": None}, "up and on this link"),
+        (
+            {"verdict": "unreachable", "reason": "net-unreach"},
+            "Ask whoever runs 192.0.2.1 for a route to 198.51.100.7:53.",
+        ),
+        ({"verdict": "prohibited", "reporter": None}, "Ask whoever runs a router on the way about its filter"),
+        ({"verdict": None}, "that no RFC defined"),
+    ],
+)
 def test_advice_names_whom_to_ask_and_what_for(about, words):
     assert words in advice(**about)
 
 
-@pytest.mark.parametrize(("errno", "words"), [
-    ("EPERM", "own firewall"), ("ENETUNREACH", "Add a route to 198.51.100.7:53"), ("EMSGSIZE", "Send smaller datagrams"),
-    ("EXDEV", "ip route get 198.51.100.7"), (None, "Give more time")])
+@pytest.mark.parametrize(
+    ("errno", "words"),
+    [
+        ("EPERM", "own firewall"),
+        ("ENETUNREACH", "Add a route to 198.51.100.7:53"),
+        ("EMSGSIZE", "Send smaller datagrams"),
+        ("EXDEV", "ip route get 198.51.100.7"),
+        (None, "Give more time"),
+    ],
+)
 def test_what_this_host_did_not_send_is_its_own_to_mend(errno, words):
     case = case_of(destination("198.51.100.7", 53, "unsent", errno=errno))
     assert words in sentence(case, ["198.51.100.7:53"], "198.51.100.7")
@@ -85,7 +110,8 @@ def test_several_places_are_one_sentence():
     places = [f"10.0.0.{host}:53" for host in range(1, 10)]
     assert "10.0.0.1:53, 10.0.0.2:53, 10.0.0.3:53 and 6 more: start" in sentence(case_of(REFUSED), places)
     assert ["A", "A and B", "A, B, C and D", "A, B, C and 2 more"] == [
-        listed("ABCDE"[:count]) for count in (1, 2, 4, 5)]
+        listed("ABCDE"[:count]) for count in (1, 2, 4, 5)
+    ]
 
 
 def test_a_loop_is_the_work_of_its_routers():

@@ -50,7 +50,9 @@ def by_flow(request):
 
 
 def test_twice_as_many_are_still_kept_as_they_are(by_flow):
-    whole, same = (followed([frame for n in (1, 2) for frame in with_refusal(sent(n))], by_flow=by_flow) for _ in range(2))
+    whole, same = (
+        followed([frame for n in (1, 2) for frame in with_refusal(sent(n))], by_flow=by_flow) for _ in range(2)
+    )
     assert 0 == aged(same)
     assert destinations(whole, by_flow=by_flow) == destinations(same, by_flow=by_flow)
 
@@ -59,7 +61,7 @@ def test_the_latest_stay_with_all_that_is_known_of_them(by_flow):
     frames = [frame for n in range(1, 8) for frame in with_refusal(sent(n))]
     whole, some = (followed(frames, by_flow=by_flow) for _ in range(2))
     kept = [each for each in destinations(whole, by_flow=by_flow) if each.address in {host(6), host(7)}]
-    assert 2 * 5 == aged(some)      # destinations, and the findings about them
+    assert 2 * 5 == aged(some)  # destinations, and the findings about them
     assert kept == destinations(some, by_flow=by_flow)
 
 
@@ -87,8 +89,7 @@ def test_those_that_nobody_asked_go_first_and_are_no_loss():
 
 
 def test_rtts_go_with_their_destinations():
-    frames = [frame for n in range(1, 8) for frame in (
-        sent(n), b.datagram(host(n), CLIENT[4], PORT, 40000 + n, b"y"))]
+    frames = [frame for n in range(1, 8) for frame in (sent(n), b.datagram(host(n), CLIENT[4], PORT, 40000 + n, b"y"))]
     whole, some = followed(frames), followed(frames)
     aged(some)
     expected = {each.address: each.rtt_ms for each in destinations(whole)}
@@ -100,8 +101,9 @@ def test_rtts_go_with_their_destinations():
 @pytest.mark.parametrize("family", [4, 6])
 def test_the_newest_answers_from_elsewhere_outlive_older_errors(family, by_flow):
     answered = [sent(9, family), b.datagram(ROUTER[family], CLIENT[family], PORT, 40009, b"y")]
-    analyzer = followed([frame for n in range(1, 9) for frame in with_refusal(sent(n, family))] + answered,
-                        by_flow=by_flow)
+    analyzer = followed(
+        [frame for n in range(1, 9) for frame in with_refusal(sent(n, family))] + answered, by_flow=by_flow
+    )
     age(analyzer, 2)
     found = {each.address: each for each in destinations(analyzer, by_flow=by_flow)}
     assert [(ROUTER[family], 1)] == [(each.reporter, each.count) for each in found[host(9, family)].findings]
@@ -116,9 +118,14 @@ def test_loops_are_forgotten_too():
 
 def test_findings_of_one_destination_are_bounded_too():
     reporters = [f"203.0.113.{n}" for n in range(1, 8)]
-    analyzer = followed([frame for reporter in reporters for frame in (
-        sent(1, ttl=64), error_about(sent(1, ttl=1), TIME_EXCEEDED, reporter=reporter))])
+    analyzer = followed(
+        [
+            frame
+            for reporter in reporters
+            for frame in (sent(1, ttl=64), error_about(sent(1, ttl=1), TIME_EXCEEDED, reporter=reporter))
+        ]
+    )
     aged(analyzer)
-    destination, = destinations(analyzer)
+    (destination,) = destinations(analyzer)
     assert reporters[-2:] == sorted(each.reporter for each in destination.findings)
     assert ROUTER[4] == reporters[0]

@@ -36,12 +36,16 @@ def story_by(core, frames, question, **how):
 
 # ---- twins
 
+
 @examples(40)
 @given(any_frames, st.integers(0, 2000), st.sampled_from((0, -(1 << 63), (1 << 63) - 10**9)))
 def test_both_twins_tell_the_same_of_any_bytes(some, cut_off, first_ns):
-    frames = frames_of([data for _, data in some], [link for link, _ in some],
-                       lengths=[len(data) + cut_off for _, data in some],
-                       times_ns=[first_ns + at * 1000 for at in range(len(some))])
+    frames = frames_of(
+        [data for _, data in some],
+        [link for link, _ in some],
+        lengths=[len(data) + cut_off for _, data in some],
+        times_ns=[first_ns + at * 1000 for at in range(len(some))],
+    )
     question = Question(32, True)
     assert follow(frames, question).told == story_by(interpreted(), frames, question).told
 
@@ -51,11 +55,14 @@ def test_both_twins_tell_the_same_of_any_bytes(some, cut_off, first_ns):
 def test_both_twins_tell_the_same_of_any_world(world, by, is_ordered):
     question = Question(32, True, by)
     frames = frames_of([data for _, data in world], ETHERNET, times_ns=[ns for ns, _ in world])
-    assert follow(frames, question, is_ordered=is_ordered).told == story_by(
-        interpreted(), frames, question, is_ordered=is_ordered).told
+    assert (
+        follow(frames, question, is_ordered=is_ordered).told
+        == story_by(interpreted(), frames, question, is_ordered=is_ordered).told
+    )
 
 
 # ---- what is forgotten
+
 
 def probe(number, **fields):
     return b.datagram(CLIENT[4], host(1), 2000 + number, PORT, b"data", **{"id": number % 65535 + 1, **fields})
@@ -102,6 +109,7 @@ def test_so_many_packets_later_it_is_no_copy():
 
 # ---- what is kept
 
+
 def test_more_errors_than_fit_one_part_are_all_kept_with_their_messages():
     packets = [frame for number in range(KEPT_ROWS + 200) for frame in with_refusal(probe(number))]
     story = story_of(packets)
@@ -125,6 +133,7 @@ def test_events_that_were_taken_are_not_told_again():
 
 
 # ---- pieces, with the limits as they are
+
 
 def big_world(hosts=40):
     """More datagrams than a piece's head, fewer than the horizon: questions, answers, copies, errors, a loop."""
@@ -167,6 +176,7 @@ def test_a_server_with_thousands_of_clients_in_pieces_is_the_whole_again():
 
 
 # ---- order
+
 
 def test_what_came_before_the_last_look_is_followed_though_nothing_later_came():
     packet, error = with_refusal(sent(1))

@@ -14,20 +14,23 @@ from udpprobe.core.capture import FRAME, MORE, Entry, Records
 def records_of(some):
     data = c.bytes_of_pcap(some, nanos=True)
     records = Records(Entry(data[:24]), capacity=len(data) + 64)
-    records.room()[:len(data) - 24] = data[24:]
+    records.room()[: len(data) - 24] = data[24:]
     records.filled(len(data) - 24)
     return records
 
 
 def expected(some):
-    return b"".join(packet_block(Frame(each.time_ns, each.data, each.wire_length, 1, number), 0)
-                    for number, each in enumerate(some, 1))
+    return b"".join(
+        packet_block(Frame(each.time_ns, each.data, each.wire_length, 1, number), 0)
+        for number, each in enumerate(some, 1)
+    )
 
 
 @pytest.mark.parametrize("sizes", [(0, 1, 2, 3, 4, 5, 60, 1500), (262_144,) * 9])
 def test_blocks_are_as_the_recorder_s(sizes):
-    some = [c.Frame(c.START_NS + number, bytes([number % 251]) * size, size + number)
-            for number, size in enumerate(sizes)]
+    some = [
+        c.Frame(c.START_NS + number, bytes([number % 251]) * size, size + number) for number, size in enumerate(sizes)
+    ]
     records, blocks, out = records_of(some), PacketBlocks(), BytesIO()
     while (status := blocks.copy(records, 1 << 62)) == FULL:
         out.write(blocks.take())
@@ -43,9 +46,9 @@ def test_copying_stops_at_a_frame_which_is_left_to_the_caller(frame):
     records, blocks = records_of(some), PacketBlocks()
     assert FRAME == blocks.copy(records, frame)
     assert frame == records.frame
-    assert expected(some[:frame - 1]) == blocks.take()
+    assert expected(some[: frame - 1]) == blocks.take()
     blocks.add(records)
-    assert expected(some[:frame])[-blocks.size:] == blocks.take()
+    assert expected(some[:frame])[-blocks.size :] == blocks.take()
     assert b"" == blocks.take()
 
 

@@ -22,21 +22,25 @@ MASK = (1 << 64) - 1
 
 def in_ipv6(high, low):
     digits = f"{high & MASK:016x}{low & MASK:016x}"
-    return ":".join(digits[at:at + 4] for at in range(0, 32, 4))
+    return ":".join(digits[at : at + 4] for at in range(0, 32, 4))
 
 
 FAMILIES = {
-    "top bits": [(high, low) for high in (0x2001 << 48, 0x2001 << 48 | 1 << 47, 0xA001 << 48)
-                 for low in (1, TOP | 1, TOP)],
+    "top bits": [
+        (high, low) for high in (0x2001 << 48, 0x2001 << 48 | 1 << 47, 0xA001 << 48) for low in (1, TOP | 1, TOP)
+    ],
     "one bit each": [(0x2001 << 48 | 1 << bit, 1) for bit in range(48)]
-                    + [(0x2001 << 48, 1 << bit) for bit in range(64)],
+    + [(0x2001 << 48, 1 << bit) for bit in range(64)],
     "halves exchanged": [(0x2001 << 48 | 5, 0x2001 << 48 | 6), (0x2001 << 48 | 6, 0x2001 << 48 | 5)],
-    "undone by known factors": [(0x2001 << 48 | at, -at * factor & MASK) for factor in (GOLDEN, MIXED, OTHER,
-                                pow(GOLDEN, -1, 1 << 64), pow(MIXED, -1, 1 << 64)) for at in range(1, 12)],
+    "undone by known factors": [
+        (0x2001 << 48 | at, -at * factor & MASK)
+        for factor in (GOLDEN, MIXED, OTHER, pow(GOLDEN, -1, 1 << 64), pow(MIXED, -1, 1 << 64))
+        for at in range(1, 12)
+    ],
     "upper half in the lower": [(0x2001 << 48 | at, at << 32 | at) for at in range(64)],
     "mapped and compatible": [(0, 0xFFFF_C633_6400 + at) for at in range(4)]
-                             + [(0, 0xC633_6400 + at) for at in range(4)]
-                             + [(0x0064_FF9B << 32, 0xC633_6400 + at) for at in range(4)],
+    + [(0, 0xC633_6400 + at) for at in range(4)]
+    + [(0x0064_FF9B << 32, 0xC633_6400 + at) for at in range(4)],
     "consecutive": [(0x2001 << 48, at) for at in range(300)],
     "strided": [(0x2001 << 48, at << 40) for at in range(300)],
 }
@@ -56,7 +60,8 @@ def test_no_two_of_a_family_are_counted_as_one(name, secret):
     found = story_of_analyzer(analyzer_of(frames_of(packets), secret=secret)).destinations
     assert len(asked) == len(found)
     assert {(b.packed(address), port): count for (address, port), count in asked.items()} == {
-        (mapped(each.address), each.port): each.sent for each in found}
+        (mapped(each.address), each.port): each.sent for each in found
+    }
 
 
 def mapped(address):
@@ -67,14 +72,16 @@ def mapped(address):
 def test_ports_and_addresses_do_not_make_up_for_each_other(name):
     """Errors find the datagram of their own conversation, though others differ by a port and half an address."""
     family = [in_ipv6(*each) for each in FAMILIES[name]][:100]
-    packets = [b.datagram(CLIENT, address, 4000 + at % 2, 53 + at % 3, b"same data")
-               for at, address in enumerate(family)]
+    packets = [
+        b.datagram(CLIENT, address, 4000 + at % 2, 53 + at % 3, b"same data") for at, address in enumerate(family)
+    ]
     errors = [b.port_unreachable(packet, "2001:db8:ff::1") for packet in reversed(packets)]
     story = story_of_analyzer(analyzer_of(frames_of([*packets, *errors])))
     assert [("exact", len(family) - at) for at in range(len(family))] == story.matches
 
 
 # ---- the table itself
+
 
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_table_finds_each_of_many_keys_and_no_other(secret):
@@ -97,4 +104,3 @@ def test_a_table_that_forgets_numbers_the_others_anew():
     assert [table.words[2 * row + 1] for row in (0, 1, 333)] == [0, 9, 999 * 999]
     assert 334 == table.add_key([1])
     assert 0 == table.words[2 * 334 + 1]
-

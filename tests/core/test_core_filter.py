@@ -17,12 +17,36 @@ PROFILE = examples(20)
 DATAGRAMS = [b.datagram("10.0.0.1", "10.0.0.2", 4000, port, b"?") for port in (53, 123, 53, 500)]
 
 EXPRESSIONS = [
-    "", "udp", "udp port 53", "icmp or icmp6 or udp", "not port 53", "greater 100", "less 60", "len % 7 = 2",
-    "tcp[tcpflags] & (tcp-syn|tcp-fin) != 0", "ip[2:2] > 100", "ip[6:2] & 0x1fff = 0", "ether[0] & 1 = 1",
-    "vlan and udp", "mpls 5 and ip", "pppoes and ip", "host 10.0.0.1", "net 10.0.0.0/8", "ip6 host 2001:db8::1",
-    "portrange 50-600", "udp[8:4] + 5 * ip[2:2] - 3 > 77", "ip[0] / 4 != 3", "(ip[8] << 3) >> udp[1] & 15 ^ 3 = 1",
-    "-ip[3:1] = 3", "ip[ip[3] & 7] / (ip[5] & 3) > 1", "ip[ip[4]:2] % (ip[5] & 3) = 1", "udp[ip[0]:2] < 200",
-    "ip6 protochain 17", "ip protochain 17", "ip[8] << ip[9] > ip[1] >> ip[2]"]
+    "",
+    "udp",
+    "udp port 53",
+    "icmp or icmp6 or udp",
+    "not port 53",
+    "greater 100",
+    "less 60",
+    "len % 7 = 2",
+    "tcp[tcpflags] & (tcp-syn|tcp-fin) != 0",
+    "ip[2:2] > 100",
+    "ip[6:2] & 0x1fff = 0",
+    "ether[0] & 1 = 1",
+    "vlan and udp",
+    "mpls 5 and ip",
+    "pppoes and ip",
+    "host 10.0.0.1",
+    "net 10.0.0.0/8",
+    "ip6 host 2001:db8::1",
+    "portrange 50-600",
+    "udp[8:4] + 5 * ip[2:2] - 3 > 77",
+    "ip[0] / 4 != 3",
+    "(ip[8] << 3) >> udp[1] & 15 ^ 3 = 1",
+    "-ip[3:1] = 3",
+    "ip[ip[3] & 7] / (ip[5] & 3) > 1",
+    "ip[ip[4]:2] % (ip[5] & 3) = 1",
+    "udp[ip[0]:2] < 200",
+    "ip6 protochain 17",
+    "ip protochain 17",
+    "ip[8] << ip[9] > ip[1] >> ip[2]",
+]
 
 
 def passing(apply, packet, length=None, link_type=1):
@@ -34,8 +58,9 @@ def passing(apply, packet, length=None, link_type=1):
 def packets(draw):
     """Datagrams and rubbish, some bytes of them changed."""
     source, destination = draw(st.sampled_from([("10.0.0.1", "10.0.0.2"), ("2001:db8::1", "2001:db8::2")]))
-    packet = bytearray(b.ethernet(b.datagram(source, destination, draw(st.sampled_from([53, 600])), 123,
-                                             draw(st.binary(max_size=30)))))
+    packet = bytearray(
+        b.ethernet(b.datagram(source, destination, draw(st.sampled_from([53, 600])), 123, draw(st.binary(max_size=30))))
+    )
     for at, value in draw(st.lists(st.tuples(st.integers(0, len(packet) - 1), st.integers(0, 255)), max_size=4)):
         packet[at] = value
     return bytes(packet) if draw(st.booleans()) else draw(st.binary(max_size=80))
@@ -44,8 +69,7 @@ def packets(draw):
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 @PROFILE
 @given(packets(), st.integers(0, 100), st.integers(0, 2000), st.sampled_from([1, 12, 113]), st.binary(max_size=3))
-def test_a_frame_passes_where_libpcap_lets_it_pass(expression, packet, captured, length,
-                                                  link_type, before):
+def test_a_frame_passes_where_libpcap_lets_it_pass(expression, packet, captured, length, link_type, before):
     try:
         program = compile_program(expression, link_type)
     except UsageError:
@@ -58,8 +82,10 @@ def test_a_frame_passes_where_libpcap_lets_it_pass(expression, packet, captured,
     assert bool(expected) == bool(apply.passes(len(before), captured, length, link_type))
 
 
-@pytest.mark.parametrize(("expression", "numbers"), [
-    ("udp port 53", [0, 2]), ("", [0, 1, 2, 3]), ("icmp", []), ("not port 53", [1, 3]), ("greater 1000", [])])
+@pytest.mark.parametrize(
+    ("expression", "numbers"),
+    [("udp port 53", [0, 2]), ("", [0, 1, 2, 3]), ("icmp", []), ("not port 53", [1, 3]), ("greater 1000", [])],
+)
 def test_only_frames_that_match_pass(expression, numbers):
     apply = filter_of(expression)
 
@@ -87,8 +113,9 @@ def test_link_types_are_filtered_each_in_its_way():
     assert [True, True, False, False] == [passing(apply, frame, link_type=link_type) for link_type, frame in frames]
 
 
-@pytest.mark.parametrize(("expression", "said"), [
-    ("udp prot 53", "syntax error"), ("host nosuchhost.invalid", "unknown host")])
+@pytest.mark.parametrize(
+    ("expression", "said"), [("udp prot 53", "syntax error"), ("host nosuchhost.invalid", "unknown host")]
+)
 def test_a_bad_expression_is_a_usage_error_in_one_line(expression, said):
     with pytest.raises(UsageError, match=rf"^--filter: [^\n]*{said}[^\n]*$"):
         filter_of(expression)
@@ -105,10 +132,24 @@ def test_frames_of_a_link_type_that_libpcap_cannot_filter_are_counted(link_type,
 PASS = (0x06, 0, 0, 1)
 
 
-@pytest.mark.parametrize("program", [
-    [], [(0x00, 0, 0, 0)], [(0x15, 1, 0, 0), PASS], [(0x15, 0, 1, 0), PASS], [(0x05, 0, 0, 1), PASS],
-    [(0x05, 0, 0, 0xFFFF_FFFE), PASS], [(0x02, 0, 0, 16), PASS], [(0x60, 0, 0, 16), PASS], [(0x34, 0, 0, 0), PASS],
-    [(0x94, 0, 0, 0), PASS], [(0x28, 0, 0, 0xFFFF_F000), PASS], [(0x99, 0, 0, 0), PASS], [(0x8C, 0, 0, 0), PASS]])
+@pytest.mark.parametrize(
+    "program",
+    [
+        [],
+        [(0x00, 0, 0, 0)],
+        [(0x15, 1, 0, 0), PASS],
+        [(0x15, 0, 1, 0), PASS],
+        [(0x05, 0, 0, 1), PASS],
+        [(0x05, 0, 0, 0xFFFF_FFFE), PASS],
+        [(0x02, 0, 0, 16), PASS],
+        [(0x60, 0, 0, 16), PASS],
+        [(0x34, 0, 0, 0), PASS],
+        [(0x94, 0, 0, 0), PASS],
+        [(0x28, 0, 0, 0xFFFF_F000), PASS],
+        [(0x99, 0, 0, 0), PASS],
+        [(0x8C, 0, 0, 0), PASS],
+    ],
+)
 def test_a_program_that_could_leave_itself_is_refused(program):
     with pytest.raises(ValueError, match="filter"):
         packed(program)
@@ -138,25 +179,52 @@ def test_a_frame_that_is_not_all_in_the_buffer_raises():
 BIG = 0xFFFF_FFFF
 
 
-@pytest.mark.parametrize(("operation", "a", "other", "expected"), [
-    (0x00, BIG, 2, 1), (0x10, 1, 2, BIG), (0x20, 1 << 31, 6, 0), (0x20, 3, 5, 15), (0x30, 17, 5, 3), (0x40, 5, 2, 7),
-    (0x50, 7, 10, 2), (0x60, 3, 31, 1 << 31), (0x60, 3, 32, 0), (0x70, BIG, 31, 1), (0x70, BIG, 32, 0),
-    (0x90, 17, 5, 2), (0xA0, 6, 3, 5)])
+@pytest.mark.parametrize(
+    ("operation", "a", "other", "expected"),
+    [
+        (0x00, BIG, 2, 1),
+        (0x10, 1, 2, BIG),
+        (0x20, 1 << 31, 6, 0),
+        (0x20, 3, 5, 15),
+        (0x30, 17, 5, 3),
+        (0x40, 5, 2, 7),
+        (0x50, 7, 10, 2),
+        (0x60, 3, 31, 1 << 31),
+        (0x60, 3, 32, 0),
+        (0x70, BIG, 31, 1),
+        (0x70, BIG, 32, 0),
+        (0x90, 17, 5, 2),
+        (0xA0, 6, 3, 5),
+    ],
+)
 def test_arithmetic_is_that_of_32_bits(operation, a, other, expected):
     """By a constant, and by X, which comes from memory."""
     end = [(0x15, 0, 1, expected), PASS, (0x06, 0, 0, 0)]
     by_constant = [(0x00, 0, 0, a), (operation | 0x04, 0, 0, other), *end]
-    by_x = [(0x01, 0, 0, other), (0x03, 0, 0, 5), (0x01, 0, 0, 0), (0x61, 0, 0, 5), (0x00, 0, 0, a),
-            (0x02, 0, 0, 6), (0x00, 0, 0, 0), (0x60, 0, 0, 6), (operation | 0x0C, 0, 0, 0), *end]
+    by_x = [
+        (0x01, 0, 0, other),
+        (0x03, 0, 0, 5),
+        (0x01, 0, 0, 0),
+        (0x61, 0, 0, 5),
+        (0x00, 0, 0, a),
+        (0x02, 0, 0, 6),
+        (0x00, 0, 0, 0),
+        (0x60, 0, 0, 6),
+        (operation | 0x0C, 0, 0, 0),
+        *end,
+    ]
     for program in (by_constant, by_x):
         assert passing(Filter(lambda _, program=program: program), b"")
 
 
-@pytest.mark.parametrize("program", [
-    [(0x00, 0, 0, 5), (0x84, 0, 0, 0), (0x15, 0, 1, BIG - 4), PASS, (0x06, 0, 0, 0)],      # negation
-    [(0x00, 0, 0, 7), (0x07, 0, 0, 0), (0x00, 0, 0, 0), (0x87, 0, 0, 0), (0x16, 0, 0, 0)],  # to X and back
-    [(0x81, 0, 0, 0), (0x87, 0, 0, 0), (0x15, 0, 1, 3), PASS, (0x06, 0, 0, 0)],             # the length in X
-])
+@pytest.mark.parametrize(
+    "program",
+    [
+        [(0x00, 0, 0, 5), (0x84, 0, 0, 0), (0x15, 0, 1, BIG - 4), PASS, (0x06, 0, 0, 0)],  # negation
+        [(0x00, 0, 0, 7), (0x07, 0, 0, 0), (0x00, 0, 0, 0), (0x87, 0, 0, 0), (0x16, 0, 0, 0)],  # to X and back
+        [(0x81, 0, 0, 0), (0x87, 0, 0, 0), (0x15, 0, 1, 3), PASS, (0x06, 0, 0, 0)],  # the length in X
+    ],
+)
 def test_other_instructions_do_what_they_say(program):
     assert passing(Filter(lambda _: program), b"abc")
 

@@ -9,11 +9,13 @@ import containers as c
 import pytest
 from capture_rows import Row, plain_pcap, read, rows_from
 
-FRAMES = [c.Frame(c.START_NS + number * 1_000_003, bytes([number]) * (number * 7 % 90), 100 + number)
-          for number in range(40)]
+FRAMES = [
+    c.Frame(c.START_NS + number * 1_000_003, bytes([number]) * (number * 7 % 90), 100 + number) for number in range(40)
+]
 
-VARIANTS = [{"order": order, **rest} for order, rest in itertools.product(
-    "<>", ({}, {"nanos": True}, {"modified": True}))]
+VARIANTS = [
+    {"order": order, **rest} for order, rest in itertools.product("<>", ({}, {"nanos": True}, {"modified": True}))
+]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -32,7 +34,7 @@ def test_a_cut_at_every_byte_gives_the_rows_before_it(variant):
 
     for cut in range(24, len(data)):
         rows, state = read(data[:cut])
-        assert whole[:sum(end <= cut for end in ends) - 1] == rows
+        assert whole[: sum(end <= cut for end in ends) - 1] == rows
         assert (cut not in ends) == state.cut_short
 
 

@@ -18,8 +18,9 @@ from udpprobe.capture.files import Arrival, CaptureFile
 from udpprobe.core import is_compiled
 from udpprobe.core.analyzer import Analyzer
 
-FRAMES = [c.Frame(c.START_NS + number * 1_001_000, bytes([number]) * (number * 7 % 90), 100 + number)
-          for number in range(40)]
+FRAMES = [
+    c.Frame(c.START_NS + number * 1_001_000, bytes([number]) * (number * 7 % 90), 100 + number) for number in range(40)
+]
 ONE = c.Frame(c.START_NS, b"one frame")
 
 
@@ -43,8 +44,9 @@ def test_sections_may_differ_in_byte_order_clock_and_blocks(order):
 
 
 @pytest.mark.parametrize("order", "<>")
-@pytest.mark.parametrize(("resolution", "unit_ns"), [
-    (None, 1000), (0, 10**9), (3, 10**6), (6, 1000), (9, 1), (0x80, 10**9)])
+@pytest.mark.parametrize(
+    ("resolution", "unit_ns"), [(None, 1000), (0, 10**9), (3, 10**6), (6, 1000), (9, 1), (0x80, 10**9)]
+)
 def test_clocks_of_every_resolution(order, resolution, unit_ns):
     rows, _ = read(c.bytes_of_pcapng(FRAMES[:3], order=order, resolution=resolution))
 
@@ -54,7 +56,7 @@ def test_clocks_of_every_resolution(order, resolution, unit_ns):
 @pytest.mark.parametrize("resolution", [0x80 | power for power in (10, 20, 30, 33, 34)] + [12, 127, 0xFF])
 def test_clocks_are_converted_like_whole_numbers(resolution):
     ticks, exponent = 0x0123_4567_89AB_CDEF, resolution & 0x7F
-    per_second = 2 ** exponent if resolution & 0x80 else 10 ** exponent
+    per_second = 2**exponent if resolution & 0x80 else 10**exponent
     packet = struct.pack("<5I", 0, ticks >> 32, ticks & 0xFFFF_FFFF, 0, 0)
     rows, _ = read(c.section() + c.interface(resolution=resolution) + c.block(c.ENHANCED_PACKET, packet))
     exact = ticks * 10**9 // per_second
@@ -71,19 +73,34 @@ def test_an_offset_is_added_to_a_clock(offset_s):
 
 
 def test_simple_packets_have_the_time_of_the_packet_before_and_the_first_interfaces_snap_length():
-    data = (c.section() + c.interface(snap=5) + c.interface(link_type=113)
-            + c.simple(c.Frame(0, b"12345", 900)) + c.enhanced(ONE, number=1)
-            + c.simple(c.Frame(0, b"abc")) + c.simple(c.Frame(0, b"12345678", 8)))
+    data = (
+        c.section()
+        + c.interface(snap=5)
+        + c.interface(link_type=113)
+        + c.simple(c.Frame(0, b"12345", 900))
+        + c.enhanced(ONE, number=1)
+        + c.simple(c.Frame(0, b"abc"))
+        + c.simple(c.Frame(0, b"12345678", 8))
+    )
 
-    assert [(0, b"12345", 900, 1), (ONE.time_ns, ONE.data, 9, 113), (ONE.time_ns, b"abc", 3, 1),
-            (ONE.time_ns, b"12345", 8, 1)] == [row[1:] for row in read(data)[0]]
+    assert [
+        (0, b"12345", 900, 1),
+        (ONE.time_ns, ONE.data, 9, 113),
+        (ONE.time_ns, b"abc", 3, 1),
+        (ONE.time_ns, b"12345", 8, 1),
+    ] == [row[1:] for row in read(data)[0]]
 
 
 def test_interfaces_of_a_section_have_their_own_link_types_and_clocks():
-    data = (c.section() + c.interface(link_type=1) + c.interface(link_type=113, resolution=9)
-            + c.enhanced(ONE) + c.interface(link_type=228, resolution=0x80 | 10)
-            + c.enhanced(ONE, number=1, resolution=9)
-            + c.enhanced(c.Frame(5 * 10**9, b""), number=2, resolution=0x80 | 10))
+    data = (
+        c.section()
+        + c.interface(link_type=1)
+        + c.interface(link_type=113, resolution=9)
+        + c.enhanced(ONE)
+        + c.interface(link_type=228, resolution=0x80 | 10)
+        + c.enhanced(ONE, number=1, resolution=9)
+        + c.enhanced(c.Frame(5 * 10**9, b""), number=2, resolution=0x80 | 10)
+    )
     rows, _ = read(data)
 
     assert [1, 113, 228] == [row.link_type for row in rows]
@@ -99,9 +116,14 @@ def test_a_packet_of_an_interface_that_is_declared_only_later_is_a_fault():
 
 
 def test_drops_are_the_last_count_of_each_interface_in_each_section():
-    part = (c.interface() + c.interface()
-            + c.statistics(number=0, drops=3) + c.statistics(number=1, system_drops=10)
-            + c.statistics(number=0, drops=5, system_drops=1) + c.statistics(number=1))
+    part = (
+        c.interface()
+        + c.interface()
+        + c.statistics(number=0, drops=3)
+        + c.statistics(number=1, system_drops=10)
+        + c.statistics(number=0, drops=5, system_drops=1)
+        + c.statistics(number=1)
+    )
 
     assert 16 == read(c.section() + part)[1].dropped
     assert 32 == read(c.section() + part + c.section() + part)[1].dropped
@@ -173,8 +195,15 @@ def test_a_section_header_of_no_byte_order_ends_the_reading():
 
 
 def test_a_cut_at_every_byte_gives_the_rows_before_it():
-    parts = [c.section(), c.interface(), c.enhanced(ONE), c.statistics(drops=1),
-             c.section(">"), c.interface(">"), c.enhanced(ONE, ">")]
+    parts = [
+        c.section(),
+        c.interface(),
+        c.enhanced(ONE),
+        c.statistics(drops=1),
+        c.section(">"),
+        c.interface(">"),
+        c.enhanced(ONE, ">"),
+    ]
     data, bounds = b"".join(parts), [sum(map(len, parts[:count])) for count in range(len(parts) + 1)]
 
     for cut in range(28, len(data)):
@@ -192,16 +221,35 @@ def test_interfaces_are_not_declared_without_bound():
 
 
 @pytest.mark.skipif(not is_compiled(), reason="interpreted, each takes calls")
-@pytest.mark.parametrize("unit", [
-    struct.pack("<4I", 1, 1, 0, 0), struct.pack("<4I", 1, 1, 1, 1) + b"x", c.section(), c.section() + c.interface(),
-    c.interface(), c.simple(c.Frame(0, b"")), c.enhanced(c.Frame(c.START_NS, b"")), c.block(c.UNKNOWN, b""),
-], ids=["empty-record", "tiny-record", "section", "section-and-interface", "interface", "simple", "enhanced", "unknown"])
+@pytest.mark.parametrize(
+    "unit",
+    [
+        struct.pack("<4I", 1, 1, 0, 0),
+        struct.pack("<4I", 1, 1, 1, 1) + b"x",
+        c.section(),
+        c.section() + c.interface(),
+        c.interface(),
+        c.simple(c.Frame(0, b"")),
+        c.enhanced(c.Frame(c.START_NS, b"")),
+        c.block(c.UNKNOWN, b""),
+    ],
+    ids=[
+        "empty-record",
+        "tiny-record",
+        "section",
+        "section-and-interface",
+        "interface",
+        "simple",
+        "enhanced",
+        "unknown",
+    ],
+)
 def test_what_is_empty_costs_no_call_and_no_memory_each(unit):
     """A call of Python's each made a GiB of sections 69 s, and of empty records a minute."""
     head = c.bytes_of_pcap([]) if len(unit) < 20 and unit[:2] == b"\1\0" else c.section() + c.interface()
     costs = [cost_of(head + unit * count) for count in (1_000, 30_000)]
     assert costs[1][0] - costs[0][0] < 1_000
-    assert costs[1][1] - costs[0][1] < 1 << 21      # of interfaces up to 65,536 are remembered
+    assert costs[1][1] - costs[0][1] < 1 << 21  # of interfaces up to 65,536 are remembered
 
 
 def cost_of(data):
@@ -240,8 +288,17 @@ def test_frames_are_numbered_like_wireshark_does(tmp_path):
     path = tmp_path / "numbers.pcapng"
     custom = c.block(c.CUSTOM, struct.pack("<I", 32473) + b"hello")
     journal = c.block(9, b"__REALTIME_TIMESTAMP=1000000\nMESSAGE=hi\n")
-    path.write_bytes(c.section() + c.interface() + c.enhanced(ONE) + custom + c.block(c.UNKNOWN, b"")
-                     + c.enhanced(ONE) + c.statistics() + journal + c.simple(ONE))
+    path.write_bytes(
+        c.section()
+        + c.interface()
+        + c.enhanced(ONE)
+        + custom
+        + c.block(c.UNKNOWN, b"")
+        + c.enhanced(ONE)
+        + c.statistics()
+        + journal
+        + c.simple(ONE)
+    )
     fields = ["-T", "fields", "-e", "frame.number", "-e", "frame.cap_len"]
     told = subprocess.run(["tshark", "-nr", path, *fields], capture_output=True, text=True, check=True).stdout
     numbers = [int(line.split()[0]) for line in told.splitlines() if line.split()[1] == str(len(ONE.data))]

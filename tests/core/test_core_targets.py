@@ -30,53 +30,62 @@ def _one(port):
     return (range(port, port + 1),)
 
 
-@pytest.mark.parametrize(("text", "host", "ports"), [
-    ("dns.example", "dns.example", None),
-    ("dns.example.:53", "dns.example.", _one(53)),
-    ("a_b-c", "a_b-c", None),
-    ("bücher.example:53", "bücher.example", _one(53)),
-    ("dns.example:1-1024", "dns.example", (range(1, 1025),)),
-    ("10.0.0.1", _block("10.0.0.1"), None),
-    ("10.0.0.1:53,123", _block("10.0.0.1"), (*_one(53), *_one(123))),
-    ("10.0.0.0/24:53", _block("10.0.0.0/24"), _one(53)),
-    ("10.0.0.77/24", _block("10.0.0.0/24"), None),
-    ("[10.0.0.1]:53", _block("10.0.0.1"), _one(53)),
-    ("2001:db8::1", _block("2001:db8::1"), None),
-    ("[2001:db8::1]", _block("2001:db8::1"), None),
-    ("[2001:db8::1]:53", _block("2001:db8::1"), _one(53)),
-    ("2001:db8::/120", _block("2001:db8::/120"), None),
-    ("2001:db8::/120:53,54", _block("2001:db8::/120"), (*_one(53), *_one(54))),
-    ("[2001:db8::/120]:53", _block("2001:db8::/120"), _one(53)),
-    ("[fe80::1%eth0]:53", _block("fe80::1", "eth0"), _one(53)),
-    ("fe80::1%eth0:1", _block("fe80::1", "eth0:1"), None),
-    ("ff02::fb%3", _block("ff02::fb", "3"), None),
-    ("::ffff:192.0.2.1", _block("192.0.2.1"), None),
-])
+@pytest.mark.parametrize(
+    ("text", "host", "ports"),
+    [
+        ("dns.example", "dns.example", None),
+        ("dns.example.:53", "dns.example.", _one(53)),
+        ("a_b-c", "a_b-c", None),
+        ("bücher.example:53", "bücher.example", _one(53)),
+        ("dns.example:1-1024", "dns.example", (range(1, 1025),)),
+        ("10.0.0.1", _block("10.0.0.1"), None),
+        ("10.0.0.1:53,123", _block("10.0.0.1"), (*_one(53), *_one(123))),
+        ("10.0.0.0/24:53", _block("10.0.0.0/24"), _one(53)),
+        ("10.0.0.77/24", _block("10.0.0.0/24"), None),
+        ("[10.0.0.1]:53", _block("10.0.0.1"), _one(53)),
+        ("2001:db8::1", _block("2001:db8::1"), None),
+        ("[2001:db8::1]", _block("2001:db8::1"), None),
+        ("[2001:db8::1]:53", _block("2001:db8::1"), _one(53)),
+        ("2001:db8::/120", _block("2001:db8::/120"), None),
+        ("2001:db8::/120:53,54", _block("2001:db8::/120"), (*_one(53), *_one(54))),
+        ("[2001:db8::/120]:53", _block("2001:db8::/120"), _one(53)),
+        ("[fe80::1%eth0]:53", _block("fe80::1", "eth0"), _one(53)),
+        ("fe80::1%eth0:1", _block("fe80::1", "eth0:1"), None),
+        ("ff02::fb%3", _block("ff02::fb", "3"), None),
+        ("::ffff:192.0.2.1", _block("192.0.2.1"), None),
+    ],
+)
 def test_a_target_is_read_as_it_is_written(text, host, ports):
     assert Target(text, host, ports) == parse_target(text)
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("", "'' is no target; say host, host:port"),
-    (":53", "is no target"),
-    ("[2001:db8::1", "is no target"),
-    ("[]:53", "is no target"),
-    ("10.0.0.256", "'10.0.0.256' is no address and no network"),
-    ("10.0.0.1/33", "is no address and no network"),
-    ("dns.example/24", "is no address and no network"),
-    ("1", "is no address and no network"),
-    ("2001:db8:::1", "is no address and no network"),
-    ("2001:db8::1:99999", "is no address and no network"),
-    ("dns..example", "'dns..example' is no host"),
-    ("-x", "'-x' is no host"),
-    ("a,b", "'a,b' is no host"),
-    ("a" * 254, "is no host"),
-    ("dns.example:", "'' is no UDP port"),
-    ("10.0.0.1:nosuch", "'nosuch' is no UDP port, and no service that /etc/services names; say 53, 53,123, domain, a"),
-    ("10.0.0.1%eth0", "with link-local addresses only, as fe80::1%eth0"),
-    ("2001:db8::1%eth0", "with link-local addresses only"),
-    ("fe80::1%", "with link-local addresses only"),
-])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "'' is no target; say host, host:port"),
+        (":53", "is no target"),
+        ("[2001:db8::1", "is no target"),
+        ("[]:53", "is no target"),
+        ("10.0.0.256", "'10.0.0.256' is no address and no network"),
+        ("10.0.0.1/33", "is no address and no network"),
+        ("dns.example/24", "is no address and no network"),
+        ("1", "is no address and no network"),
+        ("2001:db8:::1", "is no address and no network"),
+        ("2001:db8::1:99999", "is no address and no network"),
+        ("dns..example", "'dns..example' is no host"),
+        ("-x", "'-x' is no host"),
+        ("a,b", "'a,b' is no host"),
+        ("a" * 254, "is no host"),
+        ("dns.example:", "'' is no UDP port"),
+        (
+            "10.0.0.1:nosuch",
+            "'nosuch' is no UDP port, and no service that /etc/services names; say 53, 53,123, domain, a",
+        ),
+        ("10.0.0.1%eth0", "with link-local addresses only, as fe80::1%eth0"),
+        ("2001:db8::1%eth0", "with link-local addresses only"),
+        ("fe80::1%", "with link-local addresses only"),
+    ],
+)
 def test_what_is_no_target_is_refused_with_the_reason(text, said):
     with pytest.raises(UsageError) as caught:
         parse_target(text)
@@ -95,21 +104,38 @@ def test_every_address_is_a_target_of_its_own(address):
     assert 1 == single(address).size
 
 
-@pytest.mark.parametrize(("text", "ports"), [
-    ("53", _one(53)), ("53,123", (*_one(53), *_one(123))), ("1000-2000", (range(1000, 2001),)),
-    (" 53 , 7-8", (*_one(53), range(7, 9))), ("-", (ALL_PORTS,)), ("1-65535", (ALL_PORTS,)),
-    ("-99", (range(1, 100),)), ("65000-", (range(65000, 65536),)), ("9-9", _one(9)),
-])
+@pytest.mark.parametrize(
+    ("text", "ports"),
+    [
+        ("53", _one(53)),
+        ("53,123", (*_one(53), *_one(123))),
+        ("1000-2000", (range(1000, 2001),)),
+        (" 53 , 7-8", (*_one(53), range(7, 9))),
+        ("-", (ALL_PORTS,)),
+        ("1-65535", (ALL_PORTS,)),
+        ("-99", (range(1, 100),)),
+        ("65000-", (range(65000, 65536),)),
+        ("9-9", _one(9)),
+    ],
+)
 def test_ports_are_read_as_nmap_reads_them(text, ports):
     assert ports == parse_ports(text)
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("", "is no UDP port"), ("53,", "'' is no UDP port"), ("dns", "'dns' is no UDP port"),
-    ("0", "'0': UDP ports are 1 to 65535"), ("65536", "UDP ports are 1 to 65535"),
-    ("123456", "is no UDP port"), ("9-8", "'9-8': the range ends before it begins"), ("1-2-3", "is no UDP port"),
-    ("٥٣", "is no UDP port"),
-])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is no UDP port"),
+        ("53,", "'' is no UDP port"),
+        ("dns", "'dns' is no UDP port"),
+        ("0", "'0': UDP ports are 1 to 65535"),
+        ("65536", "UDP ports are 1 to 65535"),
+        ("123456", "is no UDP port"),
+        ("9-8", "'9-8': the range ends before it begins"),
+        ("1-2-3", "is no UDP port"),
+        ("٥٣", "is no UDP port"),
+    ],
+)
 def test_what_is_no_port_is_refused_with_the_reason(text, said):
     with pytest.raises(UsageError) as caught:
         parse_ports(text)
@@ -142,10 +168,19 @@ def test_addresses_are_spelled_as_usual():
         parse_addresses("192.0.2.1,eth0")
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("fe80::1", True), ("febf::1", True), ("ff02::1", True), ("ff01::1", True), ("ff05::1", False),
-    ("fec0::1", False), ("2001:db8::1", False), ("169.254.0.1", False),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("fe80::1", True),
+        ("febf::1", True),
+        ("ff02::1", True),
+        ("ff01::1", True),
+        ("ff05::1", False),
+        ("fec0::1", False),
+        ("2001:db8::1", False),
+        ("169.254.0.1", False),
+    ],
+)
 def test_link_local_addresses_need_their_link(text, expected):
     assert expected == is_link_local(single(ip_address(text)))
 

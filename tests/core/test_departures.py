@@ -13,13 +13,15 @@ from udpprobe.core.departures import Queue, in_turn
 from udpprobe.core.probe import Batch
 
 PAIRS = [(host, port) for host in (HOST[4], OTHER_HOST[4]) for port in (1, 2, 3)]
-TASKS = len(PAIRS) + 2      # the last two are the hosts' controls
+TASKS = len(PAIRS) + 2  # the last two are the hosts' controls
 some = st.lists(st.lists(st.tuples(st.integers(0, TASKS - 1), st.integers(0, 1)), max_size=8), max_size=4)
 
 
 def story(plan, seen):
-    left = [(plan.attempts[task], plan.left[task], plan.left_bytes[task], plan.sent_ns(task), seen[task])
-            for task in range(len(plan))]
+    left = [
+        (plan.attempts[task], plan.left[task], plan.left_bytes[task], plan.sent_ns(task), seen[task])
+        for task in range(len(plan))
+    ]
     return left, [plan.departure(task, attempt) for task in range(len(plan)) for attempt in range(plan.attempts[task])]
 
 
@@ -56,7 +58,7 @@ def test_hosts_are_asked_in_turn(sizes):
 
 
 def packets_of(batch, count):
-    return [bytes(batch.packets[row * batch.stride:row * batch.stride + batch.length[row]]) for row in range(count)]
+    return [bytes(batch.packets[row * batch.stride : row * batch.stride + batch.length[row]]) for row in range(count)]
 
 
 @given(some, st.sampled_from((0, 60)))
@@ -69,8 +71,11 @@ def test_departures_are_those_that_are_noted_one_by_one(batches, size):
         sent, now_ns = [], START_NS + 1000 * number
         for task, source in due:
             attempt = plans[0].next_attempt(task, now_ns)
-            sent.append(plans[0].prober.craft_one(
-                plans[0].crafted, task, source=plans[0].source_number(task, source), attempt=attempt, size=size))
+            sent.append(
+                plans[0].prober.craft_one(
+                    plans[0].crafted, task, source=plans[0].source_number(task, source), attempt=attempt, size=size
+                )
+            )
             plans[0].leave(task, len(sent[-1]))
         for task, _ in due:
             noted[task] = 1

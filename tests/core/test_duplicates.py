@@ -30,6 +30,7 @@ def loop_of(frames, *link, **fields):
 
 # ---- one datagram
 
+
 @pytest.mark.parametrize(("family", "apart_ns"), [(4, MS // 2), (6, 20_000)])
 def test_a_datagram_mirrored_at_once_is_one(family, apart_ns):
     story = story_of([sent(1, family)] * 3, times_ns=[0, apart_ns, 2 * apart_ns])
@@ -54,9 +55,9 @@ def test_checksums_that_offloading_left_half_computed_tell_no_copies():
 def unfinished(packet):
     """With the sum of the pseudo header alone, as the network card gets it."""
     at = 26 if b.family_of(packet) == 4 else 46
-    addresses, segment = packet[12:20] if at == 26 else packet[8:40], packet[at - 6:]
+    addresses, segment = packet[12:20] if at == 26 else packet[8:40], packet[at - 6 :]
     pseudo = b.internet_checksum(addresses + segment[4:6] + bytes([0, 17])) ^ 0xFFFF
-    return packet[:at] + pseudo.to_bytes(2) + packet[at + 2:]
+    return packet[:at] + pseudo.to_bytes(2) + packet[at + 2 :]
 
 
 SHOWN = {
@@ -76,11 +77,12 @@ def test_what_several_links_show_counts_as_often_as_the_first_shows_it(name, pac
     error = error_about(packet, id=0) if b.family_of(packet) == 4 else error_about(packet)
     for times in (1, 2):
         if times == 2 and b.family_of(packet) == 4 and packet[4:6] != b"\0\0":
-            continue        # an id is told apart
+            continue  # an id is told apart
         frames = [show(each) for each in (packet, error) for _ in range(times) for show in shown]
         times_ns = [30_000 * number + (number >= len(frames) // 2) * 10 * MS for number in range(len(frames))]
-        story = story_of([frame[:snap] for frame in frames], link_type, times_ns=times_ns,
-                         lengths=[len(frame) for frame in frames])
+        story = story_of(
+            [frame[:snap] for frame in frames], link_type, times_ns=times_ns, lengths=[len(frame) for frame in frames]
+        )
         assert times == story.destinations[0].sent
         if snap == 2000:
             assert times == story.only.errors
@@ -97,12 +99,16 @@ def test_the_same_again_later_is_a_second_datagram(packet):
     assert 2 == story_of([packet] * 2, times_ns=[0, 2 * MS]).destinations[0].sent
 
 
-@pytest.mark.parametrize("other", [
-    sent(1, id=2), sent(1, size=30, id=1),
-    b.datagram(CLIENT[4], host(1), 40001, PORT, b"9876543210" * 2, id=1),
-    b.datagram(CLIENT[4], host(1), 40002, PORT, b"0123456789" * 2, id=1),
-    sent(1, id=1, ttl=65),
-])
+@pytest.mark.parametrize(
+    "other",
+    [
+        sent(1, id=2),
+        sent(1, size=30, id=1),
+        b.datagram(CLIENT[4], host(1), 40001, PORT, b"9876543210" * 2, id=1),
+        b.datagram(CLIENT[4], host(1), 40002, PORT, b"0123456789" * 2, id=1),
+        sent(1, id=1, ttl=65),
+    ],
+)
 def test_what_differs_or_rises_in_its_ttl_is_another_datagram(other):
     story = story_of([sent(1, id=1, ttl=64), other])
     assert 2 == sum(each.sent for each in story.destinations)
@@ -117,10 +123,17 @@ def test_both_sides_of_a_router_show_one_datagram_and_no_loop(family):
     assert [2] == [event.matched_frame for event in story.events]
 
 
-@pytest.mark.parametrize(("family", "apart_ns", "ttl", "count"), [
-    (4, 1000, 64, 1), (4, 1000, 63, 1), (4, 2 * MS, 64, 2), (6, 1000, 63, 1), (6, 1000, 64, 1),
-    (6, 21_000, 64, 2),
-])
+@pytest.mark.parametrize(
+    ("family", "apart_ns", "ttl", "count"),
+    [
+        (4, 1000, 64, 1),
+        (4, 1000, 63, 1),
+        (4, 2 * MS, 64, 2),
+        (6, 1000, 63, 1),
+        (6, 1000, 64, 1),
+        (6, 21_000, 64, 2),
+    ],
+)
 def test_an_error_captured_twice_is_one_and_told_as_captured_before(family, apart_ns, ttl, count):
     datagram = sent(1, family)
     frames = [datagram, b.port_unreachable(datagram), b.port_unreachable(datagram, **{HOPS[family]: ttl})]
@@ -131,11 +144,21 @@ def test_an_error_captured_twice_is_one_and_told_as_captured_before(family, apar
 
 # ---- loops without an error
 
+
 @pytest.mark.parametrize("family", [4, 6])
-@pytest.mark.parametrize(("ttls", "told_as"), [
-    ((64, 62), None), ((64, 62, 60), (2, 2)), ((64, 62, 60, 58), (3, 2)), ((63, 60, 57), (2, 3)),
-    ((64, 60, 52), None), ((64, 60, 52, 44), (2, 8)), ((255, 5), None), ((255, 130, 5), (2, 125)),
-])
+@pytest.mark.parametrize(
+    ("ttls", "told_as"),
+    [
+        ((64, 62), None),
+        ((64, 62, 60), (2, 2)),
+        ((64, 62, 60, 58), (3, 2)),
+        ((63, 60, 57), (2, 3)),
+        ((64, 60, 52), None),
+        ((64, 60, 52, 44), (2, 8)),
+        ((255, 5), None),
+        ((255, 130, 5), (2, 125)),
+    ],
+)
 def test_a_datagram_that_passes_three_times_its_ttl_lower_by_equal_steps_is_in_a_loop(family, ttls, told_as):
     assert told_as == loop_of(round_a_loop(ttls, family))
 
@@ -144,17 +167,27 @@ def test_a_loop_without_any_error_has_no_router_and_no_icmp_type():
     (destination,) = story_of(round_a_loop((64, 62, 60))).destinations
     (finding,) = destination.findings
     assert ("loop", "EHOSTUNREACH", 1, 0) == (
-        destination.verdict, destination.errno, destination.sent, destination.errors)
+        destination.verdict,
+        destination.errno,
+        destination.sent,
+        destination.errors,
+    )
     assert (None, None, None, "none", ()) == (
-        finding.icmp_type, finding.icmp_code, finding.reporter, finding.match, finding.loop.routers)
+        finding.icmp_type,
+        finding.icmp_code,
+        finding.reporter,
+        finding.match,
+        finding.loop.routers,
+    )
     assert (2 * MS, 3 * MS) == (finding.first_time_ns, finding.last_time_ns)
     assert ("seen going round: the same datagram again, its TTL lower each time",) == finding.notes
 
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_both_directions_of_a_link_in_the_loop_show_its_period_too(family):
-    frames = [b.ethernet(packet, macs=MACS[turn % 2])
-              for turn, packet in enumerate(round_a_loop(range(64, 50, -1), family))]
+    frames = [
+        b.ethernet(packet, macs=MACS[turn % 2]) for turn, packet in enumerate(round_a_loop(range(64, 50, -1), family))
+    ]
     assert (12, 2) == loop_of(frames, ETHERNET)
 
 

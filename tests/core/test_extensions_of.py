@@ -10,9 +10,14 @@ from udpprobe.core.notes import Note
 
 QUOTE = b.padded(b"quote")
 LABELS = b.mpls_labels(16001, 16002, ttl=3)
-TOLD_LABELS = {"class": 1, "type": 1, "mpls": [
-    {"label": 16001, "traffic_class": 0, "bottom": 0, "ttl": 3},
-    {"label": 16002, "traffic_class": 0, "bottom": 1, "ttl": 3}]}
+TOLD_LABELS = {
+    "class": 1,
+    "type": 1,
+    "mpls": [
+        {"label": 16001, "traffic_class": 0, "bottom": 0, "ttl": 3},
+        {"label": 16002, "traffic_class": 0, "bottom": 1, "ttl": 3},
+    ],
+}
 
 
 def message(structure, family=4, *, declared=True, icmp_type=None):
@@ -39,33 +44,41 @@ def test_a_label_entry_that_is_cut_is_left_out():
     assert ({"class": 1, "type": 1, "mpls": []},) == objects_of(b.extension_object(1, 1, b"\1\2\3"))
 
 
-@pytest.mark.parametrize(("fields", "told"), [
-    ({"role": 0}, {"role": "incoming"}),
-    ({"role": 1, "index": 3}, {"role": "sub-ip", "index": 3}),
-    ({"role": 2, "address": "203.0.113.1"}, {"role": "outgoing", "address": "203.0.113.1"}),
-    ({"role": 3, "address": "2001:db8::1"}, {"role": "next-hop", "address": "2001:db8::1"}),
-    ({"role": 0, "name": "ge-0/0/1"}, {"role": "incoming", "name": "ge-0/0/1"}),
-    ({"role": 0, "mtu": 1500}, {"role": "incoming", "mtu": 1500}),
-    ({"role": 0, "index": 3, "address": "203.0.113.1", "name": "lo", "mtu": 9000},
-     {"role": "incoming", "index": 3, "address": "203.0.113.1", "name": "lo", "mtu": 9000}),
-])
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"role": 0}, {"role": "incoming"}),
+        ({"role": 1, "index": 3}, {"role": "sub-ip", "index": 3}),
+        ({"role": 2, "address": "203.0.113.1"}, {"role": "outgoing", "address": "203.0.113.1"}),
+        ({"role": 3, "address": "2001:db8::1"}, {"role": "next-hop", "address": "2001:db8::1"}),
+        ({"role": 0, "name": "ge-0/0/1"}, {"role": "incoming", "name": "ge-0/0/1"}),
+        ({"role": 0, "mtu": 1500}, {"role": "incoming", "mtu": 1500}),
+        (
+            {"role": 0, "index": 3, "address": "203.0.113.1", "name": "lo", "mtu": 9000},
+            {"role": "incoming", "index": 3, "address": "203.0.113.1", "name": "lo", "mtu": 9000},
+        ),
+    ],
+)
 def test_an_interface_is_told_as_far_as_its_bits_say(fields, told):
     (found,) = objects_of(b.interface_information(**fields))
     assert told == found["interface"]
 
 
-@pytest.mark.parametrize(("c_type", "payload", "told"), [
-    (8, b"\0\0", {"role": "incoming"}),
-    (4, b"\0\1\0\0\x0a", {"role": "incoming"}),
-    (4, b"\0\7\0\0" + bytes(16), {"role": "incoming"}),
-    (4, b"", {"role": "incoming"}),
-    (2, b"", {"role": "incoming", "name": ""}),
-    (2, b"\0", {"role": "incoming", "name": ""}),
-    (2, b"\x0aabc", {"role": "incoming", "name": "abc"}),
-    (2, b"\x04\xff\xfe\0", {"role": "incoming", "name": "��"}),
-    (1, b"\0\0\5", {"role": "incoming"}),
-    (15, b"", {"role": "incoming", "name": ""}),
-])
+@pytest.mark.parametrize(
+    ("c_type", "payload", "told"),
+    [
+        (8, b"\0\0", {"role": "incoming"}),
+        (4, b"\0\1\0\0\x0a", {"role": "incoming"}),
+        (4, b"\0\7\0\0" + bytes(16), {"role": "incoming"}),
+        (4, b"", {"role": "incoming"}),
+        (2, b"", {"role": "incoming", "name": ""}),
+        (2, b"\0", {"role": "incoming", "name": ""}),
+        (2, b"\x0aabc", {"role": "incoming", "name": "abc"}),
+        (2, b"\x04\xff\xfe\0", {"role": "incoming", "name": "��"}),
+        (1, b"\0\0\5", {"role": "incoming"}),
+        (15, b"", {"role": "incoming", "name": ""}),
+    ],
+)
 def test_an_interface_that_breaks_off_is_told_as_far_as_it_goes(c_type, payload, told):
     (found,) = objects_of(b.extension_object(2, c_type, payload))
     assert told == found["interface"]
@@ -74,7 +87,8 @@ def test_an_interface_that_breaks_off_is_told_as_far_as_it_goes(c_type, payload,
 @pytest.mark.parametrize(("number", "c_type"), [(1, 2), (3, 1), (247, 9)])
 def test_an_object_nobody_here_knows_is_told_by_number(number, c_type):
     assert ({"class": number, "type": c_type, "data": "beef"},) == objects_of(
-        b.extension_object(number, c_type, b"\xbe\xef"))
+        b.extension_object(number, c_type, b"\xbe\xef")
+    )
 
 
 def test_several_objects_are_told_in_their_order():
@@ -94,12 +108,15 @@ def test_a_checksum_of_zero_says_there_is_none():
     assert ((TOLD_LABELS,), Note(0)) == extensions_of(message(b.extension_structure(LABELS, checksum=0)), 4)
 
 
-@pytest.mark.parametrize("structure", [
-    b.extension_structure(LABELS, checksum=0x1234),
-    b.extension_structure(LABELS + b"\0\3\1\1"),            # an object shorter than its own header
-    b.extension_structure(LABELS + b"\0\x40\1\1"),          # one that reaches beyond the end
-    b.extension_structure(LABELS + b"\0\x08"),              # the rest of one
-])
+@pytest.mark.parametrize(
+    "structure",
+    [
+        b.extension_structure(LABELS, checksum=0x1234),
+        b.extension_structure(LABELS + b"\0\3\1\1"),  # an object shorter than its own header
+        b.extension_structure(LABELS + b"\0\x40\1\1"),  # one that reaches beyond the end
+        b.extension_structure(LABELS + b"\0\x08"),  # the rest of one
+    ],
+)
 def test_an_extension_that_does_not_add_up_is_told_with_a_note(structure):
     assert ((TOLD_LABELS,), Note.BAD_EXTENSION) == extensions_of(message(structure), 4)
 
@@ -109,17 +126,33 @@ def test_padding_behind_a_declared_quote_is_no_extension(structure):
     assert (None, Note.NO_EXTENSION) == extensions_of(message(structure), 4)
 
 
-@pytest.mark.parametrize("structure", [
-    b"", b"\x20\0\0", bytes(16), b"0123456789", b.extension_structure(LABELS, checksum=0x1234),
-])
+@pytest.mark.parametrize(
+    "structure",
+    [
+        b"",
+        b"\x20\0\0",
+        bytes(16),
+        b"0123456789",
+        b.extension_structure(LABELS, checksum=0x1234),
+    ],
+)
 def test_what_stands_at_byte_128_without_a_length_field_is_an_extension_only_if_it_adds_up(structure):
     assert (None, Note(0)) == extensions_of(message(structure, declared=False), 4)
 
 
-@pytest.mark.parametrize(("family", "icmp_type", "can"), [
-    (4, 3, True), (4, 11, True), (4, 12, True), (4, 4, False),
-    (6, 1, True), (6, 3, True), (6, 2, False), (6, 4, False),
-])
+@pytest.mark.parametrize(
+    ("family", "icmp_type", "can"),
+    [
+        (4, 3, True),
+        (4, 11, True),
+        (4, 12, True),
+        (4, 4, False),
+        (6, 1, True),
+        (6, 3, True),
+        (6, 2, False),
+        (6, 4, False),
+    ],
+)
 def test_only_some_messages_can_be_extended(family, icmp_type, can):
     found, note = extensions_of(message(b.extension_structure(LABELS), family, icmp_type=icmp_type), family)
     assert ((TOLD_LABELS,) if can else None, Note(0)) == (found, note)

@@ -25,12 +25,15 @@ def answer(sport=53, dport=5000, data=b"!", family=4, server=None, **fields):
 
 def destinations_of(frames, times_ms, **fields):
     """Of frames that are all different datagrams: an id each."""
-    numbered = [frame if frame[0] >> 4 == 6 else frame[:4] + number.to_bytes(2, "big") + frame[6:]
-                for number, frame in enumerate(frames, 1)]
+    numbered = [
+        frame if frame[0] >> 4 == 6 else frame[:4] + number.to_bytes(2, "big") + frame[6:]
+        for number, frame in enumerate(frames, 1)
+    ]
     return story_of(numbered, times_ns=[int(ms * MS) for ms in times_ms], **fields).destinations
 
 
 # ---- answers
+
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_datagram_back_on_the_reversed_ports_is_an_answer_with_its_rtt(family):
@@ -62,7 +65,12 @@ def test_who_speaks_first_asks():
 def test_a_capture_may_begin_with_an_answer_of_a_service():
     (found,) = destinations_of([answer(), ask(), answer()], [0, 1, 3])
     assert (SERVER[4], 53, "answered", 1, Spread(2, 2, 2)) == (
-        found.address, found.port, found.verdict, found.sent, found.rtt_ms)
+        found.address,
+        found.port,
+        found.verdict,
+        found.sent,
+        found.rtt_ms,
+    )
     (alone,) = destinations_of([answer(), answer()], [0, 1])
     assert (CLIENT[4], 5000, "silent", 2) == (alone.address, alone.port, alone.verdict, alone.sent)
 
@@ -75,7 +83,8 @@ def test_sources_of_one_destination_are_counted_together():
 def test_a_report_by_flow_tells_sources_apart():
     found = destinations_of([ask(1), ask(2), answer(53, 1)], [0, 10, 11], question=Question(32, True, "flow"))
     assert [(CLIENT[4], 1, "answered"), (CLIENT[4], 2, "silent")] == [
-        (each.source, each.source_port, each.verdict) for each in found]
+        (each.source, each.source_port, each.verdict) for each in found
+    ]
 
 
 def test_what_was_sent_is_counted_in_bytes_of_ip():
@@ -90,15 +99,19 @@ def test_a_conversation_with_oneself_is_one():
 
 # ---- answers from another port
 
+
 def verdicts_of(frames, times_ms):
-    return {(each.address, each.port): (each.verdict, each.answered, each.notes)
-            for each in destinations_of(frames, times_ms)}
+    return {
+        (each.address, each.port): (each.verdict, each.answered, each.notes)
+        for each in destinations_of(frames, times_ms)
+    }
 
 
 def test_an_answer_from_another_port_of_the_host_is_noted():
     found = destinations_of([ask(dport=69), answer(2000)], [0, 4])
     assert [(69, "answered", 1, Spread(4, 4, 4), ("answer-from port 2000",))] == [
-        (each.port, each.verdict, each.answered, each.rtt_ms, each.notes) for each in found]
+        (each.port, each.verdict, each.answered, each.rtt_ms, each.notes) for each in found
+    ]
 
 
 def test_a_transfer_from_that_port_goes_on_as_a_conversation_of_its_own():
@@ -108,12 +121,15 @@ def test_a_transfer_from_that_port_goes_on_as_a_conversation_of_its_own():
     assert ("answered", 2, ()) == found[SERVER[4], 2000]
 
 
-@pytest.mark.parametrize(("frames", "times_ms"), [
-    ([ask(dport=69), answer(2000, server=host(2))], [0, 4]),        # another host
-    ([ask(dport=69), answer(2000, dport=5001)], [0, 4]),            # to another port
-    ([answer(2000), ask(dport=69)], [0, 4]),                        # before the question
-    ([ask(dport=69), answer(2000)], [0, 30_001]),                   # much later
-])
+@pytest.mark.parametrize(
+    ("frames", "times_ms"),
+    [
+        ([ask(dport=69), answer(2000, server=host(2))], [0, 4]),  # another host
+        ([ask(dport=69), answer(2000, dport=5001)], [0, 4]),  # to another port
+        ([answer(2000), ask(dport=69)], [0, 4]),  # before the question
+        ([ask(dport=69), answer(2000)], [0, 30_001]),  # much later
+    ],
+)
 def test_what_only_looks_like_an_answer_from_another_port_is_none(frames, times_ms):
     assert ("silent", 0, ()) == verdicts_of(frames, times_ms)[SERVER[4], 69]
 
@@ -125,10 +141,7 @@ def test_what_was_answered_from_its_own_port_is_not_answered_again_from_another(
 
 def test_what_answers_from_another_port_asks_nobody():
     found = verdicts_of([ask(5000, 69), answer(2000, 5000), ask(5001, 2000)], [0, 1, 2])
-    assert {(SERVER[4], 69): ("answered", 1, ("answer-from port 2000",)),
-            (SERVER[4], 2000): ("silent", 0, ())} == found
-
-
+    assert {(SERVER[4], 69): ("answered", 1, ("answer-from port 2000",)), (SERVER[4], 2000): ("silent", 0, ())} == found
 
 
 # ---- answers from another host
@@ -139,8 +152,11 @@ OTHER = {4: host(9), 6: host(9, 6)}
 def elsewhere_of(frames, times_ms=None, **fields):
     """By destination, who else answered and how often."""
     found = destinations_of(frames, times_ms or range(len(frames)), **fields)
-    return {(each.address, each.port): [(told.reporter, told.count, told.notes) for told in each.findings]
-            for each in found if each.findings}
+    return {
+        (each.address, each.port): [(told.reporter, told.count, told.notes) for told in each.findings]
+        for each in found
+        if each.findings
+    }
 
 
 def note(port=53, family=4):
@@ -156,7 +172,13 @@ def test_an_answer_from_another_host_is_a_finding_and_the_destination_stays_sile
     assert (SERVER[family], "silent", 0, 0) == (found.address, found.verdict, found.answered, found.errors)
     (told,) = found.findings
     assert (None, None, "udp-response", OTHER[family], 1, note(port, family)) == (
-        told.verdict, told.icmp_type, told.reason, told.reporter, told.count, told.notes)
+        told.verdict,
+        told.icmp_type,
+        told.reason,
+        told.reporter,
+        told.count,
+        told.notes,
+    )
     assert 4 * MS == told.first_time_ns == told.last_time_ns
     assert f"it answers from {OTHER[family]}" in found.advice
 
@@ -164,22 +186,36 @@ def test_an_answer_from_another_host_is_a_finding_and_the_destination_stays_sile
 @pytest.mark.parametrize("family", [4, 6])
 def test_answers_from_another_host_are_counted_each(family):
     other = OTHER[family]
-    frames = [each for sport in (5000, 5001) for each in (
-        ask(sport, family=family), *[answer(dport=sport, family=family, server=other)] * 2,
-        ask(sport, family=family), answer(dport=sport, family=family, server=other))]
+    frames = [
+        each
+        for sport in (5000, 5001)
+        for each in (
+            ask(sport, family=family),
+            *[answer(dport=sport, family=family, server=other)] * 2,
+            ask(sport, family=family),
+            answer(dport=sport, family=family, server=other),
+        )
+    ]
     found = destinations_of(frames, range(len(frames)))
     assert [(SERVER[family], 4, [(other, 6, MS, 9 * MS)])] == [
-        (each.address, each.sent, [(told.reporter, told.count, told.first_time_ns, told.last_time_ns)
-                                   for told in each.findings]) for each in found if each.findings]
+        (
+            each.address,
+            each.sent,
+            [(told.reporter, told.count, told.first_time_ns, told.last_time_ns) for told in each.findings],
+        )
+        for each in found
+        if each.findings
+    ]
 
 
 def test_a_report_of_a_capture_that_goes_on_counts_answers_from_another_host_once():
     analyzer = Analyzer(SECRET)
     for count in (1, 2, 3):
-        analyzer.feed_frames(frames_of([ask(id=count), answer(server=OTHER[4], id=count)],
-                                       times_ns=[count * MS, count * MS + 1]))
+        analyzer.feed_frames(
+            frames_of([ask(id=count), answer(server=OTHER[4], id=count)], times_ns=[count * MS, count * MS + 1])
+        )
         analyzer.flush()
-        for _ in range(2):      # as often as it is asked for
+        for _ in range(2):  # as often as it is asked for
             found = story_of_analyzer(analyzer).only
             assert [(OTHER[4], count)] == [(told.reporter, told.count) for told in found.findings]
 
@@ -189,8 +225,11 @@ def test_answers_from_another_host_are_counted_on_when_conversations_are_forgott
     analyzer, frames = core.analyzer.Analyzer(SECRET), []
     for number in range(40):
         sport = 5000 + number
-        frames += [ask(sport, id=number), answer(dport=sport, server=OTHER[4], id=2 * number),
-                   answer(dport=sport, server=OTHER[4], id=2 * number + 1)]
+        frames += [
+            ask(sport, id=number),
+            answer(dport=sport, server=OTHER[4], id=2 * number),
+            answer(dport=sport, server=OTHER[4], id=2 * number + 1),
+        ]
     analyzer.feed_frames(frames_of(frames))
     analyzer.finish()
     assert analyzer.conversations.table.size < 40
@@ -214,16 +253,19 @@ def test_a_report_by_reporter_is_of_errors_alone():
     assert {} == elsewhere_of([ask(), answer(server=OTHER[4])], question=Question(32, True, "reporter"))
 
 
-@pytest.mark.parametrize("frames", [
-    [ask(), answer(), answer(server=OTHER[4])],                                     # answered before
-    [ask(), answer(dport=5001, server=OTHER[4])],                                   # to another port
-    [answer(server=OTHER[4]), ask()],                                               # before the question
-    [ask(dport=5000), answer(5000, server=OTHER[4])],                               # of equals, who asks is not known
-    [ask(), ask(server=host(2)), answer(server=OTHER[4])],                          # whose answer is it?
-    [ask(dport=5001), answer(2000, server=OTHER[4])],                               # not from an ephemeral port
-    [ask(), ask(dport=54, server=host(2)), answer(2000, server=OTHER[4])],
-    [ask(), b.datagram(OTHER[4], host(3), 53, 5000, b"!")],                         # to somebody else
-])
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [ask(), answer(), answer(server=OTHER[4])],  # answered before
+        [ask(), answer(dport=5001, server=OTHER[4])],  # to another port
+        [answer(server=OTHER[4]), ask()],  # before the question
+        [ask(dport=5000), answer(5000, server=OTHER[4])],  # of equals, who asks is not known
+        [ask(), ask(server=host(2)), answer(server=OTHER[4])],  # whose answer is it?
+        [ask(dport=5001), answer(2000, server=OTHER[4])],  # not from an ephemeral port
+        [ask(), ask(dport=54, server=host(2)), answer(2000, server=OTHER[4])],
+        [ask(), b.datagram(OTHER[4], host(3), 53, 5000, b"!")],  # to somebody else
+    ],
+)
 def test_what_only_looks_like_an_answer_from_another_host_is_none(frames):
     assert {} == elsewhere_of(frames)
 

@@ -56,8 +56,10 @@ shapes = st.lists(st.integers(0, 5), max_size=5)
 def check(core, frames, cut_at, shape, question):
     by_flow = question.group_by == "flow"
     whole = story_of_analyzer(analyzer_of(core, frames, by_flow=by_flow), question, core.report).told
-    parts = [analyzer_of(core, piece, by_flow=by_flow, is_first=number == 0)
-             for number, piece in enumerate(pieces_of(frames, cut_at))]
+    parts = [
+        analyzer_of(core, piece, by_flow=by_flow, is_first=number == 0)
+        for number, piece in enumerate(pieces_of(frames, cut_at))
+    ]
     assert whole == story_of_analyzer(as_tree(parts, shape), question, core.report).told
 
 
@@ -69,6 +71,7 @@ def test_pieces_with_small_limits_tell_what_the_whole_tells(size):
     @given(worlds(80), cuts, shapes, st.sampled_from(GROUPS))
     def holds(world, cut_at, shape, by):
         check(core, frames_in(world), cut_at, shape, Question(32, True, by))
+
     holds()
 
 

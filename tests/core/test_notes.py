@@ -7,10 +7,21 @@ import pytest
 from udpprobe.core.notes import TEXTS, Note, plateau_below, texts_of
 
 
-@pytest.mark.parametrize(("length", "plateau"), [
-    (65536, 65535), (65535, 32000), (1500, 1492), (1492, 1006), (1006, 508), (297, 296), (296, 68), (69, 68), (68, 68),
-    (0, 68),
-])
+@pytest.mark.parametrize(
+    ("length", "plateau"),
+    [
+        (65536, 65535),
+        (65535, 32000),
+        (1500, 1492),
+        (1492, 1006),
+        (1006, 508),
+        (297, 296),
+        (296, 68),
+        (69, 68),
+        (68, 68),
+        (0, 68),
+    ],
+)
 def test_the_estimate_is_rfc_1191_s_next_plateau_below_the_datagram(length, plateau):
     assert plateau == plateau_below(length)
 

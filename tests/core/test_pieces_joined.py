@@ -34,8 +34,11 @@ def followed(capture, task, parts):
     """An analyzer a piece, each pickled and restored."""
     pieces, found, before = cut(capture, parts), [], None
     for number, piece in enumerate(pieces):
-        fitting = piece if before is None else replace(piece, first=before.edges.ended, entry=before.edges.entry,
-                                                       is_guess=False)
+        fitting = (
+            piece
+            if before is None
+            else replace(piece, first=before.edges.ended, entry=before.edges.entry, is_guess=False)
+        )
         before = follow_piece(fitting, task, is_first=number == 0, is_last=number == parts - 1, is_over=lambda: False)
         found.append(travelled(before.part))
     return found
@@ -49,8 +52,10 @@ def travelled(analyzer):
 
 def told(analyzer):
     question = Question(all_destinations=True)
-    events = sorted((event for kept in analyzer.take_events() for event in events_of(analyzer, kept, 32)),
-                    key=lambda event: event.frame)
+    events = sorted(
+        (event for kept in analyzer.take_events() for event in events_of(analyzer, kept, 32)),
+        key=lambda event: event.frame,
+    )
     report = report_of("analyze", analyzer, SourceState("file", "x"), question)
     return report.source, list(report.destinations), list(report.unmatched), report.faults, events
 
@@ -104,8 +109,10 @@ def test_a_piece_of_few_datagrams_travels_small():
 
 def test_the_last_piece_leaves_its_datagrams_behind(capture):
     task, (piece,) = Task(Selection(), 7), cut(capture, 1)
-    last, other = (follow_piece(piece, task, is_first=False, is_last=is_last, is_over=lambda: False).part
-                   for is_last in (True, False))
+    last, other = (
+        follow_piece(piece, task, is_first=False, is_last=is_last, is_over=lambda: False).part
+        for is_last in (True, False)
+    )
     assert RING_BYTES_A_DATAGRAM * last.recent.count < len(pickle.dumps(other)) - len(pickle.dumps(last))
 
 

@@ -47,8 +47,15 @@ LAYER = {4: IP, 6: IPv6}
 PORT, FIRST_PORT, PORTS, PORT_BITS = 4242, 40_000, 64, 6
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
 
-ROWS = ((b"t" * 20, 4, 8), (b"ask", 0, 0), (b"id??rest", 2, 2), (b"", 0, 0), (b"?" * 99, 91, 8), (b"odd" * 7, 9, 7),
-        (b"1" * 9, 8, 1))
+ROWS = (
+    (b"t" * 20, 4, 8),
+    (b"ask", 0, 0),
+    (b"id??rest", 2, 2),
+    (b"", 0, 0),
+    (b"?" * 99, 91, 8),
+    (b"odd" * 7, 9, 7),
+    (b"1" * 9, 8, 1),
+)
 WHOLE, BARE, SHORT, EMPTY, LONG, ODD, ONE = range(len(ROWS))
 GENERIC_ROWS = tuple((bytes(8 + more), 0, 8) for more in range(VARIANTS))
 
@@ -62,14 +69,25 @@ def tasks_to(*destinations, choice=0, source_port=FIRST_PORT, module=probe):
     """A task for each (address, port)."""
     high, low = zip(*(halves(address) for address, _ in destinations), strict=True)
     n = len(destinations)
-    return module.Tasks(array("Q", high), array("Q", low), array("H", [source_port] * n),
-                        array("H", [port for _, port in destinations]), array("H", [choice] * n))
+    return module.Tasks(
+        array("Q", high),
+        array("Q", low),
+        array("H", [source_port] * n),
+        array("H", [port for _, port in destinations]),
+        array("H", [choice] * n),
+    )
 
 
 def prober(rows=ROWS, choices=None, *, key=KEY, sources=(), **options):
     choices = choices or [[row] for row in range(len(rows))]
-    return Prober(key, Payloads(rows, choices), [halves(each) for each in sources or OWN.values()],
-                  first_port=FIRST_PORT, ports=PORTS, **options)
+    return Prober(
+        key,
+        Payloads(rows, choices),
+        [halves(each) for each in sources or OWN.values()],
+        first_port=FIRST_PORT,
+        ports=PORTS,
+        **options,
+    )
 
 
 SOURCE_OF = {4: 0, 6: 1}
@@ -86,20 +104,21 @@ def quoted(packet, family=0):
     family, found = family or packet[0] >> 4, Quoted(packet)
     at = HEADER[family]
     size = {4: 4, 6: 16}[family]
-    ends = [packet[at - 8 - 2 * size:at - 8 - size], packet[at - 8 - size:at - 8]]
+    ends = [packet[at - 8 - 2 * size : at - 8 - size], packet[at - 8 - size : at - 8]]
     (found.source_high, found.source_low), (found.destination_high, found.destination_low) = map(
-        halves, map(ip_address, ends))
+        halves, map(ip_address, ends)
+    )
     found.ident = int.from_bytes(packet[4:6]) if family == 4 else int.from_bytes(packet[1:4]) & 0xFFFFF
     names = "source_port", "port", "udp_length", "checksum"
     for name, start in zip(names, range(at - 8, at, 2), strict=True):
-        setattr(found, name, int.from_bytes(packet[start:start + 2]) if start + 2 <= len(packet) else -1)
+        setattr(found, name, int.from_bytes(packet[start : start + 2]) if start + 2 <= len(packet) else -1)
     found.payload_at = at
     found.payload_end = max(len(packet), at)
     return found
 
 
 def changed(packet, at, data):
-    return packet[:at] + data + packet[at + len(data):]
+    return packet[:at] + data + packet[at + len(data) :]
 
 
 # ---- the hash
@@ -108,7 +127,7 @@ KEY_OF_AUTHORS = tuple(int.from_bytes(bytes(range(at, at + 8)), "little") for at
 
 
 def words_of(data):
-    return [int.from_bytes(data[at:at + 8], "little") for at in range(0, len(data), 8)]
+    return [int.from_bytes(data[at : at + 8], "little") for at in range(0, len(data), 8)]
 
 
 @pytest.mark.parametrize(("length", "expected"), [(8, 0x93F5F5799A932462), (16, 0x3F2ACC7F57C29BDB)])
@@ -116,16 +135,23 @@ def test_siphash_2_4_is_that_of_its_authors_vectors(length, expected):
     assert expected == siphash.SipHash(KEY_OF_AUTHORS).of(words_of(bytes(range(length))), 2, 4)
 
 
-@pytest.mark.parametrize(("length", "expected"), [
-    (0, "a3817f04ba25a8e66df67214c7550293"), (8, "3b62a9ba6258f5610f83e264f31497b4"),
-    (16, "6ee2a4ca67b054bbfd3315bf85230577"), (40, "df6a301e95c95dad97ae0cc8c6913bd8")])
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [
+        (0, "a3817f04ba25a8e66df67214c7550293"),
+        (8, "3b62a9ba6258f5610f83e264f31497b4"),
+        (16, "6ee2a4ca67b054bbfd3315bf85230577"),
+        (40, "df6a301e95c95dad97ae0cc8c6913bd8"),
+    ],
+)
 def test_siphash_2_4_of_128_bits_is_that_of_its_authors_vectors(length, expected):
     found = siphash.SipHash(KEY_OF_AUTHORS).of_128(words_of(bytes(range(length))), 2, 4)
     assert expected == b"".join(half.to_bytes(8, "little") for half in found).hex()
 
 
-@pytest.mark.parametrize(("length", "expected"), [
-    (8, 0xEAD411E67EBE2EEA), (16, 0x8972188433A5C5B7), (40, 0x95BC321AB41D8206)])
+@pytest.mark.parametrize(
+    ("length", "expected"), [(8, 0xEAD411E67EBE2EEA), (16, 0x8972188433A5C5B7), (40, 0x95BC321AB41D8206)]
+)
 def test_siphash_1_3_is_that_of_cpython_without_a_hash_seed(length, expected):
     assert expected == siphash.SipHash((0, 0)).of(words_of(bytes(range(length))))
 
@@ -135,13 +161,15 @@ def test_a_token_is_the_first_half_of_the_hash_of_addresses_ports_and_attempt(fa
     words = [*halves(OWN[family]), *halves(HOST[family]), FIRST_PORT << 48 | PORT << 32 | 3]
     token, mark = siphash.SipHash(KEY).of_128(words)
     packet = packet_of(family, WHOLE, attempt=3)
-    assert token.to_bytes(8) == packet[HEADER[family] + 4:HEADER[family] + 12]
+    assert token.to_bytes(8) == packet[HEADER[family] + 4 : HEADER[family] + 12]
     assert token.to_bytes(8) == prober().token_of(
-        tasks_to((HOST[family], PORT)), 0, source=SOURCE_OF[family], attempt=3)
+        tasks_to((HOST[family], PORT)), 0, source=SOURCE_OF[family], attempt=3
+    )
     assert 1 + (mark & 0xFFFF_FFFF) % {4: 0xFFFF, 6: 0xFFFFF}[family] == quoted(packet).ident
 
 
 # ---- packets
+
 
 def rebuilt(packet):
     """As Scapy makes it where the lengths and checksums are left to it."""
@@ -172,38 +200,49 @@ def test_a_probe_s_fields_stand_where_scapy_finds_them(family):
 
 
 @FAMILIES
-@pytest.mark.parametrize(("row", "expected"), [
-    (WHOLE, lambda token: b"tttt" + token + b"t" * 8), (BARE, lambda _: b"ask"), (EMPTY, lambda _: b""),
-    (SHORT, lambda token: b"id" + token[:2] + b"rest"), (LONG, lambda token: b"?" * 91 + token),
-    (ODD, lambda token: b"oddoddodd" + token[:7] + b"ddodd"), (ONE, lambda token: b"1" * 8 + token[:1])])
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (WHOLE, lambda token: b"tttt" + token + b"t" * 8),
+        (BARE, lambda _: b"ask"),
+        (EMPTY, lambda _: b""),
+        (SHORT, lambda token: b"id" + token[:2] + b"rest"),
+        (LONG, lambda token: b"?" * 91 + token),
+        (ODD, lambda token: b"oddoddodd" + token[:7] + b"ddodd"),
+        (ONE, lambda token: b"1" * 8 + token[:1]),
+    ],
+)
 def test_as_much_of_the_token_as_has_room_stands_in_the_payload(family, row, expected):
     by = prober()
     token = by.token_of(tasks_to((HOST[family], PORT)), 0, source=SOURCE_OF[family])
-    assert expected(token) == packet_of(family, row, by=by)[HEADER[family]:]
+    assert expected(token) == packet_of(family, row, by=by)[HEADER[family] :]
 
 
 @FAMILIES
 def test_what_is_filled_up_is_filled_with_zeros(family):
     packet = packet_of(family, BARE, size=200)
-    assert (200, b"ask" + bytes(197 - HEADER[family])) == (len(packet), packet[HEADER[family]:])
+    assert (200, b"ask" + bytes(197 - HEADER[family])) == (len(packet), packet[HEADER[family] :])
 
 
 def test_a_checksum_that_comes_out_as_0_is_sent_as_ffff():
     checksum = quoted(packet_of(4, EMPTY, port=0)).checksum
-    packet = packet_of(4, EMPTY, port=checksum)      # adds so much to the sum
+    packet = packet_of(4, EMPTY, port=checksum)  # adds so much to the sum
     assert 0xFFFF == quoted(packet).checksum
     assert rebuilt(packet) == packet
 
 
-addresses = {4: st.integers(1, 2**32 - 1).map(ip_address),
-             6: st.integers(2**96, 2**128 - 1).map(ip_address)}
+addresses = {4: st.integers(1, 2**32 - 1).map(ip_address), 6: st.integers(2**96, 2**128 - 1).map(ip_address)}
 ports = st.integers(0, 65_535)
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.sampled_from((4, 6)).flatmap(lambda family: st.tuples(addresses[family], addresses[family])),
-       st.tuples(ports, ports), st.integers(0, len(ROWS) - 1), st.sampled_from((0, 100, 1472, 1536, 4001)),
-       st.integers(0, 255))
+@given(
+    st.sampled_from((4, 6)).flatmap(lambda family: st.tuples(addresses[family], addresses[family])),
+    st.tuples(ports, ports),
+    st.integers(0, len(ROWS) - 1),
+    st.sampled_from((0, 100, 1472, 1536, 4001)),
+    st.integers(0, 255),
+)
 def test_scapy_agrees_on_any_address_and_port(ends, pair, row, size, ttl):
     sport, dport = pair
     by = prober(sources=(ends[0],))
@@ -220,12 +259,15 @@ def test_a_batch_holds_what_was_asked_for_whatever_it_held_before():
     for turn, size in product(range(3), (150, 0, 97)):
         asked = [(task + turn) % len(destinations) for task in range(len(destinations))]
         for row, task in enumerate(asked):
-            batch.task[row], batch.source[row], batch.attempt[row] = task, SOURCE_OF[6 if ":" in destinations[task][0]
-                                                                                     else 4], turn
+            batch.task[row], batch.source[row], batch.attempt[row] = (
+                task,
+                SOURCE_OF[6 if ":" in destinations[task][0] else 4],
+                turn,
+            )
             batch.ttl[row], batch.size[row] = 7 + row, size
         by.craft(tasks, batch, len(asked))
         for row, task in enumerate(asked):
-            packet = bytes(batch.packets[row * 152:row * 152 + batch.length[row]])
+            packet = bytes(batch.packets[row * 152 : row * 152 + batch.length[row]])
             assert by.craft_one(tasks, task, source=batch.source[row], attempt=turn, ttl=7 + row, size=size) == packet
 
 
@@ -254,9 +296,19 @@ def test_what_is_not_there_is_an_error():
         prober().craft(tasks_to((HOST[4], PORT)), Batch(1, 160), 2)
 
 
-@pytest.mark.parametrize(("rows", "choices"), [
-    ([(b"abc", 1, 3)], [[0]]), ([(b"abc", 0, 9)], [[0]]), ([(b"abc", -1, 1)], [[0]]), ([(bytes(65_536), 0, 0)], [[0]]),
-    ([(b"abc", 0, 1)], [[1]]), ([(b"abc", 0, 1)], [[]]), ([(b"abc", 0, 1)], [[-2]]), ([(b"abc", 0, 1)], [[GENERIC]])])
+@pytest.mark.parametrize(
+    ("rows", "choices"),
+    [
+        ([(b"abc", 1, 3)], [[0]]),
+        ([(b"abc", 0, 9)], [[0]]),
+        ([(b"abc", -1, 1)], [[0]]),
+        ([(bytes(65_536), 0, 0)], [[0]]),
+        ([(b"abc", 0, 1)], [[1]]),
+        ([(b"abc", 0, 1)], [[]]),
+        ([(b"abc", 0, 1)], [[-2]]),
+        ([(b"abc", 0, 1)], [[GENERIC]]),
+    ],
+)
 def test_payloads_that_do_not_fit_are_refused(rows, choices):
     with pytest.raises(ValueError, match="payload"):
         Payloads(rows, choices)
@@ -274,6 +326,7 @@ def test_a_generic_payload_varies_in_length_and_attempts_take_their_choices_in_t
 
 # ---- bits
 
+
 def test_id_and_checksum_are_independent():
     """Probes of all ports of a host draw 32 bits. Were the checksum a function of the id, as 2^16 is 1 modulo 65535,
     there would be no more pairs than ids."""
@@ -283,18 +336,18 @@ def test_id_and_checksum_are_independent():
     for port in range(many):
         batch.task[0] = port
         by.craft(tasks, batch, 1)
-        ident, checksum = (int.from_bytes(batch.packets[at:at + 2]) for at in (4, 26))
+        ident, checksum = (int.from_bytes(batch.packets[at : at + 2]) for at in (4, 26))
         pairs.add((ident, (checksum + port) % 0xFFFF))
     assert len(pairs) >= many - 4
     for column in zip(*pairs, strict=True):
-        assert 0.6 < len(set(column)) / many < (0.66 if IS_COMPILED else 1)      # 1 - 1/e, as of numbers drawn blindly
+        assert 0.6 < len(set(column)) / many < (0.66 if IS_COMPILED else 1)  # 1 - 1/e, as of numbers drawn blindly
     assert 0 not in {ident for ident, _ in pairs}
 
 
 @FAMILIES
 def test_every_attempt_has_a_token_and_an_id_or_label_of_its_own(family):
     packets = [packet_of(family, attempt=attempt) for attempt in range(40)]
-    assert 40 == len({packet[HEADER[family]:] for packet in packets})
+    assert 40 == len({packet[HEADER[family] :] for packet in packets})
     assert 40 == len({quoted(packet).ident for packet in packets})
 
 
@@ -318,6 +371,7 @@ def test_source_ports_take_turns_within_a_host_and_start_anywhere():
 
 # ---- honest quotes
 
+
 def found(packet, *, row=WHOLE, attempts=1, by=None, family=None, size=0):
     """(attempt, bits of its own, shared ones, differing ones, what was changed)"""
     by, family = by or prober(), family or packet[0] >> 4
@@ -329,8 +383,9 @@ OWN_BITS = {4: 16, 6: 20}
 
 
 @FAMILIES
-@pytest.mark.parametrize(("row", "bits"), [(WHOLE, 64), (BARE, 0), (SHORT, 16), (EMPTY, 0), (LONG, 64), (ODD, 56),
-                                           (ONE, 8)])
+@pytest.mark.parametrize(
+    ("row", "bits"), [(WHOLE, 64), (BARE, 0), (SHORT, 16), (EMPTY, 0), (LONG, 64), (ODD, 56), (ONE, 8)]
+)
 def test_a_whole_quote_agrees_in_all_bits(family, row, bits):
     assert (0, OWN_BITS[family] + bits, PORT_BITS, 0, 0) == found(packet_of(family, row), row=row)
 
@@ -339,14 +394,15 @@ def test_a_whole_quote_agrees_in_all_bits(family, row, bits):
 @pytest.mark.parametrize(("row", "bits"), [(WHOLE, 16), (BARE, 0), (SHORT, 16), (ODD, 16), (ONE, 8)])
 def test_8_bytes_of_udp_carry_the_checksum_s_bits(family, row, bits):
     packet = packet_of(family, row)
-    assert (0, OWN_BITS[family] + bits, PORT_BITS, 0, 0) == found(packet[:HEADER[family]], row=row)
-    assert (0, OWN_BITS[family], PORT_BITS, 0, CHECKSUM) == found(packet[:HEADER[family] - 4], row=row)
+    assert (0, OWN_BITS[family] + bits, PORT_BITS, 0, 0) == found(packet[: HEADER[family]], row=row)
+    assert (0, OWN_BITS[family], PORT_BITS, 0, CHECKSUM) == found(packet[: HEADER[family] - 4], row=row)
 
 
 def test_the_checksum_counts_what_is_not_quoted_of_the_token():
     packet = packet_of()
     assert [(0, 16 + 8 * seen + min(16, 8 * (8 - seen)), PORT_BITS, 0, 0) for seen in range(9)] == [
-        found(packet[:32 + seen]) for seen in range(9)]
+        found(packet[: 32 + seen]) for seen in range(9)
+    ]
 
 
 def test_the_length_of_a_generic_payload_carries_bits_unless_all_are_filled_up():
@@ -363,7 +419,8 @@ def test_the_attempt_is_found_and_more_attempts_prove_less(family):
     bits = OWN_BITS[family] + 16
     for attempts, less in ((1, 0), (2, 1), (3, 2), (40, 6)):
         assert [(attempt, bits - less, PORT_BITS, 0, 0) for attempt in range(attempts)] == [
-            found(packet, row=SHORT, attempts=attempts) for packet in packets[:attempts]]
+            found(packet, row=SHORT, attempts=attempts) for packet in packets[:attempts]
+        ]
     assert -1 == found(packets[5], row=SHORT, attempts=5)[0]
 
 
@@ -393,11 +450,11 @@ def test_a_nat_may_adapt_the_checksum_or_not(family):
     packet = packet_of(family)
     at = {4: 12, 6: 8}[family]
     natted = changed(packet, at, ip_address(OTHER[family]).packed)
-    natted = changed(natted, HEADER[family] - 8, b"\xEE\xEE")
-    adapted = changed(natted, HEADER[family] - 2, rebuilt(natted)[HEADER[family] - 2:HEADER[family]])
+    natted = changed(natted, HEADER[family] - 8, b"\xee\xee")
+    adapted = changed(natted, HEADER[family] - 2, rebuilt(natted)[HEADER[family] - 2 : HEADER[family]])
     for quote in (natted, adapted):
         assert (0, OWN_BITS[family] + 64, 0, 0, SOURCE) == found(quote)
-        assert (0, OWN_BITS[family] + 15, 0, 0, SOURCE) == found(quote[:HEADER[family]])
+        assert (0, OWN_BITS[family] + 15, 0, 0, SOURCE) == found(quote[: HEADER[family]])
     spoiled = changed(natted, HEADER[family] - 2, b"\x12\x34")
     assert (0, OWN_BITS[family] + 64, 0, 16, SOURCE | CHECKSUM) == found(spoiled)
 
@@ -412,14 +469,14 @@ def test_a_destination_address_or_port_that_differs_is_told(family, before):
 
 @FAMILIES
 def test_a_cleared_checksum_says_nothing(family):
-    packet = changed(packet_of(family, SHORT)[:HEADER[family]], HEADER[family] - 2, bytes(2))
+    packet = changed(packet_of(family, SHORT)[: HEADER[family]], HEADER[family] - 2, bytes(2))
     assert (0, OWN_BITS[family], PORT_BITS, 0, CHECKSUM) == found(packet, row=SHORT)
 
 
 @FAMILIES
 @pytest.mark.parametrize("kept", [0, 3, 4, 7])
 def test_a_quote_that_is_filled_up_with_zeros_is_as_good_as_a_short_one(family, kept):
-    short = packet_of(family)[:HEADER[family] + kept]
+    short = packet_of(family)[: HEADER[family] + kept]
     assert found(short) == found(short + bytes(100))
 
 
@@ -449,21 +506,29 @@ def test_a_label_of_a_flow_is_shared():
 
 def test_only_a_swapped_id_is_no_rewriting():
     by, packet = prober(), packet_of()
-    for quote, expected in ((packet, False), (changed(packet, 4, packet[5:3:-1]), False),
-                            (changed(packet, 20, b"\1\1"), True)):
+    for quote, expected in (
+        (packet, False),
+        (changed(packet, 4, packet[5:3:-1]), False),
+        (changed(packet, 20, b"\1\1"), True),
+    ):
         found(quote, by=by)
         assert expected == by.is_rewritten
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.sampled_from((4, 6)), st.sampled_from(range(len(ROWS))), st.integers(0, 200), st.integers(0, 255),
-       st.integers(20, 200))
+@given(
+    st.sampled_from((4, 6)),
+    st.sampled_from(range(len(ROWS))),
+    st.integers(0, 200),
+    st.integers(0, 255),
+    st.integers(20, 200),
+)
 def test_a_spoiled_quote_never_raises_nor_agrees_in_more_bits(family, row, at, difference, kept):
     packet = packet_of(family, row)
     spoiled = bytearray(packet)
     spoiled[at % len(packet)] ^= difference
-    quote = bytes(spoiled[:max(kept, HEADER[family])])
-    untouched = found(packet[:max(kept, HEADER[family])], row=row)
+    quote = bytes(spoiled[: max(kept, HEADER[family])])
+    untouched = found(packet[: max(kept, HEADER[family])], row=row)
     assert sum(found(quote, row=row, family=family)[1:3]) <= sum(untouched[1:3])
 
 
@@ -486,8 +551,9 @@ class Scan:
 
     def judge(self, quote, *, task=0, error=REFUSED):
         attempt = self.by.find(quote, self.tasks, task, self.attempts, self.size)
-        return self.believer.weigh(task, error, attempt, self.by.agree, self.by.shared,
-                                   is_rewritten=self.by.is_rewritten)
+        return self.believer.weigh(
+            task, error, attempt, self.by.agree, self.by.shared, is_rewritten=self.by.is_rewritten
+        )
 
     def hear(self, packet, **options):
         return self.judge(quoted(packet), **options)
@@ -498,7 +564,7 @@ class Scan:
 def test_an_honest_network_is_believed_at_once(family, row):
     scan = Scan(family, row, tasks=200)
     for task in range(200):
-        assert BELIEVED == scan.hear(scan.probe(task)[:None if task % 2 else HEADER[family]], task=task)
+        assert BELIEVED == scan.hear(scan.probe(task)[: None if task % 2 else HEADER[family]], task=task)
     assert not scan.believer.is_forged(0)
     assert 0 == scan.believer.all_misses
 
@@ -508,7 +574,7 @@ def forge(scan, kind):
     real, other = quoted(scan.probe()), quoted(scan.probe(task=1))
     forged, counts = quoted(scan.probe(task=1)), [0, 0, 0]
     for name in ("source_port", "port", "udp_length"):
-        setattr(forged, name, getattr(real, name))      # guessed, or read in the source
+        setattr(forged, name, getattr(real, name))  # guessed, or read in the source
     forged.payload_end = forged.payload_at
     for number in range(FORGERIES):
         KINDS[kind](forged, real, other, number)
@@ -555,8 +621,10 @@ def replay(forged, _real, other, number):
     forged.checksum = other.checksum if number % 2 else around(other.checksum, number)
 
 
-KINDS = {each.__name__: each for each in (sweep_ids, sweep_checksums, sweep_both, sweep_checksums_behind_a_nat,
-                                          know_neighbour, know_id, replay)}
+KINDS = {
+    each.__name__: each
+    for each in (sweep_ids, sweep_checksums, sweep_both, sweep_checksums_behind_a_nat, know_neighbour, know_id, replay)
+}
 
 
 @pytest.mark.slow
@@ -570,7 +638,7 @@ def test_no_forgery_is_believed_and_the_host_is_believed_after_it(family, row, k
     assert scan.believer.is_forged(0)
     assert not scan.believer.is_forged(1)
     if FORGERIES > FEW:
-        return      # the misses take so many bits that a short token needs a third probe
+        return  # the misses take so many bits that a short token needs a third probe
     first = scan.hear(scan.probe())
     again = scan.hear(scan.probe(attempt=1))
     expected = {WHOLE: [BELIEVED, BELIEVED], SHORT: [DOUBTED, BELIEVED], EMPTY: [DOUBTED, DOUBTED]}
@@ -690,7 +758,7 @@ def test_what_is_remembered_of_doubted_errors_is_bounded():
     judge = flooded(20)
     for code in range(20):
         weigh(judge, 0, 32, error=(0, 0, 3, code, 0))
-    assert DOUBTED == weigh(judge, 1, 32, error=(0, 0, 3, 11, 0))      # forgotten
+    assert DOUBTED == weigh(judge, 1, 32, error=(0, 0, 3, 11, 0))  # forgotten
     assert BELIEVED == weigh(judge, 1, 32, error=(0, 0, 3, 19, 0))
 
 
@@ -712,6 +780,7 @@ def test_of_very_many_doubted_destinations_the_oldest_are_forgotten():
 
 # ---- twins
 
+
 def interpreted(module, **others):
     """The same file, read by Python, where there is no Cython."""
     name = module.__name__.rpartition(".")[2]
@@ -730,11 +799,17 @@ shorts = st.integers(0, 65_535)
 def story(module, inputs):
     """All that there is to know of a probe and of a quote of it."""
     key, ends, ports_and_row, (attempt, size, options), quote = inputs
-    by = module.Prober(key, module.Payloads(ROWS, [[row] for row in range(len(ROWS))]), [ends[:2]],
-                       first_port=ports_and_row[0], ports=PORTS, **options)
+    by = module.Prober(
+        key,
+        module.Payloads(ROWS, [[row] for row in range(len(ROWS))]),
+        [ends[:2]],
+        first_port=ports_and_row[0],
+        ports=PORTS,
+        **options,
+    )
     tasks = module.Tasks(array("Q", ends[2:3]), array("Q", ends[3:4]), *(array("H", [each]) for each in ports_and_row))
     packet = by.craft_one(tasks, 0, attempt=attempt, size=size, ttl=attempt % 256)
-    found = module.Quoted(packet[:quote["kept"]])
+    found = module.Quoted(packet[: quote["kept"]])
     for name in FIELDS[:5]:
         setattr(found, name, getattr(by, name, len(packet) - by.header + 8) ^ quote[name])
     found.source_high, found.source_low = ends[0], ends[1] ^ quote["source"]
@@ -753,9 +828,13 @@ stories = st.tuples(
     st.tuples(words, words),
     st.tuples(words, words, words, words) | st.tuples(st.just(0), mapped, st.just(0), mapped),
     st.tuples(shorts, shorts, st.integers(0, len(ROWS) - 1)),
-    st.tuples(st.integers(0, 2**31 - 1) | st.integers(0, 3), st.sampled_from((0, 90, 1500)),
-              st.fixed_dictionaries({"label_per_flow": st.booleans()})),
-    st.fixed_dictionaries({**dict.fromkeys(FIELDS, spoils), "kept": st.integers(48, 200)}))
+    st.tuples(
+        st.integers(0, 2**31 - 1) | st.integers(0, 3),
+        st.sampled_from((0, 90, 1500)),
+        st.fixed_dictionaries({"label_per_flow": st.booleans()}),
+    ),
+    st.fixed_dictionaries({**dict.fromkeys(FIELDS, spoils), "kept": st.integers(48, 200)}),
+)
 
 
 @settings(max_examples=300, deadline=None)
@@ -764,15 +843,21 @@ def test_compiled_and_interpreted_say_the_same(inputs):
     assert story(PLAIN, inputs) == story(probe, inputs)
 
 
-steps = st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(-1, 3), st.integers(0, 64), st.integers(0, 34),
-                  st.booleans())
+steps = st.tuples(
+    st.integers(0, 2), st.integers(0, 3), st.integers(-1, 3), st.integers(0, 64), st.integers(0, 34), st.booleans()
+)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(steps, max_size=80))
 def test_compiled_and_interpreted_believe_the_same(errors):
     judges = [module.Believer(3) for module in (PLAIN_BELIEVER, believer)]
-    heard = [[judge.weigh(destination, (code,), attempt, bits, shared, is_rewritten=rewritten)
-              for destination, code, attempt, bits, shared, rewritten in errors] for judge in judges]
+    heard = [
+        [
+            judge.weigh(destination, (code,), attempt, bits, shared, is_rewritten=rewritten)
+            for destination, code, attempt, bits, shared, rewritten in errors
+        ]
+        for judge in judges
+    ]
     assert heard[0] == heard[1]
     assert [judge.all_misses for judge in judges[:1]] == [judge.all_misses for judge in judges[1:]]

@@ -30,15 +30,24 @@ def quote_of(packet, **fields):
 
 # ---- how much of it is there
 
+
 @pytest.mark.parametrize("family", [4, 6])
-@pytest.mark.parametrize(("udp_bytes", "missing"), [
-    (8, ()), (7, ("udp_checksum",)), (6, ("udp_checksum",)), (5, ("udp_checksum", "udp_length")),
-    (4, ("udp_checksum", "udp_length")), (3, UDP_FIELDS), (0, UDP_FIELDS),
-])
+@pytest.mark.parametrize(
+    ("udp_bytes", "missing"),
+    [
+        (8, ()),
+        (7, ("udp_checksum",)),
+        (6, ("udp_checksum",)),
+        (5, ("udp_checksum", "udp_length")),
+        (4, ("udp_checksum", "udp_length")),
+        (3, UDP_FIELDS),
+        (0, UDP_FIELDS),
+    ],
+)
 def test_fields_that_the_quote_does_not_reach_are_none(family, udp_bytes, missing):
     packet = sent(1, family)
-    quoted = quote_of(packet, quote=packet[:HEADER[family] + udp_bytes])
-    checksum = int.from_bytes(packet[HEADER[family] + 6:HEADER[family] + 8])
+    quoted = quote_of(packet, quote=packet[: HEADER[family] + udp_bytes])
+    checksum = int.from_bytes(packet[HEADER[family] + 6 : HEADER[family] + 8])
     whole = {"source_port": 40001, "destination_port": PORT, "udp_length": 28, "udp_checksum": checksum}
     assert whole | dict.fromkeys(missing) == {name: getattr(quoted, name) for name in whole}
     assert HEADER[family] + udp_bytes == quoted.bytes
@@ -48,9 +57,12 @@ def test_fields_that_the_quote_does_not_reach_are_none(family, udp_bytes, missin
 def test_the_quoted_header_is_told_field_by_field(family):
     quoted = quote_of(sent(1, family, ttl=9, **({"id": 0x4321} if family == 4 else {})))
     assert (CLIENT[family], 40001, host(1, family), PORT) == (
-        quoted.source, quoted.source_port, quoted.destination, quoted.destination_port)
-    assert (9, HEADER[family] + 28, 0x4321 if family == 4 else None) == (
-        quoted.ttl, quoted.ip_length, quoted.ip_id)
+        quoted.source,
+        quoted.source_port,
+        quoted.destination,
+        quoted.destination_port,
+    )
+    assert (9, HEADER[family] + 28, 0x4321 if family == 4 else None) == (quoted.ttl, quoted.ip_length, quoted.ip_id)
 
 
 def test_a_quote_without_ports_is_about_an_address_alone():
@@ -79,8 +91,12 @@ def test_a_quote_cut_by_the_snap_length_is_read_as_far_as_it_goes(family):
     kept = HEADER[family] + 8 + HEADER[family] + 6
     story = story_of([packet, error[:kept]], lengths=[len(packet), len(error)])
     (event,) = story.events
-    assert (40001, PORT, 28, None) == (event.quoted.source_port, event.quoted.destination_port,
-                                       event.quoted.udp_length, event.quoted.udp_checksum)
+    assert (40001, PORT, 28, None) == (
+        event.quoted.source_port,
+        event.quoted.destination_port,
+        event.quoted.udp_length,
+        event.quoted.udp_checksum,
+    )
     assert {"cut-icmp": 1} == story.faults
     assert () == event.notes
 
@@ -106,33 +122,45 @@ def test_a_message_that_is_no_error_is_none(family, type_):
 def test_an_unknown_icmpv6_error_is_passed_on_by_number():
     (event,) = story_of([sent(1, 6), b.error(sent(1, 6), 100, 3)]).events
     assert (100, 3, None, "unknown-response", 1) == (
-        event.type, event.code, event.verdict, event.reason, event.matched_frame)
+        event.type,
+        event.code,
+        event.verdict,
+        event.reason,
+        event.matched_frame,
+    )
 
 
 @pytest.mark.parametrize("inside", [b.ICMP6, b.ICMP])
 def test_icmp_of_the_wrong_family_is_no_error(inside):
     message = b.icmp4(3, 3, 0, sent(1))
-    packet = b.ipv6(host(1, 6), CLIENT[6], message, b.ICMP) if inside == b.ICMP \
+    packet = (
+        b.ipv6(host(1, 6), CLIENT[6], message, b.ICMP)
+        if inside == b.ICMP
         else b.ipv4(host(1), CLIENT[4], message, b.ICMP6)
+    )
     assert [] == story_of([packet]).events
 
 
 # ---- lengths and ids that lie
 
+
 def changed(packet, at, field):
-    return packet[:at] + field + packet[at + len(field):]
+    return packet[:at] + field + packet[at + len(field) :]
 
 
-@pytest.mark.parametrize(("alter", "note"), [
-    (lambda q: changed(q, 2, q[3:1:-1]), ("the quoted IP length is byte-swapped",)),
-    (lambda q: changed(q, 2, struct.pack("!H", 20)), CUT_LENGTH),
-    (lambda q: changed(q, 2, struct.pack("!H", len(q) - 20)), CUT_LENGTH),
-    (lambda q: changed(q, 2, struct.pack("!H", 65535)), CUT_LENGTH),
-    (lambda q: changed(q, 2, b"\0\0"), ()),
-    (lambda q: changed(q, 10, b"\0\0"), ()),
-    (lambda q: changed(q, 26, b"\0\0"), ()),
-    (lambda q: changed(q, 26, b"\xbe\xef"), ()),
-])
+@pytest.mark.parametrize(
+    ("alter", "note"),
+    [
+        (lambda q: changed(q, 2, q[3:1:-1]), ("the quoted IP length is byte-swapped",)),
+        (lambda q: changed(q, 2, struct.pack("!H", 20)), CUT_LENGTH),
+        (lambda q: changed(q, 2, struct.pack("!H", len(q) - 20)), CUT_LENGTH),
+        (lambda q: changed(q, 2, struct.pack("!H", 65535)), CUT_LENGTH),
+        (lambda q: changed(q, 2, b"\0\0"), ()),
+        (lambda q: changed(q, 10, b"\0\0"), ()),
+        (lambda q: changed(q, 26, b"\0\0"), ()),
+        (lambda q: changed(q, 26, b"\xbe\xef"), ()),
+    ],
+)
 def test_a_quoted_length_or_checksum_that_lies_does_not_spoil_the_match(alter, note):
     packet = sent(1)
     story = story_of(with_refusal(packet, quote=alter(packet)))
@@ -153,6 +181,7 @@ def test_the_quote_of_a_first_fragment_has_no_lying_length():
 
 
 # ---- fragments
+
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_quoted_later_fragment_is_matched_by_addresses_and_id(family):
@@ -182,6 +211,7 @@ def test_an_error_that_came_in_fragments_is_read_from_its_first(family):
 
 # ---- checksums
 
+
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_bad_icmp_checksum_is_a_note_and_the_error_is_believed(family):
     story = story_of(with_refusal(sent(1, family), checksum=0x1234))
@@ -193,30 +223,40 @@ def test_a_bad_icmp_checksum_is_a_note_and_the_error_is_believed(family):
 @pytest.mark.parametrize("size", [20, 21, 530])
 def test_a_right_icmp_checksum_is_found_right(family, size):
     packet = b.datagram(CLIENT[family], host(1, family), 1, PORT, bytes(range(256)) * 3)
-    assert () == event_of(packet, quote=packet[:HEADER[family] + 8 + size]).notes
+    assert () == event_of(packet, quote=packet[: HEADER[family] + 8 + size]).notes
 
 
 # ---- MTUs
 
-@pytest.mark.parametrize(("mtu", "notes"), [
-    (1400, ()), (68, ()),
-    (0, ("the router names no MTU; RFC 1191's next plateau is 1006",)),
-    (67, ("reported MTU below what every link must carry: bogus",)),
-    (1427, ()),
-    (1428, ("reported MTU ≥ packet size: bogus",)),
-    (65535, ("reported MTU ≥ packet size: bogus",)),
-])
+
+@pytest.mark.parametrize(
+    ("mtu", "notes"),
+    [
+        (1400, ()),
+        (68, ()),
+        (0, ("the router names no MTU; RFC 1191's next plateau is 1006",)),
+        (67, ("reported MTU below what every link must carry: bogus",)),
+        (1427, ()),
+        (1428, ("reported MTU ≥ packet size: bogus",)),
+        (65535, ("reported MTU ≥ packet size: bogus",)),
+    ],
+)
 def test_the_mtu_of_an_ipv4_error_is_told_as_it_is_and_noted_where_it_is_odd(mtu, notes):
     packet = sent(1, size=1400, df=True)
     (event,) = story_of([packet, b.frag_needed(packet, mtu, ROUTER[4])]).events
     assert (mtu, notes) == (event.mtu, event.notes)
 
 
-@pytest.mark.parametrize(("mtu", "notes"), [
-    (1280, ()), (1447, ()), (1279, ("reported MTU below what every link must carry: bogus",)),
-    (1448, ("reported MTU ≥ packet size: bogus",)),
-    (2**32 - 1, ("reported MTU ≥ packet size: bogus",)),
-])
+@pytest.mark.parametrize(
+    ("mtu", "notes"),
+    [
+        (1280, ()),
+        (1447, ()),
+        (1279, ("reported MTU below what every link must carry: bogus",)),
+        (1448, ("reported MTU ≥ packet size: bogus",)),
+        (2**32 - 1, ("reported MTU ≥ packet size: bogus",)),
+    ],
+)
 def test_the_mtu_of_an_ipv6_error_is_32_bits(mtu, notes):
     packet = sent(1, 6, size=1400)
     (event,) = story_of([packet, b.packet_too_big(packet, mtu, ROUTER[6])]).events
@@ -230,6 +270,7 @@ def test_any_other_error_has_no_mtu(family, kind):
 
 
 # ---- RFC 4884's length
+
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_the_length_field_ends_the_quote(family):
@@ -257,20 +298,38 @@ def test_a_message_without_length_field_keeps_those_bits_for_other_things():
 
 # ---- as raw sockets give them
 
-MESSAGES = {4: b.error(b.datagram("192.0.2.1", "198.51.100.7", 40000, 53, b"hello"), 3, 3),
-            6: b.error(b.datagram("2001:db8::1", "2001:db8:1::7", 40000, 53, b"hello"), 1, 4)}
+MESSAGES = {
+    4: b.error(b.datagram("192.0.2.1", "198.51.100.7", 40000, 53, b"hello"), 3, 3),
+    6: b.error(b.datagram("2001:db8::1", "2001:db8:1::7", 40000, 53, b"hello"), 1, 4),
+}
 
 
 def received(decoder, messages, addresses=(), stride=300):
     data = b"".join(each.ljust(stride, b"\0") for each in messages)
-    decoder.receive(data, stride, memoryview(array("q", [len(each) or -1 for each in messages])),
-                    memoryview(array("Q", addresses)), len(messages))
+    decoder.receive(
+        data,
+        stride,
+        memoryview(array("q", [len(each) or -1 for each in messages])),
+        memoryview(array("Q", addresses)),
+        len(messages),
+    )
     return [(decoder.rows.packet(row, b"", data), decoder.rows.frame[row]) for row in range(decoder.rows.size)]
 
 
 def story(packet):
-    return (packet.family, packet.icmp_type, packet.icmp_code, packet.reporter, packet.source, packet.destination,
-            packet.source_port, packet.destination_port, packet.udp_checksum, packet.notes, packet.data)
+    return (
+        packet.family,
+        packet.icmp_type,
+        packet.icmp_code,
+        packet.reporter,
+        packet.source,
+        packet.destination,
+        packet.source_port,
+        packet.destination_port,
+        packet.udp_checksum,
+        packet.notes,
+        packet.data,
+    )
 
 
 def test_messages_of_a_raw_socket_are_decoded_like_frames_whichever_are_passed_over():
@@ -284,8 +343,8 @@ def test_messages_of_a_raw_socket_are_decoded_like_frames_whichever_are_passed_o
 def test_icmpv6_messages_without_their_header_are_decoded_with_the_addresses_beside_them():
     whole = MESSAGES[6]
     (frame,) = Decoder(1, keeps_messages=True).packets(whole, len(whole), 0, 101, 1)
-    ends = [int.from_bytes(whole[at:at + 8]) for at in (8, 16, 24, 32)]
+    ends = [int.from_bytes(whole[at : at + 8]) for at in (8, 16, 24, 32)]
     found = received(Decoder(2), [whole[40:], whole[40:]], ends * 2)
     assert [(story(frame), 0), (story(frame), 1)] == [(story(packet), number) for packet, number in found]
-    wrong = received(Decoder(2), [whole[40:]], [*ends[:3], ends[3] ^ 1])       # its checksum covers them
+    wrong = received(Decoder(2), [whole[40:]], [*ends[:3], ends[3] ^ 1])  # its checksum covers them
     assert wrong[0][0].notes & Note.BAD_ICMP_CHECKSUM

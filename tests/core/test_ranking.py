@@ -16,20 +16,45 @@ from udpprobe.core.model import Destination
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.report import Question, conclude
 
-ALIKE = ["10.0.0.1", "10.0.0.10", "10.0.0.2", "100.0.0.1", "1.0.0.1", "255.255.255.255", "10::", "10::1", "100::", "::1",
-         "1::", "10:0:0:1::", "2001:db8::a", "2001:db8::1:a", "2001:db8:1:2:3:4:5:6", "2001:db8:1111:2222:3333:4444:5555:6"]
+ALIKE = [
+    "10.0.0.1",
+    "10.0.0.10",
+    "10.0.0.2",
+    "100.0.0.1",
+    "1.0.0.1",
+    "255.255.255.255",
+    "10::",
+    "10::1",
+    "100::",
+    "::1",
+    "1::",
+    "10:0:0:1::",
+    "2001:db8::a",
+    "2001:db8::1:a",
+    "2001:db8:1:2:3:4:5:6",
+    "2001:db8:1111:2222:3333:4444:5555:6",
+]
 addresses = st.sampled_from(ALIKE) | st.ip_addresses().map(str)
 
 
 def key(found):
     """What a report is sorted by, of a row of it."""
     source = (found.source.encode() + b"\0", found.source_port) if found.source else ()
-    return (VERDICTS.index(found.verdict), -found.errors, -found.sent, found.address.encode() + b"\0", found.port, *source)
+    return (
+        VERDICTS.index(found.verdict),
+        -found.errors,
+        -found.sent,
+        found.address.encode() + b"\0",
+        found.port,
+        *source,
+    )
 
 
 @examples(50)
-@given(st.lists(st.tuples(addresses, st.integers(1, 300), st.integers(1, 3), st.integers(0, 2)), max_size=40),
-       st.sampled_from(("destination", "flow")))
+@given(
+    st.lists(st.tuples(addresses, st.integers(1, 300), st.integers(1, 3), st.integers(0, 2)), max_size=40),
+    st.sampled_from(("destination", "flow")),
+)
 def test_destinations_are_in_the_order_of_their_texts_where_all_else_is_equal(asked, by):
     packets = []
     for address, port, count, refused in asked:

@@ -14,6 +14,7 @@ def probe(family=6, data=b"data", sport=40001, **fields):
 
 # ---- how sure
 
+
 def test_addresses_ports_and_ipv4_id_are_an_exact_match():
     assert [("exact", 1)] == story_of(with_refusal(sent(1))).matches
 
@@ -34,8 +35,10 @@ def test_an_ipv4_id_of_zero_proves_nothing_and_a_checksum_does():
     assert [("exact", 1)] == story_of(with_refusal(packet, quote=packet[:28])).matches
 
 
-@pytest.mark.parametrize(("size", "evidence"), [
-    (44, ()), (48, ("udp-checksum",)), (51, ("udp-checksum",)), (52, ("udp-checksum", "payload"))])
+@pytest.mark.parametrize(
+    ("size", "evidence"),
+    [(44, ()), (48, ("udp-checksum",)), (51, ("udp-checksum",)), (52, ("udp-checksum", "payload"))],
+)
 def test_in_ipv6_a_checksum_or_payload_makes_the_match_exact(size, evidence):
     (event,) = story_of(with_refusal(sent(1, 6), quote=sent(1, 6)[:size])).events
     assert ("exact" if evidence else "flow", evidence) == (event.match, event.match_evidence)
@@ -76,11 +79,15 @@ def test_a_changed_source_with_the_same_id_and_length_is_rewritten():
     assert "refused" == story.only.verdict
 
 
-@pytest.mark.parametrize("quoted", [
-    behind_nat(1, id=8), behind_nat(2, id=7),
-    b.datagram("203.0.113.77", host(1), 61000, PORT, b"another length", id=7),
-    b.datagram("203.0.113.77", host(1), 61000, PORT + 1, b"0123456789" * 2, id=7),
-])
+@pytest.mark.parametrize(
+    "quoted",
+    [
+        behind_nat(1, id=8),
+        behind_nat(2, id=7),
+        b.datagram("203.0.113.77", host(1), 61000, PORT, b"another length", id=7),
+        b.datagram("203.0.113.77", host(1), 61000, PORT + 1, b"0123456789" * 2, id=7),
+    ],
+)
 def test_a_changed_source_without_that_is_none(quoted):
     assert [("none", None)] == story_of([sent(1, id=7), error_about(quoted)]).matches
 
@@ -127,7 +134,11 @@ def test_an_error_whose_datagram_nobody_saw_is_told_apart():
     story = story_of([sent(1), error_about(sent(2))])
     ((unmatched,), destinations) = story.unmatched, story.verdicts
     assert (host(2), PORT, "refused", "none") == (
-        unmatched.address, unmatched.port, unmatched.finding.verdict, unmatched.finding.match)
+        unmatched.address,
+        unmatched.port,
+        unmatched.finding.verdict,
+        unmatched.finding.match,
+    )
     assert {(host(1), PORT): "silent"} == destinations
 
 
@@ -147,9 +158,9 @@ def record(family, segments, size=1200, last=1200, **fields):
 def unfinished(packet):
     """With the sum of the pseudo header alone."""
     at = 26 if b.family_of(packet) == 4 else 46
-    addresses, segment = packet[12:20] if at == 26 else packet[8:40], packet[at - 6:]
+    addresses, segment = packet[12:20] if at == 26 else packet[8:40], packet[at - 6 :]
     pseudo = b.internet_checksum(addresses + segment[4:6] + bytes([0, 17])) ^ 0xFFFF
-    return packet[:at] + pseudo.to_bytes(2) + packet[at + 2:]
+    return packet[:at] + pseudo.to_bytes(2) + packet[at + 2 :]
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -213,6 +224,7 @@ def test_datagrams_of_other_lengths_with_other_payloads_are_told_apart():
 
 # ---- which of several
 
+
 @pytest.mark.parametrize("family", [4, 6])
 def test_the_latest_datagram_before_the_error_is_meant(family):
     packet = probe(family)
@@ -247,9 +259,9 @@ def test_an_id_outweighs_a_checksum():
 def test_a_checksum_that_was_zeroed_or_changed_breaks_no_match(family, checksum):
     first, second = probe(family, b"first"), probe(family, b"other")
     at = {4: 26, 6: 46}[family]
-    quote = first[:at] + checksum.to_bytes(2, "big") + first[at + 2:]
+    quote = first[:at] + checksum.to_bytes(2, "big") + first[at + 2 :]
     assert [1] == [frame for _, frame in story_of([first, second, error_about(first, quote=quote)]).matches]
-    cut = quote[:at + 2]
+    cut = quote[: at + 2]
     assert [2] == [frame for _, frame in story_of([first, second, error_about(first, quote=cut)]).matches]
 
 
@@ -292,7 +304,3 @@ def test_thousands_of_flows_are_not_confused():
     packets = [b.datagram(CLIENT[6], host(n % 7, 6), 1000 + n, PORT + n % 3, b"data") for n in range(3000)]
     errors = [error_about(packet) for packet in packets[::-1]]
     assert list(range(3000, 0, -1)) == [frame for _, frame in story_of([*packets, *errors]).matches]
-
-
-
-

@@ -24,10 +24,15 @@ def findings_of(story):
 
 # ---- copies and loops
 
-@pytest.mark.parametrize("make", [
-    lambda at: datagram(CLIENT6, SERVER6, 4000, 5000, bytes([at] * 100), checksum=0x1234),
-    lambda at: datagram(CLIENT, SERVER, 4000, 5000, bytes([at] * 100), checksum=0x1234, id=0, df=True),
-], ids=["IPv6", "IPv4 with DF and id 0"])
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda at: datagram(CLIENT6, SERVER6, 4000, 5000, bytes([at] * 100), checksum=0x1234),
+        lambda at: datagram(CLIENT, SERVER, 4000, 5000, bytes([at] * 100), checksum=0x1234, id=0, df=True),
+    ],
+    ids=["IPv6", "IPv4 with DF and id 0"],
+)
 def test_a_fast_stream_whose_checksums_do_not_differ_is_not_one_datagram(make):
     story = story_of([make(at) for at in range(100)], times_ns=[at * 100_000 for at in range(100)])
     assert [100] == [each.sent for each in story.destinations]
@@ -48,6 +53,7 @@ def test_the_same_payload_later_with_a_lower_ttl_is_no_loop():
 
 
 # ---- the same verdict whatever a row is about
+
 
 def test_a_router_of_two_traceroutes_is_no_loop_by_reporter():
     probes = [datagram(CLIENT, f"10.8.0.{ttl}", 4000, 33434, b"", ttl=ttl, id=ttl) for ttl in (3, 4)]
@@ -72,6 +78,7 @@ def test_a_loop_that_was_seen_is_one_by_whatever_a_row_is(by):
 
 # ---- silence
 
+
 def test_a_scan_that_the_hosts_rate_limit_ate_is_not_listening():
     probes = [asked(number, 2000 + number) for number in range(1, 31)]
     story = story_of([*probes[:6], *map(port_unreachable, probes[:6]), *probes[6:]])
@@ -92,6 +99,7 @@ def test_silence_has_a_meaning_also_where_an_error_came_that_nobody_knows():
 
 
 # ---- notes about an MTU
+
 
 def quoting(packet, length, size=28):
     quote = bytearray(packet[:size])

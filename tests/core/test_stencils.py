@@ -48,8 +48,9 @@ def test_milliseconds_are_written_as_the_encoder_writes_them(ns):
 @example(0, -1)
 @example(59_999_999_999, 60_000_000_000)
 def test_a_time_is_written_whatever_came_before_it(first_ns, second_ns):
-    assert (f"{rfc3339(first_ns)} {rfc3339(second_ns)} {rfc3339(first_ns)}"
-            == filled("<t0> <t1> <t0>", first_ns + BIAS_NS, second_ns + BIAS_NS))
+    assert f"{rfc3339(first_ns)} {rfc3339(second_ns)} {rfc3339(first_ns)}" == filled(
+        "<t0> <t1> <t0>", first_ns + BIAS_NS, second_ns + BIAS_NS
+    )
 
 
 @given(st.ip_addresses())

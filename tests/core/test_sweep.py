@@ -46,11 +46,13 @@ def scan_of(family, payload=(WHOLE_TOKEN, LONG), **fields):
 def swept(scan, packets, times_ns):
     """Have a sweep take what it can, and the rest one by one; how many it took."""
     sweep, left = scan.replies.sweep(), []
-    sizes = range(0, len(packets), 3)      # several blocks
+    sizes = range(0, len(packets), 3)  # several blocks
     records = Records(BLOCKS, capacity=1)
     for at in sizes:
-        some = [Packet(packet, time_ns, cut) for (packet, cut), time_ns in zip(
-            packets[at:at + 3], times_ns[at:at + 3], strict=True)]
+        some = [
+            Packet(packet, time_ns, cut)
+            for (packet, cut), time_ns in zip(packets[at : at + 3], times_ns[at : at + 3], strict=True)
+        ]
         left += sweep.take(records, block(some), START_NS, is_first=not left)
     scan.pacing.swept(sweep)
     take_left(scan, left)
@@ -59,11 +61,12 @@ def swept(scan, packets, times_ns):
 
 def one_by_one(scan, packets, times_ns):
     records = Records(BLOCKS, capacity=1)
-    records.take_block(made := block([Packet(packet, time_ns, cut) for (packet, cut), time_ns in zip(
-        packets, times_ns, strict=True)]))
+    records.take_block(
+        made := block([Packet(packet, time_ns, cut) for (packet, cut), time_ns in zip(packets, times_ns, strict=True)])
+    )
     heard = []
     while records.next() == FRAME:
-        heard.append((records.time_ns, made[records.at:records.at + records.captured], records.length, RAW))
+        heard.append((records.time_ns, made[records.at : records.at + records.captured], records.length, RAW))
     take_left(scan, heard)
 
 
@@ -75,24 +78,33 @@ def take_left(scan, heard):
 def story(scan):
     pacing, replies = scan.pacing, scan.replies
     return {
-        "rows": outcome(scan.known), "foreign": replies.foreign, "forged": replies.forged(),
-        "odd": scan.record.header_traits.notes(), "faults": scan.decoder.counted_faults(),
-        "states": list(pacing.state.values), "open": list(pacing.state.open), "undecided": pacing.state.undecided,
-        "spoke": list(pacing.spoke), "refused": list(pacing.refused), "rtts": list(pacing.rtt_ns),
-        "hits": list(pacing.hit_ns), "heard": list(scan.record.is_heard),
+        "rows": outcome(scan.known),
+        "foreign": replies.foreign,
+        "forged": replies.forged(),
+        "odd": scan.record.header_traits.notes(),
+        "faults": scan.decoder.counted_faults(),
+        "states": list(pacing.state.values),
+        "open": list(pacing.state.open),
+        "undecided": pacing.state.undecided,
+        "spoke": list(pacing.spoke),
+        "refused": list(pacing.refused),
+        "rtts": list(pacing.rtt_ns),
+        "hits": list(pacing.hit_ns),
+        "heard": list(scan.record.is_heard),
     }
 
 
 # ---- what may come for a probe
 
+
 def flipped(packet, at):
     at %= len(packet)
-    return packet[:at] + bytes([packet[at] ^ 1 << at % 8]) + packet[at + 1:]
+    return packet[:at] + bytes([packet[at] ^ 1 << at % 8]) + packet[at + 1 :]
 
 
 def with_source(packet, source):
     at = {4: 12, 6: 8}[b.family_of(packet)]
-    return packet[:at] + b.packed(source) + packet[at + len(b.packed(source)):]
+    return packet[:at] + b.packed(source) + packet[at + len(b.packed(source)) :]
 
 
 def tunnelled(packet):
@@ -105,13 +117,14 @@ def refused_with(alter):
 
 HAPPENS = {
     "refused": lambda probe, _: b.port_unreachable(probe),
-    "refused from afar": lambda probe, number: b.port_unreachable(probe, **{
-        {4: "ttl", 6: "hop_limit"}[b.family_of(probe)]: 40 + number % 20}),
+    "refused from afar": lambda probe, number: b.port_unreachable(
+        probe, **{{4: "ttl", 6: "hop_limit"}[b.family_of(probe)]: 40 + number % 20}
+    ),
     "as the router saw it": refused_with(lambda probe, _, number: b.forwarded(probe, 1 + number % 60)),
     "eight bytes of UDP": refused_with(lambda probe, header, _: probe[:header]),
-    "some of the payload": refused_with(lambda probe, header, number: probe[:header + number % 30]),
-    "less than a header": refused_with(lambda probe, header, number: probe[:header - 8 + number % 8]),
-    "padded": refused_with(lambda probe, header, number: probe[:header + number % 9] + bytes(90)),
+    "some of the payload": refused_with(lambda probe, header, number: probe[: header + number % 30]),
+    "less than a header": refused_with(lambda probe, header, number: probe[: header - 8 + number % 8]),
+    "padded": refused_with(lambda probe, header, number: probe[: header + number % 9] + bytes(90)),
     "forged proof": refused_with(lambda probe, *_: wrong_proof(probe)),
     "no proof": refused_with(lambda probe, *_: with_proof(probe, bytes(2))),
     "forged checksum": refused_with(lambda probe, *_: with_udp(probe, 6, b"\x12\x34")),
@@ -121,7 +134,7 @@ HAPPENS = {
     "from our other address": refused_with(lambda probe, *_: with_source(probe, OWN[b.family_of(probe)][1])),
     "another port of ours": refused_with(lambda probe, *_: flipped(probe, HEADER[b.family_of(probe)] - 7)),
     "a bit of it all": lambda probe, number: flipped(b.port_unreachable(probe), number),
-    "cut": lambda probe, number: b.port_unreachable(probe)[:20 + number % 60],
+    "cut": lambda probe, number: b.port_unreachable(probe)[: 20 + number % 60],
     "rejected": lambda probe, _: b.port_unreachable(probe, ROUTER[b.family_of(probe)]),
     "expired": lambda probe, _: b.time_exceeded(probe, ROUTER[b.family_of(probe)]),
     "prohibited": lambda probe, _: b.error(probe, *{4: (3, 13), 6: (1, 1)}[b.family_of(probe)]),
@@ -136,13 +149,20 @@ HAPPENS = {
 
 def ports_of(packet):
     at = HEADER[b.family_of(packet)] - 8
-    return int.from_bytes(packet[at:at + 2]), int.from_bytes(packet[at + 2:at + 4])
+    return int.from_bytes(packet[at : at + 2]), int.from_bytes(packet[at + 2 : at + 4])
 
 
-happenings = st.lists(st.tuples(
-    st.integers(0, 2 * len(PORTS) + 1),     # a task; the last two are the hosts' controls
-    st.sampled_from(["refused", "refused", *HAPPENS]), st.integers(0, 200),
-    st.sampled_from((1, 5 * US, 300 * US, MS)), st.sampled_from((0, 0, 0, 0, 9)), st.booleans()), max_size=20)
+happenings = st.lists(
+    st.tuples(
+        st.integers(0, 2 * len(PORTS) + 1),  # a task; the last two are the hosts' controls
+        st.sampled_from(["refused", "refused", *HAPPENS]),
+        st.integers(0, 200),
+        st.sampled_from((1, 5 * US, 300 * US, MS)),
+        st.sampled_from((0, 0, 0, 0, 9)),
+        st.booleans(),
+    ),
+    max_size=20,
+)
 payloads = st.sampled_from(((WHOLE_TOKEN,), (LONG, WHOLE_TOKEN), (EMPTY,), (SHORT_TOKEN, BARE)))
 
 
@@ -174,9 +194,21 @@ def test_a_crowd_of_refusals_is_taken_whole(family):
     assert scan.pacing.state.undecided == 0
 
 
-@pytest.mark.parametrize("what", sorted(set(HAPPENS) - {
-    "refused", "refused from afar", "as the router saw it", "some of the payload", "padded", "eight bytes of UDP",
-    "a bit of it all"}))
+@pytest.mark.parametrize(
+    "what",
+    sorted(
+        set(HAPPENS)
+        - {
+            "refused",
+            "refused from afar",
+            "as the router saw it",
+            "some of the payload",
+            "padded",
+            "eight bytes of UDP",
+            "a bit of it all",
+        }
+    ),
+)
 @pytest.mark.parametrize("family", [4, 6])
 def test_what_is_not_ordinary_is_left(family, what):
     scan = scan_of(family)
@@ -188,11 +220,12 @@ def test_what_is_not_ordinary_is_left(family, what):
 def test_a_short_quote_is_left_once_something_else_may_have_missed(family):
     """Of 28 bytes a guess may hit; each miss takes from what a hit proves, and is counted where frames are looked at."""
     scan = scan_of(family, payload=EMPTY)
-    quotes = [(b.port_unreachable(probe := scan.send(task), quote=probe[:HEADER[family]]), 0) for task in range(3)]
+    quotes = [(b.port_unreachable(probe := scan.send(task), quote=probe[: HEADER[family]]), 0) for task in range(3)]
     packets = [quotes[0], (b.port_unreachable(scan.send(3), quote=b"\x45" + bytes(40)), 0), *quotes[1:]]
     assert 1 == swept(scan, packets, [START_NS + MS + n for n in range(4)])
-    assert {"refused"} == {row.verdict for row in outcome(scan.known).values() if row.port in PORTS[:3]
-                           and row.address == HOST[family]}
+    assert {"refused"} == {
+        row.verdict for row in outcome(scan.known).values() if row.port in PORTS[:3] and row.address == HOST[family]
+    }
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -205,6 +238,7 @@ def test_a_host_that_is_watched_is_left(family):
 
 
 # ---- rows of a crowd
+
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_row_of_a_crowd_is_the_one_that_is_told_of_a_destination(family):

@@ -15,13 +15,26 @@ import udpprobe.core
 from udpprobe import _twins
 
 C_TYPES = {
-    "index": "Py_ssize_t", "u8": "unsigned char", "u16": "unsigned short", "u32": "unsigned int",
-    "u64": "unsigned long long", "i64": "long long",
-    "cython.Py_ssize_t": "Py_ssize_t", "cython.uchar": "unsigned char", "cython.ushort": "unsigned short",
-    "cython.uint": "unsigned int", "cython.ulonglong": "unsigned long long", "cython.longlong": "long long",
-    "cython.int": "int", "cython.bint": "bint", "cython.void": "void",
-    "views.u8s": "unsigned char[::1]", "views.const_u8s": "unsigned char[::1]", "views.i64s": "long long[::1]",
-    "views.u32s": "unsigned int[::1]", "views.u64s": "unsigned long long[::1]",
+    "index": "Py_ssize_t",
+    "u8": "unsigned char",
+    "u16": "unsigned short",
+    "u32": "unsigned int",
+    "u64": "unsigned long long",
+    "i64": "long long",
+    "cython.Py_ssize_t": "Py_ssize_t",
+    "cython.uchar": "unsigned char",
+    "cython.ushort": "unsigned short",
+    "cython.uint": "unsigned int",
+    "cython.ulonglong": "unsigned long long",
+    "cython.longlong": "long long",
+    "cython.int": "int",
+    "cython.bint": "bint",
+    "cython.void": "void",
+    "views.u8s": "unsigned char[::1]",
+    "views.const_u8s": "unsigned char[::1]",
+    "views.i64s": "long long[::1]",
+    "views.u32s": "unsigned int[::1]",
+    "views.u64s": "unsigned long long[::1]",
 }
 PYTHON_TYPES = {"bytes", "dict", "list", "set", "tuple"}
 IN_A_PXD = re.compile(
@@ -50,9 +63,13 @@ def declared(pxd, classes):
         elif match := IN_A_PXD.match(line):
             pairs = [pair.rpartition(" ") for pair in match["parameters"].split(", ") if pair not in ("self", "")]
             found[within if match["indent"] else "", match["name"]] = Signature(
-                match["kind"], bool(match["inline"]), _type(match["result"], classes),
+                match["kind"],
+                bool(match["inline"]),
+                _type(match["result"], classes),
                 [(_type(words, classes), name) for words, _, name in pairs],
-                match["rule"] and (match["rule"], match["value"] and int(match["value"], 0)), bool(match["nogil"]))
+                match["rule"] and (match["rule"], match["value"] and int(match["value"], 0)),
+                bool(match["nogil"]),
+            )
     return found
 
 
@@ -60,17 +77,25 @@ def defined(source, classes):
     """The same of the text of a .py."""
     tree = ast.parse(source)
     within = [("", tree), *((node.name, node) for node in tree.body if isinstance(node, ast.ClassDef))]
-    return {(name, node.name): signature for name, parent in within for node in parent.body
-            if isinstance(node, ast.FunctionDef) and (signature := _signature(node, classes))}
+    return {
+        (name, node.name): signature
+        for name, parent in within
+        for node in parent.body
+        if isinstance(node, ast.FunctionDef) and (signature := _signature(node, classes))
+    }
 
 
 def _signature(node, classes):
     decorators = {ast.unparse(each).partition("(")[0].removeprefix("cython."): each for each in node.decorator_list}
     kind = {"cfunc": "cdef", "ccall": "cpdef"}.get(next(iter(decorators), None))
     return kind and Signature(
-        kind, "inline" in decorators, _type(ast.unparse(node.returns), classes),
+        kind,
+        "inline" in decorators,
+        _type(ast.unparse(node.returns), classes),
         [(_type(ast.unparse(each.annotation), classes), each.arg) for each in node.args.args if each.arg != "self"],
-        _exception(decorators.get("exceptval")), "nogil" in decorators)
+        _exception(decorators.get("exceptval")),
+        "nogil" in decorators,
+    )
 
 
 def _exception(decorator):
@@ -82,11 +107,11 @@ def _exception(decorator):
 
 
 def _type(words, classes):
-    words = words.removeprefix("const ").removesuffix(" | None")     # None is an object of each class
+    words = words.removeprefix("const ").removesuffix(" | None")  # None is an object of each class
     name = words.removesuffix("[::1]")
     name = C_TYPES.get(name, name)
     is_known = name.removesuffix("[::1]") in C_TYPES.values() or name in classes
-    return name + words[len(words.removesuffix("[::1]")):] if is_known else _python_type(name)
+    return name + words[len(words.removesuffix("[::1]")) :] if is_known else _python_type(name)
 
 
 def _python_type(name):
@@ -95,8 +120,11 @@ def _python_type(name):
 
 
 CORE = Path(udpprobe.core.__path__[0])
-COMPILED = sorted(source.stem for source in CORE.glob("*.py")
-                  if source.with_suffix(".pxd").exists() and "import cython" in source.read_text())
+COMPILED = sorted(
+    source.stem
+    for source in CORE.glob("*.py")
+    if source.with_suffix(".pxd").exists() and "import cython" in source.read_text()
+)
 CLASSES = set(re.findall(r"^cdef class (\w+)", "".join(pxd.read_text() for pxd in CORE.glob("*.pxd")), re.MULTILINE))
 
 
@@ -108,19 +136,22 @@ def test_the_pxd_declares_what_the_source_defines(name):
     assert {where for where in ours if where[0]} <= theirs.keys()
 
 
-@pytest.mark.parametrize(("declaration", "is_same"), [
-    ("cdef inline int f(self, Py_ssize_t at) except -1 nogil", True),
-    ("cdef inline int f(self,\n                  Py_ssize_t at) except -1 nogil", True),
-    ("cpdef inline int f(self, Py_ssize_t at) except -1 nogil", False),
-    ("cdef int f(self, Py_ssize_t at) except -1 nogil", False),
-    ("cdef inline long long f(self, Py_ssize_t at) except -1 nogil", False),
-    ("cdef inline int f(self, unsigned long long at) except -1 nogil", False),
-    ("cdef inline int f(self, Py_ssize_t on) except -1 nogil", False),
-    ("cdef inline int f(self, Py_ssize_t at) except? -1 nogil", False),
-    ("cdef inline int f(self, Py_ssize_t at) except -2 nogil", False),
-    ("cdef inline int f(self, Py_ssize_t at) noexcept nogil", False),
-    ("cdef inline int f(self, Py_ssize_t at) except -1", False),
-])
+@pytest.mark.parametrize(
+    ("declaration", "is_same"),
+    [
+        ("cdef inline int f(self, Py_ssize_t at) except -1 nogil", True),
+        ("cdef inline int f(self,\n                  Py_ssize_t at) except -1 nogil", True),
+        ("cpdef inline int f(self, Py_ssize_t at) except -1 nogil", False),
+        ("cdef int f(self, Py_ssize_t at) except -1 nogil", False),
+        ("cdef inline long long f(self, Py_ssize_t at) except -1 nogil", False),
+        ("cdef inline int f(self, unsigned long long at) except -1 nogil", False),
+        ("cdef inline int f(self, Py_ssize_t on) except -1 nogil", False),
+        ("cdef inline int f(self, Py_ssize_t at) except? -1 nogil", False),
+        ("cdef inline int f(self, Py_ssize_t at) except -2 nogil", False),
+        ("cdef inline int f(self, Py_ssize_t at) noexcept nogil", False),
+        ("cdef inline int f(self, Py_ssize_t at) except -1", False),
+    ],
+)
 def test_each_part_of_a_signature_is_compared(declaration, is_same):
     words = ("cfunc", "inline", "nogil", "exceptval(-1, check=False)")
     decorators = "".join(f"    @cython.{word}\n" for word in words)
@@ -140,11 +171,18 @@ def test_the_wanted_twin_runs(name):
 
 
 def test_the_interpreted_twin_needs_no_cython():
-    code = ("import sys; from importlib import import_module; import udpprobe.core; sys.modules['cython'] = None; "
-            "files = [import_module(f'udpprobe.core.{name}').__file__ for name in sys.argv[1:]]; "
-            "print(udpprobe.core.is_compiled(), *{file[-3:] for file in files})")
-    done = subprocess.run([sys.executable, "-c", code, *COMPILED], env=os.environ | {"UDPPROBE_PURE": "1"},
-                          capture_output=True, text=True, check=True)
+    code = (
+        "import sys; from importlib import import_module; import udpprobe.core; sys.modules['cython'] = None; "
+        "files = [import_module(f'udpprobe.core.{name}').__file__ for name in sys.argv[1:]]; "
+        "print(udpprobe.core.is_compiled(), *{file[-3:] for file in files})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *COMPILED],
+        env=os.environ | {"UDPPROBE_PURE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "False .py\n" == done.stdout
 
 

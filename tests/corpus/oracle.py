@@ -60,18 +60,33 @@ def error_in(packet):
     type_, quoted = number(message, f"{name}.type"), next(filter(is_ip, message), None)
     if type_ not in ERROR_TYPES[name] or quoted is None:
         return None
-    return {"frame": frame_of(packet), "family": 4 if name == "icmp" else 6,
-            "reporter": address(outer, "src"), "type": type_, "code": number(message, f"{name}.code"),
-            "mtu": number(message, f"{name}.mtu"),
-            "quoted": quoted_by(quoted, message.find("proto[@name='udp']"))}
+    return {
+        "frame": frame_of(packet),
+        "family": 4 if name == "icmp" else 6,
+        "reporter": address(outer, "src"),
+        "type": type_,
+        "code": number(message, f"{name}.code"),
+        "mtu": number(message, f"{name}.mtu"),
+        "quoted": quoted_by(quoted, message.find("proto[@name='udp']")),
+    }
 
 
 def quoted_by(ip, udp):
-    fields = {"source_port": "srcport", "destination_port": "dstport", "udp_length": "length",
-              "udp_checksum": "checksum"}
-    return {"source": address(ip, "src"), "destination": address(ip, "dst"), "protocol": protocol_of(ip),
-            "ip_id": number(ip, "ip.id"), "ttl": ttl_of(ip), "ip_length": length_of(ip),
-            **{name: number(udp, f"udp.{field}") for name, field in fields.items()}}
+    fields = {
+        "source_port": "srcport",
+        "destination_port": "dstport",
+        "udp_length": "length",
+        "udp_checksum": "checksum",
+    }
+    return {
+        "source": address(ip, "src"),
+        "destination": address(ip, "dst"),
+        "protocol": protocol_of(ip),
+        "ip_id": number(ip, "ip.id"),
+        "ttl": ttl_of(ip),
+        "ip_length": length_of(ip),
+        **{name: number(udp, f"udp.{field}") for name, field in fields.items()},
+    }
 
 
 def datagrams_in(packet):
@@ -95,8 +110,10 @@ def match_of(error, candidates):
     by_proof = [datagram for datagram in earlier if datagram.proof == proof]
     best = ([datagram for datagram in by_id if datagram in by_proof] or by_id or by_proof or earlier)[-1:]
     copies = [datagram.frame for datagram in earlier if best and datagram.is_copy_of(best[0])]
-    return {"match": "exact" if by_id else "flow" if earlier else "none",
-            "matched_frames": copies + [datagram.frame for datagram in best]}
+    return {
+        "match": "exact" if by_id else "flow" if earlier else "none",
+        "matched_frames": copies + [datagram.frame for datagram in best],
+    }
 
 
 def flow_of(quoted):
@@ -122,8 +139,11 @@ def length_of(ip):
 
 def protocol_of(ip):
     """The last of the chain."""
-    said = [field for field in ip.iter("field")
-            if field.get("name") == "ip.proto" or field.get("name", "").endswith((".nxt", "ah.next_header"))]
+    said = [
+        field
+        for field in ip.iter("field")
+        if field.get("name") == "ip.proto" or field.get("name", "").endswith((".nxt", "ah.next_header"))
+    ]
     return int(said[-1].get("show"))
 
 

@@ -63,8 +63,9 @@ def test_a_translated_service_is_what_its_errors_are_about():
     assert not report.unmatched
 
 
-@pytest.mark.parametrize(("name", "end"), [
-    ("loose-source-route.pcap", "198.51.100.53"), ("routing-header.pcap", "2001:db8:2::53")])
+@pytest.mark.parametrize(
+    ("name", "end"), [("loose-source-route.pcap", "198.51.100.53"), ("routing-header.pcap", "2001:db8:2::53")]
+)
 def test_a_source_route_counts_for_its_last_address(name, end):
     report, events = told(name)
     assert {(end, 33435): "refused"} == verdicts(report)
@@ -110,11 +111,14 @@ def test_extensions_stand_at_128_bytes_whatever_is_declared(name, labels):
     assert labels == [entry["label"] for each in event.extensions for entry in each["mpls"]]
 
 
-@pytest.mark.parametrize(("name", "verdict", "sent"), [("middle.pcap", "answered", 2), ("middle-refused.pcap", "refused", 3)])
+@pytest.mark.parametrize(
+    ("name", "verdict", "sent"), [("middle.pcap", "answered", 2), ("middle-refused.pcap", "refused", 3)]
+)
 def test_who_asks_is_known_where_a_capture_begins_with_an_answer(name, verdict, sent):
     report, _ = told(name)
     assert [("198.51.100.53", 53, verdict, sent)] == [
-        (each.address, each.port, each.verdict, each.sent) for each in report.destinations]
+        (each.address, each.port, each.verdict, each.sent) for each in report.destinations
+    ]
 
 
 def test_a_quote_that_ends_behind_the_source_port_is_matched_by_its_id():
@@ -123,14 +127,21 @@ def test_a_quote_that_ends_behind_the_source_port_is_matched_by_its_id():
     assert ["exact"] == [each.match for each in events]
 
 
-@pytest.mark.parametrize(("name", "ports"), [
-    ("null-ethertype", {53}), ("erspan", {1001, 1002, 1003}), ("link-radiotap", {53}), ("link-pflog", {53}),
-    ("link-pktap", {53}),
-])
+@pytest.mark.parametrize(
+    ("name", "ports"),
+    [
+        ("null-ethertype", {53}),
+        ("erspan", {1001, 1002, 1003}),
+        ("link-radiotap", {53}),
+        ("link-pflog", {53}),
+        ("link-pktap", {53}),
+    ],
+)
 def test_rare_links_and_tunnels_are_entered(name, ports):
     report, _ = told(f"{name}.pcap")
     found = {each.port: each.verdict for each in report.destinations if each.findings}
     assert (dict.fromkeys(ports, "refused"), ()) == (found, tuple(report.unmatched))
     assert {} == report.faults
     assert ({4, 6} if name == "null-ethertype" else {4}) == {
-        finding.family for each in report.destinations for finding in each.findings}
+        finding.family for each in report.destinations for finding in each.findings
+    }

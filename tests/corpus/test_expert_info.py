@@ -16,8 +16,9 @@ from pcaps_readme import EXPECTED, PCAPS
 from udpprobe.cli import main
 from udpprobe.core.notes import TEXTS, Note
 
-BAD_SUM, BAD_EXTENSION, LENGTH = (TEXTS[each] for each in (
-    Note.BAD_ICMP_CHECKSUM, Note.BAD_EXTENSION, Note.IP_LENGTH_LIES))
+BAD_SUM, BAD_EXTENSION, LENGTH = (
+    TEXTS[each] for each in (Note.BAD_ICMP_CHECKSUM, Note.BAD_EXTENSION, Note.IP_LENGTH_LIES)
+)
 NOTES = {BAD_SUM, BAD_EXTENSION, LENGTH}
 WORDS = {
     "icmp.checksum_bad": BAD_SUM,
@@ -34,19 +35,20 @@ WORDS = {
 """Classes that both know, by the names of Wireshark's fields without `.expert`."""
 
 THEIRS_ALONE = {
-    "ip.ttl.too_small", "ip.ttl.lncb", "udp.possible_traceroute",       # normal here: traces and loops
+    "ip.ttl.too_small",
+    "ip.ttl.lncb",
+    "udp.possible_traceroute",  # normal here: traces and loops
     "ipv6.routing.deprecated",
-    "icmpv6.undecoded.type",        # an undefined error is an event like others here
+    "icmpv6.undecoded.type",  # an undefined error is an event like others here
     "tcp.connection.syn",
-    "_ws.malformed",                # a payload that is no DNS, no TFTP
+    "_ws.malformed",  # a payload that is no DNS, no TFTP
 }
-LEGITIMATE = {      # notes that are ours alone: Wireshark does not compare a quote with its datagram, nor with itself
+LEGITIMATE = {  # notes that are ours alone: Wireshark does not compare a quote with its datagram, nor with itself
     ("quotes-altered.pcap", 6): {LENGTH},
     ("quotes-altered.pcap", 14): {LENGTH},
 }
 
-pytestmark = [pytest.mark.slow,
-              pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")]
 
 
 def both(file, tmp_path):
@@ -90,7 +92,7 @@ def told_badly(family):
 
     def quoting(start, end=None):
         packet = one()
-        return error_about(packet, quote=start + packet[len(start):end])
+        return error_about(packet, quote=start + packet[len(start) : end])
 
     yield None, one()
     yield None, error_about(one())
@@ -107,9 +109,15 @@ def told_badly(family):
         yield f"quoted-{bad_ip}", quoting(b"\x44")
         quote = padded(one())
         for checksum in (1, None):
-            yield checksum and BAD_EXTENSION, error_about(
-                one(), TIME_EXCEEDED, quote=quote + extension_structure(mpls_labels(5), checksum=checksum),
-                rest=quote_length(quote, family))
+            yield (
+                checksum and BAD_EXTENSION,
+                error_about(
+                    one(),
+                    TIME_EXCEEDED,
+                    quote=quote + extension_structure(mpls_labels(5), checksum=checksum),
+                    rest=quote_length(quote, family),
+                ),
+            )
     else:
         yield "quoted-short-ipv6", quoting(b"", 39)
         yield "quoted-short-ipv6", quoting(b"", 4)
@@ -122,8 +130,14 @@ def test_both_say_the_same_of_what_is_wrong(family, tmp_path):
     expected, packets = zip(*told_badly(family), strict=True)
     ethertype = b.IP4_TYPE if family == 4 else b.IP6_TYPE
     path = tmp_path / "in.pcap"
-    path.write_bytes(c.bytes_of_pcap([c.Frame(c.START_NS + number * 10**9, b.ethernet(packet, ethertype))
-                                      for number, packet in enumerate(packets)]))
+    path.write_bytes(
+        c.bytes_of_pcap(
+            [
+                c.Frame(c.START_NS + number * 10**9, b.ethernet(packet, ethertype))
+                for number, packet in enumerate(packets)
+            ]
+        )
+    )
     frames, faults = both(path, tmp_path)
     for number, word in enumerate(expected, 1):
         ours, theirs = frames[number]

@@ -12,7 +12,7 @@ from test_truth import by_id, every_capture, needs_corpus, truth_about
 
 EVERYTHING = None
 BY_ID = {"match", "matched_frame"}
-LEGITIMATE = {      # where we differ: the fields, or EVERYTHING where only one of us has the row
+LEGITIMATE = {  # where we differ: the fields, or EVERYTHING where only one of us has the row
     # behind the NAT the source is another; our match is by destination, id and length
     ("nat-rewritten.pcapng", 2): BY_ID,
     ("nat-rewritten.pcapng", 4): BY_ID,
@@ -38,8 +38,7 @@ LEGITIMATE = {      # where we differ: the fields, or EVERYTHING where only one 
     ("kinds.pcap", 74): EVERYTHING,
 }
 
-pytestmark = [pytest.mark.slow,
-              pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")]
 
 
 @pytest.mark.parametrize("name", EXPECTED)

@@ -33,16 +33,26 @@ def truth_about(capture):
 
 
 def expected(row):
-    matched = row["sum_match"] or row["match"]      # where they differ, the checksum is better evidence
-    header = 40 if row["qfam"] == "v6" else 0       # the table has IPv6's payload length
+    matched = row["sum_match"] or row["match"]  # where they differ, the checksum is better evidence
+    header = 40 if row["qfam"] == "v6" else 0  # the table has IPv6's payload length
     return {
-        "frame": int(row["frame"]), "family": int(row["fam"][1]), "type": int(row["type"]),
-        "code": int(row["code"]), "mtu": number(row["mtu"]), "reporter": row["reporter"],
-        "match": KINDS[row["mkind"]], "matched_frame": number(matched),
-        "source": row["qsrc"], "source_port": number(row["qsport"]),
-        "destination": row["qdst"], "destination_port": number(row["qdport"]),
-        "ip_id": number(row["qid"]), "ttl": int(row["qttl"]), "ip_length": header + int(row["qiplen"]),
-        "udp_length": number(row["qulen"]), "udp_checksum": number(row["qsum"]),
+        "frame": int(row["frame"]),
+        "family": int(row["fam"][1]),
+        "type": int(row["type"]),
+        "code": int(row["code"]),
+        "mtu": number(row["mtu"]),
+        "reporter": row["reporter"],
+        "match": KINDS[row["mkind"]],
+        "matched_frame": number(matched),
+        "source": row["qsrc"],
+        "source_port": number(row["qsport"]),
+        "destination": row["qdst"],
+        "destination_port": number(row["qdport"]),
+        "ip_id": number(row["qid"]),
+        "ttl": int(row["qttl"]),
+        "ip_length": header + int(row["qiplen"]),
+        "udp_length": number(row["qulen"]),
+        "udp_checksum": number(row["qsum"]),
     }
 
 

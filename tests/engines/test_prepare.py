@@ -43,9 +43,15 @@ def test_of_several_hosts_the_ports_are_taken_that_the_tasks_may_take_in_turn():
         assert SOURCE_PORTS == len(ports.ports)
 
 
-@pytest.mark.parametrize(("pairs", "source_port", "bits"), [
-    ([(HOST, 53)], 0, 14), ([(HOST, 53), (HOST, 54)], 0, 14), ([(HOST, 53), ("198.51.100.8", 53)], 0, 6),
-    ([(HOST, 53)], 40_000, 0)])
+@pytest.mark.parametrize(
+    ("pairs", "source_port", "bits"),
+    [
+        ([(HOST, 53)], 0, 14),
+        ([(HOST, 53), (HOST, 54)], 0, 14),
+        ([(HOST, 53), ("198.51.100.8", 53)], 0, 6),
+        ([(HOST, 53)], 40_000, 0),
+    ],
+)
 def test_a_port_is_worth_what_its_guess_costs_who_is_probed_beside(monkeypatch, pairs, source_port, bits):
     own = [[halves("192.0.2.1")]] * len({host for host, _ in pairs})
     monkeypatch.setattr("udpprobe.engines.prepare._sources", lambda *_: (own, None))
@@ -71,10 +77,14 @@ def test_a_port_that_is_asked_for_is_taken_whatever_is_probed():
     assert {port} == reserved("127.0.0.1", [port], source_port=port)
 
 
-@pytest.mark.parametrize(("asked", "said"), [
-    ("connected", "--engine connected cannot see who sent an error"),
-    ("recverr", "--engine recverr cannot see errors that the kernel keeps to itself"),
-    ("auto", "raw sockets need CAP_NET_RAW")])
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("connected", "--engine connected cannot see who sent an error"),
+        ("recverr", "--engine recverr cannot see errors that the kernel keeps to itself"),
+        ("auto", "raw sockets need CAP_NET_RAW"),
+    ],
+)
 def test_an_engine_without_privilege_says_what_it_cannot_see(monkeypatch, asked, said):
     monkeypatch.setattr("udpprobe.engines.prepare.has_net_raw", lambda: False)
     warnings = []

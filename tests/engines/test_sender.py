@@ -53,13 +53,13 @@ def messages_to(ports):
 def test_messages_arrive_in_order_each_with_its_length(receiver, plain):
     messages, batch = messages_to([receiver.getsockname()[1]] * 5)
     assert [0] * 5 == messages.send(plain, 5)
-    assert [bytes(batch.packets[64 * row:65 * row]) for row in range(5)] == [receiver.recv(100) for _ in range(5)]
+    assert [bytes(batch.packets[64 * row : 65 * row]) for row in range(5)] == [receiver.recv(100) for _ in range(5)]
 
 
 def test_a_refused_message_has_its_errno_and_the_rest_leaves(receiver, plain):
     port = receiver.getsockname()[1]
     messages, _ = messages_to([0, port, port, 0, 0, port, 0])
-    refused = errno.EINVAL      # port 0
+    refused = errno.EINVAL  # port 0
     assert [refused, 0, 0, refused, refused, 0, refused] == messages.send(plain, 7)
     assert [1, 2, 5] == [len(receiver.recv(100)) for _ in range(3)]
 
@@ -96,7 +96,7 @@ def test_a_full_queue_and_a_signal_are_waited_out(monkeypatch, plain):
 def test_a_queue_that_stays_full_costs_its_packet_only(monkeypatch, plain):
     waits = []
     monkeypatch.setattr(sendmmsg.time, "sleep", waits.append)
-    full = [(-1, errno.ENOBUFS)] * 11       # packets that left nonetheless: some interfaces say so of what they dropped
+    full = [(-1, errno.ENOBUFS)] * 11  # packets that left nonetheless: some interfaces say so of what they dropped
     assert [errno.ENOBUFS, 0] == Refusing(*full, (1, 0)).send(plain, 2)
     assert sendmmsg.PATIENCE_S == pytest.approx(sum(waits), rel=0.05)
 
@@ -105,7 +105,7 @@ def test_a_queue_that_stays_full_costs_its_packet_only(monkeypatch, plain):
 @pytest.mark.parametrize("family", [4, 6])
 def test_probes_arrive_from_the_port_they_name(family):
     with socket.socket(DOMAINS[family], socket.SOCK_DGRAM) as opened, Sender() as sending:
-        opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)   # nobody reads while they are sent
+        opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)  # nobody reads while they are sent
         opened.bind((LOOPBACK[family], 0))
         opened.settimeout(2)
         n = CHUNK + 3

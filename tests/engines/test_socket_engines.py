@@ -19,7 +19,7 @@ from udpprobe.engines.recverr import RecvErr
 from udpprobe.errors import UdpprobeError
 from udpprobe.linux.hostfacts import reserve_ports
 
-IP_RECVTTL = 12    # linux/in.h; Python does not name it
+IP_RECVTTL = 12  # linux/in.h; Python does not name it
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 AF = {4: socket.AF_INET, 6: socket.AF_INET6}
 ENGINES = [RecvErr, Connected]
@@ -31,10 +31,12 @@ BOTH = pytest.mark.parametrize("engine_class", ENGINES)
 def make():
     """Make an engine; it is closed in the end."""
     with contextlib.ExitStack() as engines:
+
         def made(engine_class, **options):
             engine = engine_class(**options)
             engines.callback(engine.close)
             return engine
+
         yield made
 
 
@@ -194,7 +196,7 @@ def test_another_ones_error_about_a_probe_nobody_sent_is_foreign(family, make):
     engine = make(RecvErr)
     with ports_of(family, 1) as (silent,):
         send(engine, probes(family, source_port, [port_of(silent)]))
-        line = next(iter(engine._lines.values()))    # noqa: SLF001 a probe past the engine
+        line = next(iter(engine._lines.values()))  # noqa: SLF001 a probe past the engine
         line.socket.sendto(b"not ours", (LOOPBACK[family], *ports))
         assert 1 == len(heard(engine, faults=1))
     assert {"foreign": 1} == engine.state.faults
@@ -204,7 +206,7 @@ def test_a_quote_of_other_bytes_is_foreign(family, make):
     source_port, ports = closed_ports(family, 1)
     engine = make(RecvErr)
     send(engine, probes(family, source_port, ports))
-    line = next(iter(engine._lines.values()))    # noqa: SLF001 a probe past the engine
+    line = next(iter(engine._lines.values()))  # noqa: SLF001 a probe past the engine
     assert 2 == len(heard(engine, 2))
     line.socket.sendto(b"not ours", (LOOPBACK[family], *ports))
     assert 0 == len(heard(engine, 1, faults=1))
@@ -213,12 +215,14 @@ def test_a_quote_of_other_bytes_is_foreign(family, make):
 
 def test_the_usual_error_of_each_errno_gives_that_errno(family):
     assert {number: errno.errorcode[number] for number in USUAL[family]} == {
-        number: meaning_of(family, *kind).connected for number, kind in USUAL[family].items()}
+        number: meaning_of(family, *kind).connected for number, kind in USUAL[family].items()
+    }
 
 
 def test_every_errno_that_a_connected_socket_gets_has_its_usual_error(family):
-    assert {row.connected for row in MEANINGS if row.family == family and row.connected} \
-        == {errno.errorcode[number] for number in USUAL[family]}
+    assert {row.connected for row in MEANINGS if row.family == family and row.connected} == {
+        errno.errorcode[number] for number in USUAL[family]
+    }
     assert set(USUAL[family]) <= TOLD
 
 
@@ -233,7 +237,7 @@ def test_an_error_that_comes_while_one_sends_is_told_and_the_probe_sent_again(fa
 
 @BOTH
 def test_answers_that_found_the_buffer_full_are_counted(family, engine_class, make, monkeypatch):
-    monkeypatch.setattr(lines, "BUFFER_BYTES", 1)       # the kernel gives its least
+    monkeypatch.setattr(lines, "BUFFER_BYTES", 1)  # the kernel gives its least
     source_port, _ = closed_ports(family, 0)
     with ports_of(family, 1) as (server,):
         server.settimeout(PATIENCE_S)

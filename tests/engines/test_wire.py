@@ -55,7 +55,7 @@ def test_an_answer_is_heard_though_nobody_listens_on_the_source_port(host):
             wire.send([Probe(7, 64)])
             data, client = server.recvfrom(100)
             server.sendto(data, client)
-            reply, = heard(listener, 1)
+            (reply,) = heard(listener, 1)
     assert (7, "answer", True) == (reply.number, reply.kind, reply.is_sure)
     assert wire.least_size == len(data) + (48 if ":" in host else 28)
 
@@ -75,7 +75,7 @@ def test_two_wires_are_heard_in_order_of_time_by_one_listener(host):
 def test_what_the_kernel_dropped_is_a_fault():
     with wire_to("127.0.0.1", 9) as wire, Listener([wire]) as listener:
         assert {} == listener.faults
-        listener._capture.state.dropped = 7     # noqa: SLF001 - a flood would take too long
+        listener._capture.state.dropped = 7  # noqa: SLF001 - a flood would take too long
         assert {"kernel-dropped": 7} == listener.faults
 
 
@@ -88,5 +88,4 @@ def test_where_there_is_no_way_that_is_said():
 
 
 def test_a_port_is_sent_what_its_service_speaks():
-    assert ("dns", "token", "empty") == (payload_for(53).name, payload_for(40_000).name,
-                                         payload_for(53, "empty").name)
+    assert ("dns", "token", "empty") == (payload_for(53).name, payload_for(40_000).name, payload_for(53, "empty").name)

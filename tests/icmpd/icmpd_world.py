@@ -42,8 +42,14 @@ def arrived(*packets, interface=2):
 
 def udp_socket(address="", port=SPORT, *, family=None, carries=None, peer=None, zone=0):
     family = family or (6 if ":" in address else 4)
-    return ClientSocket(family, frozenset(carries or {family}), port, number(address) if address else 0, zone,
-                        peer and (number(peer[0]), peer[1]))
+    return ClientSocket(
+        family,
+        frozenset(carries or {family}),
+        port,
+        number(address) if address else 0,
+        zone,
+        peer and (number(peer[0]), peer[1]),
+    )
 
 
 class World:
@@ -80,11 +86,11 @@ def record(said):
     used = at + width + (4 if family == 10 else 0)
     assert (0, 0, bytes(144 - used)) == (pad, more, said[used:])
     scope = struct.unpack_from("=I", said, 40)[0] if family == 10 else 0
-    return number_, kind, code, size, family, port, str(ip_address(said[at:at + width])), scope
+    return number_, kind, code, size, family, port, str(ip_address(said[at : at + width])), scope
 
 
 def records(said):
-    return [record(said[at:at + 144]) for at in range(0, len(said), 144)]
+    return [record(said[at : at + 144]) for at in range(0, len(said), 144)]
 
 
 def lines(said):

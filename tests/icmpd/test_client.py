@@ -36,7 +36,11 @@ def test_errors_come_by_iteration(served, udp):
         refused, too_big = next(each), next(each)
     assert (("127.0.0.1", 9), "refused", errno.ECONNREFUSED) == (refused.destination, refused.verdict, refused.errno)
     assert (("192.0.2.1", 7), "too-big", 1280, "192.0.2.254") == (
-        too_big.destination, too_big.verdict, too_big.mtu, too_big.reporter)
+        too_big.destination,
+        too_big.verdict,
+        too_big.mtu,
+        too_big.reporter,
+    )
 
 
 def test_what_is_pending_does_not_wait(served, udp):

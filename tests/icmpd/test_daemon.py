@@ -34,7 +34,7 @@ def test_a_stale_socket_is_replaced(path):
     stale.socket.close()
     with contextlib.closing(listen(path, 0o600, KEEP)), socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
-        stale.close()       # it was not its own any more
+        stale.close()  # it was not its own any more
         assert path.exists()
 
 
@@ -46,8 +46,9 @@ def test_a_socket_at_which_somebody_listens_is_left_alone(path):
             client.connect(str(path))
 
 
-@pytest.mark.parametrize("make", [Path.touch, Path.mkdir, lambda path: path.symlink_to("/nowhere")],
-                         ids=["file", "directory", "symlink"])
+@pytest.mark.parametrize(
+    "make", [Path.touch, Path.mkdir, lambda path: path.symlink_to("/nowhere")], ids=["file", "directory", "symlink"]
+)
 def test_anything_else_at_the_path_is_left_alone(tmp_path, make):
     path = tmp_path / "there"
     make(path)
@@ -90,8 +91,14 @@ print(given.path, given.socket.getsockname(), os.get_inheritable(3))
 def activated(given):
     """What a process makes of a socket that it is started with as descriptor 3."""
     script = f'exec {sys.executable} -c "$1" 3<&{given.fileno()}'
-    return subprocess.run(["bash", "-c", script, "bash", ACTIVATED], env={**os.environ, "LISTEN_FDS": "1"},
-                          pass_fds=[given.fileno()], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        ["bash", "-c", script, "bash", ACTIVATED],
+        env={**os.environ, "LISTEN_FDS": "1"},
+        pass_fds=[given.fileno()],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_a_socket_that_systemd_opened_is_used_and_not_removed(path):

@@ -34,20 +34,29 @@ def sent(draw):
     """A datagram's ends."""
     hosts = st.sampled_from(HOSTS[draw(families)])
     source = draw(hosts)
-    return source, draw(st.sampled_from(HOSTS[6 if ":" in source else 4])), draw(st.sampled_from(PORTS)), draw(
-        st.sampled_from([9, 53]))
+    return (
+        source,
+        draw(st.sampled_from(HOSTS[6 if ":" in source else 4])),
+        draw(st.sampled_from(PORTS)),
+        draw(st.sampled_from([9, 53])),
+    )
 
 
 @st.composite
 def handed_over(draw):
     carries = draw(st.sampled_from([{4}, {6}, {4, 6}]))
-    own = [each for family in sorted(carries) for each in HOSTS[family][:2 if family == 4 else 1]]
+    own = [each for family in sorted(carries) for each in HOSTS[family][: 2 if family == 4 else 1]]
     address = draw(st.sampled_from(["", *own]))
     if address:
         carries = {6 if ":" in address else 4}
     peer = draw(st.sampled_from([None, (HOSTS[max(carries)][-2], 9)])) if address else None
-    return udp_socket(address, draw(st.sampled_from(PORTS)), family=draw(st.sampled_from([max(carries), 6])),
-                      carries=carries, peer=peer)
+    return udp_socket(
+        address,
+        draw(st.sampled_from(PORTS)),
+        family=draw(st.sampled_from([max(carries), 6])),
+        carries=carries,
+        peer=peer,
+    )
 
 
 def may_have_sent(handed, ends):
@@ -57,8 +66,12 @@ def may_have_sent(handed, ends):
     own = {4: {ME, ALSO_ME}, 6: {ME6}}[family]
     sources = {number(each) for each in own} if handed.address == 0 else {handed.address}
     peers = {(number(destination), destination_port)} if handed.peer is None else {handed.peer}
-    return (family in handed.carries and handed.port == source_port and number(source) in sources
-            and (number(destination), destination_port) in peers)
+    return (
+        family in handed.carries
+        and handed.port == source_port
+        and number(source) in sources
+        and (number(destination), destination_port) in peers
+    )
 
 
 steps = st.one_of(

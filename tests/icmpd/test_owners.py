@@ -24,9 +24,18 @@ def quote_of(udp, source="127.0.0.1"):
     return Quote(family, number(source), udp.getsockname()[1], number("::1" if family == 6 else "127.0.0.1"), 9, 0)
 
 
-@pytest.mark.parametrize(("address", "is_own"), [
-    ("127.0.0.1", True), ("127.0.0.5", True), ("192.0.2.1", False), ("255.255.255.255", True),
-    ("::1", True), ("2001:db8::1", False), ("fe80::1", False)])
+@pytest.mark.parametrize(
+    ("address", "is_own"),
+    [
+        ("127.0.0.1", True),
+        ("127.0.0.5", True),
+        ("192.0.2.1", False),
+        ("255.255.255.255", True),
+        ("::1", True),
+        ("2001:db8::1", False),
+        ("fe80::1", False),
+    ],
+)
 def test_an_address_is_own_where_one_may_bind_to_it(owners, address, is_own):
     assert is_own == owners.is_own(number(address), 0)
 
@@ -52,25 +61,25 @@ def test_answers_are_not_kept_without_end(owners, monkeypatch):
     assert len(owners._own) <= 4  # noqa: SLF001 - what it remembers is what matters
 
 
-@pytest.mark.parametrize(("family", "source"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"),
-                                                (socket.AF_INET6, "127.0.0.1")])
+@pytest.mark.parametrize(
+    ("family", "source"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"), (socket.AF_INET6, "127.0.0.1")]
+)
 def test_a_socket_is_alive_until_it_is_closed(owners, family, source):
     with socket.socket(family, socket.SOCK_DGRAM) as udp:
         handed, quote = inspect(udp.fileno(), 0), quote_of(udp, source)
         owners.at(100.0)
         assert owners.is_alive(handed, lambda: quote)
-    assert owners.is_alive(handed, lambda: quote)       # so far as was asked a moment ago
+    assert owners.is_alive(handed, lambda: quote)  # so far as was asked a moment ago
     owners.at(102.0)
     assert not owners.is_alive(handed, lambda: quote)
 
 
-
 def test_a_socket_that_lost_its_port_is_no_more_what_was_handed_over(owners):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        handed = inspect(udp.fileno(), 0)       # which lets the kernel choose a port
+        handed = inspect(udp.fileno(), 0)  # which lets the kernel choose a port
         quote = quote_of(udp)
         udp.connect(("127.0.0.1", 9))
-        ctypes.CDLL(None).connect(udp.fileno(), bytes(16), 16)      # AF_UNSPEC: back to where it was
+        ctypes.CDLL(None).connect(udp.fileno(), bytes(16), 16)  # AF_UNSPEC: back to where it was
         udp.sendto(b"x", ("127.0.0.1", 9))
         assert handed.port != udp.getsockname()[1]
         assert not owners.is_alive(handed, lambda: quote)

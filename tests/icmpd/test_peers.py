@@ -20,21 +20,32 @@ def inspected(opened, user=ME):
     return inspect(opened.fileno(), user)
 
 
-@pytest.mark.parametrize(("family", "bound", "carries", "address"), [
-    (socket.AF_INET, None, {4}, 0),
-    (socket.AF_INET, "0.0.0.0", {4}, 0),
-    (socket.AF_INET, "127.0.0.1", {4}, number("127.0.0.1")),
-    (socket.AF_INET6, None, {4, 6}, 0),
-    (socket.AF_INET6, "::1", {6}, number("::1")),
-    (socket.AF_INET6, "::ffff:127.0.0.1", {4}, number("127.0.0.1")),
-])
+@pytest.mark.parametrize(
+    ("family", "bound", "carries", "address"),
+    [
+        (socket.AF_INET, None, {4}, 0),
+        (socket.AF_INET, "0.0.0.0", {4}, 0),
+        (socket.AF_INET, "127.0.0.1", {4}, number("127.0.0.1")),
+        (socket.AF_INET6, None, {4, 6}, 0),
+        (socket.AF_INET6, "::1", {6}, number("::1")),
+        (socket.AF_INET6, "::ffff:127.0.0.1", {4}, number("127.0.0.1")),
+    ],
+)
 def test_a_udp_socket_is_what_it_is_bound_to(family, bound, carries, address):
     with socket.socket(family, socket.SOCK_DGRAM) as udp:
         if bound is not None:
             udp.bind((bound, 0))
         found = inspected(udp)
-        assert ClientSocket({socket.AF_INET: 4}.get(family, 6), frozenset(carries), udp.getsockname()[1], address,
-                            cookie=found.cookie) == found
+        assert (
+            ClientSocket(
+                {socket.AF_INET: 4}.get(family, 6),
+                frozenset(carries),
+                udp.getsockname()[1],
+                address,
+                cookie=found.cookie,
+            )
+            == found
+        )
         assert found.port > 0
 
 
@@ -44,8 +55,9 @@ def test_an_ipv6_only_socket_carries_no_ipv4():
         assert frozenset({6}) == inspected(udp).carries
 
 
-@pytest.mark.parametrize(("family", "peer"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"),
-                                              (socket.AF_INET6, "::ffff:127.0.0.1")])
+@pytest.mark.parametrize(
+    ("family", "peer"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"), (socket.AF_INET6, "::ffff:127.0.0.1")]
+)
 def test_a_connected_socket_has_its_peer(family, peer):
     with socket.socket(family, socket.SOCK_DGRAM) as udp:
         udp.connect((peer, 9))
@@ -54,8 +66,10 @@ def test_a_connected_socket_has_its_peer(family, peer):
         assert found.address == found.peer[0]
 
 
-@pytest.mark.parametrize(("family", "kind"), [
-    (socket.AF_INET, socket.SOCK_STREAM), (socket.AF_UNIX, socket.SOCK_DGRAM), (socket.AF_NETLINK, socket.SOCK_DGRAM)])
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [(socket.AF_INET, socket.SOCK_STREAM), (socket.AF_UNIX, socket.SOCK_DGRAM), (socket.AF_NETLINK, socket.SOCK_DGRAM)],
+)
 def test_other_sockets_are_refused_and_left_alone(family, kind):
     with socket.socket(family, kind) as other:
         before = other.getsockname()
@@ -113,15 +127,18 @@ class Peer:
         return b"".join(word.to_bytes(4, "little") for word in (1, self.user, self.group))
 
 
-@pytest.mark.parametrize(("gate", "peer", "may"), [
-    (Gate(frozenset({1000})), Peer(1000, 100), True),
-    (Gate(frozenset({1000})), Peer(1001, 100), False),
-    (Gate(frozenset({1000})), Peer(0, 0), True),
-    (Gate(frozenset(), everybody=True), Peer(1001, 100), True),
-    (Gate(frozenset(), frozenset({100})), Peer(1001, 100), True),
-    (Gate(frozenset(), frozenset({100})), Peer(1001, 7, (8, 100)), True),
-    (Gate(frozenset(), frozenset({100})), Peer(1001, 7, (8, 9)), False),
-])
+@pytest.mark.parametrize(
+    ("gate", "peer", "may"),
+    [
+        (Gate(frozenset({1000})), Peer(1000, 100), True),
+        (Gate(frozenset({1000})), Peer(1001, 100), False),
+        (Gate(frozenset({1000})), Peer(0, 0), True),
+        (Gate(frozenset(), everybody=True), Peer(1001, 100), True),
+        (Gate(frozenset(), frozenset({100})), Peer(1001, 100), True),
+        (Gate(frozenset(), frozenset({100})), Peer(1001, 7, (8, 100)), True),
+        (Gate(frozenset(), frozenset({100})), Peer(1001, 7, (8, 9)), False),
+    ],
+)
 def test_who_may_is_told_by_user_and_groups(gate, peer, may, monkeypatch):
     monkeypatch.setattr(peers, "_groups", lambda peer: peer.groups)
     assert may == gate.admits(peer)
@@ -142,7 +159,7 @@ def test_every_group_of_a_process_lets_it_in(monkeypatch, many):
         ours, theirs = socket.socketpair()
     finally:
         os.setgroups(before)
-    monkeypatch.setattr(peers, "credentials", lambda _: (1, NOBODY, NOBODY))     # the superuser needs no group
+    monkeypatch.setattr(peers, "credentials", lambda _: (1, NOBODY, NOBODY))  # the superuser needs no group
     with ours, theirs:
         assert all(Gate(frozenset(), frozenset({group})).admits(ours) for group in groups)
         assert not Gate(frozenset(), frozenset({3999})).admits(ours)

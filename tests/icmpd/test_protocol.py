@@ -81,8 +81,9 @@ def test_all_that_json_tells_is_in_the_published_schema():
     said = lines(world.connect(1, udp_socket(ME, peer=(OTHER, 9)), b"J"))
     said += lines(world.connect(2, Refusal("not-udp"), b"J"))
     world.connect(3, udp_socket(family=6, carries={4, 6}), b"J")
-    world.arrive(frag_needed(SENT, 1400, ROUTER), packet_too_big(SENT6, 1300), time_exceeded(SENT, ROUTER), REFUSED,
-                 MALFORMED)
+    world.arrive(
+        frag_needed(SENT, 1400, ROUTER), packet_too_big(SENT6, 1300), time_exceeded(SENT, ROUTER), REFUSED, MALFORMED
+    )
     said += lines(world.read(3))
     assert {"registered", "refused", "error"} == {each["kind"] for each in said}
     for each in said:
@@ -109,8 +110,9 @@ def test_an_unread_queue_is_bounded_and_json_is_told_what_is_missing():
     world.connect(2, udp_socket(), b"J")
     world.arrive(*[REFUSED] * 5)
     assert 3 == len(records(world.read(1)))
-    assert [("error", None)] * 3 + [("dropped", 2)] == [(each["kind"], each.get("count"))
-                                                       for each in lines(world.read(2))]
+    assert [("error", None)] * 3 + [("dropped", 2)] == [
+        (each["kind"], each.get("count")) for each in lines(world.read(2))
+    ]
     assert (4, 6) == (world.protocol.counts["dropped"], world.protocol.counts["delivered"])
     world.arrive(REFUSED)
     assert ["error"] == [each["kind"] for each in lines(world.read(2))]
@@ -147,11 +149,11 @@ def test_a_user_shares_a_port_with_itself_so_often_and_root_as_it_likes(monkeypa
     world = World()
     assert [b"1"] * 5 == [world.connect(client, udp_socket()) for client in range(5)]
     assert [b"1", b"1", b"0"] == [world.connect(client, udp_socket(), user=1000) for client in (10, 11, 12)]
-    said, = lines(world.connect(13, udp_socket(), b"J", user=1000))
+    (said,) = lines(world.connect(13, udp_socket(), b"J", user=1000))
     assert (False, "too-many-on-port", 2) == (said["registered"], said["reason"], said["limit"])
     assert b"1" == world.connect(14, udp_socket(port=SPORT + 1), user=1000)
     assert b"1" == world.connect(20, udp_socket(), user=1001)
-    world.protocol.received(11, b"1", udp_socket())     # in the place of its own
+    world.protocol.received(11, b"1", udp_socket())  # in the place of its own
     assert b"1" == world.read(11)
     world.protocol.disconnected(10)
     assert b"1" == world.connect(15, udp_socket(), user=1000)
@@ -166,7 +168,7 @@ def test_a_flood_of_one_user_s_errors_costs_another_none(monkeypatch):
     other = port_unreachable(datagram(ME, OTHER, SPORT + 1, 9))
     world.arrive(*[REFUSED] * 20, *[other] * 3, *[REFUSED] * 20)
     assert 3 == len(records(world.read(9)))
-    for client in range(4):     # (12 - 3) errors for four
+    for client in range(4):  # (12 - 3) errors for four
         said = lines(world.read(client))
         assert [("error", None)] * 2 + [("dropped", 38)] == [(each["kind"], each.get("count")) for each in said[-3:]]
     world.arrive(*[REFUSED] * 3)
@@ -244,8 +246,12 @@ def test_s_without_a_socket_is_told_the_counters():
     world.connect(1, udp_socket())
     world.arrive(REFUSED)
     (said,) = lines(world.connect(2, Refusal("no-descriptor"), b"S"))
-    assert ("udpprobe.icmpd.status/1", 2, 1, 144) == (said["schema"], said["clients"], said["sockets"],
-                                                     said["queued_bytes"])
+    assert ("udpprobe.icmpd.status/1", 2, 1, 144) == (
+        said["schema"],
+        said["clients"],
+        said["sockets"],
+        said["queued_bytes"],
+    )
     counts = {"connections": 2, "registered": 1, "errors": 1, "delivered": 1, "foreign": 0, "dropped": 0}
     assert counts == said["counts"]
     assert world.protocol.ends(2)
@@ -269,17 +275,20 @@ def whole(start, rest):
     return given + bytes(144 - len(given))
 
 
-@pytest.mark.parametrize(("packet", "said"), [
-    (error(SENT, 3, 3), whole("6f0000000303", V4)),
-    (error(SENT6, 1, 4), whole("6f0000000104", V6)),
-    (error(SENT, 11, 0, reporter=ME), whole("710000000b00", V4)),
-    (error(SENT6, 3, 0), whole("710000000300", V6)),
-    (error(SENT, 3, 4, 1400), whole("5a0000000304", V4)),
-    (error(SENT6, 2, 0, 1400), whole("5a0000000200", V6)),
-    (error(SENT, 3, 1), whole("710000000301", V4)),
-    (error(SENT6, 1, 0), whole("710000000100", V6)),
-    (error(SENT, 3, 255), whole("7100000003ff", V4)),
-])
+@pytest.mark.parametrize(
+    ("packet", "said"),
+    [
+        (error(SENT, 3, 3), whole("6f0000000303", V4)),
+        (error(SENT6, 1, 4), whole("6f0000000104", V6)),
+        (error(SENT, 11, 0, reporter=ME), whole("710000000b00", V4)),
+        (error(SENT6, 3, 0), whole("710000000300", V6)),
+        (error(SENT, 3, 4, 1400), whole("5a0000000304", V4)),
+        (error(SENT6, 2, 0, 1400), whole("5a0000000200", V6)),
+        (error(SENT, 3, 1), whole("710000000301", V4)),
+        (error(SENT6, 1, 0), whole("710000000100", V6)),
+        (error(SENT, 3, 255), whole("7100000003ff", V4)),
+    ],
+)
 def test_a_record_is_what_the_books_daemon_sent_but_for_zeros(packet, said):
     assert said == record_of(arrived(packet), 0)
 

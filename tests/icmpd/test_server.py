@@ -36,8 +36,12 @@ def udp():
 
 @pytest.mark.parametrize("family", LOOPBACK)
 def test_an_error_reaches_the_client_whose_datagram_it_was(served, family):
-    with udp_socket(family) as mine, udp_socket(family) as other, served.register(mine) as client, \
-            served.register(other) as another:
+    with (
+        udp_socket(family) as mine,
+        udp_socket(family) as other,
+        served.register(mine) as client,
+        served.register(other) as another,
+    ):
         served.refuse(mine)
         served.refuse(other)
         assert LOOPBACK[family] == records(client.recv(1000))[0][6]
@@ -49,7 +53,7 @@ def test_an_unbound_socket_is_bound_and_its_descriptor_closed_at_once(served):
         before = descriptors()
         with served.register(unbound):
             assert unbound.getsockname()[1] > 0
-            assert before + 2 == descriptors()      # both ends of the connection
+            assert before + 2 == descriptors()  # both ends of the connection
 
 
 def test_json_comes_in_lines(served, udp):
@@ -59,12 +63,16 @@ def test_json_comes_in_lines(served, udp):
         assert "refused" == lines(said.readline())[0]["verdict"]
 
 
-@pytest.mark.parametrize("leave", [
-    lambda client: client.close(),                          # with an unread record: ECONNRESET at the other end
-    lambda client: client.shutdown(socket.SHUT_RD),         # the next write is EPIPE
-    lambda client: client.shutdown(socket.SHUT_RDWR),
-    lambda client: client.send(b"garbage"),
-], ids=["vanishes", "deaf", "shut-down", "garbage"])
+@pytest.mark.parametrize(
+    "leave",
+    [
+        lambda client: client.close(),  # with an unread record: ECONNRESET at the other end
+        lambda client: client.shutdown(socket.SHUT_RD),  # the next write is EPIPE
+        lambda client: client.shutdown(socket.SHUT_RDWR),
+        lambda client: client.send(b"garbage"),
+    ],
+    ids=["vanishes", "deaf", "shut-down", "garbage"],
+)
 def test_clients_that_leave_in_every_way_hurt_nobody(served, udp, leave):
     with served.register(udp) as stays, served.register(udp) as leaves:
         served.refuse(udp)
@@ -112,8 +120,7 @@ def test_json_clients_are_told_how_many_messages_the_kernel_had_no_room_for(serv
         assert "registered" == json.loads(said.readline())["kind"]
         served.errors.lost, served.errors.is_full = 7, True
         served.refuse(udp)
-        assert {"kind": "missed", "count": 7} == next(
-            each for each in map(json.loads, said) if each["kind"] != "error")
+        assert {"kind": "missed", "count": 7} == next(each for each in map(json.loads, said) if each["kind"] != "error")
         served.refuse(udp)
         assert "error" == json.loads(said.readline())["kind"]
 
@@ -176,8 +183,8 @@ def test_who_asks_again_and_again_without_reading_is_not_listened_to(served, udp
     with served.register(udp) as client:
         client.setblocking(False)
         while asked_until_blocked(client, udp):
-            served.status()     # it had its turn, and
-            served.status()     # another one
+            served.status()  # it had its turn, and
+            served.status()  # another one
         assert served.status()["queued_bytes"] < 10_000
         with served.register(udp):
             assert 2 == served.status()["clients"]
@@ -221,7 +228,7 @@ def test_a_socket_that_is_connected_elsewhere_later_hears_of_where_it_is_connect
     with udp_socket(family) as udp:
         udp.connect((LOOPBACK[family], 9))
         with served.register(udp) as client:
-            served.errors.put(refusal(udp, 10))     # forged: it cannot have sent that
+            served.errors.put(refusal(udp, 10))  # forged: it cannot have sent that
             udp.connect((LOOPBACK[family], 11))
             served.until(lambda: served.status()["counts"].get("foreign") == 1)
             served.errors.put(refusal(udp, 11))
@@ -231,7 +238,7 @@ def test_a_socket_that_is_connected_elsewhere_later_hears_of_where_it_is_connect
 def test_who_shares_a_port_later_is_alive_too(served):
     with contextlib.ExitStack() as opened:
         port, clients = 0, []
-        for to in range(1, 11):     # which of them the kernel prefers depends on where it was sent to
+        for to in range(1, 11):  # which of them the kernel prefers depends on where it was sent to
             udp = opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
             udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             udp.bind(("127.0.0.1", port))
@@ -242,8 +249,12 @@ def test_who_shares_a_port_later_is_alive_too(served):
 
 
 def test_more_clients_than_fit_are_told_so(tmp_path, udp):
-    with serving(tmp_path, most_clients=2) as served, served.register(udp) as first, served.register(udp), \
-            served.hand_over(udp) as third:
+    with (
+        serving(tmp_path, most_clients=2) as served,
+        served.register(udp) as first,
+        served.register(udp),
+        served.hand_over(udp) as third,
+    ):
         assert (b"0", b"") == (third.recv(1), third.recv(1))
         first.close()
         served.until(lambda: served.status()["clients"] == 1)
@@ -320,7 +331,7 @@ def test_a_socket_that_lingers_stops_nobody(tmp_path, udp, monkeypatch, gate, co
             socket.send_fds(bad, [b"12"], [tcp] * copies)
             with contextlib.suppress(BrokenPipeError):
                 socket.send_fds(bad, [b"3"], [tcp] * copies)
-            close_foreign(tcp)      # here, too, it may be the last one
+            close_foreign(tcp)  # here, too, it may be the last one
             assert b"0" == bad.recv(1)
         served.refuse(udp)
         assert 144 == len(client.recv(1000))
@@ -373,8 +384,11 @@ def test_of_who_may_not_only_some_are_waited_for(tmp_path, monkeypatch):
 
 
 def test_no_user_takes_more_than_half_of_the_places(tmp_path, monkeypatch):
-    with serving(tmp_path, gate=Gate(frozenset(), everybody=True), most_clients=4) as served, udp_socket() as udp, \
-            contextlib.ExitStack() as opened:
+    with (
+        serving(tmp_path, gate=Gate(frozenset(), everybody=True), most_clients=4) as served,
+        udp_socket() as udp,
+        contextlib.ExitStack() as opened,
+    ):
         monkeypatch.setattr(server_module, "credentials", lambda _: SOMEBODY)
         first, _ = (opened.enter_context(served.register(udp)) for _ in range(2))
         with served.hand_over(udp) as third:
@@ -392,6 +406,7 @@ def no_descriptor_left():
     """None but the lowest ones, that are in use."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.ExitStack() as held:
+
         def take():
             highest = max(int(each.name) for each in Path("/proc/self/fd").iterdir())
             resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
@@ -407,8 +422,12 @@ def test_a_spare_descriptor_that_another_process_takes_is_not_the_end(tmp_path, 
     def taken(*_):
         raise OSError(errno.ENFILE, "too many open files in system")
 
-    with serving(tmp_path) as served, udp_socket() as udp, served.register(udp) as client, \
-            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as late:
+    with (
+        serving(tmp_path) as served,
+        udp_socket() as udp,
+        served.register(udp) as client,
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as late,
+    ):
         no_descriptor_left()
         with monkeypatch.context() as patched:
             patched.setattr(server_module.os, "open", taken)

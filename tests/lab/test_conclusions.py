@@ -108,8 +108,9 @@ class Names:
     """What a scenario calls its addresses."""
 
     def __init__(self, scenario):
-        self._of = {ip_interface(str(each)).ip: name for name, node in load(scenario).nodes.items()
-                    for each in node.address}
+        self._of = {
+            ip_interface(str(each)).ip: name for name, node in load(scenario).nodes.items() for each in node.address
+        }
 
     def __call__(self, address):
         return self._of.get(ip_address(address), address)
@@ -132,8 +133,11 @@ def test_every_scenario_is_concluded_from():
 @pytest.mark.parametrize("scenario", ["lossy-link", "reordering-link", "ecmp-per-packet"])
 @pytest.mark.parametrize("family", [4, 6])
 def test_chance_changes_no_conclusion(scenario, family):
-    said = [commanded(scenario, *words, seed=seed) for seed in range(5)
-            for words in (("scan", f"{HOST[family]}:53"), ("mtu", f"{HOST[family]}:53"))]
+    said = [
+        commanded(scenario, *words, seed=seed)
+        for seed in range(5)
+        for words in (("scan", f"{HOST[family]}:53"), ("mtu", f"{HOST[family]}:53"))
+    ]
     assert {"answered", "ok"} == {each.get("verdict") or each["destinations"][0]["verdict"] for each in said}
 
 
@@ -176,7 +180,8 @@ def short_mtu(said, name):
     if hole := said["black_hole"]:
         return f"{said['verdict']}{size} after {name(hole['after'])} before {name(hole['before'])}"
     return f"{said['verdict']}{size}" + "".join(
-        f", {name(each['reporter'])} says {each['mtu']}" for each in said["reports"])
+        f", {name(each['reporter'])} says {each['mtu']}" for each in said["reports"]
+    )
 
 
 SHORT = {"scan": short_scan, "trace": short_trace, "mtu": short_mtu}

@@ -62,7 +62,8 @@ def like(expected, actual):
     """Whether they agree; where the way depends on a hash there is a pattern."""
     return len(expected) == len(actual) and all(
         want.fullmatch(got) if isinstance(want, re.Pattern) else want == got
-        for want, got in zip(expected, actual, strict=True))
+        for want, got in zip(expected, actual, strict=True)
+    )
 
 
 def target_with(name, port, family):

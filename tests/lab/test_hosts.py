@@ -42,10 +42,18 @@ def test_edns_and_filling_are_ignored():
         assert dns(asked(), NOW_NS) == dns(asked(arcount=1) + behind, NOW_NS)
 
 
-@pytest.mark.parametrize(("query", "code"), [
-    (bytes(12), 1), (asked(qd=[DNSQR(), DNSQR()]), 1), (asked()[:-1], 1), (asked()[:20], 1),
-    (asked()[:12] + b"\xc0\x0c\0\1\0\1", 1), (asked()[:12] + b"\x3f".ljust(64, b"x") * 4 + b"\0\0\1\0\1", 1),
-    (asked(opcode=5), 4)])
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        (bytes(12), 1),
+        (asked(qd=[DNSQR(), DNSQR()]), 1),
+        (asked()[:-1], 1),
+        (asked()[:20], 1),
+        (asked()[:12] + b"\xc0\x0c\0\1\0\1", 1),
+        (asked()[:12] + b"\x3f".ljust(64, b"x") * 4 + b"\0\0\1\0\1", 1),
+        (asked(opcode=5), 4),
+    ],
+)
 def test_what_it_does_not_understand_is_an_error_without_records(query, code):
     said = dns(query, NOW_NS)
     assert (12, code) == (len(said), DNS(said).rcode)

@@ -48,8 +48,9 @@ def traced(name, host, port, *, each=1, gap_ns=100 * MS, step=1, source_ports=0,
 
     for number, ttl in enumerate([ttl for ttl in range(1, 31) for _ in range(each)][::step]):
         receive(now_ns)
-        header = IP(src=source, dst=host, ttl=ttl, id=number + 1) if version == 4 else IPv6(
-            src=source, dst=host, hlim=ttl)
+        header = (
+            IP(src=source, dst=host, ttl=ttl, id=number + 1) if version == 4 else IPv6(src=source, dst=host, hlim=ttl)
+        )
         data = QUERY + bytes([number] * 2) if has_checksum else QUERY
         raw = bytes(header / UDP(sport=4000 + number * source_ports, dport=port + number * ports) / data)
         frames.append((now_ns, raw, len(raw), RAW))

@@ -48,9 +48,9 @@ def differing(one, other):
 @pytest.mark.parametrize("kind", [{}, {"isp": "quote = 8"}, {"isp": "quote = 20"}])
 def test_a_good_nat_restores_a_quote_but_for_its_ttl(family, kind):
     sent = probe(family, ttl=2)
-    error, = played(behind(**kind), sent)
+    (error,) = played(behind(**kind), sent)
     shown = quoted(error)
-    changed = differing(bytes(sent)[:len(shown)], shown)
+    changed = differing(bytes(sent)[: len(shown)], shown)
     # the header checksum of IPv4 follows the TTL
     assert {4: [8, 10], 6: [7]}[family] == changed
     assert 1 == shown[TTL_AT[family]]
@@ -64,7 +64,7 @@ def test_a_nat_quotes_itself_what_was_sent(family):
 
 @BOTH
 def test_a_bad_nat_leaves_its_own_address_in_the_quote(family):
-    error, = played(behind("badly"), probe(family, port=54))
+    (error,) = played(behind("badly"), probe(family, port=54))
     shown = IP(quoted(error)) if family == 4 else IPv6(quoted(error))
     assert (YOU[family], OUTSIDE[family], HOST[family]) == (error.dst, shown.src, shown.dst)
     assert icmp_intact(dissect(bytes(error)))
@@ -72,8 +72,9 @@ def test_a_bad_nat_leaves_its_own_address_in_the_quote(family):
 
 @BOTH
 def test_a_deaf_nat_lets_only_answers_in(family):
-    assert [f"{HOST[family]} udp 53"] == [described(each) for each in played(
-        behind("never"), probe(family, port=54), probe(family, ttl=2), probe(family))]
+    assert [f"{HOST[family]} udp 53"] == [
+        described(each) for each in played(behind("never"), probe(family, port=54), probe(family, ttl=2), probe(family))
+    ]
 
 
 @BOTH
@@ -91,9 +92,16 @@ def test_what_a_nat_cannot_read_is_lost(isp):
     assert [] == played(behind(isp=isp), probe(ttl=2))
 
 
-@pytest.mark.parametrize("quote", [bytes(IP(src=OUTSIDE[4], dst=HOST[4]) / UDP(sport=9, dport=53)), b"", bytes(28),
-                                   bytes(IPv6(src=OUTSIDE[6], dst=HOST[6]) / UDP())[:39],
-                                   bytes(IP(src=YOU[4], dst=HOST[4]) / UDP(sport=4000, dport=53))])
+@pytest.mark.parametrize(
+    "quote",
+    [
+        bytes(IP(src=OUTSIDE[4], dst=HOST[4]) / UDP(sport=9, dport=53)),
+        b"",
+        bytes(28),
+        bytes(IPv6(src=OUTSIDE[6], dst=HOST[6]) / UDP())[:39],
+        bytes(IP(src=YOU[4], dst=HOST[4]) / UDP(sport=4000, dport=53)),
+    ],
+)
 def test_an_error_about_what_never_left_is_not_translated(quote):
     nat = Translator(Nat(inside=["a"]), [dissect(bytes(IP(dst=OUTSIDE[4]))).destination])
     nat.outbound(dissect(bytes(probe())))
@@ -104,8 +112,10 @@ def test_an_error_about_what_never_left_is_not_translated(quote):
 def test_an_error_with_a_wrong_checksum_is_not_translated():
     nat = Translator(Nat(inside=["a"]), [dissect(bytes(IP(dst=OUTSIDE[4]))).destination])
     left = build(nat.outbound(dissect(bytes(probe()))))
-    right, wrong = (dissect(bytes(IP(src=HOST[4], dst=OUTSIDE[4]) / ICMP(type=3, code=3, **checksum) / Raw(left)))
-                    for checksum in ({}, {"chksum": 1}))
+    right, wrong = (
+        dissect(bytes(IP(src=HOST[4], dst=OUTSIDE[4]) / ICMP(type=3, code=3, **checksum) / Raw(left)))
+        for checksum in ({}, {"chksum": 1})
+    )
     assert (YOU[4], OUTSIDE[4]) == (str(nat.inbound(right).destination), str(nat.inbound(wrong).destination))
 
 
@@ -115,8 +125,10 @@ def test_two_who_use_one_port_get_two_and_each_its_own_answers():
     outer = [nat.outbound(packet) for packet in inner]
     assert [65535, 1024, 1025] == [packet.ports[0] for packet in outer]
     assert outer == [nat.outbound(packet) for packet in inner]
-    answers = [dissect(bytes(IP(src=HOST[4], dst=OUTSIDE[4]) / UDP(sport=53, dport=port) / b"x"))
-               for port in (65535, 1024, 1025)]
+    answers = [
+        dissect(bytes(IP(src=HOST[4], dst=OUTSIDE[4]) / UDP(sport=53, dport=port) / b"x"))
+        for port in (65535, 1024, 1025)
+    ]
     assert [packet.source for packet in inner] == [nat.inbound(answer).destination for answer in answers]
     assert all(IP(build(nat.inbound(answer)))[UDP].dport == 65535 for answer in answers)
 
@@ -163,8 +175,9 @@ def test_what_is_for_nobody_behind_it_is_for_the_nat(family):
     assert foreign == nat.inbound(foreign)
 
 
-@pytest.mark.parametrize("packet", [IP(dst=OUTSIDE[4], proto=1) / Raw(b"\3\3"),
-                                    IP(dst=OUTSIDE[4], frag=8) / Raw(bytes(64))])
+@pytest.mark.parametrize(
+    "packet", [IP(dst=OUTSIDE[4], proto=1) / Raw(b"\3\3"), IP(dst=OUTSIDE[4], frag=8) / Raw(bytes(64))]
+)
 def test_what_has_no_ports_is_for_the_nat(packet):
     nat = Translator(Nat(inside=["a"]), [dissect(bytes(IP(dst=OUTSIDE[4]))).destination])
     assert dissect(bytes(packet)) == nat.inbound(dissect(bytes(packet)))
@@ -179,8 +192,10 @@ def test_a_family_without_an_outside_address_passes_as_it_is():
 @pytest.mark.slow
 def test_a_nat_without_a_free_port_gives_one_away_again():
     nat = Translator(Nat(inside="you"), [ip_address("198.19.0.1")])
-    first, second = (Packet(ip_address(source), ip_address(HOST[4]), 17, b"\x04\x00\x00\x35\x00\x08\0\0")
-                     for source in ("198.18.0.2", "198.18.0.3"))
+    first, second = (
+        Packet(ip_address(source), ip_address(HOST[4]), 17, b"\x04\x00\x00\x35\x00\x08\0\0")
+        for source in ("198.18.0.2", "198.18.0.3")
+    )
     for port in range(1024, 65_536):
         nat.outbound(replace(first, payload=port.to_bytes(2) + first.payload[2:]))
     left = nat.outbound(second)

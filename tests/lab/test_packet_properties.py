@@ -13,19 +13,40 @@ from udpprobe.lab.model import MORE_FRAGMENTS, UDP, Dice, Packet
 from udpprobe.lab.packets import Datagram, build, datagram, dissect, dissect_quote, udp
 
 BYTE = st.integers(0, 255)
-COMMON = {"payload": st.binary(max_size=60), "ttl": BYTE, "tos": BYTE,
-          "offset": st.integers(0, 8191).map(lambda words: words * 8)}
-V4 = st.builds(Packet, st.builds(IPv4Address, st.integers(0, 2**32 - 1)),
-               st.builds(IPv4Address, st.integers(0, 2**32 - 1)), BYTE, ip_id=st.integers(0, 0xFFFF),
-               flags=st.integers(0, 7), options=st.integers(0, 10).flatmap(
-                   lambda words: st.binary(min_size=words * 4, max_size=words * 4)), **COMMON)
-EXTENSION = st.tuples(st.sampled_from([0, 43, 60]), st.integers(0, 3).flatmap(
-    lambda more: st.binary(min_size=6 + 8 * more, max_size=6 + 8 * more).map(lambda rest: bytes([more]) + rest)))
-V6 = st.builds(Packet, st.builds(IPv6Address, st.integers(0, 2**128 - 1)),
-               st.builds(IPv6Address, st.integers(0, 2**128 - 1)), st.sampled_from([1, 6, 17, 58, 59, 99]),
-               flow_label=st.integers(0, 0xFFFFF), ip_id=st.integers(0, 2**32 - 1), flags=st.integers(0, 1),
-               fragment_header=st.just(value=True), extensions=st.lists(EXTENSION, max_size=3).map(tuple),
-               **COMMON).filter(lambda packet: packet.is_fragment)
+COMMON = {
+    "payload": st.binary(max_size=60),
+    "ttl": BYTE,
+    "tos": BYTE,
+    "offset": st.integers(0, 8191).map(lambda words: words * 8),
+}
+V4 = st.builds(
+    Packet,
+    st.builds(IPv4Address, st.integers(0, 2**32 - 1)),
+    st.builds(IPv4Address, st.integers(0, 2**32 - 1)),
+    BYTE,
+    ip_id=st.integers(0, 0xFFFF),
+    flags=st.integers(0, 7),
+    options=st.integers(0, 10).flatmap(lambda words: st.binary(min_size=words * 4, max_size=words * 4)),
+    **COMMON,
+)
+EXTENSION = st.tuples(
+    st.sampled_from([0, 43, 60]),
+    st.integers(0, 3).flatmap(
+        lambda more: st.binary(min_size=6 + 8 * more, max_size=6 + 8 * more).map(lambda rest: bytes([more]) + rest)
+    ),
+)
+V6 = st.builds(
+    Packet,
+    st.builds(IPv6Address, st.integers(0, 2**128 - 1)),
+    st.builds(IPv6Address, st.integers(0, 2**128 - 1)),
+    st.sampled_from([1, 6, 17, 58, 59, 99]),
+    flow_label=st.integers(0, 0xFFFFF),
+    ip_id=st.integers(0, 2**32 - 1),
+    flags=st.integers(0, 1),
+    fragment_header=st.just(value=True),
+    extensions=st.lists(EXTENSION, max_size=3).map(tuple),
+    **COMMON,
+).filter(lambda packet: packet.is_fragment)
 WHOLE = {"flags": 0, "offset": 0, "fragment_header": False}
 
 
@@ -83,7 +104,7 @@ def test_a_datagram_arrives_as_it_was_said(packet, source_port, destination_port
 def test_dice_are_the_same_on_every_machine():
     """The first is the reference's of SplitMix64 for a state of 0 (Vigna's splitmix64.c)."""
     dice = Dice(0)
-    dice._state = 0     # noqa: SLF001 - the reference takes a state, we take names
+    dice._state = 0  # noqa: SLF001 - the reference takes a state, we take names
     assert [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F] == [dice.next() for _ in range(3)]
     assert [Dice(1, "a").next(), Dice(1, "a").next()] == [Dice(1, "a").next()] * 2
     assert 3 == len({Dice(1, "a").next(), Dice(1, "b").next(), Dice(2, "a").next()})

@@ -45,17 +45,23 @@ def test_packets_have_the_size_that_was_asked_for():
     assert {1500} == {len(raw) for raw, _ in played("two-narrow-links", 1500)[::2]}
 
 
-@pytest.mark.parametrize(("name", "size", "verdicts"), [
-    ("plain", 60, {53: "answered", 54: "refused"}),
-    ("firewall-rejects", 60, {53: "answered", 20: "prohibited", 60: "rejected"}),
-    ("loop-3", 60, {53: "loop"}),
-    ("two-narrow-links", 1500, {53: "too-big"}),
-])
+@pytest.mark.parametrize(
+    ("name", "size", "verdicts"),
+    [
+        ("plain", 60, {53: "answered", 54: "refused"}),
+        ("firewall-rejects", 60, {53: "answered", 20: "prohibited", 60: "rejected"}),
+        ("loop-3", 60, {53: "loop"}),
+        ("two-narrow-links", 1500, {53: "too-big"}),
+    ],
+)
 def test_its_capture_says_in_both_families_what_is_wrong(name, size, verdicts, tmp_path, capsys):
     report = recorded(tmp_path / "seen.pcapng", played(name, size), capsys)
     for version in (4, 6):
-        found = {each["port"]: each["verdict"] for each in report["destinations"]
-                 if (":" in each["address"]) == (version == 6)}
+        found = {
+            each["port"]: each["verdict"]
+            for each in report["destinations"]
+            if (":" in each["address"]) == (version == 6)
+        }
         assert verdicts == found
 
 
@@ -63,4 +69,7 @@ def test_a_long_capture_keeps_every_packet_in_order(tmp_path, capsys):
     packets = [(bytes([0x45]) + bytes(19 + n % 3), START_NS + n) for n in range(AT_ONCE + 5)]
     source = recorded(tmp_path / "seen.pcapng", packets, capsys)["source"]
     assert (AT_ONCE + 5, "2023-11-14T22:13:20.000000000Z", "2023-11-14T22:13:20.000001028Z") == (
-        source["packets"], source["first_time"], source["last_time"])
+        source["packets"],
+        source["first_time"],
+        source["last_time"],
+    )

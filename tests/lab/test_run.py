@@ -48,7 +48,7 @@ class Later:
 
     def due(self, now_ns, most):
         out = [raw for due_ns, raw in self.under_way if due_ns <= now_ns][:most]
-        self.under_way = self.under_way[len(out):]
+        self.under_way = self.under_way[len(out) :]
         return out
 
 
@@ -122,6 +122,7 @@ def test_a_host_without_the_device_says_what_to_do(monkeypatch):
 def test_a_host_that_has_too_many_namespaces_says_so(monkeypatch):
     def full(_flags):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     monkeypatch.setattr("udpprobe.lab.namespace.unshare", full)
     with pytest.raises(PrivilegeError, match=r"private network: No space left.*user\.max_net_namespaces"):
         enter()

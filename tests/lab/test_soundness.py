@@ -40,11 +40,19 @@ def shots(scenario):
 def others(host, family):
     if family == 4:
         header = IP(src=YOU[4], dst=host, id=9)
-        return [header / ICMP() / b"ping", header / TCP(dport=443, flags="S"), IP(src=YOU[4], dst=host, proto=99),
-                IP(src=YOU[4], dst=host, id=8, flags="MF") / Raw(bytes(64))]
+        return [
+            header / ICMP() / b"ping",
+            header / TCP(dport=443, flags="S"),
+            IP(src=YOU[4], dst=host, proto=99),
+            IP(src=YOU[4], dst=host, id=8, flags="MF") / Raw(bytes(64)),
+        ]
     header = IPv6(src=YOU[6], dst=host)
-    return [header / ICMPv6EchoRequest(data=b"ping"), header / TCP(dport=443, flags="S"),
-            header / IPv6ExtHdrDestOpt() / Raw(bytes(8)), header / IPv6ExtHdrFragment(m=1, id=5) / Raw(bytes(64))]
+    return [
+        header / ICMPv6EchoRequest(data=b"ping"),
+        header / TCP(dport=443, flags="S"),
+        header / IPv6ExtHdrDestOpt() / Raw(bytes(8)),
+        header / IPv6ExtHdrFragment(m=1, id=5) / Raw(bytes(64)),
+    ]
 
 
 def run(name, step_ns=SECOND // 50, seed=None):
@@ -101,14 +109,28 @@ def test_tshark_finds_nothing_malformed_and_every_checksum_right(runs, tmp_path)
 
 def tshark(path, condition):
     """How many packets fit."""
-    command = ["tshark", "-n", "-r", str(path), *STRICT, *AS_DATA, "-Y", condition,
-               "-T", "fields", "-e", "frame.number"]
+    command = [
+        "tshark",
+        "-n",
+        "-r",
+        str(path),
+        *STRICT,
+        *AS_DATA,
+        "-Y",
+        condition,
+        "-T",
+        "fields",
+        "-e",
+        "frame.number",
+    ]
     return len(subprocess.run(command, capture_output=True, check=True, text=True).stdout.splitlines())
 
 
 @examples(60)
-@given(st.sampled_from(["home-nat", "loop-2", "reordering-link", "rate-limited-host"]),
-       st.lists(st.tuples(st.integers(0, 20_000_000), st.integers(0, 3)), min_size=1, max_size=12))
+@given(
+    st.sampled_from(["home-nat", "loop-2", "reordering-link", "rate-limited-host"]),
+    st.lists(st.tuples(st.integers(0, 20_000_000), st.integers(0, 3)), min_size=1, max_size=12),
+)
 def test_it_does_not_matter_how_often_what_is_due_is_fetched(name, steps):
     """Each step: how much later, and how many shots; in one world everything is fetched in between."""
     scenario = load(name)
@@ -126,15 +148,26 @@ def test_it_does_not_matter_how_often_what_is_due_is_fetched(name, steps):
     assert back + often.due(now_ns + 9 * SECOND) == seldom.due(now_ns + 9 * SECOND)
 
 
-WHOLE = [bytes(each) for family in (4, 6) for each in (probe(family), *others("198.18.9.9" if family == 4 else
-                                                                              "2001:db8:9::9", family))]
+WHOLE = [
+    bytes(each)
+    for family in (4, 6)
+    for each in (probe(family), *others("198.18.9.9" if family == 4 else "2001:db8:9::9", family))
+]
 
 
 @examples(200)
-@given(st.one_of(st.binary(max_size=120), st.sampled_from(WHOLE).flatmap(
-    lambda whole: st.tuples(st.integers(0, len(whole)), st.lists(st.tuples(
-        st.integers(0, len(whole) - 1), st.integers(0, 255)), max_size=4)).map(lambda spoil: spoilt(whole, *spoil)))),
-    st.sampled_from(["home-nat", "mpls-core", "firewall-rejects", "rate-limited-host"]))
+@given(
+    st.one_of(
+        st.binary(max_size=120),
+        st.sampled_from(WHOLE).flatmap(
+            lambda whole: st.tuples(
+                st.integers(0, len(whole)),
+                st.lists(st.tuples(st.integers(0, len(whole) - 1), st.integers(0, 255)), max_size=4),
+            ).map(lambda spoil: spoilt(whole, *spoil))
+        ),
+    ),
+    st.sampled_from(["home-nat", "mpls-core", "firewall-rejects", "rate-limited-host"]),
+)
 @example(b"", "plain")
 def test_any_bytes_may_come_in(raw, name):
     world = World(load(name))
@@ -150,14 +183,21 @@ def spoilt(whole, size, changes):
     return bytes(raw[:size])
 
 
-@pytest.mark.parametrize(("raw", "fault"), [
-    (b"", "ip-cut"), (bytes([0x45] + [0] * 10), "ip-cut"), (bytes(40), "ip-version"),
-    (bytes([0x60] + [0] * 20), "ip-cut"),
-    (bytes(probe(4))[:-1], "ip-cut"), (bytes(probe(6))[:-1], "ip-cut"),
-    (bytes(probe(4))[:8] + b"\0" + bytes(probe(4))[9:], "ip-checksum"), (b"\x41" + bytes(probe(4))[1:], "ip-length"),
-    (bytes(IPv6(nh=60) / Raw(b"\x11\x09" + bytes(14))), "extension-cut"),
-    (bytes(IPv6(nh=44) / Raw(b"\x11\x00")), "extension-cut"),
-])
+@pytest.mark.parametrize(
+    ("raw", "fault"),
+    [
+        (b"", "ip-cut"),
+        (bytes([0x45] + [0] * 10), "ip-cut"),
+        (bytes(40), "ip-version"),
+        (bytes([0x60] + [0] * 20), "ip-cut"),
+        (bytes(probe(4))[:-1], "ip-cut"),
+        (bytes(probe(6))[:-1], "ip-cut"),
+        (bytes(probe(4))[:8] + b"\0" + bytes(probe(4))[9:], "ip-checksum"),
+        (b"\x41" + bytes(probe(4))[1:], "ip-length"),
+        (bytes(IPv6(nh=60) / Raw(b"\x11\x09" + bytes(14))), "extension-cut"),
+        (bytes(IPv6(nh=44) / Raw(b"\x11\x00")), "extension-cut"),
+    ],
+)
 def test_what_is_no_packet_is_counted_by_name(raw, fault):
     world = World(load("plain"))
     world.receive(raw, 0)

@@ -14,8 +14,15 @@ from udpprobe.lab.scenario import VOIDS, Limit, LinkSpec, Nat, NodeSpec, Page, R
 
 TEXT = (Path(udpprobe.lab.__file__).parent / "scenarios" / "README.md").read_text("utf-8")
 SECTIONS = dict(part.split("\n", 1) for part in TEXT.split("\n## ")[1:])
-MODELS = {"The page": Page, "A node": NodeSpec, "An answer": ServiceSpec, "A rule": Rule, "A NAT": Nat, "A limit": Limit,
-          "A link": LinkSpec}
+MODELS = {
+    "The page": Page,
+    "A node": NodeSpec,
+    "An answer": ServiceSpec,
+    "A rule": Rule,
+    "A NAT": Nat,
+    "A limit": Limit,
+    "A link": LinkSpec,
+}
 
 
 def explained(section):
@@ -32,10 +39,17 @@ def test_every_key_is_explained_once(section):
 
 def test_every_word_is_said_that_a_node_may_choose_from():
     words = [word for name in ("system", "balance") for word in literals(NodeSpec.model_fields[name].annotation)]
-    words += [*KINDS, *VOIDS, *literals(ServiceSpec.model_fields["like"].annotation),
-              *literals(Rule.model_fields["do"].annotation), *literals(Rule.model_fields["wrong"].annotation),
-              *literals(Rule.model_fields["proto"].annotation), *literals(Nat.model_fields["quotes"].annotation),
-              *literals(NodeSpec.model_fields["mangles"].annotation), *literals(Limit.model_fields["by"].annotation)]
+    words += [
+        *KINDS,
+        *VOIDS,
+        *literals(ServiceSpec.model_fields["like"].annotation),
+        *literals(Rule.model_fields["do"].annotation),
+        *literals(Rule.model_fields["wrong"].annotation),
+        *literals(Rule.model_fields["proto"].annotation),
+        *literals(Nat.model_fields["quotes"].annotation),
+        *literals(NodeSpec.model_fields["mangles"].annotation),
+        *literals(Limit.model_fields["by"].annotation),
+    ]
     assert len(words) > 25
     assert [] == [word for word in words if f"`{word}`" not in TEXT]
 

@@ -30,7 +30,7 @@ def times(world, *packets, gap_ns=0):
 
 @BOTH
 def test_each_direction_of_a_link_takes_its_time(family):
-    (at_ms, _), = times(world(link="delay_ms = 7"), probe(family))
+    ((at_ms, _),) = times(world(link="delay_ms = 7"), probe(family))
     assert 1 + 7 + 7 + 1 == at_ms
 
 
@@ -58,8 +58,10 @@ def test_a_link_holds_a_thousand_packets():
     assert 1200 == len(times(world(), *[probe()] * 1200, gap_ns=MS))
 
 
-@pytest.mark.parametrize(("link", "low", "high"), [
-    ("loss = 1", 0, 0), ("loss = 0.5", 30, 70), ("duplicate = 0.5", 390, 510), ("duplicate = 1", 800, 800)])
+@pytest.mark.parametrize(
+    ("link", "low", "high"),
+    [("loss = 1", 0, 0), ("loss = 0.5", 30, 70), ("duplicate = 0.5", 390, 510), ("duplicate = 1", 800, 800)],
+)
 def test_packets_are_lost_and_doubled_in_both_directions(link, low, high):
     """Of 200: half of a half comes back, or 1.5 times 1.5."""
     assert low <= len(times(world(link=link), *[probe()] * 200)) <= high
@@ -67,7 +69,7 @@ def test_packets_are_lost_and_doubled_in_both_directions(link, low, high):
 
 def test_what_is_damaged_on_the_way_there_is_dropped_and_on_the_way_back_is_heard():
     rows = times(world(host=ECHO, link="corrupt = 0.5"), *[probe()] * 100)
-    sound, = played(world(host=ECHO), probe())
+    (sound,) = played(world(host=ECHO), probe())
     damaged = [packet for _, packet in rows if bytes(packet)[20:] != bytes(sound)[20:]]
     assert 35 <= len(rows) <= 65
     assert 15 <= len(damaged) <= 40
@@ -83,7 +85,7 @@ def test_a_narrow_link_takes_what_fits_and_reports_its_mtu(family, size):
     mtu = {4: 1000, 6: 1300}[family]
     narrow = world(host=ECHO, link=f"mtu = {mtu}")
     assert [f"{HOST[family]} udp 53"] == [described(each) for each in played(narrow, probe(family, data=bytes(size)))]
-    error, = played(narrow, probe(family, data=bytes(size + 1)))
+    (error,) = played(narrow, probe(family, data=bytes(size + 1)))
     assert {4: "198.18.0.1 3/4", 6: "2001:db8::1 2/0"}[family] == described(error)
     assert mtu == int.from_bytes(bytes(error.payload)[4:8])
     assert 64 == quoted(error)[8 if family == 4 else 7]
@@ -92,7 +94,7 @@ def test_a_narrow_link_takes_what_fits_and_reports_its_mtu(family, size):
 @pytest.mark.parametrize(("about", "expected"), [("reports_mtu = 0", 0), ("reports_mtu = 1480", 1480)])
 def test_a_router_may_lie_about_its_mtu(about, expected):
     for family in (4, 6):
-        error, = played(world(link=f"mtu = 1300, {about}"), probe(family, data=bytes(1400)))
+        (error,) = played(world(link=f"mtu = 1300, {about}"), probe(family, data=bytes(1400)))
         assert expected == int.from_bytes(bytes(error.payload)[4:8])
 
 
@@ -102,7 +104,7 @@ def test_a_black_hole_says_nothing(family):
 
 
 def test_time_exceeded_is_told_before_the_size():
-    error, = played(world(link="mtu = 1300"), probe(ttl=1, data=bytes(1400)))
+    (error,) = played(world(link="mtu = 1300"), probe(ttl=1, data=bytes(1400)))
     assert "198.18.0.1 11/0" == described(error)
 
 
@@ -124,7 +126,7 @@ def test_a_host_puts_fragments_together_in_any_order(family, order):
         packet = IPv6(src=YOU[6], dst=HOST[6]) / IPv6ExtHdrFragment(id=5) / UDP(sport=4000, dport=54) / bytes(2500)
         pieces = fragment6(packet, 1200)
     assert len(pieces) == 3
-    error, = played(world(), *(pieces[n] for n in order))
+    (error,) = played(world(), *(pieces[n] for n in order))
     assert f"{HOST[family]} {'3/3' if family == 4 else '1/4'}" == described(error)
     length = int.from_bytes(quoted(error)[2:4] if family == 4 else quoted(error)[4:6])
     assert {4: 2528, 6: 2508}[family] == length
@@ -137,7 +139,7 @@ def test_fragments_that_stay_alone_are_given_up_and_told_of(family):
     else:
         first = IPv6(src=YOU[6], dst=HOST[6]) / IPv6ExtHdrFragment(nh=17, m=1, id=5) / Raw(bytes(64))
         late, wait_s = "2001:db8:9::9 3/1", 60
-    (at_ms, error), = times(world(), first)
+    ((at_ms, error),) = times(world(), first)
     assert (late, wait_s * 1000 + 4) == (described(error), at_ms)
 
 
@@ -150,19 +152,24 @@ def test_an_atomic_fragment_is_whole_and_mixes_with_no_other():
     first, last = in_two(probe(6, port=54, data=bytes(2000)))
     back = played(world(), first, atomic, last)
     assert ["2001:db8:9::9 1/4"] * 2 == [described(each) for each in back]
-    assert bytes(atomic)[8:] == quoted(back[0])[8:]     # with its fragment header
+    assert bytes(atomic)[8:] == quoted(back[0])[8:]  # with its fragment header
 
 
 def test_fragments_that_overlap_are_lost():
-    pieces = [IP(src=YOU[4], dst=HOST[4], flags="MF", proto=17) / Raw(bytes(64)),
-              IP(src=YOU[4], dst=HOST[4], frag=4, proto=17) / Raw(bytes(64))]
+    pieces = [
+        IP(src=YOU[4], dst=HOST[4], flags="MF", proto=17) / Raw(bytes(64)),
+        IP(src=YOU[4], dst=HOST[4], frag=4, proto=17) / Raw(bytes(64)),
+    ]
     assert ["198.18.9.9 11/1"] == [described(packet) for _, packet in times(world(), *pieces)]
 
 
 @pytest.mark.parametrize("size", [65_516, 65_555])
 def test_fragments_of_more_than_a_packet_holds_are_lost(size):
-    pieces = [IP(src=YOU[4], dst=HOST[4], frag=at // 8, flags=int(at + 1400 < size), proto=17)
-              / Raw(bytes(min(1400, size - at))) for at in range(0, size, 1400)]
+    pieces = [
+        IP(src=YOU[4], dst=HOST[4], frag=at // 8, flags=int(at + 1400 < size), proto=17)
+        / Raw(bytes(min(1400, size - at)))
+        for at in range(0, size, 1400)
+    ]
     assert ["198.18.9.9 11/1"] == [described(packet) for _, packet in times(world(), *pieces)]
 
 
@@ -174,7 +181,8 @@ def test_a_packet_has_all_of_its_time_though_another_had_its_id(family):
     assert 1 == len(played(host, first, last))
     assert [] == played(host, first, at_ns=10 * SECOND, until_s=late_s - 1)
     assert [f"{HOST[family]} {'3/3' if family == 4 else '1/4'}"] == [
-        described(each) for each in played(host, last, at_ns=(late_s + 9) * SECOND)]
+        described(each) for each in played(host, last, at_ns=(late_s + 9) * SECOND)
+    ]
 
 
 def in_two(packet):
@@ -183,11 +191,17 @@ def in_two(packet):
     return fragment6(IPv6(src=packet.src, dst=packet.dst) / IPv6ExtHdrFragment(id=5) / packet.payload, 1300)
 
 
-@pytest.mark.parametrize(("answer", "rows"), [
-    ('"echo"', [("198.18.9.9", 53, b"0123456789")]), ('"silent"', []), ('{ text = "hi" }', [("198.18.9.9", 53, b"hi")]),
-    ('{ hex = "00ff", from_port = 9 }', [("198.18.9.9", 9, b"\x00\xff")]),
-    ('{ text = "", from_address = "198.18.7.7" }', [("198.18.7.7", 53, b"")]),
-    ('{ text = "x", times = 3 }', [("198.18.9.9", 53, b"x")] * 3)])
+@pytest.mark.parametrize(
+    ("answer", "rows"),
+    [
+        ('"echo"', [("198.18.9.9", 53, b"0123456789")]),
+        ('"silent"', []),
+        ('{ text = "hi" }', [("198.18.9.9", 53, b"hi")]),
+        ('{ hex = "00ff", from_port = 9 }', [("198.18.9.9", 9, b"\x00\xff")]),
+        ('{ text = "", from_address = "198.18.7.7" }', [("198.18.7.7", 53, b"")]),
+        ('{ text = "x", times = 3 }', [("198.18.9.9", 53, b"x")] * 3),
+    ],
+)
 def test_a_port_answers_as_it_is_told(answer, rows):
     back = played(world(host=f"udp = {{ 53 = {answer} }}"), probe())
     assert rows == [(each.src, each[UDP].sport, bytes(each[UDP].payload)) for each in back]
@@ -203,8 +217,9 @@ def test_a_host_may_have_a_whole_network_and_answers_from_the_address_that_was_a
     text = NARROW_BEFORE_A_ROUTER.replace('"198.18.9.9", "2001:db8:9::9"', '"198.18.9.0/24", "2001:db8:9::/64"')
     many = World(parse(text, "page"))
     asked = ["198.18.9.0", "198.18.9.77", "198.18.9.255"]
-    assert [f"{each} 3/3" for each in asked] == [described(each) for each in played(
-        many, *(probe(port=54, to=each) for each in asked))]
+    assert [f"{each} 3/3" for each in asked] == [
+        described(each) for each in played(many, *(probe(port=54, to=each) for each in asked))
+    ]
     assert ["2001:db8:9::abcd 1/4"] == [described(each) for each in played(many, probe(6, 54, to="2001:db8:9::abcd"))]
     assert ["198.18.0.1 3/0"] == [described(each) for each in played(many, probe(port=54, to="198.18.10.1"))]
 
@@ -240,8 +255,12 @@ def test_a_host_learns_what_its_answers_may_take(family):
 
 def test_a_forged_size_is_learnt_only_with_a_right_checksum_and_to_a_limit():
     host = world(host="udp = { 53 = { text = '" + "x" * 1000 + "' } }")
-    wrong, right = (IP(src=YOU[4], dst=HOST[4]) / ICMP(type=3, code=4, nexthopmtu=68, **checksum) / Raw(bytes(
-        IP(src=HOST[4], dst=YOU[4]) / UDP())) for checksum in ({"chksum": 1}, {}))
+    wrong, right = (
+        IP(src=YOU[4], dst=HOST[4])
+        / ICMP(type=3, code=4, nexthopmtu=68, **checksum)
+        / Raw(bytes(IP(src=HOST[4], dst=YOU[4]) / UDP()))
+        for checksum in ({"chksum": 1}, {})
+    )
     assert [1028] == [len(bytes(each)) for each in played(host, wrong, probe())]
     assert [548, 500] == [len(bytes(each)) for each in played(host, right, probe(), at_ns=SECOND)]
 
@@ -251,45 +270,61 @@ def test_the_programs_interface_takes_what_its_link_does():
     assert 1400 == parse(text, "page").mtu
 
 
-@pytest.mark.parametrize("spoilt", [
-    IP(src=YOU[4], dst=HOST[4]) / UDP(dport=54, chksum=0x1234) / b"x", IP(src=YOU[4], dst=HOST[4]) / UDP(len=99),
-    IP(src=YOU[4], dst=HOST[4]) / UDP(len=7), IP(src=YOU[4], dst=HOST[4], proto=17) / Raw(b"short"),
-    IPv6(src=YOU[6], dst=HOST[6]) / UDP(dport=54, chksum=0) / b"x",
-    IP(src=YOU[4], dst=HOST[4]) / ICMP(chksum=1), IP(src=YOU[4], dst=HOST[4], proto=1) / Raw(b"\x08"),
-    IP(src=YOU[4], dst=HOST[4]) / TCP(flags="R"), IP(src=YOU[4], dst=HOST[4], proto=6) / Raw(b"short")])
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        IP(src=YOU[4], dst=HOST[4]) / UDP(dport=54, chksum=0x1234) / b"x",
+        IP(src=YOU[4], dst=HOST[4]) / UDP(len=99),
+        IP(src=YOU[4], dst=HOST[4]) / UDP(len=7),
+        IP(src=YOU[4], dst=HOST[4], proto=17) / Raw(b"short"),
+        IPv6(src=YOU[6], dst=HOST[6]) / UDP(dport=54, chksum=0) / b"x",
+        IP(src=YOU[4], dst=HOST[4]) / ICMP(chksum=1),
+        IP(src=YOU[4], dst=HOST[4], proto=1) / Raw(b"\x08"),
+        IP(src=YOU[4], dst=HOST[4]) / TCP(flags="R"),
+        IP(src=YOU[4], dst=HOST[4], proto=6) / Raw(b"short"),
+    ],
+)
 def test_a_spoilt_message_is_dropped(spoilt):
     assert [] == played(world(), spoilt)
 
 
 def test_without_a_checksum_a_datagram_is_taken_in_ipv4():
-    assert ["198.18.9.9 3/3"] == [described(each) for each in played(world(), IP(src=YOU[4], dst=HOST[4]) / UDP(chksum=0))]
+    assert ["198.18.9.9 3/3"] == [
+        described(each) for each in played(world(), IP(src=YOU[4], dst=HOST[4]) / UDP(chksum=0))
+    ]
 
 
 @BOTH
 @pytest.mark.parametrize("to", ["host", "router"])
 def test_pings_are_answered_with_what_they_carry(family, to):
     address = {"host": HOST, "router": {4: "198.18.0.1", 6: "2001:db8::1"}}[to][family]
-    ping = IP(src=YOU[4], dst=address) / ICMP(id=3, seq=4) / b"data" if family == 4 else (
-        IPv6(src=YOU[6], dst=address) / ICMPv6EchoRequest(id=3, seq=4, data=b"data"))
-    reply, = played(world(), ping)
+    ping = (
+        IP(src=YOU[4], dst=address) / ICMP(id=3, seq=4) / b"data"
+        if family == 4
+        else (IPv6(src=YOU[6], dst=address) / ICMPv6EchoRequest(id=3, seq=4, data=b"data"))
+    )
+    (reply,) = played(world(), ping)
     assert (address, b"\x00\x03\x00\x04data") == (reply.src, bytes(reply.payload)[4:])
     assert [] == played(world(router="ping = false", host="ping = false"), ping)
 
 
 def test_an_answer_to_a_ping_has_its_type_of_service():
-    for ping in (IP(src=YOU[4], dst=HOST[4], tos=0x29) / ICMP(),
-                 IPv6(src=YOU[6], dst=HOST[6], tc=0x29) / ICMPv6EchoRequest()):
-        reply, = played(world(), ping)
+    for ping in (
+        IP(src=YOU[4], dst=HOST[4], tos=0x29) / ICMP(),
+        IPv6(src=YOU[6], dst=HOST[6], tc=0x29) / ICMPv6EchoRequest(),
+    ):
+        (reply,) = played(world(), ping)
         assert 0x29 == (reply.tos if reply.version == 4 else reply.tc)
 
 
-@pytest.mark.parametrize(("flags", "expected"), [("S", ("RA", 0, 101)), ("A", ("R", 500, 0)), ("FA", ("R", 500, 0)),
-                                                 ("F", ("RA", 0, 105))])
+@pytest.mark.parametrize(
+    ("flags", "expected"), [("S", ("RA", 0, 101)), ("A", ("R", 500, 0)), ("FA", ("R", 500, 0)), ("F", ("RA", 0, 105))]
+)
 @BOTH
 def test_tcp_is_reset(family, flags, expected):
     header = IP(src=YOU[4], dst=HOST[4]) if family == 4 else IPv6(src=YOU[6], dst=HOST[6])
     segment = TCP(sport=4000, dport=443, flags=flags, seq=100, ack=500) / Raw(b"data" if flags == "F" else b"")
-    reset, = played(world(), header / segment)
+    (reset,) = played(world(), header / segment)
     assert expected == (reset[TCP].flags, reset[TCP].seq, reset[TCP].ack)
 
 
@@ -307,8 +342,9 @@ def test_ids_count_up_by_one_and_flow_labels_stay():
     assert 0 not in labels
 
 
-@pytest.mark.parametrize(("word", "expected"), [
-    ("unreachable", "198.18.0.1 3/1"), ("prohibit", "198.18.0.1 3/13"), ("blackhole", None)])
+@pytest.mark.parametrize(
+    ("word", "expected"), [("unreachable", "198.18.0.1 3/1"), ("prohibit", "198.18.0.1 3/13"), ("blackhole", None)]
+)
 def test_a_route_may_lead_nowhere(word, expected):
     back = played(world(router=f'routes = {{ "198.18.9.0/24" = "{word}" }}'), probe())
     assert ([expected] if expected else []) == [described(each) for each in back]
@@ -327,19 +363,24 @@ def sent(world, packet, now_ns=0):
 
 
 def test_a_port_that_answers_does():
-    answer, = sent(World(load("plain")), IP(src="198.18.0.2", dst="198.18.9.9") / UDP(sport=4000, dport=7) / b"hello")
+    (answer,) = sent(World(load("plain")), IP(src="198.18.0.2", dst="198.18.9.9") / UDP(sport=4000, dport=7) / b"hello")
     assert ("198.18.9.9", "198.18.0.2", 7, 4000, b"hello") == (
-        answer.src, answer.dst, answer[UDP].sport, answer[UDP].dport, answer[UDP].load)
+        answer.src,
+        answer.dst,
+        answer[UDP].sport,
+        answer[UDP].dport,
+        answer[UDP].load,
+    )
 
 
 @pytest.mark.parametrize(("ttl", "reporter"), [(1, "2001:db8::1"), (2, "2001:db8:1::1")])
 def test_each_router_on_the_way_reports_a_hop_limit_that_ran_out(ttl, reporter):
-    error, = sent(World(load("plain")), IPv6(src="2001:db8::2", dst="2001:db8:9::9", hlim=ttl) / UDP(dport=53))
+    (error,) = sent(World(load("plain")), IPv6(src="2001:db8::2", dst="2001:db8:9::9", hlim=ttl) / UDP(dport=53))
     assert (reporter, True) == (error.src, ICMPv6TimeExceeded in error)
 
 
 def test_a_closed_port_refuses():
-    error, = sent(World(load("plain")), IP(src="198.18.0.2", dst="198.18.9.9") / UDP(dport=54))
+    (error,) = sent(World(load("plain")), IP(src="198.18.0.2", dst="198.18.9.9") / UDP(dport=54))
     assert ("198.18.9.9", 3, 3) == (error.src, error[ICMP].type, error[ICMP].code)
 
 

@@ -26,7 +26,7 @@ from udpprobe.lab.world import World
 from udpprobe.linux import hostfacts
 from udpprobe.linux.clock import SteadyClock
 
-RAW = 101       # LINKTYPE_RAW
+RAW = 101  # LINKTYPE_RAW
 NOON_NS = 1_790_000_000 * 10**9
 GAP_NS = 30_000
 """Between two packets of a burst: what comes at once and looks the same is the same, on another interface."""
@@ -145,8 +145,7 @@ def commanded(name, *words, seed=None):
     for room in ("udpprobe.engines.wire", "udpprobe.linux.hostfacts"):
         instead[f"{room}.source_of"] = lambda address, *_, **__: _source(host, address)
     for room in ("udpprobe.engines.wire", "udpprobe.engines.raw"):
-        instead[f"{room}.open_capture"] = (
-            lambda expression, *, kind="interface", **_: Capture(host, expression, kind))
+        instead[f"{room}.open_capture"] = lambda expression, *, kind="interface", **_: Capture(host, expression, kind)
     for room in ("engines.wire", "commands.trace", "commands.scan"):
         instead[f"udpprobe.{room}.time"] = clock
     with tempfile.TemporaryDirectory() as folder, redirect_stderr(err):
@@ -168,4 +167,5 @@ def _with(instead, run):
 def _source(host, address):
     mine = (ip_interface(str(each)).ip for each in host.scenario.networks)
     return hostfacts.SourceAddress(
-        next(mapped_address(each) for each in mine if (each.version == 6) == (":" in address)), 0)
+        next(mapped_address(each) for each in mine if (each.version == 6) == (":" in address)), 0
+    )

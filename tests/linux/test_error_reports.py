@@ -34,13 +34,18 @@ class Kernel:
         told, self.records = self.records, []
         return told
 
-    def report(self, family, number=errno.ECONNREFUSED, port=PORT, peer=None, peer_port=0, address=None, after_ns=5_000):
-        whole = {name: mapped_address(ip_address(text)).to_bytes(16) if text else bytes(16)
-                 for name, text in (("saddr_v6", address), ("daddr_v6", peer))}
+    def report(
+        self, family, number=errno.ECONNREFUSED, port=PORT, peer=None, peer_port=0, address=None, after_ns=5_000
+    ):
+        whole = {
+            name: mapped_address(ip_address(text)).to_bytes(16) if text else bytes(16)
+            for name, text in (("saddr_v6", address), ("daddr_v6", peer))
+        }
         if family == 4 and not address:
             whole["saddr_v6"] = mapped_address(ip_address("0.0.0.0")).to_bytes(16)
-        self.records.append(Record(EVENT, time.time_ns() + after_ns,
-                                   {"error": number, "sport": port, "dport": peer_port, **whole}))
+        self.records.append(
+            Record(EVENT, time.time_ns() + after_ns, {"error": number, "sport": port, "dport": peer_port, **whole})
+        )
 
 
 @pytest.fixture
@@ -97,10 +102,17 @@ def test_where_none_comes_in_time_nobody_was_told(kernel, reports, family):
     assert [False] == words(reports)
 
 
-@pytest.mark.parametrize("other", [
-    {"number": errno.EHOSTUNREACH}, {"port": PORT + 1}, {"after_ns": -10**12},
-    {"peer_port": CLOSED + 1, "peer": "FAR"}, {"peer_port": CLOSED, "peer": "OWN"}, {"address": "FAR"},
-])
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"number": errno.EHOSTUNREACH},
+        {"port": PORT + 1},
+        {"after_ns": -(10**12)},
+        {"peer_port": CLOSED + 1, "peer": "FAR"},
+        {"peer_port": CLOSED, "peer": "OWN"},
+        {"address": "FAR"},
+    ],
+)
 def test_a_report_of_another_errno_port_address_or_time_is_another_error_s(kernel, reports, family, other):
     places = {"OWN": OWN[family], "FAR": FAR[family]}
     reports.expect(error(family), Sender(UNBOUND, "unknown"))
@@ -201,7 +213,7 @@ def test_of_sockets_that_share_a_port_each_error_has_the_reports_behind_it(kerne
     kernel.report(family)
     kernel.report(family)
     kernel.now_s += 2 * GRACE_S
-    assert [None, True] == words(reports)      # of the first one, nobody can say
+    assert [None, True] == words(reports)  # of the first one, nobody can say
 
 
 def test_many_errors_of_one_port_leave_nothing_behind(kernel, reports):
@@ -226,6 +238,7 @@ def test_off_gives_no_word_and_asks_nobody(monkeypatch):
 def test_auto_goes_on_without_and_says_what_is_missing(monkeypatch):
     def refuse(_):
         raise module.UdpprobeError("the kernel's events need root")
+
     monkeypatch.setattr(module, "Tracing", refuse)
     said = []
     events = KernelEvents("auto", said.append)
@@ -235,13 +248,19 @@ def test_auto_goes_on_without_and_says_what_is_missing(monkeypatch):
         KernelEvents("on")
 
 
-@pytest.mark.parametrize(("state", "is_reported", "text"), [
-    ("connected", True,
-     "unbound[812]; its socket is connected: its next call gives ECONNREFUSED (the kernel: told ECONNREFUSED)"),
-    ("unconnected", False, "unbound[812]; its socket is unconnected: it does not know (the kernel: not told)"),
-    ("connected", False, "unbound[812]; nobody was told (the kernel: not told)"),
-    ("unknown", True, "unbound[812]; whatever its socket is, it was told (the kernel: told ECONNREFUSED)"),
-    ("unknown", False, "unbound[812]; nobody was told (the kernel: not told)"),
-])
+@pytest.mark.parametrize(
+    ("state", "is_reported", "text"),
+    [
+        (
+            "connected",
+            True,
+            "unbound[812]; its socket is connected: its next call gives ECONNREFUSED (the kernel: told ECONNREFUSED)",
+        ),
+        ("unconnected", False, "unbound[812]; its socket is unconnected: it does not know (the kernel: not told)"),
+        ("connected", False, "unbound[812]; nobody was told (the kernel: not told)"),
+        ("unknown", True, "unbound[812]; whatever its socket is, it was told (the kernel: told ECONNREFUSED)"),
+        ("unknown", False, "unbound[812]; nobody was told (the kernel: not told)"),
+    ],
+)
 def test_the_kernel_s_word_is_said_beside_ours(state, is_reported, text):
     assert text == Sender(UNBOUND, state).note(module.meaning_of(4, 3, 3), is_reported)

@@ -69,8 +69,10 @@ def taken(sent, *packets, each_ns=1_000_000):
 def rows(sockets, *packets):
     sent = SentErrors(sockets)
     taken(sent, *packets)
-    return [(each.to, each.address, each.port, each.verdict, each.count, each.process, each.why)
-            for each in sent.found().rows]
+    return [
+        (each.to, each.address, each.port, each.verdict, each.count, each.process, each.why)
+        for each in sent.found().rows
+    ]
 
 
 def refusal(packet):
@@ -80,21 +82,29 @@ def refusal(packet):
 def test_a_closed_port_is_one_that_no_socket_has(family):
     packet = asked(family)
     assert [(FAR[family], OWN[family], PORT, "refused", 2, None, NOBODY)] == rows(
-        Held(), packet, refusal(packet), packet, refusal(packet))
+        Held(), packet, refusal(packet), packet, refusal(packet)
+    )
 
 
-@pytest.mark.parametrize(("family", "held", "why"), [
-    (4, [udp(address="127.0.0.1")], "has the port at 127.0.0.1 only"),
-    (6, [udp(address="::1", is_v4=False)], "has the port at ::1 only"),
-    (6, [udp()], "has the port over IPv4 only"),
-    (4, [udp(is_v4=False)], "has the port, but over IPv6 only (IPV6_V6ONLY), or a firewall rejects"),
-    (4, [udp(peer="198.51.100.9", peer_port=53)], "has the port, connected to port 53 of 198.51.100.9"),
-    (6, [udp(peer="2001:db8:7::9", peer_port=53, is_v4=False)], "has the port, connected to port 53 of 2001:db8:7::9"),
-    (4, [udp()], "has the port: a firewall rejects, or it was opened after that"),
-    (4, [udp(peer=FAR[4], peer_port=40000)], "has the port: a firewall rejects, or it was opened after that"),
-    (6, [udp(is_v4=False)], "has the port: a firewall rejects, or it was opened after that"),
-    (4, [udp(address="127.0.0.1"), udp()], "has the port: a firewall rejects, or it was opened after that"),
-])
+@pytest.mark.parametrize(
+    ("family", "held", "why"),
+    [
+        (4, [udp(address="127.0.0.1")], "has the port at 127.0.0.1 only"),
+        (6, [udp(address="::1", is_v4=False)], "has the port at ::1 only"),
+        (6, [udp()], "has the port over IPv4 only"),
+        (4, [udp(is_v4=False)], "has the port, but over IPv6 only (IPV6_V6ONLY), or a firewall rejects"),
+        (4, [udp(peer="198.51.100.9", peer_port=53)], "has the port, connected to port 53 of 198.51.100.9"),
+        (
+            6,
+            [udp(peer="2001:db8:7::9", peer_port=53, is_v4=False)],
+            "has the port, connected to port 53 of 2001:db8:7::9",
+        ),
+        (4, [udp()], "has the port: a firewall rejects, or it was opened after that"),
+        (4, [udp(peer=FAR[4], peer_port=40000)], "has the port: a firewall rejects, or it was opened after that"),
+        (6, [udp(is_v4=False)], "has the port: a firewall rejects, or it was opened after that"),
+        (4, [udp(address="127.0.0.1"), udp()], "has the port: a firewall rejects, or it was opened after that"),
+    ],
+)
 def test_a_socket_that_has_the_port_and_did_not_get_it_is_named_with_the_reason(family, held, why):
     packet = asked(family)
     [(_, _, _, _, _, process, text)] = rows(Held(*held), packet, refusal(packet))
@@ -104,10 +114,17 @@ def test_a_socket_that_has_the_port_and_did_not_get_it_is_named_with_the_reason(
 def test_a_router_says_why_it_does_not_forward(family):
     packet = asked(family, BEHIND, ttl=1)
     big = (b.frag_needed if family == 4 else b.packet_too_big)(packet, 1400, OWN[family])
-    found = {each[3]: each[-1] for each in rows(
-        Held(), packet, b.time_exceeded(packet, OWN[family]), big, b.port_unreachable(packet, OWN[family]))}
-    assert {"expired": "its TTL ran out here", "too-big": "the next link's MTU is smaller",
-            "rejected": "a firewall"} == found
+    found = {
+        each[3]: each[-1]
+        for each in rows(
+            Held(), packet, b.time_exceeded(packet, OWN[family]), big, b.port_unreachable(packet, OWN[family])
+        )
+    }
+    assert {
+        "expired": "its TTL ran out here",
+        "too-big": "the next link's MTU is smaller",
+        "rejected": "a firewall",
+    } == found
 
 
 def test_what_others_send_is_not_counted_and_not_noted(family):
@@ -152,7 +169,7 @@ def test_the_most_frequent_stand_first(family):
 
 def test_rate_limits_are_read_by_the_names_of_their_columns():
     assert {"global": 30, "ipv4_host": 40, "ipv6_host": 50} == rate_limited_of(SNMP)
-    assert {} == rate_limited_of("Icmp: InMsgs OutMsgs\nIcmp: 1 2\n")       # before Linux 6.1
+    assert {} == rate_limited_of("Icmp: InMsgs OutMsgs\nIcmp: 1 2\n")  # before Linux 6.1
     assert {} == rate_limited_of("")
 
 

@@ -39,19 +39,25 @@ def both_families():
 
 
 def test_own_addresses_are_those_that_psutil_knows():
-    known = {ip_address(each.address.partition("%")[0]) for some in psutil.net_if_addrs().values() for each in some
-             if each.family in {socket.AF_INET, socket.AF_INET6}}
+    known = {
+        ip_address(each.address.partition("%")[0])
+        for some in psutil.net_if_addrs().values()
+        for each in some
+        if each.family in {socket.AF_INET, socket.AF_INET6}
+    }
     assert known == own_addresses()
     assert IPv4Address("127.0.0.1") in own_addresses()
 
 
 @pytest.mark.skipif(not which("ip"), reason="needs ip")
 def test_a_point_to_point_link_has_its_own_address_and_not_the_peers():
-    code = ("import subprocess; run = lambda *words: subprocess.run(['ip', *words], check=True); "
-            "run('link', 'set', 'lo', 'up'); "
-            "run('addr', 'add', '10.1.1.1', 'peer', '10.2.2.2/32', 'dev', 'lo'); "
-            "run('addr', 'add', '2001:db8::1', 'peer', '2001:db8::2', 'dev', 'lo'); "
-            "from udpprobe.linux.hostfacts import own_addresses; print(*sorted(map(str, own_addresses())))")
+    code = (
+        "import subprocess; run = lambda *words: subprocess.run(['ip', *words], check=True); "
+        "run('link', 'set', 'lo', 'up'); "
+        "run('addr', 'add', '10.1.1.1', 'peer', '10.2.2.2/32', 'dev', 'lo'); "
+        "run('addr', 'add', '2001:db8::1', 'peer', '2001:db8::2', 'dev', 'lo'); "
+        "from udpprobe.linux.hostfacts import own_addresses; print(*sorted(map(str, own_addresses())))"
+    )
     done = subprocess.run(["unshare", "-rn", sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if done.returncode and "unshare" in done.stderr:
         pytest.skip(f"no network namespace: {done.stderr}")
@@ -106,8 +112,10 @@ def test_an_interface_that_does_not_lead_there_is_an_errno():
 def test_sources_come_in_columns_and_each_destination_is_asked_for_once(monkeypatch):
     both_families()
     asked = []
-    monkeypatch.setattr("udpprobe.linux.hostfacts.source_of",
-                        lambda address, zone, **_: asked.append((address, zone)) or source_of(address, zone))
+    monkeypatch.setattr(
+        "udpprobe.linux.hostfacts.source_of",
+        lambda address, zone, **_: asked.append((address, zone)) or source_of(address, zone),
+    )
     high, low = array("Q", bytes(40)), array("Q", [MAPPED | 0x7F000001, 1, MAPPED | 0x7F000001, 1, 1])
     source_high, source_low, refused = sources_for(high, low, array("q", bytes(40)))
     assert [0] * 5 == source_high.tolist()
@@ -166,7 +174,7 @@ def test_what_comes_to_a_reserved_port_is_neither_queued_nor_refused(family):
     with reserve_ports() as reserved, socket.socket(FAMILIES[family], socket.SOCK_DGRAM) as sender:
         sender.connect((LOOPBACK[family], reserved.port))
         for _ in range(100):
-            sender.send(b"reply")       # a refused one would make the next raise ECONNREFUSED
+            sender.send(b"reply")  # a refused one would make the next raise ECONNREFUSED
     with socket.socket(FAMILIES[family], socket.SOCK_DGRAM) as sender:
         sender.connect((LOOPBACK[family], reserved.port))
         sender.send(b"as soon as it is given back, the kernel refuses")
@@ -203,19 +211,22 @@ def no_v6(monkeypatch):
         if domain == socket.AF_INET6:
             raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
         return opened(domain, *words, **options)
+
     monkeypatch.setattr("udpprobe.linux.hostfacts.socket.socket", without)
 
 
 def families(*addresses):
     whole = [int(ip_address(each)) | (MAPPED if "." in each else 0) for each in addresses]
-    return families_of(array("Q", [each >> 64 for each in whole]),
-                       array("Q", [each & (1 << 64) - 1 for each in whole]))
+    return families_of(array("Q", [each >> 64 for each in whole]), array("Q", [each & (1 << 64) - 1 for each in whole]))
 
 
 def test_the_families_are_those_of_the_addresses():
     both_families()
-    assert [(4,), (6,), (4, 6)] == [families("192.0.2.1"), families("2001:db8::1", "::1"),
-                                    families("2001:db8::1", "192.0.2.1")]
+    assert [(4,), (6,), (4, 6)] == [
+        families("192.0.2.1"),
+        families("2001:db8::1", "::1"),
+        families("2001:db8::1", "192.0.2.1"),
+    ]
 
 
 @pytest.mark.usefixtures("no_v6")

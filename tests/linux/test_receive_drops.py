@@ -47,24 +47,35 @@ def seen(*looks, process=UNBOUND):
 
 
 @pytest.mark.usefixtures("full")
-@pytest.mark.parametrize(("looks", "count"), [
-    (([udp(7)], [udp(7)]), None), (([udp(7)], [udp(9)]), 2), (([], [udp(3)]), 3), (([udp(7)], [udp(9)], []), 2),
-    (([udp(0)], [udp(2)], [udp(5)]), 5), (([udp(2**32 - 1)], [udp(4)]), 5), (([udp(7)], [udp(9, 2)]), 9),
-    (([udp(None)], [udp(None)]), None),
-])
+@pytest.mark.parametrize(
+    ("looks", "count"),
+    [
+        (([udp(7)], [udp(7)]), None),
+        (([udp(7)], [udp(9)]), 2),
+        (([], [udp(3)]), 3),
+        (([udp(7)], [udp(9)], []), 2),
+        (([udp(0)], [udp(2)], [udp(5)]), 5),
+        (([udp(2**32 - 1)], [udp(4)]), 5),
+        (([udp(7)], [udp(9, 2)]), 9),
+        (([udp(None)], [udp(None)]), None),
+    ],
+)
 def test_what_was_dropped_before_the_first_look_does_not_count(looks, count):
     assert [count] * (count is not None) == [each.count for each in seen(*looks)]
 
 
 @pytest.mark.usefixtures("full")
-@pytest.mark.parametrize(("address", "text"), [
-    ("", "0.0.0.0"), ("::", "::"), ("192.0.2.1", "192.0.2.1"), ("2001:db8::1", "2001:db8::1")])
+@pytest.mark.parametrize(
+    ("address", "text"), [("", "0.0.0.0"), ("::", "::"), ("192.0.2.1", "192.0.2.1"), ("2001:db8::1", "2001:db8::1")]
+)
 def test_the_socket_is_named_by_its_own_address(address, text):
     assert (ReceiveDrops(UNBOUND, text, 53, 4, "buffer-full"),) == seen([], [udp(4, address=address)])
 
 
-@pytest.mark.parametrize(("before", "after", "reason"), [
-    (5, 12, "buffer-full"), (5, 13, "buffer-full"), (5, 11, None), (None, 12, None), (5, None, None)])
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [(5, 12, "buffer-full"), (5, 13, "buffer-full"), (5, 11, None), (None, 12, None), (5, None, None)],
+)
 def test_it_was_the_buffers_where_these_were_full_as_often(full, before, after, reason):
     full[:] = before, after
     assert [(4, reason), (3, reason)] == [(each.count, each.reason) for each in seen([], [udp(3), udp(4, 2)])]
@@ -90,8 +101,9 @@ def test_an_old_kernel_says_nothing_of_drops(numbers, drops):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sock_diag is Linux's")
-@pytest.mark.parametrize(("domain", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"),
-                                              (socket.AF_INET6, "::ffff:127.0.0.1")])
+@pytest.mark.parametrize(
+    ("domain", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"), (socket.AF_INET6, "::ffff:127.0.0.1")]
+)
 def test_the_kernel_counts_what_does_not_fit(domain, host):
     counters = DropCounters()
     counters.see(udp_sockets(), lambda _: None)
@@ -110,5 +122,8 @@ def test_the_kernel_counts_what_does_not_fit(domain, host):
             pass
         assert 0 < kept < 50
         address = host.removeprefix("::ffff:")
-        assert [(UNBOUND, 50 - kept)] == [(each.process, each.count) for each in counters.found()
-                                          if (each.address, each.port) == (address, sink.getsockname()[1])]
+        assert [(UNBOUND, 50 - kept)] == [
+            (each.process, each.count)
+            for each in counters.found()
+            if (each.address, each.port) == (address, sink.getsockname()[1])
+        ]

@@ -51,7 +51,7 @@ def opened(host):
 
 @pytest.fixture
 def sockets():
-    return Sockets(own_addresses, idle_share=-1)     # look each time
+    return Sockets(own_addresses, idle_share=-1)  # look each time
 
 
 def frames_of(host, source_port, port=CLOSED):
@@ -148,8 +148,9 @@ def test_a_socket_that_was_seen_sending_is_known_after_it_is_gone(sockets, opene
 def test_one_that_was_left_to_a_child_is_the_child_s(sockets, opened, host):
     port = bound(opened, host)
     assert os.getpid() == sender_of(sockets, host, port).process.pid
-    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE,
-                          pass_fds=[opened.fileno()]) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, pass_fds=[opened.fileno()]
+    ) as child:
         opened.close()
         assert child.pid == sender_of(sockets, host, port).process.pid
         child.stdin.close()
@@ -160,7 +161,9 @@ def test_one_that_nobody_saw_is_unknown(sockets, opened, host):
     opened.close()
     sender = sender_of(sockets, host, port)
     assert (None, "unknown") == (sender.process, sender.sees)
-    assert "of this host, by an unknown process; whether its socket hears of it is unknown" == sender.note(meaning_of(4, 3, 3))
+    assert "of this host, by an unknown process; whether its socket hears of it is unknown" == sender.note(
+        meaning_of(4, 3, 3)
+    )
 
 
 def test_what_other_hosts_sent_is_not_looked_for(sockets, monkeypatch):
@@ -173,8 +176,9 @@ def test_of_two_processes_that_share_a_port_none_is_accused(sockets):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         port = bound(opened, "127.0.0.1")
-        with subprocess.Popen([sys.executable, "-c", SHARING, str(port)], stdin=subprocess.PIPE,
-                              stdout=subprocess.PIPE) as other:
+        with subprocess.Popen(
+            [sys.executable, "-c", SHARING, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as other:
             other.stdout.readline()
             assert Sender(None, "unknown") == sender_of(sockets, "127.0.0.1", port)
             other.stdin.close()
@@ -198,6 +202,7 @@ def slow_looks(monkeypatch):
         looks.append(clock[0])
         clock[0] += 1.0
         return []
+
     monkeypatch.setattr(module, "udp_sockets", slow)
     return clock, looks
 
@@ -231,6 +236,7 @@ def test_where_no_idleness_is_asked_for_each_error_has_its_look(slow_looks, monk
 def test_a_kernel_that_does_not_say_makes_it_unknown(sockets, monkeypatch):
     def refuse():
         raise PermissionError
+
     monkeypatch.setattr(module, "udp_sockets", refuse)
     assert Sender(None, "unknown") == sender_of(sockets, "127.0.0.1", 53)
 
@@ -256,14 +262,20 @@ def test_closed_sockets_are_forgotten_after_a_while(sockets, monkeypatch):
 
 
 def test_an_old_kernel_says_nothing_of_options():
-    head = MESSAGE.pack(socket.AF_INET, 7, *(port.to_bytes(2) for port in (4000, 0)),
-                        socket.inet_aton("192.0.2.1") + bytes(12), bytes(16), 77)
+    head = MESSAGE.pack(
+        socket.AF_INET,
+        7,
+        *(port.to_bytes(2) for port in (4000, 0)),
+        socket.inet_aton("192.0.2.1") + bytes(12),
+        bytes(16),
+        77,
+    )
     other = struct.pack("=HHB3x", 5, 8, 0)
     told = udp_socket(head + other)
     assert (4000, 77, False, None) == (told.port, told.inode, told.is_connected, told.recverr)
     assert udp_socket(head + other + struct.pack("=HHH2x", 6, 22, 1)).recverr is True
     assert udp_socket(head + struct.pack("=HHH2x", 6, 22, 0xFFFE)).recverr is False
-    assert udp_socket(head + b"\0\0\0\0").recverr is None       # a length that lies is no endless loop
+    assert udp_socket(head + b"\0\0\0\0").recverr is None  # a length that lies is no endless loop
 
 
 def test_the_kernel_lists_this_process_s_sockets(opened, host):
@@ -273,21 +285,29 @@ def test_the_kernel_lists_this_process_s_sockets(opened, host):
     assert found.address == found.peer
 
 
-@pytest.mark.parametrize(("state", "mode", "error", "text"), [
-    ("unconnected", "WANT", (4, 3, 3), "is unconnected: it does not know"),
-    ("unconnected", None, (4, 3, 4), "is unconnected: it learns of it only with IP_PMTUDISC_DO, by EMSGSIZE from what"),
-    ("unconnected", "DO", (4, 3, 4), "is unconnected: it learns of it by EMSGSIZE from each larger datagram"),
-    ("unconnected", "WANT", (6, 2, 0), "does not know; larger datagrams leave in fragments from now on"),
-    ("unconnected", "PROBE", (6, 2, 0), "goes on sending them whole (IP_PMTUDISC_PROBE)"),
-    ("elsewhere", "WANT", (4, 3, 3), "another address: it does not know"),
-    ("elsewhere", "DO", (4, 3, 4), "another address: it learns of it by EMSGSIZE"),
-    ("recverr", "WANT", (4, 3, 4), "has IP_RECVERR: the error and EMSGSIZE are there"),
-    ("connected", None, (4, 3, 4), "its next call gives EMSGSIZE"),
-    ("connected", "DONT", (4, 3, 4), "Linux keeps this one to itself"),
-    ("recverr", "OMIT", (6, 2, 0), "Linux keeps this one to itself"),
-    ("connected", "WANT", (4, 3, 1), "Linux keeps this one to itself"),
-    ("recverr", "WANT", (4, 11, 1), "Linux keeps this one to itself"),
-])
+@pytest.mark.parametrize(
+    ("state", "mode", "error", "text"),
+    [
+        ("unconnected", "WANT", (4, 3, 3), "is unconnected: it does not know"),
+        (
+            "unconnected",
+            None,
+            (4, 3, 4),
+            "is unconnected: it learns of it only with IP_PMTUDISC_DO, by EMSGSIZE from what",
+        ),
+        ("unconnected", "DO", (4, 3, 4), "is unconnected: it learns of it by EMSGSIZE from each larger datagram"),
+        ("unconnected", "WANT", (6, 2, 0), "does not know; larger datagrams leave in fragments from now on"),
+        ("unconnected", "PROBE", (6, 2, 0), "goes on sending them whole (IP_PMTUDISC_PROBE)"),
+        ("elsewhere", "WANT", (4, 3, 3), "another address: it does not know"),
+        ("elsewhere", "DO", (4, 3, 4), "another address: it learns of it by EMSGSIZE"),
+        ("recverr", "WANT", (4, 3, 4), "has IP_RECVERR: the error and EMSGSIZE are there"),
+        ("connected", None, (4, 3, 4), "its next call gives EMSGSIZE"),
+        ("connected", "DONT", (4, 3, 4), "Linux keeps this one to itself"),
+        ("recverr", "OMIT", (6, 2, 0), "Linux keeps this one to itself"),
+        ("connected", "WANT", (4, 3, 1), "Linux keeps this one to itself"),
+        ("recverr", "WANT", (4, 11, 1), "Linux keeps this one to itself"),
+    ],
+)
 def test_what_a_socket_sees_is_said_in_words(state, mode, error, text):
     note = Sender(Process("dnsmasq", 812), state, mode).note(meaning_of(*error))
     assert note.startswith("dnsmasq[812]; ")

@@ -69,8 +69,14 @@ def test_fields_stand_where_the_format_file_says():
     told = Format.parse(FORMAT)
     assert (2286, {2: "NOT_SPECIFIED", 3: "NO_SOCKET"}) == (told.number, told.symbols)
     record = number(2286, 2) + bytes(2) + number(812) + number(0xFFFFFF91) + number(4000, 2) + bytes(2) + b"\x7f\0\0\1"
-    assert {"common_type": 2286, "common_pid": 812, "error": -111, "sport": 4000, "saddr": b"\x7f\0\0\1",
-            "location": 0} == told.read(record)
+    assert {
+        "common_type": 2286,
+        "common_pid": 812,
+        "error": -111,
+        "sport": 4000,
+        "saddr": b"\x7f\0\0\1",
+        "location": 0,
+    } == told.read(record)
 
 
 def test_what_is_no_format_is_said_to_be_none():
@@ -122,7 +128,7 @@ def test_no_bytes_make_it_fail_or_go_on_for_ever(data, length):
 @given(st.integers(0, 60))
 def test_a_page_that_is_cut_short_has_its_first_records(size):
     whole = page(*(short(bytes([n]) * 4) for n in range(5)))
-    assert of(whole)[:max(size - 16, 0) // 8] == of(whole[:size])
+    assert of(whole)[: max(size - 16, 0) // 8] == of(whole[:size])
 
 
 def test_instances_that_nobody_holds_are_removed_and_no_others(tmp_path):
@@ -139,13 +145,19 @@ def test_instances_that_nobody_holds_are_removed_and_no_others(tmp_path):
     assert {held, *others} == {each.name for each in tmp_path.iterdir()}
 
 
-@pytest.mark.parametrize(("number", "kind", "text"), [
-    (1, PrivilegeError, "need root"), (13, PrivilegeError, "need root"), (19, UdpprobeError, "no tracefs"),
-    (16, UdpprobeError, "busy"),
-])
+@pytest.mark.parametrize(
+    ("number", "kind", "text"),
+    [
+        (1, PrivilegeError, "need root"),
+        (13, PrivilegeError, "need root"),
+        (19, UdpprobeError, "no tracefs"),
+        (16, UdpprobeError, "busy"),
+    ],
+)
 def test_what_is_missing_is_said_in_a_line(monkeypatch, number, kind, text):
     def refuse(*_):
         raise OSError(number, os.strerror(number))
+
     monkeypatch.setattr(module, "PLACES", ())
     monkeypatch.setattr(module, "_call", refuse)
     with pytest.raises(kind, match=text) as told:
@@ -178,7 +190,7 @@ tracing.close()
 
 def owners(made):
     """Who made the instances that there are."""
-    return {int(name.split("-")[1]) for name in os.listdir(made.instances) if name.startswith("udpprobe-")}     # noqa: PTH208 - of a descriptor
+    return {int(name.split("-")[1]) for name in os.listdir(made.instances) if name.startswith("udpprobe-")}  # noqa: PTH208 - of a descriptor
 
 
 @pytest.mark.live

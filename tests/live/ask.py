@@ -15,7 +15,7 @@ TIMEOUT_S = 2
 
 def main():
     address, *ports = sys.argv[1:]
-    print(json.dumps({port: told(address, int(port)) for port in ports}))       # noqa: T201 a program's output
+    print(json.dumps({port: told(address, int(port)) for port in ports}))  # noqa: T201 a program's output
 
 
 def told(address, port):
@@ -28,9 +28,9 @@ def told(address, port):
 def answered(row, address, port):
     token = secrets.token_bytes(TOKEN_BYTES)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as sock:      # not connected: TFTP answers from another port
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:  # not connected: TFTP answers from another port
         sock.settimeout(TIMEOUT_S)
-        data = row.data[:row.token_at] + token[:row.token_size] + row.data[row.token_at + row.token_size:]
+        data = row.data[: row.token_at] + token[: row.token_size] + row.data[row.token_at + row.token_size :]
         sock.sendto(data, (address, port))
         try:
             answer = sock.recv(65535)

@@ -36,8 +36,8 @@ from udpprobe.linux.sockets import Sockets
 from udpprobe.linux.tracefs import Tracing
 from udpprobe.report import events_of
 
-IP_MTU_DISCOVER, IP_RECVERR, IPV6_MTU_DISCOVER, IPV6_RECVERR = 10, 11, 23, 25       # linux/in.h, linux/in6.h
-NAMES = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP"}     # Python calls it ENOTSUP
+IP_MTU_DISCOVER, IP_RECVERR, IPV6_MTU_DISCOVER, IPV6_RECVERR = 10, 11, 23, 25  # linux/in.h, linux/in6.h
+NAMES = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP"}  # Python calls it ENOTSUP
 OWN = {4: "192.0.2.1", 6: "2001:db8::1"}
 FAR = {4: ip_address("10.0.0.1"), 6: ip_address("2001:db8:1::1")}
 REPORTER = {4: "203.0.113.1", 6: "2001:db8:2::1"}
@@ -62,7 +62,7 @@ class World:
         unshare(CLONE_NEWNET)
         self.tun = furnish([ip_interface(OWN[4] + "/32"), ip_interface(OWN[6] + "/128")], 1500)
         self.places = count()
-        self.sockets = Sockets(own_addresses, idle_share=-1)     # look each time
+        self.sockets = Sockets(own_addresses, idle_share=-1)  # look each time
         try:
             self.tracing, self.missing = Tracing({EVENT: FILTER}), None
         except UdpprobeError as why:
@@ -73,8 +73,11 @@ class World:
         version = 6 if kind == "IPv6" else 4
         sender = socket.socket(socket.AF_INET if kind == "IPv4" else socket.AF_INET6, socket.SOCK_DGRAM)
         sender.setblocking(False)
-        level, discover, recverr = ((socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_RECVERR) if version == 6 else
-                                    (socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_RECVERR))
+        level, discover, recverr = (
+            (socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_RECVERR)
+            if version == 6
+            else (socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_RECVERR)
+        )
         sender.setsockopt(level, discover, MODES.index(mode))
         if state in {"recverr", "connected-recverr"}:
             sender.setsockopt(level, recverr, 1)
@@ -143,12 +146,20 @@ def main():
     try:
         world = World()
     except (OSError, UdpprobeError) as why:
-        print(json.dumps(str(why)))     # noqa: T201 - a program's output
+        print(json.dumps(str(why)))  # noqa: T201 - a program's output
         return
-    print(json.dumps([      # noqa: T201 - as above
-        world.row(kind, row, state, mode)
-        for kind, states in STATES.items() for row in MEANINGS if row.family == (6 if kind == "IPv6" else 4)
-        for state in states for mode in MODES]))
+    print(  # noqa: T201 - as above
+        json.dumps(
+            [
+                world.row(kind, row, state, mode)
+                for kind, states in STATES.items()
+                for row in MEANINGS
+                if row.family == (6 if kind == "IPv6" else 4)
+                for state in states
+                for mode in MODES
+            ]
+        )
+    )
     if world.tracing:
         world.tracing.close()
 

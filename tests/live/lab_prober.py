@@ -12,7 +12,7 @@ from udpprobe.lab.world import World
 
 SECOND = 10**9
 ROUTER_MAC = "02:00:00:00:01:02"
-OUTGOING = 4    # linux/if_packet.h
+OUTGOING = 4  # linux/if_packet.h
 
 
 class Prober:
@@ -38,14 +38,15 @@ class Prober:
 
 def is_reply(raw):
     """Neither ARP nor neighbour discovery."""
-    return raw[12:14] == b"\x08\x00" or (raw[12:14] == b"\x86\xdd" and not (raw[20] == 58 and 133 <= raw[54] <= 143)
-                                          and raw[20] != 0)
+    return raw[12:14] == b"\x08\x00" or (
+        raw[12:14] == b"\x86\xdd" and not (raw[20] == 58 and 133 <= raw[54] <= 143) and raw[20] != 0
+    )
 
 
 def told(raw):
     """Without what differs in every run: id and with it the header checksum, flow label; padding of Ethernet."""
     if raw[0] >> 4 == 4:
-        raw = raw[:int.from_bytes(raw[2:4])]
+        raw = raw[: int.from_bytes(raw[2:4])]
         return (raw[:4] + b"\0\0" + raw[6:10] + b"\0\0" + raw[12:]).hex(" ", 4)
     return (raw[:1] + bytes([raw[1] & 0xF0, 0, 0]) + raw[4:]).hex(" ", 4)
 

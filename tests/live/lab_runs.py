@@ -43,7 +43,7 @@ def processes_in(network):
     """Those that are in a network namespace, each with its words."""
     found = {}
     for each in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
-        with suppress(FileNotFoundError, ProcessLookupError):      # it may end between two looks
+        with suppress(FileNotFoundError, ProcessLookupError):  # it may end between two looks
             if network_of(each) == network:
                 found[each] = Path("/proc", str(each), "cmdline").read_text().split("\0")[:-1]
     return found

@@ -10,7 +10,7 @@ import threading
 import builders as b
 from scanning import NEAR, PROBER
 
-ETH_P_ALL, PACKET_HOST = 3, 0      # linux/if_ether.h, linux/if_packet.h
+ETH_P_ALL, PACKET_HOST = 3, 0  # linux/if_ether.h, linux/if_packet.h
 LONGEST_QUOTE = 100
 WORDS = {4: b.frag_needed, 6: b.packet_too_big}
 PROTOCOL_AT = {4: 9, 6: 6}
@@ -22,8 +22,10 @@ def lying(network, largest, mtu):
     with contextlib.ExitStack() as opened:
         with network.inside("near"):
             tap = opened.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM))
-            raw = {family: opened.enter_context(socket.socket(domain, socket.SOCK_RAW, socket.IPPROTO_RAW))
-                   for family, domain in ((4, socket.AF_INET), (6, socket.AF_INET6))}
+            raw = {
+                family: opened.enter_context(socket.socket(domain, socket.SOCK_RAW, socket.IPPROTO_RAW))
+                for family, domain in ((4, socket.AF_INET), (6, socket.AF_INET6))
+            }
             tap.bind(("left", ETH_P_ALL))
         end, ending = map(opened.enter_context, socket.socketpair())
         lies = []

@@ -16,20 +16,24 @@ from pathlib import Path
 
 PEER = f"{sys.executable} {Path(__file__).with_name('peer.py')}"
 PREFIX = {4: 24, 6: 64}
-CLONE_NEWNET = 0x4000_0000      # linux/sched.h
+CLONE_NEWNET = 0x4000_0000  # linux/sched.h
 # a ring slot holds a whole snap length: with tcpdump's default of 256 KB a looping datagram fills the ring
 RECORDERS = {"tcpdump": "tcpdump -Z root -U --immediate-mode -s 2048", "dumpcap": "dumpcap -q"}
 ANSWERS = re.compile(r": answer (\d+)")
 IS_LISTENING = re.compile("listening on|^File: ")
 SYSCTLS = {
-    "net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1,
-    "net.ipv4.conf.all.rp_filter": 0, "net.ipv4.conf.default.rp_filter": 0,
-    "net.ipv6.conf.default.accept_dad": 0, "net.ipv6.conf.default.router_solicitations": 0,
-    "net.ipv4.conf.all.send_redirects": 0, "net.ipv4.conf.default.send_redirects": 0,
+    "net.ipv4.ip_forward": 1,
+    "net.ipv6.conf.all.forwarding": 1,
+    "net.ipv4.conf.all.rp_filter": 0,
+    "net.ipv4.conf.default.rp_filter": 0,
+    "net.ipv6.conf.default.accept_dad": 0,
+    "net.ipv6.conf.default.router_solicitations": 0,
+    "net.ipv4.conf.all.send_redirects": 0,
+    "net.ipv4.conf.default.send_redirects": 0,
 }
 
 
-class CannotRun(Exception):     # noqa: N818 it is a reason to skip, not an error
+class CannotRun(Exception):  # noqa: N818 it is a reason to skip, not an error
     """This host lacks what the network needs."""
 
 
@@ -58,7 +62,7 @@ class Network:
         try:
             self.build()
         except BaseException:
-            self.__exit__()     # nobody else would: the block was never entered
+            self.__exit__()  # nobody else would: the block was never entered
             raise
         return self
 
@@ -74,10 +78,11 @@ class Network:
             self.run(f"{left}: ping -q -c 1 -W 4 {address(6, link, 2)}")
 
     def __exit__(self, *_):
-        with contextlib.ExitStack() as last:    # one that does not stop keeps no namespace
+        with contextlib.ExitStack() as last:  # one that does not stop keeps no namespace
             for name in self.names:
-                last.callback(subprocess.run, ["ip", "netns", "del", self.namespace(name)], check=False,
-                              capture_output=True)
+                last.callback(
+                    subprocess.run, ["ip", "netns", "del", self.namespace(name)], check=False, capture_output=True
+                )
             for process in self.running:
                 last.callback(stop, process)
 
@@ -85,16 +90,17 @@ class Network:
         return f"udpprobe-{os.getpid()}-{name}"
 
     def add(self, name):
-        made = subprocess.run(["ip", "netns", "add", self.namespace(name)],
-                              check=False, capture_output=True, text=True)
+        made = subprocess.run(["ip", "netns", "add", self.namespace(name)], check=False, capture_output=True, text=True)
         if made.returncode:
             raise CannotRun(f"no network namespaces: {made.stderr.strip()}")
         self.run(f"{name}: sysctl -q " + " ".join(f"{key}={value}" for key, value in SYSCTLS.items()))
         self.run(f"{name}: ip link set lo up")
 
     def join(self, link, left, right):
-        self.run(f"{left}: ip link add right address 02:00:00:00:0{link}:01 type veth"
-                 f" peer name left address 02:00:00:00:0{link}:02 netns {self.namespace(right)}")
+        self.run(
+            f"{left}: ip link add right address 02:00:00:00:0{link}:01 type veth"
+            f" peer name left address 02:00:00:00:0{link}:02 netns {self.namespace(right)}"
+        )
         for end, (name, interface) in enumerate([(left, "right"), (right, "left")], 1):
             # with the offload on, the kernel leaves UDP checksums half computed, and errors quote them so
             self.run(f"{name}: ethtool -K {interface} tx off")
@@ -122,7 +128,7 @@ class Network:
         """
         if line.endswith("&"):
             self.start(line.removesuffix("&"))
-            if not ANSWERS.search(line):    # nothing tells when others are ready
+            if not ANSWERS.search(line):  # nothing tells when others are ready
                 time.sleep(0.3)
             return
         done = subprocess.run(self.command(line), check=False, capture_output=True, text=True)
@@ -130,8 +136,9 @@ class Network:
             raise CannotRun(f"{line}: {(done.stderr or done.stdout).strip()}")
 
     def start(self, line, **options):
-        process = subprocess.Popen(self.command(line), stdout=subprocess.DEVNULL,
-                                   **{"stderr": subprocess.DEVNULL, **options})
+        process = subprocess.Popen(
+            self.command(line), stdout=subprocess.DEVNULL, **{"stderr": subprocess.DEVNULL, **options}
+        )
         self.running.append(process)
         if answers := ANSWERS.search(line):
             until_bound(process, int(answers[1]))
@@ -147,8 +154,10 @@ class Network:
     @contextlib.contextmanager
     def inside(self, name):
         """Sockets that this thread makes here belong to the node for good."""
-        with Path("/proc/thread-self/ns/net").open("rb") as outside, \
-                Path("/run/netns", self.namespace(name)).open("rb") as within:
+        with (
+            Path("/proc/thread-self/ns/net").open("rb") as outside,
+            Path("/run/netns", self.namespace(name)).open("rb") as within,
+        ):
             enter(within)
             try:
                 yield
@@ -159,8 +168,7 @@ class Network:
     def capturing(self, path, line):
         """Record into `path` with the tcpdump or dumpcap of `line`."""
         node, program, options = line.split(" ", 2)
-        recorder = self.start(f"{node} {RECORDERS[program]} -w {path} {options}",
-                              stderr=subprocess.PIPE, text=True)
+        recorder = self.start(f"{node} {RECORDERS[program]} -w {path} {options}", stderr=subprocess.PIPE, text=True)
         for said in recorder.stderr:
             if IS_LISTENING.search(said):
                 break
@@ -175,7 +183,7 @@ class Network:
 
 
 def enter(namespace):
-    libc = ctypes.CDLL(None, use_errno=True)    # os.setns is Python 3.12's
+    libc = ctypes.CDLL(None, use_errno=True)  # os.setns is Python 3.12's
     if libc.setns(namespace.fileno(), CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "setns")
 

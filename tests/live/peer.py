@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 
-IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_DO = 10, 23, 2     # linux/in.h; Python does not name them
+IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_DO = 10, 23, 2  # linux/in.h; Python does not name them
 
 
 def main():
@@ -43,7 +43,7 @@ def send(arguments):
             for ttl in arguments.ttl:
                 set_ttl(sock, ttl)
                 sock.sendto(bytes(i & 0xFF for i in range(arguments.size)), (arguments.host, arguments.port))
-        time.sleep(0.3)     # a socket closed at once would refuse the answer
+        time.sleep(0.3)  # a socket closed at once would refuse the answer
 
 
 def forbid_fragments(sock):
@@ -62,8 +62,10 @@ def set_ttl(sock, ttl):
 
 def answer(arguments):
     """Give every datagram back, from another port if one is named, until killed."""
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock, \
-            socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as other:
+    with (
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock,
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as other,
+    ):
         sock.bind(("::", arguments.port))
         other.bind(("::", arguments.from_port or 0))
         while True:

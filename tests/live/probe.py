@@ -34,14 +34,20 @@ def main():
     zone = socket.if_nametoindex(asked["zone"]) if "zone" in asked else 0
     events = []
     for attempt in range(asked.get("attempts", 1)):
-        send(engine, probes_to(flows, 40000, ttl=asked.get("ttl", 64), zone=zone, attempt=attempt,
-                               size=asked.get("size", 0)))
+        send(
+            engine,
+            probes_to(flows, 40000, ttl=asked.get("ttl", 64), zone=zone, attempt=attempt, size=asked.get("size", 0)),
+        )
         events += heard(engine, asked["frames"])
         events += heard(engine, wait_s=asked["wait_s"])
     refused = dict(engine.unsent())
-    told = {f"{to} {port}": ["unsent", errno.errorcode[refused[task]]] if task in refused else
-            words_of(events, task, to, port) for task, (_, to, port) in enumerate(flows)}
-    print(json.dumps([told, engine.state.faults]))     # noqa: T201 a program's output
+    told = {
+        f"{to} {port}": ["unsent", errno.errorcode[refused[task]]]
+        if task in refused
+        else words_of(events, task, to, port)
+        for task, (_, to, port) in enumerate(flows)
+    }
+    print(json.dumps([told, engine.state.faults]))  # noqa: T201 a program's output
 
 
 def become_nobody():
@@ -57,8 +63,13 @@ def words_of(events, task, address, port):
         if error.task == task:
             meaning = meaning_of(error.family, error.icmp_type, error.icmp_code)
             verdict = verdict_of(meaning, itself=error.reporter == halves(address), loop=False)
-            return [verdict, address_text(*error.reporter), error.icmp_type, error.icmp_code,
-                    error.mtu if error.mtu >= 0 else None]
+            return [
+                verdict,
+                address_text(*error.reporter),
+                error.icmp_type,
+                error.icmp_code,
+                error.mtu if error.mtu >= 0 else None,
+            ]
     count = sum((each.source, each.source_port) == (halves(address), port) for each in answers(events))
     assert task in sent(events)
     return ["answered" if count else "silent", count]

@@ -26,7 +26,7 @@ def main():
         left, held = os.pipe()
         if os.fork():
             os.close(held)
-            os.read(left, 1)        # until the grandchild has ended, too
+            os.read(left, 1)  # until the grandchild has ended, too
             return
         if os.fork():
             os._exit(0)

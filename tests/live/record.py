@@ -26,7 +26,7 @@ def without_host(data: bytes) -> bytes:
     out, at = [], 0
     while at < len(data):
         kind, size = struct.unpack_from("<2I", data, at)
-        body = data[at + 8:at + size - 4]
+        body = data[at + 8 : at + size - 4]
         if kind == SECTION:
             body = struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)
         elif kind == INTERFACE:
@@ -43,14 +43,15 @@ def resolution_of(options: bytes) -> bytes:
     while at + 4 <= len(options):
         code, size = struct.unpack_from("<HH", options, at)
         if code == RESOLUTION:
-            return options[at:at + 8] + struct.pack("<HH", END, 0)
+            return options[at : at + 8] + struct.pack("<HH", END, 0)
         at += 4 + (size + 3) // 4 * 4
     return b""
 
 
 SCENARIOS = tomllib.loads(Path(__file__).with_name("scenarios.toml").read_text())
-FIREWALL = ("add table inet f; add chain inet f {hook} {{ type {kind} hook {hook} priority 0; }};"
-            "add rule inet f {hook} {rule}")
+FIREWALL = (
+    "add table inet f; add chain inet f {hook} {{ type {kind} hook {hook} priority 0; }};add rule inet f {hook} {rule}"
+)
 
 
 def main():
@@ -62,9 +63,9 @@ def main():
         try:
             files = record(name, arguments.into)
         except CannotRun as reason:
-            print(f"{name}: skipped, {reason}")     # noqa: T201 a program's output
+            print(f"{name}: skipped, {reason}")  # noqa: T201 a program's output
         else:
-            print(f"{name}: {' '.join(files)}")     # noqa: T201 a program's output
+            print(f"{name}: {' '.join(files)}")  # noqa: T201 a program's output
 
 
 def record(name, into):

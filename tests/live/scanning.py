@@ -15,45 +15,65 @@ from typing import NamedTuple
 from network import PREFIX, Network, address
 
 UDPPROBE = f"{sys.executable} -m udpprobe"
-UNLIMITED = ("sysctl -q net.ipv4.icmp_ratemask=0 net.ipv6.icmp.ratelimit=0 net.ipv4.icmp_msgs_burst=10000"
-             " net.ipv4.icmp_msgs_per_sec=10000")
+UNLIMITED = (
+    "sysctl -q net.ipv4.icmp_ratemask=0 net.ipv6.icmp.ratelimit=0 net.ipv4.icmp_msgs_burst=10000"
+    " net.ipv4.icmp_msgs_per_sec=10000"
+)
 UNPRIVILEGED = "setpriv --bounding-set=-all --inh-caps=-all "
 FAMILIES = (4, 6)
 NARROW = 1400
 """The MTU between the two routers."""
 
-PROBER, NEAR, FAR, HOST = ({family: address(family, link, end) for family in FAMILIES}
-                           for link, end in ((1, 1), (1, 2), (2, 2), (3, 2)))
-MUTE, NOBODY, NATTED = ({family: address(family, link, end) for family in FAMILIES}
-                        for link, end in ((3, 3), (3, 99), (1, 77)))
+PROBER, NEAR, FAR, HOST = (
+    {family: address(family, link, end) for family in FAMILIES} for link, end in ((1, 1), (1, 2), (2, 2), (3, 2))
+)
+MUTE, NOBODY, NATTED = (
+    {family: address(family, link, end) for family in FAMILIES} for link, end in ((3, 3), (3, 99), (1, 77))
+)
 """An address of the host that drops all; one that nobody has; and one of the prober that near masquerades."""
 NETS = {4: "198.51.100.{}", 6: "2001:db8:ffff::{}"}
-PROHIBITED_NET, UNREACHABLE_NET, NO_ROUTE, BLACKHOLE, LOOP, VIRTUAL, UNSENT_PROHIBIT, UNSENT_UNREACHABLE, \
-    UNSENT_BLACKHOLE = ({family: net.format(n) for family, net in NETS.items()} for n in range(1, 10))
+(
+    PROHIBITED_NET,
+    UNREACHABLE_NET,
+    NO_ROUTE,
+    BLACKHOLE,
+    LOOP,
+    VIRTUAL,
+    UNSENT_PROHIBIT,
+    UNSENT_UNREACHABLE,
+    UNSENT_BLACKHOLE,
+) = ({family: net.format(n) for family, net in NETS.items()} for n in range(1, 10))
 SECONDARY = {4: "{}/32 dev {}", 6: "{}/128 dev {} preferred_lft 0"}
 """One more address of an interface, the source of who asks for it only."""
 SIDE, OTHER_SIDE = ({family: address(family, 9, end) for family in FAMILIES} for end in (1, 2))
 """The ends of a link between prober and host that the routers know nothing of."""
 
-(CLOSED, ANSWERING, ELSEWHERE, TWICE, LISTENING, DROPPED, REJECTED, PROHIBITED, FORBIDDEN,
- ALSO_CLOSED) = range(7000, 7010)
+(CLOSED, ANSWERING, ELSEWHERE, TWICE, LISTENING, DROPPED, REJECTED, PROHIBITED, FORBIDDEN, ALSO_CLOSED) = range(
+    7000, 7010
+)
 OTHER_PORT = 7100
 """From where ELSEWHERE answers."""
 
 RULES = {
     "near": f"chain p {{ type nat hook prerouting priority -100; ip daddr {VIRTUAL[4]} dnat ip to {HOST[4]};"
-            f" ip6 daddr {VIRTUAL[6]} dnat ip6 to {HOST[6]}; }}\n"
-            f"chain q {{ type nat hook postrouting priority 100; ip saddr {NATTED[4]} masquerade;"
-            f" ip6 saddr {NATTED[6]} masquerade; }}",
+    f" ip6 daddr {VIRTUAL[6]} dnat ip6 to {HOST[6]}; }}\n"
+    f"chain q {{ type nat hook postrouting priority 100; ip saddr {NATTED[4]} masquerade;"
+    f" ip6 saddr {NATTED[6]} masquerade; }}",
     "far": f"chain f {{ type filter hook forward priority 0; udp dport {REJECTED} reject;"
-           f" udp dport {PROHIBITED} reject with icmpx admin-prohibited; }}",
+    f" udp dport {PROHIBITED} reject with icmpx admin-prohibited; }}",
     "host": f"chain i {{ type filter hook input priority 0; ip daddr {MUTE[4]} drop; ip6 daddr {MUTE[6]} drop;"
-            f" udp dport {DROPPED} drop; }}",
+    f" udp dport {DROPPED} drop; }}",
     "prober": f"chain o {{ type filter hook output priority 0; udp dport {FORBIDDEN} drop; }}",
 }
-ROUTES = [("near", "prohibit", PROHIBITED_NET), ("far", "unreachable", UNREACHABLE_NET), ("host", "throw", NO_ROUTE),
-          ("near", "blackhole", BLACKHOLE), ("prober", "prohibit", UNSENT_PROHIBIT),
-          ("prober", "unreachable", UNSENT_UNREACHABLE), ("prober", "blackhole", UNSENT_BLACKHOLE)]
+ROUTES = [
+    ("near", "prohibit", PROHIBITED_NET),
+    ("far", "unreachable", UNREACHABLE_NET),
+    ("host", "throw", NO_ROUTE),
+    ("near", "blackhole", BLACKHOLE),
+    ("prober", "prohibit", UNSENT_PROHIBIT),
+    ("prober", "unreachable", UNSENT_UNREACHABLE),
+    ("prober", "blackhole", UNSENT_BLACKHOLE),
+]
 
 
 @contextlib.contextmanager

@@ -34,12 +34,12 @@ def heard(capture, at_least=1, *, for_s=0.15):
 
 
 def packet_of(row):
-    return row.data[LINK_BYTES[row.link_type]:]
+    return row.data[LINK_BYTES[row.link_type] :]
 
 
 def payload_of(row):
     packet = packet_of(row)
-    return packet[HEADERS_BYTES[packet[0] >> 4]:]
+    return packet[HEADERS_BYTES[packet[0] >> 4] :]
 
 
 def is_error(row):
@@ -48,11 +48,12 @@ def is_error(row):
 
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
-CLIENT, ROUTER, SERVER = ({family: address(family, link, end) for family in (4, 6)}
-                          for link, end in ((1, 1), (1, 2), (2, 2)))
+CLIENT, ROUTER, SERVER = (
+    {family: address(family, link, end) for family in (4, 6)} for link, end in ((1, 1), (1, 2), (2, 2))
+)
 DOMAINS = {4: socket.AF_INET, 6: socket.AF_INET6}
 CLOSED, OTHER = 7000, 7001
-TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x4004_54CA, 1, 0x1000      # linux/if_tun.h
+TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x4004_54CA, 1, 0x1000  # linux/if_tun.h
 FILTER = f"udp port {CLOSED} or icmp or icmp6[icmp6type] = 1"
 
 
@@ -107,7 +108,7 @@ def test_what_leaves_and_what_comes_back_is_seen_once_and_in_order(network, bulk
 def test_times_have_nanoseconds(network, bulk):
     with capturing(network, "client", bulk) as capture:
         sent(network, "client", SERVER[4], *[b"x"] * 16)
-        assert any(row.time_ns % 128 for row in heard(capture, 16))     # a float would have every 256th
+        assert any(row.time_ns % 128 for row in heard(capture, 16))  # a float would have every 256th
 
 
 def test_loopback_shows_a_packet_once(network, bulk, family):
@@ -124,7 +125,7 @@ def test_all_interfaces_are_heard_as_one(network, bulk, family):
     with capturing(network, "router", bulk) as capture:
         sent(network, "client", SERVER[family], *[b"%d" % n for n in range(50)])
         rows = heard(capture, 200)
-    assert [row.number for row in rows] == list(range(1, 201))       # 50, their errors; each comes and leaves
+    assert [row.number for row in rows] == list(range(1, 201))  # 50, their errors; each comes and leaves
     assert [row.time_ns for row in rows] == sorted(row.time_ns for row in rows)
     seen = [payload_of(row) for row in rows if not is_error(row)]
     assert sorted(2 * [b"%d" % n for n in range(50)]) == sorted(seen)
@@ -165,7 +166,7 @@ def test_the_kernels_drops_are_counted(network, bulk):
         while (batch := capture.receive(0.2)) or (count > rows + capture.state.dropped and time.monotonic() < end_s):
             rows += len(batch)
         emptied_ns = time.time_ns()
-        assert emptied_ns <= capture.receive(0).now_ns      # and time goes on
+        assert emptied_ns <= capture.receive(0).now_ns  # and time goes on
     assert capture.state.dropped > 0
     assert count == rows + capture.state.dropped
 
@@ -208,7 +209,7 @@ def test_an_idle_capture_tells_what_time_it_is(network, bulk):
             assert 0 == len(batch)
             assert before_ns <= batch.now_ns <= after_ns
             waits_ns.append(after_ns - before_ns)
-    assert min(waits_ns) < 200_000_000      # a busy machine may prolong each but not all of them
+    assert min(waits_ns) < 200_000_000  # a busy machine may prolong each but not all of them
 
 
 def test_time_does_not_overtake_a_packet_that_is_not_handed_over_yet(network, bulk):
@@ -217,7 +218,7 @@ def test_time_does_not_overtake_a_packet_that_is_not_handed_over_yet(network, bu
             capture.receive(0)
             _, after_ns = sent(network, "client", SERVER[4], b"x")
             [row] = (capture.receive(0) or capture.receive(PATIENCE_S)).frames
-            assert row.time_ns <= after_ns      # it would be set to what was promised
+            assert row.time_ns <= after_ns  # it would be set to what was promised
 
 
 def test_a_packet_that_came_after_reading_began_is_in_the_next_batch(network, monkeypatch):
@@ -239,7 +240,7 @@ def test_a_packet_is_heard_within_milliseconds(network, bulk):
             before_ns, _ = sent(network, "client", SERVER[4], b"x")
             assert 1 == len(capture.receive(PATIENCE_S))
             waits_ns.append(time.time_ns() - before_ns)
-    assert sorted(waits_ns)[7] < 10_000_000      # a busy machine delays some
+    assert sorted(waits_ns)[7] < 10_000_000  # a busy machine delays some
 
 
 def test_what_is_no_ip_is_no_packet(network, bulk):
@@ -265,13 +266,13 @@ def test_an_interface_that_goes_down_is_heard_again_when_it_is_up(network, bulk)
                 network.run("client: ip link set spare down")
                 started_s = time.monotonic()
                 assert [0, 0] == [len(capture.receive(0.1)) for _ in range(2)]
-                assert 0.1 <= time.monotonic() - started_s      # told once, and not over and over
+                assert 0.1 <= time.monotonic() - started_s  # told once, and not over and over
                 assert {"interface-down": 1} == capture.state.faults
                 network.run("client: ip link set spare up")
                 network.run("client: ip neigh replace 10.0.7.2 lladdr 02:00:00:00:07:02 dev spare")
                 sent(network, "client", "10.0.7.2", b"again")
                 assert [b"again"] == [payload_of(row) for row in heard(capture)]
-            assert [b"again"] * 2 == [payload_of(row) for row in heard(everywhere, 2)]     # at both ends
+            assert [b"again"] * 2 == [payload_of(row) for row in heard(everywhere, 2)]  # at both ends
     finally:
         network.run("client: ip link del spare")
 
@@ -292,18 +293,27 @@ def test_a_link_without_header_is_heard(network, bulk):
     assert (101, True) == (error.link_type, is_error(error))
 
 
-@pytest.mark.parametrize(("interface", "expression", "message"), [
-    ("nowhere", "udp", "no interface 'nowhere'; there are lo, right"), (None, "udp prt 5", "syntax error")])
+@pytest.mark.parametrize(
+    ("interface", "expression", "message"),
+    [("nowhere", "udp", "no interface 'nowhere'; there are lo, right"), (None, "udp prt 5", "syntax error")],
+)
 def test_what_the_user_got_wrong_is_said(network, bulk, interface, expression, message):
     with pytest.raises(UdpprobeError, match=message):
         capturing(network, "client", bulk, interface, expression)
 
 
-@pytest.mark.parametrize(("capabilities", "expected"), [
-    ("-all", "PrivilegeError: capturing needs CAP_NET_RAW"), ("-all,+net_raw", "captures")])
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [("-all", "PrivilegeError: capturing needs CAP_NET_RAW"), ("-all,+net_raw", "captures")],
+)
 def test_one_capability_is_needed_and_no_more(network, bulk, capabilities, expected):
     code = f"from udpprobe.capture.live import open_capture; open_capture('udp', capture={'ring' if bulk else 'scapy'!r}).close()"
     line = f"client: setpriv --bounding-set={capabilities} --inh-caps={capabilities} {sys.executable} -c"
-    done = subprocess.run([*network.command(line), f"{code}; print('captures')"], check=False, capture_output=True,
-                          text=True, cwd=Path(__file__).parents[2])
+    done = subprocess.run(
+        [*network.command(line), f"{code}; print('captures')"],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
     assert expected in (done.stdout or done.stderr)

@@ -32,8 +32,18 @@ from scanning import (
 )
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
-NEGATE = next((path for path in ("/usr/lib/nagios/plugins/negate", "/usr/lib/monitoring-plugins/negate",
-                                 "/usr/lib64/nagios/plugins/negate") if os.access(path, os.X_OK)), None)
+NEGATE = next(
+    (
+        path
+        for path in (
+            "/usr/lib/nagios/plugins/negate",
+            "/usr/lib/monitoring-plugins/negate",
+            "/usr/lib64/nagios/plugins/negate",
+        )
+        if os.access(path, os.X_OK)
+    ),
+    None,
+)
 
 
 def check(network, words, *, before="", node="prober"):
@@ -49,31 +59,34 @@ def is_said(pattern, told):
 
 
 @pytest.mark.parametrize(("before", "family"), [("", 4), ("", 6), (UNPRIVILEGED, 4)], ids=["v4", "v6", "unprivileged"])
-@pytest.mark.parametrize(("to", "port", "options", "status", "said"), [
-    (HOST, ANSWERING, "", 0, r"OK - {place} answered in [\d.]+ ms \| 'rtt'=[\d.]+ms;;;0\n$"),
-    (HOST, ANSWERING, "-w 5000 -c 9000", 0, r"OK - .*ms;5000;9000;0\n$"),
-    (HOST, ANSWERING, "-w 5000 -c @0:9000", 2, r"CRITICAL - {place} RTT .* ms in 0:9000 ms; answered"),
-    (HOST, ANSWERING, "-w 5000: -c 9000", 1, "WARNING - {place} RTT .* ms < 5000 ms; answered"),
-    (HOST, ANSWERING, "--expect refused", 2, "CRITICAL - {place} answered"),
-    (HOST, ANSWERING, "--expect listening --no-loop", 0, "OK - {place} answered"),
-    (HOST, CLOSED, "", 2, "CRITICAL - {place} refused by {to} itself"),
-    (HOST, CLOSED, "--expect listening", 2, "CRITICAL - {place} refused by {to} itself"),
-    (HOST, CLOSED, "--expect refused --no-loop", 0, "OK - {place} refused by {to} itself"),
-    (HOST, LISTENING, "--expect listening", 1, "WARNING - {place} listening or filtered: silence cannot tell"),
-    (HOST, DROPPED, "--expect listening", 1, "WARNING - {place} listening or filtered: silence cannot tell"),
-    (HOST, LISTENING, "--expect not-refused --no-loop", 0, "OK - {place} silent while other ports are refused"),
-    (HOST, CLOSED, "--expect not-refused", 2, "CRITICAL - {place} refused by {to} itself"),
-    (HOST, LISTENING, "", 2, "CRITICAL - {place} silent while"),
-    (HOST, LISTENING, "--silence warning", 1, "WARNING - {place} silent while"),
-    (HOST, DROPPED, "--expect refused --silence ok", 0, "OK - {place} silent while"),
-    (HOST, LISTENING, "--expect not-refused -w 9", 3, "UNKNOWN - {place} no RTT to measure; silent"),
-    (MUTE, CLOSED, "--expect listening", 3, "UNKNOWN - {place} no reply from any port of this host"),
-    (MUTE, CLOSED, "--expect listening --silence critical", 2, "CRITICAL - {place} no reply from any"),
-    (HOST, REJECTED, "--expect listening", 2, "CRITICAL - {place} rejected by {far}"),
-    (HOST, PROHIBITED, "", 2, "CRITICAL - {place} prohibited by {far}"),
-    (NOBODY, CLOSED, "--wait 4", 2, r"CRITICAL - {place} unreachable, says {far} \(host-unreach"),
-    (UNSENT_PROHIBIT, CLOSED, "--silence ok", 3, "UNKNOWN - {place} this host cannot send there: E"),
-])
+@pytest.mark.parametrize(
+    ("to", "port", "options", "status", "said"),
+    [
+        (HOST, ANSWERING, "", 0, r"OK - {place} answered in [\d.]+ ms \| 'rtt'=[\d.]+ms;;;0\n$"),
+        (HOST, ANSWERING, "-w 5000 -c 9000", 0, r"OK - .*ms;5000;9000;0\n$"),
+        (HOST, ANSWERING, "-w 5000 -c @0:9000", 2, r"CRITICAL - {place} RTT .* ms in 0:9000 ms; answered"),
+        (HOST, ANSWERING, "-w 5000: -c 9000", 1, "WARNING - {place} RTT .* ms < 5000 ms; answered"),
+        (HOST, ANSWERING, "--expect refused", 2, "CRITICAL - {place} answered"),
+        (HOST, ANSWERING, "--expect listening --no-loop", 0, "OK - {place} answered"),
+        (HOST, CLOSED, "", 2, "CRITICAL - {place} refused by {to} itself"),
+        (HOST, CLOSED, "--expect listening", 2, "CRITICAL - {place} refused by {to} itself"),
+        (HOST, CLOSED, "--expect refused --no-loop", 0, "OK - {place} refused by {to} itself"),
+        (HOST, LISTENING, "--expect listening", 1, "WARNING - {place} listening or filtered: silence cannot tell"),
+        (HOST, DROPPED, "--expect listening", 1, "WARNING - {place} listening or filtered: silence cannot tell"),
+        (HOST, LISTENING, "--expect not-refused --no-loop", 0, "OK - {place} silent while other ports are refused"),
+        (HOST, CLOSED, "--expect not-refused", 2, "CRITICAL - {place} refused by {to} itself"),
+        (HOST, LISTENING, "", 2, "CRITICAL - {place} silent while"),
+        (HOST, LISTENING, "--silence warning", 1, "WARNING - {place} silent while"),
+        (HOST, DROPPED, "--expect refused --silence ok", 0, "OK - {place} silent while"),
+        (HOST, LISTENING, "--expect not-refused -w 9", 3, "UNKNOWN - {place} no RTT to measure; silent"),
+        (MUTE, CLOSED, "--expect listening", 3, "UNKNOWN - {place} no reply from any port of this host"),
+        (MUTE, CLOSED, "--expect listening --silence critical", 2, "CRITICAL - {place} no reply from any"),
+        (HOST, REJECTED, "--expect listening", 2, "CRITICAL - {place} rejected by {far}"),
+        (HOST, PROHIBITED, "", 2, "CRITICAL - {place} prohibited by {far}"),
+        (NOBODY, CLOSED, "--wait 4", 2, r"CRITICAL - {place} unreachable, says {far} \(host-unreach"),
+        (UNSENT_PROHIBIT, CLOSED, "--silence ok", 3, "UNKNOWN - {place} this host cannot send there: E"),
+    ],
+)
 def test_each_outcome_has_its_state_and_names_its_cause(network, before, family, to, port, options, status, said):
     place = target(to[family], port)
     found, told = check(network, f"{options} {place}", before=before)
@@ -98,9 +111,10 @@ def test_a_loop_is_named_by_its_routers(network, family):
 def test_a_narrow_path_is_critical_and_a_wide_enough_one_is_not(network, family):
     place = target(HOST[family], ANSWERING)
     for least, before, status, pattern in (
-            (NARROW, "", 0, f"{NARROW} bytes fit through .*'mtu'={NARROW}B;;{NARROW}:;0"),
-            (NARROW + 1, "", 2, f"path MTU {NARROW} < {NARROW + 1}, limited by {NEAR[family]}; answered"),
-            (NARROW, UNPRIVILEGED, 3, "path MTU not checked: this takes CAP_NET_RAW; answered")):
+        (NARROW, "", 0, f"{NARROW} bytes fit through .*'mtu'={NARROW}B;;{NARROW}:;0"),
+        (NARROW + 1, "", 2, f"path MTU {NARROW} < {NARROW + 1}, limited by {NEAR[family]}; answered"),
+        (NARROW, UNPRIVILEGED, 3, "path MTU not checked: this takes CAP_NET_RAW; answered"),
+    ):
         found, told = check(network, f"--min-mtu {least} {place}", before=before)
         assert (status, True) == (found, bool(re.search(pattern, told))), told
 
@@ -122,15 +136,18 @@ def test_a_black_hole_is_named_with_what_fits(network, family):
 def test_a_silent_host_does_not_hold_it_beyond_its_time(network):
     start_s = time.monotonic()
     status, told = check(network, f"--wait 30 --min-mtu 1400 --no-loop -t 2 {target(MUTE[4], CLOSED)}")
-    assert (3, True) == (status, "undecided: time ran out" in told)     # nobody knows yet that it is silent
-    assert time.monotonic() - start_s < 15      # not the 30 s that it was to wait
+    assert (3, True) == (status, "undecided: time ran out" in told)  # nobody knows yet that it is silent
+    assert time.monotonic() - start_s < 15  # not the 30 s that it was to wait
 
 
 def test_a_service_that_comes_back_is_no_failure_where_failures_are_confirmed(network):
     port = 7777
     place = target(HOST[4], port)
-    process = subprocess.Popen(network.command(f"prober: {UDPPROBE} check --confirm 8 --retries 3 --wait 1 {place}"),
-                               stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        network.command(f"prober: {UDPPROBE} check --confirm 8 --retries 3 --wait 1 {place}"),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     network.start(f"host: answer {port}")
     told, _ = process.communicate(timeout=20)
     assert (0, True) == (process.returncode, "answered in" in told), told
@@ -141,8 +158,12 @@ def test_many_targets_are_checked_at_once_and_the_worst_is_told_first(network, t
     lines = ["[templates.closed]", 'expect = "refused"', "[groups.all]", 'template = "closed"']
     for number in range(100):
         lines += ["[[targets]]", f'target = "{HOST[4]}:{8000 + number}"', 'group = "all"']
-    lines += ["[[targets]]", f'target = "{HOST[6]}:{ANSWERING}"'.replace(HOST[6], f"[{HOST[6]}]"), 'name = "wrong"',
-              'template = "closed"']
+    lines += [
+        "[[targets]]",
+        f'target = "{HOST[6]}:{ANSWERING}"'.replace(HOST[6], f"[{HOST[6]}]"),
+        'name = "wrong"',
+        'template = "closed"',
+    ]
     config.write_text("\n".join(lines))
     status, told = check(network, f"--config {config} --format json")
     found = json.loads(told)
@@ -153,12 +174,13 @@ def test_many_targets_are_checked_at_once_and_the_worst_is_told_first(network, t
 
 
 @pytest.mark.skipif(NEGATE is None, reason="needs negate, of the Monitoring Plugins")
-@pytest.mark.parametrize(("port", "status", "said"), [
-    (CLOSED, 0, "UDPPROBE OK - "), (ANSWERING, 2, "UDPPROBE CRITICAL - ")])
+@pytest.mark.parametrize(
+    ("port", "status", "said"), [(CLOSED, 0, "UDPPROBE OK - "), (ANSWERING, 2, "UDPPROBE CRITICAL - ")]
+)
 def test_negate_turns_it_round(network, port, status, said):
     words = f"prober: {NEGATE} -s {UDPPROBE} check {target(HOST[4], port)}"
     done = subprocess.run(network.command(words), check=False, capture_output=True, text=True, timeout=30)
-    assert (status, said) == (done.returncode, done.stdout[:len(said)]), done
+    assert (status, said) == (done.returncode, done.stdout[: len(said)]), done
 
 
 def test_a_text_file_for_the_node_exporter_appears_whole(network, tmp_path):

@@ -11,8 +11,10 @@ from network import Network, address, require
 
 pytestmark = pytest.mark.live
 PORTS = 6000
-UNLIMITED = ("sysctl -q net.ipv4.icmp_ratemask=0 net.ipv6.icmp.ratelimit=0 net.ipv4.icmp_msgs_burst=1000000"
-             " net.ipv4.icmp_msgs_per_sec=1000000")
+UNLIMITED = (
+    "sysctl -q net.ipv4.icmp_ratemask=0 net.ipv6.icmp.ratelimit=0 net.ipv4.icmp_msgs_burst=1000000"
+    " net.ipv4.icmp_msgs_per_sec=1000000"
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def test_every_closed_port_is_refused(network, family):
     told = scanned(network, f"-p 1-{PORTS} {address(family, 1, 2)}")
     rows = told["destinations"]
     assert (PORTS, {"refused"}) == (len(rows), {row["verdict"] for row in rows})
-    assert told["source"]["packets"] >= 2 * PORTS     # probes count although they are not captured
+    assert told["source"]["packets"] >= 2 * PORTS  # probes count although they are not captured
     once = [row["findings"][0] for row in rows if row["sent"] == 1]
     assert len(once) > PORTS / 2
     assert all(found["rtt_ms"]["min"] >= 0 for found in once)
@@ -42,8 +44,11 @@ def test_every_closed_port_is_refused(network, family):
 
 def test_an_answer_among_them_has_a_round_trip(network):
     network.start("host: answer 4000")
-    (row,) = [row for row in scanned(network, f"-p 1-{PORTS} {address(4, 1, 2)}")["destinations"]
-              if row["verdict"] == "answered"]
+    (row,) = [
+        row
+        for row in scanned(network, f"-p 1-{PORTS} {address(4, 1, 2)}")["destinations"]
+        if row["verdict"] == "answered"
+    ]
     assert 4000 == row["port"]
     assert row["sent"] > 1 or row["rtt_ms"]["min"] > 0
 
@@ -56,8 +61,13 @@ def test_this_host_is_scanned_as_others_are(network):
 def test_a_recording_has_the_probes_too(network, tmp_path):
     path = tmp_path / "scan.pcapng"
     scanned(network, f"-p 1-{PORTS} -w {path} {address(4, 1, 2)}")
-    done = subprocess.run([sys.executable, "-m", "udpprobe", "analyze", "--all", "--format", "json", str(path)],
-                          capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", "udpprobe", "analyze", "--all", "--format", "json", str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     rows = json.loads(done.stdout)["destinations"]
     assert PORTS <= sum(row["sent"] for row in rows)
     assert {"exact"} == {found["match"] for row in rows for found in row["findings"]}

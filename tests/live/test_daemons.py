@@ -38,7 +38,7 @@ server default {{
 }}
 """
 
-FILES = {       # what stands in the directory of a daemon's test
+FILES = {  # what stands in the directory of a daemon's test
     "chronyd": {"chrony.conf": "allow all\nlocal stratum 10\ncmdport 0\npidfile {tmp}/chronyd.pid\n"},
     "snmpd": {"snmpd.conf": "agentaddress udp:161,udp6:161\nrocommunity public\nrocommunity6 public\n"},
     "freeradius": {"radiusd.conf": FREERADIUS},
@@ -54,20 +54,40 @@ def daemon(program, port, *answering, run):
 def python_server(module, port):
     """One of `servers.py`, with the help of this module; it answers the payload of its name."""
     name = module.removeprefix("aio")
-    each = SimpleNamespace(program=module, port=port, answering={name}, run=f"{sys.executable} {SERVERS} {name} {port}",
-                           is_there=importlib.util.find_spec)
+    each = SimpleNamespace(
+        program=module,
+        port=port,
+        answering={name},
+        run=f"{sys.executable} {SERVERS} {name} {port}",
+        is_there=importlib.util.find_spec,
+    )
     return pytest.param(each, id=module)
 
 
 DAEMONS = [
-    daemon("dnsmasq", 53, "dns", run="dnsmasq --no-daemon --conf-file=/dev/null --no-resolv --no-hosts --user=root"
-           " --pid-file={tmp}/pid"),
+    daemon(
+        "dnsmasq",
+        53,
+        "dns",
+        run="dnsmasq --no-daemon --conf-file=/dev/null --no-resolv --no-hosts --user=root --pid-file={tmp}/pid",
+    ),
     daemon("chronyd", 123, "ntp", run="chronyd -x -d -u root -f {tmp}/chrony.conf"),
-    daemon("snmpd", 161, "snmp-v3", "snmp-v2c", "snmp-v1", run="env SNMP_PERSISTENT_DIR={tmp} snmpd -f -C"
-           " -c {tmp}/snmpd.conf -Lf {tmp}/log -p {tmp}/pid"),
+    daemon(
+        "snmpd",
+        161,
+        "snmp-v3",
+        "snmp-v2c",
+        "snmp-v1",
+        run="env SNMP_PERSISTENT_DIR={tmp} snmpd -f -C -c {tmp}/snmpd.conf -Lf {tmp}/log -p {tmp}/pid",
+    ),
     daemon("in.tftpd", 69, "tftp", run="in.tftpd --foreground --user root --secure {tmp}"),
-    daemon("turnserver", 3478, "stun", run="turnserver -n --no-tls --no-dtls --no-cli --userdb {tmp}/db"
-           " --log-file {tmp}/log --simple-log --pidfile {tmp}/pid"),
+    daemon(
+        "turnserver",
+        3478,
+        "stun",
+        run="turnserver -n --no-tls --no-dtls --no-cli --userdb {tmp}/db"
+        " --log-file {tmp}/log --simple-log --pidfile {tmp}/pid",
+    ),
     daemon("memcached", 11211, "memcached", run="memcached -u root -U 11211 -m 8 -t 1"),
     daemon("freeradius", 1812, "radius", run="freeradius -f -l stdout -d {tmp} -n radiusd"),
     # its socket and lock stand in /run, whatever it is told; an empty one hides the host's
@@ -101,8 +121,7 @@ def served(request, network, tmp_path):
 def await_port(network, port, process):
     until = time.monotonic() + START_S
     while time.monotonic() < until and process.poll() is None:
-        if subprocess.run(network.command(f"server: ss -Hlun sport = :{port}"), check=True,
-                          capture_output=True).stdout:
+        if subprocess.run(network.command(f"server: ss -Hlun sport = :{port}"), check=True, capture_output=True).stdout:
             return
         time.sleep(0.05)
     pytest.fail(f"does not listen on port {port}; exit status {process.poll()}")
@@ -112,11 +131,13 @@ def await_port(network, port, process):
 @pytest.mark.parametrize("engine", ["recverr"])
 def test_a_scan_finds_a_daemon_and_says_what_its_closed_neighbour_is(engine, family, served, network):
     target = address(family, 1, 2)
-    command = network.command(f"client: {sys.executable} -m udpprobe scan --engine {engine} --format json"
-                              f" -p {served.port},40000 {target}")
+    command = network.command(
+        f"client: {sys.executable} -m udpprobe scan --engine {engine} --format json -p {served.port},40000 {target}"
+    )
     report = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     assert {served.port: "answered", 40000: "refused"} == {
-        each["port"]: each["verdict"] for each in report["destinations"]}
+        each["port"]: each["verdict"] for each in report["destinations"]
+    }
     assert [] == report["unmatched"]
 
 

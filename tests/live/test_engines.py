@@ -14,8 +14,9 @@ from record import play
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 PROBE = Path(__file__).with_name("probe.py")
 MTU = 1400
-CLIENT, ROUTER, SERVER = ({family: address(family, link, end) for family in (4, 6)}
-                          for link, end in ((1, 1), (1, 2), (2, 2)))
+CLIENT, ROUTER, SERVER = (
+    {family: address(family, link, end) for family in (4, 6)} for link, end in ((1, 1), (1, 2), (2, 2))
+)
 NEIGHBOUR, BEHIND = ({4: f"10.0.{link}.99", 6: f"2001:db8:{link}::99"} for link in (1, 2))
 """Addresses where nobody is: on the client's own link, and on the one behind the router."""
 ANSWERING, PROHIBITED, DROPPED, CLOSED, ALSO_CLOSED, FORBIDDEN, REJECTED = range(7000, 7007)
@@ -27,18 +28,31 @@ REACH = {4: (3, 3), 6: (1, 4)}
 GIVEN_UP_S = 0.9
 """When a neighbour was asked for three times."""
 SETUP = [
-    *(f"{node}: sysctl -q net.ipv{family}.neigh.right.retrans_time_ms={GIVEN_UP_S * 1000 / 3:.0f}"
-      for node in ("client", "router") for family in (4, 6)),
-    *(f"{node}: sysctl -q net.ipv4.icmp_ratemask=0 net.ipv6.icmp.ratelimit=0 net.ipv4.icmp_msgs_burst=10000"
-      " net.ipv4.icmp_msgs_per_sec=10000" for node in ("router", "server")),
-    f"router: ip link set right mtu {MTU}", f"server: ip link set left mtu {MTU}",
+    *(
+        f"{node}: sysctl -q net.ipv{family}.neigh.right.retrans_time_ms={GIVEN_UP_S * 1000 / 3:.0f}"
+        for node in ("client", "router")
+        for family in (4, 6)
+    ),
+    *(
+        f"{node}: sysctl -q net.ipv4.icmp_ratemask=0 net.ipv6.icmp.ratelimit=0 net.ipv4.icmp_msgs_burst=10000"
+        " net.ipv4.icmp_msgs_per_sec=10000"
+        for node in ("router", "server")
+    ),
+    f"router: ip link set right mtu {MTU}",
+    f"server: ip link set left mtu {MTU}",
     f"server: input: udp dport {PROHIBITED} reject with icmpx admin-prohibited",
     f"server: input: udp dport {DROPPED} drop",
-    f"client: output: udp dport {FORBIDDEN} drop", f"client: output: udp dport {REJECTED} reject",
-    *(f"client: ip route add {kind} {NETS[family].format(n)}" for family in (4, 6)
-      for n, kind in enumerate(REFUSING_ROUTES, 1)),
-    "client: ip -4 route del default", f"client: ip -4 route add {address(4, 2, 0)}/24 via {ROUTER[4]}",
-    "client: ip -6 route del default", f"client: ip -6 route add {address(6, 2, 0)}/64 via {ROUTER[6]}",
+    f"client: output: udp dport {FORBIDDEN} drop",
+    f"client: output: udp dport {REJECTED} reject",
+    *(
+        f"client: ip route add {kind} {NETS[family].format(n)}"
+        for family in (4, 6)
+        for n, kind in enumerate(REFUSING_ROUTES, 1)
+    ),
+    "client: ip -4 route del default",
+    f"client: ip -4 route add {address(4, 2, 0)}/24 via {ROUTER[4]}",
+    "client: ip -6 route del default",
+    f"client: ip -6 route add {address(6, 2, 0)}/64 via {ROUTER[6]}",
     f"server: answer {ANSWERING}&",
 ]
 
@@ -65,8 +79,9 @@ def both(each):
 
 def check(said, network, engine, targets, **options):
     """What happens to each `(address, port)` that `targets` gives for a family: first of IPv4, then of IPv6."""
-    check_flows(said, network, engine, both(lambda family: [[CLIENT[family], *each] for each in targets(family)]),
-                **options)
+    check_flows(
+        said, network, engine, both(lambda family: [[CLIENT[family], *each] for each in targets(family)]), **options
+    )
 
 
 def check_flows(said, network, engine, flows, *, wait_s=0.1, **options):
@@ -82,63 +97,105 @@ def check_flows(said, network, engine, flows, *, wait_s=0.1, **options):
 
 def test_what_ports_say(network, engine):
     ports = [CLOSED, ANSWERING, PROHIBITED, DROPPED, ALSO_CLOSED]
-    said = both(lambda family: [refused(family), ["answered", 1],
-                                ["prohibited", SERVER[family], *{4: (3, 13), 6: (1, 1)}[family], None],
-                                ["silent", 0], refused(family)])
+    said = both(
+        lambda family: [
+            refused(family),
+            ["answered", 1],
+            ["prohibited", SERVER[family], *{4: (3, 13), 6: (1, 1)}[family], None],
+            ["silent", 0],
+            refused(family),
+        ]
+    )
     check(said, network, engine, lambda family: [(SERVER[family], port) for port in ports])
 
 
 def test_every_attempt_is_sent_in_spite_of_the_errors_before(network, engine):
     said = both(lambda family: [refused(family), ["answered", 3]])
-    check(said, network, engine, lambda family: [(SERVER[family], port) for port in (CLOSED, ANSWERING)],
-          attempts=3)
+    check(said, network, engine, lambda family: [(SERVER[family], port) for port in (CLOSED, ANSWERING)], attempts=3)
 
 
 def test_300_closed_ports_are_all_heard(network, engine):
-    check(both(lambda family: [refused(family)] * 300),
-          network, engine, lambda family: [(SERVER[family], port) for port in range(20000, 20300)])
+    check(
+        both(lambda family: [refused(family)] * 300),
+        network,
+        engine,
+        lambda family: [(SERVER[family], port) for port in range(20000, 20300)],
+    )
 
 
 def test_too_big_for_a_link_on_the_way_says_its_mtu_and_what_comes_later_is_no_smaller(network, engine):
     reporter = {"recverr": ROUTER, "connected": SERVER}[engine]
     said = both(lambda family: [["too-big", reporter[family], *{4: (3, 4), 6: (2, 0)}[family], MTU]] * 2)
-    check(said, network, engine, lambda family: [(SERVER[family], port) for port in (CLOSED, ANSWERING)],
-          size=1500, attempts=2)
+    check(
+        said,
+        network,
+        engine,
+        lambda family: [(SERVER[family], port) for port in (CLOSED, ANSWERING)],
+        size=1500,
+        attempts=2,
+    )
 
 
 def test_too_big_for_the_own_link_is_unsent(network, engine):
-    check([["unsent", "EMSGSIZE"]] * 4, network, engine,
-          lambda family: [(SERVER[family], port) for port in (CLOSED, ANSWERING)], size=1501)
+    check(
+        [["unsent", "EMSGSIZE"]] * 4,
+        network,
+        engine,
+        lambda family: [(SERVER[family], port) for port in (CLOSED, ANSWERING)],
+        size=1501,
+    )
 
 
 def test_an_expired_ttl_is_told_by_recverr_only(network, engine):
-    said = {"recverr": lambda family: [["expired", ROUTER[family], *{4: (11, 0), 6: (3, 0)}[family], None]],
-            "connected": lambda _: [["silent", 0]]}
+    said = {
+        "recverr": lambda family: [["expired", ROUTER[family], *{4: (11, 0), 6: (3, 0)}[family], None]],
+        "connected": lambda _: [["silent", 0]],
+    }
     check(both(said[engine]), network, engine, lambda family: [(SERVER[family], CLOSED)], ttl=1)
 
 
 def test_what_the_host_refuses_is_unsent_and_the_rest_goes_on(network, engine):
     unsent = [["unsent", name] for name in REFUSING_ROUTES.values()]
-    check(both(lambda family: [refused(family), *unsent, refused(family)]), network, engine,
-          lambda family: [(SERVER[family], CLOSED), *((NETS[family].format(n), 9) for n in range(1, 5)),
-                          (SERVER[family], ALSO_CLOSED)])
+    check(
+        both(lambda family: [refused(family), *unsent, refused(family)]),
+        network,
+        engine,
+        lambda family: [
+            (SERVER[family], CLOSED),
+            *((NETS[family].format(n), 9) for n in range(1, 5)),
+            (SERVER[family], ALSO_CLOSED),
+        ],
+    )
 
 
 def test_what_the_own_firewall_drops_or_rejects_is_unsent(network, engine):
-    check(both(lambda family: [["unsent", "EPERM"]] * 2 + [refused(family)]), network, engine,
-          lambda family: [(SERVER[family], port) for port in (FORBIDDEN, REJECTED, CLOSED)], attempts=2)
+    check(
+        both(lambda family: [["unsent", "EPERM"]] * 2 + [refused(family)]),
+        network,
+        engine,
+        lambda family: [(SERVER[family], port) for port in (FORBIDDEN, REJECTED, CLOSED)],
+        attempts=2,
+    )
 
 
 def test_a_host_that_nobody_finds_is_told_by_recverr_only(network, engine):
     def said(family):
         if engine == "connected":
             return [["silent", 0]] * 2
-        return [["unreachable", reporter, *{4: (3, 1), 6: (1, 3)}[family], None]
-                for reporter in (CLIENT[family], ROUTER[family])]
-    check(both(said), network, engine, lambda family: [(NEIGHBOUR[family], 9), (BEHIND[family], 9)],
-          wait_s=2 * GIVEN_UP_S if engine == "connected" else 0.1)
+        return [
+            ["unreachable", reporter, *{4: (3, 1), 6: (1, 3)}[family], None]
+            for reporter in (CLIENT[family], ROUTER[family])
+        ]
+
+    check(
+        both(said),
+        network,
+        engine,
+        lambda family: [(NEIGHBOUR[family], 9), (BEHIND[family], 9)],
+        wait_s=2 * GIVEN_UP_S if engine == "connected" else 0.1,
+    )
 
 
 def test_a_neighbour_is_probed_by_its_link_local_address(network, engine):
-    client, router = ("fe80::ff:fe00:10" + end for end in "12")     # of the MAC addresses that the network gives
+    client, router = ("fe80::ff:fe00:10" + end for end in "12")  # of the MAC addresses that the network gives
     check_flows([["refused", router, *REACH[6], None]], network, engine, [[client, router, CLOSED]], zone="right")

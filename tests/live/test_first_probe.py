@@ -10,10 +10,14 @@ import pytest
 pytestmark = pytest.mark.live
 
 MAY_LOAD = {
-    "typer", "annotated_doc", "shellingham",        # the command line
-    "msgspec", "typing_extensions",                 # classes
-    "cypcap",                                       # the kernel's filter
-    "tabulate", "wcwidth",                          # trace and mtu load it meanwhile
+    "typer",
+    "annotated_doc",
+    "shellingham",  # the command line
+    "msgspec",
+    "typing_extensions",  # classes
+    "cypcap",  # the kernel's filter
+    "tabulate",
+    "wcwidth",  # trace and mtu load it meanwhile
 }
 """Distributions; Scapy, NumPy, pydantic, rich and psutil are not among them."""
 STOP_AT_FIRST_PROBE = """
@@ -37,8 +41,9 @@ sys.exit(main(sys.argv[1:]))
 
 
 def loaded(*words):
-    done = subprocess.run([sys.executable, "-c", STOP_AT_FIRST_PROBE, *words], capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", STOP_AT_FIRST_PROBE, *words], capture_output=True, text=True, check=False
+    )
     if "CAP_NET_RAW" in done.stderr + done.stdout:
         pytest.skip("needs CAP_NET_RAW")
     assert 2 == done.stdout.count("\n"), done.stderr
@@ -55,5 +60,17 @@ def test_before_its_first_probe_a_command_loads_little(words, host):
 
 def test_a_scan_loads_nothing_of_other_commands():
     _, own = loaded("scan", "127.0.0.1:9")
-    assert not [name for name in own if name.startswith(("udpprobe.tracing", "udpprobe.pmtud", "udpprobe.checking",
-                                                         "udpprobe.lab", "udpprobe.icmpd", "udpprobe.capture.recorder"))]
+    assert not [
+        name
+        for name in own
+        if name.startswith(
+            (
+                "udpprobe.tracing",
+                "udpprobe.pmtud",
+                "udpprobe.checking",
+                "udpprobe.lab",
+                "udpprobe.icmpd",
+                "udpprobe.capture.recorder",
+            )
+        )
+    ]

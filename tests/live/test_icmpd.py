@@ -38,7 +38,7 @@ from udpprobe.icmpd.client import Icmpd, IcmpdError
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 DOMAINS = {4: socket.AF_INET, 6: socket.AF_INET6}
 ROOT = Path(__file__).parents[2]
-BIG = 1430      # bytes of a datagram that the first link takes and the second does not
+BIG = 1430  # bytes of a datagram that the first link takes and the second does not
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +53,14 @@ def path(network, tmp_path_factory):
 def make(network):
     """Makes UDP sockets that belong to the prober."""
     with contextlib.ExitStack() as opened:
+
         def socket_of(family, address=None, port=0):
             with network.inside("prober"):
                 made = opened.enter_context(socket.socket(DOMAINS[family], socket.SOCK_DGRAM))
             if address is not None:
                 made.bind((address, port))
             return made
+
         yield socket_of
 
 
@@ -80,8 +82,13 @@ CASES = {
     "time exceeded": Case(HOST, errno.EHOSTUNREACH, {4: (11, 0), 6: (3, 0)}, "expired", hops=1),
     "too big": Case(HOST, errno.EMSGSIZE, {4: (3, 4), 6: (2, 0)}, "too-big", size=BIG, mtu=NARROW),
     "prohibited": Case(PROHIBITED_NET, errno.EHOSTUNREACH, {4: (3, 13), 6: (1, 1)}, "prohibited"),
-    "unreachable": Case(UNREACHABLE_NET, errno.EHOSTUNREACH, {4: (3, 1), 6: (1, 0)}, "unreachable",
-                        reporter={4: "10.0.2.2", 6: "2001:db8:2::2"}),
+    "unreachable": Case(
+        UNREACHABLE_NET,
+        errno.EHOSTUNREACH,
+        {4: (3, 1), 6: (1, 0)},
+        "unreachable",
+        reporter={4: "10.0.2.2", 6: "2001:db8:2::2"},
+    ),
 }
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -122,7 +129,12 @@ def test_json_tells_more(path, make, case, family):
         send(udp, case, family)
         found = next(iter(errors))
     assert ((case.to[family], CLOSED), case.verdict, case.errno, case.mtu, case.reporter[family]) == (
-        found.destination, found.verdict, found.errno, found.mtu, found.reporter)
+        found.destination,
+        found.verdict,
+        found.errno,
+        found.mtu,
+        found.reporter,
+    )
     ip_bytes = case.size + 8 + (20 if family == 4 else 40)
     assert ip_bytes == found.fields["quoted"]["ip_length"]
 
@@ -171,9 +183,13 @@ def test_forged_and_broken_errors_are_not_delivered(network, path, make):
         forger = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
     with register(path, udp) as client, forger:
         sent = datagram(PROBER[4], HOST[4], udp.getsockname()[1], CLOSED, b"hello")
-        for forged in (error(sent, 3, 3, checksum=1), error(sent, 3, 3, quote=sent[:27]), error(sent, 3, 3, quote=b""),
-                       error(sent, 3, 3, quote=b"\xff" * 60),
-                       error(datagram("192.0.2.1", HOST[4], udp.getsockname()[1], 9), 3, 3)):
+        for forged in (
+            error(sent, 3, 3, checksum=1),
+            error(sent, 3, 3, quote=sent[:27]),
+            error(sent, 3, 3, quote=b""),
+            error(sent, 3, 3, quote=b"\xff" * 60),
+            error(datagram("192.0.2.1", HOST[4], udp.getsockname()[1], 9), 3, 3),
+        ):
             packet = forged[:16] + ip_address(PROBER[4]).packed + forged[20:]
             forger.sendto(packet, (PROBER[4], 0))
         udp.sendto(b"x", (HOST[4], CLOSED))
@@ -199,6 +215,7 @@ def build(tmp_path_factory):
         program = where / source.stem
         subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-o", program, source], check=True)
         return program
+
     return built
 
 
@@ -209,8 +226,9 @@ def test_a_c_client_of_the_books_kind_is_told(network, path, build, family):
     done = subprocess.run(network.command(line), input="one\ntwo\n", capture_output=True, text=True, check=True)
     host = HOST[family] if family == 4 else f"[{HOST[family]}]"
     kind, code = CASES["refused"].icmp[family]
-    assert [f"ICMP error: dest = {host}:{CLOSED}, Connection refused, type = {kind}, code = {code}"] * 2 \
-        == done.stdout.splitlines()
+    assert [
+        f"ICMP error: dest = {host}:{CLOSED}, Connection refused, type = {kind}, code = {code}"
+    ] * 2 == done.stdout.splitlines()
 
 
 def test_the_example_in_c_says_who_is_gone(network, path, build):
@@ -219,13 +237,15 @@ def test_the_example_in_c_says_who_is_gone(network, path, build):
     with subprocess.Popen(network.command(line), stdout=subprocess.PIPE, text=True) as process:
         said = {process.stdout.readline() for _ in range(2)}
         process.kill()
-    assert {f"{HOST[4]} port {CLOSED}: Connection refused\n",
-            f"{PROHIBITED_NET[4]} port 53: No route to host\n"} == said
+    assert {
+        f"{HOST[4]} port {CLOSED}: Connection refused\n",
+        f"{PROHIBITED_NET[4]} port 53: No route to host\n",
+    } == said
 
 
 def test_the_server_of_the_docs_knows_who_is_gone(network, path, tmp_path):
     text = (ROOT / "docs/icmpd.md").read_text()
-    source = textwrap.dedent(text[text.index("    import select\n"):].partition("\n\nIn asyncio")[0])
+    source = textwrap.dedent(text[text.index("    import select\n") :].partition("\n\nIn asyncio")[0])
     program = tmp_path / "server.py"
     program.write_text(source.replace("Icmpd(server)", f"Icmpd(server, {str(path)!r})"))
     command = network.command(f"prober: {sys.executable} -u {program}")

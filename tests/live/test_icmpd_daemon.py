@@ -29,11 +29,13 @@ SETPRIV = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
 def start():
     """Starts daemons; without the privilege, there is nothing to test."""
     with contextlib.ExitStack() as running:
+
         def started(*words, **how):
             try:
                 return running.enter_context(daemon(*words, **how))
             except CannotRun as reason:
                 pytest.skip(str(reason))
+
         yield started
 
 
@@ -117,14 +119,18 @@ def somebody_else():
         os.seteuid(0)
 
 
-@pytest.mark.parametrize(("words", "answer"), [
-    (["--mode", "666"], b"0"), (["--allow-user", NOBODY], b"1"), (["--allow-user", "*"], b"1")])
+@pytest.mark.parametrize(
+    ("words", "answer"), [(["--mode", "666"], b"0"), (["--allow-user", NOBODY], b"1"), (["--allow-user", "*"], b"1")]
+)
 def test_who_may_not_is_refused(start, words, answer):
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o755)
         start(Path(directory) / "socket", *words)
-        with somebody_else(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, \
-                hand_over(Path(directory) / "socket", udp) as client:
+        with (
+            somebody_else(),
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+            hand_over(Path(directory) / "socket", udp) as client,
+        ):
             assert answer == client.recv(1)
 
 
@@ -136,8 +142,10 @@ def test_status_tells_the_counters(start, path, udp, capsys, output_format):
         assert 0 == main(["icmpd", "status", "--socket", str(path), "--format", output_format])
     said = capsys.readouterr().out
     if "json" in output_format:
-        assert (2, 1, 1) == (*(json.loads(said)[name] for name in ("clients", "sockets")),
-                             json.loads(said)["counts"]["delivered"])
+        assert (2, 1, 1) == (
+            *(json.loads(said)[name] for name in ("clients", "sockets")),
+            json.loads(said)["counts"]["delivered"],
+        )
     else:
         assert "delivered" in said
 
@@ -150,8 +158,9 @@ def test_systemds_socket_is_served_and_systemd_told(path, tmp_path, udp):
         listener.listen()
         command = f"LISTEN_PID=$$ exec {sys.executable} -m udpprobe icmpd 3<&{listener.fileno()}"
         environment = {**os.environ, "LISTEN_FDS": "1", "NOTIFY_SOCKET": str(tmp_path / "notify")}
-        with subprocess.Popen(["bash", "-c", command], env=environment, pass_fds=[listener.fileno()],
-                              stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            ["bash", "-c", command], env=environment, pass_fds=[listener.fileno()], stderr=subprocess.PIPE, text=True
+        ) as process:
             if "CAP_NET_RAW" in process.stderr.readline():
                 pytest.skip("needs CAP_NET_RAW")
             assert b"READY=1" == systemd.recv(100)
@@ -160,17 +169,20 @@ def test_systemds_socket_is_served_and_systemd_told(path, tmp_path, udp):
                 process.terminate()
                 assert b"STOPPING=1" == systemd.recv(100)
             assert 0 == process.wait(PATIENCE_S)
-        assert path.exists()    # it is systemd's
+        assert path.exists()  # it is systemd's
 
 
-@pytest.mark.parametrize(("words", "status", "said"), [
-    (["--user", "nosuch"], 2, "no user 'nosuch'"),
-    (["--mode", "999"], 2, "are no permissions"),
-    (["--mode", "1777"], 2, "are no permissions"),
-    (["--allow-group", "nosuch"], 2, "no group 'nosuch'"),
-    (["--socket", "/dev/null"], 3, "/dev/null is there and is no socket"),
-    (["status", "--socket", "/no/such"], 3, "no icmpd at /no/such"),
-])
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["--user", "nosuch"], 2, "no user 'nosuch'"),
+        (["--mode", "999"], 2, "are no permissions"),
+        (["--mode", "1777"], 2, "are no permissions"),
+        (["--allow-group", "nosuch"], 2, "no group 'nosuch'"),
+        (["--socket", "/dev/null"], 3, "/dev/null is there and is no socket"),
+        (["status", "--socket", "/no/such"], 3, "no icmpd at /no/such"),
+    ],
+)
 def test_what_cannot_be_done_is_said_in_a_line(capsys, words, status, said):
     assert status == main(["icmpd", *words])
     told = capsys.readouterr().err
@@ -205,13 +217,16 @@ def test_a_soak_of_many_errors_with_clients_coming_and_going_loses_and_leaks_not
             passing = [hand_over(path, udp, byte) for byte in (b"1", b"J", b"?")]
             for _ in range(burst):
                 udp.sendto(b"x", ("127.0.0.1", 9))
-            for other in passing[:each % 4]:
+            for other in passing[: each % 4]:
                 other.close()
             assert burst == sum(client.recv(144, socket.MSG_WAITALL)[16:20] == b"\2\0\0\t" for _ in range(burst))
             for other in passing:
                 other.close()
-        status = json.loads(subprocess.run([*UDPPROBE, "icmpd", "status", "--format", "json", "--socket", path],
-                                           capture_output=True, check=True).stdout)
-        counts = status["counts"]       # errors of other programs of this host are foreign
+        status = json.loads(
+            subprocess.run(
+                [*UDPPROBE, "icmpd", "status", "--format", "json", "--socket", path], capture_output=True, check=True
+            ).stdout
+        )
+        counts = status["counts"]  # errors of other programs of this host are foreign
         assert (0, rounds * burst) == (counts["kernel-dropped"], counts["errors"] - counts["foreign"])
         assert before == len(list(descriptors.iterdir()))

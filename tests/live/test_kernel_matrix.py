@@ -20,8 +20,9 @@ HEARS_AS = {"connected-recverr": "recverr", "ipv6-recverr": "unconnected"}
 
 @pytest.fixture(scope="module")
 def measured():
-    done = subprocess.run([sys.executable, str(Path(__file__).with_name("kernel_matrix.py"))], check=True,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("kernel_matrix.py"))], check=True, capture_output=True, text=True
+    )
     told = json.loads(done.stdout)
     if isinstance(told, str):
         pytest.skip(told)
@@ -40,8 +41,11 @@ def test_every_error_is_measured_in_every_state_and_mode(measured):
 
 @pytest.mark.parametrize("kind", ["IPv4", "mapped", "IPv6"])
 def test_three_sends_and_three_receives_give_what_the_table_says(measured, kind):
-    wrong = {" ".join(map(str, row[:5])): (row[5:8], expected(*row[:5])) for row in measured
-             if row[0] == kind and row[5:8] != expected(*row[:5])}
+    wrong = {
+        " ".join(map(str, row[:5])): (row[5:8], expected(*row[:5]))
+        for row in measured
+        if row[0] == kind and row[5:8] != expected(*row[:5])
+    }
     assert not wrong
 
 

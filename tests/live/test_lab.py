@@ -64,10 +64,19 @@ def soon(happens):
 
 # ---- how a command ends
 
-@pytest.mark.parametrize(("command", "status"), [
-    (["true"], 0), (["sh", "-c", "exit 7"], 7), (["sh", "-c", "kill -TERM $$"], 143), (["no-such-program"], 127),
-    (["/etc/passwd"], 126), ([""], 127), (["test", "-z", ""], 0),
-])
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        (["true"], 0),
+        (["sh", "-c", "exit 7"], 7),
+        (["sh", "-c", "kill -TERM $$"], 143),
+        (["no-such-program"], 127),
+        (["/etc/passwd"], 126),
+        ([""], 127),
+        (["test", "-z", ""], 0),
+    ],
+)
 def test_its_exit_status_is_the_labs(command, status):
     assert status == in_lab(*command).returncode
 
@@ -81,9 +90,13 @@ def test_a_missing_command_says_nothing_on_standard_output_where_that_is_all_the
     assert (127, "") == (done.returncode, done.stdout)
 
 
-@pytest.mark.parametrize(("command", "status", "said"), [
-    ("ip link del lab0; sleep 60", 3, "udpprobe: lab0 is gone, as if somebody inside has removed it: "),
-    ("ip link set lab0 down; ip link set lab0 name other; exit 7", 7, "")])
+@pytest.mark.parametrize(
+    ("command", "status", "said"),
+    [
+        ("ip link del lab0; sleep 60", 3, "udpprobe: lab0 is gone, as if somebody inside has removed it: "),
+        ("ip link set lab0 down; ip link set lab0 name other; exit 7", 7, ""),
+    ],
+)
 def test_a_command_that_spoils_its_interface_is_no_traceback(command, status, said):
     require("ip")
     done = in_lab("sh", "-c", command)
@@ -98,10 +111,12 @@ def test_its_output_is_its_own():
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_a_signal_is_passed_on_once(number):
-    code = ("import signal, time; came = []\n"
-            f"signal.signal({number:d}, lambda *_: came.append(1)); print('ready', flush=True)\n"
-            "while not came: time.sleep(0.01)\n"
-            "time.sleep(0.5); print(len(came))")     # a second one would come at once
+    code = (
+        "import signal, time; came = []\n"
+        f"signal.signal({number:d}, lambda *_: came.append(1)); print('ready', flush=True)\n"
+        "while not came: time.sleep(0.01)\n"
+        "time.sleep(0.5); print(len(came))"
+    )  # a second one would come at once
     with started(lab_words(sys.executable, "-c", code)) as process:
         assert "ready\n" == process.stdout.readline()
         process.send_signal(number)
@@ -126,10 +141,12 @@ def state_of(process):
         return "X"
 
 
-SLOW_TO_STOP = ("import subprocess, time\n"
-                "subprocess.run(['ping', '-c', '1', '-W', '1', '198.18.0.1'], stdout=-3)\n"
-                "try: print('ready', flush=True); time.sleep(30)\n"
-                "except KeyboardInterrupt: time.sleep(1); print('orderly')")
+SLOW_TO_STOP = (
+    "import subprocess, time\n"
+    "subprocess.run(['ping', '-c', '1', '-W', '1', '198.18.0.1'], stdout=-3)\n"
+    "try: print('ready', flush=True); time.sleep(30)\n"
+    "except KeyboardInterrupt: time.sleep(1); print('orderly')"
+)
 
 
 def status_after_ctrl_c_on_a_terminal(words):
@@ -138,8 +155,9 @@ def status_after_ctrl_c_on_a_terminal(words):
     exec: a shell between the two would get it as well, and some (dash) then end with a status of their own.
     """
     command = f"exec {shlex.join(map(str, words))}"
-    with started(["script", "--quiet", "--flush", "--return", "--command", command, "/dev/null"],
-                 stdin=subprocess.PIPE) as process:
+    with started(
+        ["script", "--quiet", "--flush", "--return", "--command", command, "/dev/null"], stdin=subprocess.PIPE
+    ) as process:
         assert "ready\n" == process.stdout.readline()
         process.stdin.write("\x03")
         process.stdin.flush()
@@ -172,6 +190,7 @@ def test_it_ends_with_the_terminal_that_it_was_opened_for():
 
 # ---- what is left
 
+
 @pytest.mark.parametrize(("victim", "status"), [("the lab", -9), ("its keeper", 137), ("the command", 137)])
 def test_nothing_is_left_when_one_is_killed(victim, status):
     detached = "import os; os.setsid(); os.execvp('sleep', ['sleep', '600'])"
@@ -181,9 +200,11 @@ def test_nothing_is_left_when_one_is_killed(victim, status):
         assert network_of("self") != network
         assert soon(lambda: [["sleep", "600"], ["sleep", "601"]] == sorted(processes_in(network).values())[-2:])
         there = processes_in(network)
-        pids = {"the lab": process.pid,
-                "its keeper": next(pid for pid, words in there.items() if "lab" in words and pid != process.pid),
-                "the command": next(pid for pid, words in there.items() if words == ["sleep", "601"])}
+        pids = {
+            "the lab": process.pid,
+            "its keeper": next(pid for pid, words in there.items() if "lab" in words and pid != process.pid),
+            "the command": next(pid for pid, words in there.items() if words == ["sleep", "601"]),
+        }
         os.kill(pids[victim], signal.SIGKILL)
         assert status == process.wait(PATIENCE_S)
     assert soon(lambda: not processes_in(network))
@@ -192,14 +213,16 @@ def test_nothing_is_left_when_one_is_killed(victim, status):
 
 def in_a_world(receive, command):
     """The words for a lab whose world does this with a packet."""
-    code = ("import os, sys, time; from collections import Counter; from ipaddress import ip_interface\n"
-            "from udpprobe.lab.run import Surroundings, run\n"
-            "class World:\n"
-            "    faults, next_ns = Counter(), None\n"
-            f"    def receive(self, raw, now_ns):\n        {receive}\n"
-            "    def due(self, now_ns, most): return []\n"
-            "around = Surroundings(World(), [ip_interface('198.18.0.2/24')], 1500)\n"
-            f"run(around, {command!r}, os.environ); print(around.world.faults['overrun'])")
+    code = (
+        "import os, sys, time; from collections import Counter; from ipaddress import ip_interface\n"
+        "from udpprobe.lab.run import Surroundings, run\n"
+        "class World:\n"
+        "    faults, next_ns = Counter(), None\n"
+        f"    def receive(self, raw, now_ns):\n        {receive}\n"
+        "    def due(self, now_ns, most): return []\n"
+        "around = Surroundings(World(), [ip_interface('198.18.0.2/24')], 1500)\n"
+        f"run(around, {command!r}, os.environ); print(around.world.faults['overrun'])"
+    )
     return [sys.executable, "-c", code]
 
 
@@ -217,17 +240,22 @@ def test_nothing_is_left_when_the_world_breaks():
 def test_a_world_that_never_comes_to_rest_ends_with_its_command(tmp_path):
     """Two hosts that echo each other for ever, in no time."""
     page = tmp_path / "echoes.toml"
-    page.write_text("conclude = 'they never stop'\n[nodes]\nyou = { address = '198.18.0.2/24' }\n"
-                    "a = { address = '198.18.0.1', udp = { 7 = 'echo' } }\n"
-                    "b = { address = '198.18.9.9', udp = { 7 = 'echo' } }\n"
-                    "[links]\n'you - a - b' = { delay_ms = 0 }\n")
-    code = ("from scapy.all import IP, UDP, send\n"
-            "send(IP(src='198.18.0.1', dst='198.18.9.9') / UDP(sport=7, dport=7) / b'x', verbose=0, iface='lab0')\n"
-            "import time; time.sleep(1)")
+    page.write_text(
+        "conclude = 'they never stop'\n[nodes]\nyou = { address = '198.18.0.2/24' }\n"
+        "a = { address = '198.18.0.1', udp = { 7 = 'echo' } }\n"
+        "b = { address = '198.18.9.9', udp = { 7 = 'echo' } }\n"
+        "[links]\n'you - a - b' = { delay_ms = 0 }\n"
+    )
+    code = (
+        "from scapy.all import IP, UDP, send\n"
+        "send(IP(src='198.18.0.1', dst='198.18.9.9') / UDP(sport=7, dport=7) / b'x', verbose=0, iface='lab0')\n"
+        "import time; time.sleep(1)"
+    )
     assert 0 == in_lab(sys.executable, "-c", code, options=["--scenario", page]).returncode
 
 
 # ---- what a command sees
+
 
 def test_there_is_no_way_out():
     done = in_lab("cat", "/proc/net/dev")
@@ -269,8 +297,9 @@ def test_dig_is_answered(family):
     done = in_lab("dig", "+tries=1", "+time=5", f"@{HOST[family]}", "www.example.org", {4: "A", 6: "AAAA"}[family])
     assert 0 == done.returncode, done.stdout
     address = {4: "192.0.2.53", 6: "2001:db8::53"}[family]
-    assert re.search(rf"status: NOERROR.*^www\.example\.org\.\s+60\s+IN\s+A+\s+{address}$",
-                     done.stdout, re.MULTILINE | re.DOTALL)
+    assert re.search(
+        rf"status: NOERROR.*^www\.example\.org\.\s+60\s+IN\s+A+\s+{address}$", done.stdout, re.MULTILINE | re.DOTALL
+    )
     assert not re.search("warning", done.stdout, re.IGNORECASE)
 
 
@@ -278,16 +307,20 @@ def test_dig_is_answered(family):
 def test_a_clock_is_set_by_it(family, tmp_path):
     require("chronyd")
     page = tmp_path / "clock.toml"
-    page.write_text("conclude = 'the time'\n[nodes]\nyou = { address = ['198.18.0.2/24', '2001:db8::2/64'] }\n"
-                    f"clock = {{ address = ['{HOST[4]}', '{HOST[6]}'], udp.123 = 'ntp' }}\n"
-                    "[links]\n'you - clock' = {}\n")
-    quietly = "cmdport 0", "bindcmdaddress /", f"pidfile {tmp_path}/pid"     # beside the one that this host may run
-    done = in_lab("chronyd", "-Q", "-t", 20, *quietly, f"server {HOST[family]} iburst maxsamples 1",
-                  options=["--scenario", page])
+    page.write_text(
+        "conclude = 'the time'\n[nodes]\nyou = { address = ['198.18.0.2/24', '2001:db8::2/64'] }\n"
+        f"clock = {{ address = ['{HOST[4]}', '{HOST[6]}'], udp.123 = 'ntp' }}\n"
+        "[links]\n'you - clock' = {}\n"
+    )
+    quietly = "cmdport 0", "bindcmdaddress /", f"pidfile {tmp_path}/pid"  # beside the one that this host may run
+    done = in_lab(
+        "chronyd", "-Q", "-t", 20, *quietly, f"server {HOST[family]} iburst maxsamples 1", options=["--scenario", page]
+    )
     assert 0.5 > float(re.search("System clock wrong by ([-0-9.]+) seconds", done.stderr + done.stdout)[1]) > -0.5
 
 
 # ---- our own commands inside
+
 
 def told(*words, scenario="plain"):
     """The JSON of one of our commands."""
@@ -332,7 +365,10 @@ def test_trace_names_a_loop(family):
 def test_mtu_measures_a_black_hole(family):
     report = told("mtu", target(family, OPEN), scenario="vpn-black-hole")
     assert ("black-hole", 1420, ROUTERS[family][1]) == (
-        report["verdict"], report["path_mtu"], report["black_hole"]["after"])
+        report["verdict"],
+        report["path_mtu"],
+        report["black_hole"]["after"],
+    )
 
 
 @FAMILIES
@@ -349,39 +385,45 @@ def test_scan_does_not_believe_a_forger(family):
 
 
 def test_watch_names_the_process_inside():
-    code = ("import select, socket, subprocess\n"
-            f"watch = subprocess.Popen({[*UDPPROBE, 'watch', '-i', 'lab0', '--format', 'ndjson']!r}, stdout=-1)\n"
-            "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
-            "while True:\n"
-            f"    s.sendto(b'x', ('{HOST[4]}', {CLOSED}))\n"
-            "    if select.select([watch.stdout], [], [], 0.5)[0]: break\n"
-            "print(watch.stdout.readline().decode(), end=''); watch.terminate(); watch.communicate()")
+    code = (
+        "import select, socket, subprocess\n"
+        f"watch = subprocess.Popen({[*UDPPROBE, 'watch', '-i', 'lab0', '--format', 'ndjson']!r}, stdout=-1)\n"
+        "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "while True:\n"
+        f"    s.sendto(b'x', ('{HOST[4]}', {CLOSED}))\n"
+        "    if select.select([watch.stdout], [], [], 0.5)[0]: break\n"
+        "print(watch.stdout.readline().decode(), end=''); watch.terminate(); watch.communicate()"
+    )
     event = json.loads(in_lab(sys.executable, "-c", code).stdout)
     assert ("refused", "blind") == (event["verdict"], event["sees"])
-    assert 2 == event["process"]["pid"]     # behind its keeper, the first of its namespace
+    assert 2 == event["process"]["pid"]  # behind its keeper, the first of its namespace
 
 
 @FAMILIES
 def test_icmpd_tells_programs_inside(family, tmp_path):
     path = tmp_path / "icmpd"
-    code = ("import socket, subprocess, time, os\n"
-            "from udpprobe.icmpd.client import Icmpd\n"
-            f"daemon = subprocess.Popen({[*UDPPROBE, 'icmpd', '--socket', str(path)]!r}, stderr=-3)\n"
-            f"while not os.path.exists({str(path)!r}): time.sleep(0.05)\n"
-            f"s = socket.socket(socket.AF_INET{6 if family == 6 else ''}, socket.SOCK_DGRAM); s.bind(('', 0))\n"
-            f"errors = Icmpd(s, {str(path)!r}); s.sendto(b'x', ('{HOST[family]}', {CLOSED}))\n"
-            "print(next(iter(errors)).verdict); daemon.terminate(); daemon.wait()")
+    code = (
+        "import socket, subprocess, time, os\n"
+        "from udpprobe.icmpd.client import Icmpd\n"
+        f"daemon = subprocess.Popen({[*UDPPROBE, 'icmpd', '--socket', str(path)]!r}, stderr=-3)\n"
+        f"while not os.path.exists({str(path)!r}): time.sleep(0.05)\n"
+        f"s = socket.socket(socket.AF_INET{6 if family == 6 else ''}, socket.SOCK_DGRAM); s.bind(('', 0))\n"
+        f"errors = Icmpd(s, {str(path)!r}); s.sendto(b'x', ('{HOST[family]}', {CLOSED}))\n"
+        "print(next(iter(errors)).verdict); daemon.terminate(); daemon.wait()"
+    )
     done = in_lab(sys.executable, "-c", code)
     assert "refused\n" == done.stdout, done.stderr
 
 
 def test_two_thousand_packets_a_second_pass():
-    code = ("import socket, time\n"
-            "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.setsockopt(1, 8, 1 << 22)\n"
-            f"s.connect(('{HOST[4]}', {ECHO})); s.settimeout(5); start = time.monotonic()\n"
-            "for n in range(2000):\n"
-            "    time.sleep(max(0, start + n / 2000 - time.monotonic())); s.send(b'%d' % n)\n"
-            "print(len({s.recv(99) for _ in range(2000)}))")
+    code = (
+        "import socket, time\n"
+        "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.setsockopt(1, 8, 1 << 22)\n"
+        f"s.connect(('{HOST[4]}', {ECHO})); s.settimeout(5); start = time.monotonic()\n"
+        "for n in range(2000):\n"
+        "    time.sleep(max(0, start + n / 2000 - time.monotonic())); s.send(b'%d' % n)\n"
+        "print(len({s.recv(99) for _ in range(2000)}))"
+    )
     assert "2000\n" == in_lab(sys.executable, "-c", code).stdout
 
 
@@ -389,39 +431,58 @@ def test_two_thousand_packets_a_second_pass():
 def test_what_came_too_fast_is_counted(tmp_path, sent, least, most):
     """While the world is busy with the first packet, all the others come."""
     all_sent = tmp_path / "all-sent"
-    flood = ("import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
-             f"for _ in range({sent}): s.sendto(b'', ('198.18.0.1', 7))\n"
-             f"open({str(all_sent)!r}, 'w')")
-    done = run(in_a_world(f"while not os.path.exists({str(all_sent)!r}): time.sleep(0.01)",
-                          [sys.executable, "-c", flood]))
+    flood = (
+        "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        f"for _ in range({sent}): s.sendto(b'', ('198.18.0.1', 7))\n"
+        f"open({str(all_sent)!r}, 'w')"
+    )
+    done = run(
+        in_a_world(f"while not os.path.exists({str(all_sent)!r}): time.sleep(0.01)", [sys.executable, "-c", flood])
+    )
     assert least <= int(done.stdout) <= most, done.stderr
 
 
 # ---- what passed
 
+
 def test_what_passed_is_a_capture_of_both_directions(tmp_path):
     require("tshark")
     path = tmp_path / "seen.pcapng"
     in_lab(*UDPPROBE, "scan", *(target(family, f"{OPEN},{CLOSED}") for family in (4, 6)), options=["--write", path])
-    fields = ["-T", "fields", "-e", "_ws.malformed", "-e", "ip.checksum.status", "-e", "udp.checksum.status",
-              "-e", "icmp.checksum.status", "-e", "icmpv6.checksum.status"]
+    fields = [
+        "-T",
+        "fields",
+        "-e",
+        "_ws.malformed",
+        "-e",
+        "ip.checksum.status",
+        "-e",
+        "udp.checksum.status",
+        "-e",
+        "icmp.checksum.status",
+        "-e",
+        "icmpv6.checksum.status",
+    ]
     checks = ["-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE"]
     seen = run(["tshark", "-r", str(path), *checks, *fields])
     assert 8 <= len(seen.stdout.splitlines())
     statuses = set(re.split(r"[\t\n,]", seen.stdout)) - {""}
-    assert {"1"} == statuses - {"0", "2"}   # good where it is there and covers a whole packet
+    assert {"1"} == statuses - {"0", "2"}  # good where it is there and covers a whole packet
     found = json.loads(run([*UDPPROBE, "analyze", "--all", "--format", "json", str(path)]).stdout)
     verdicts = {(each["address"], each["port"]): each["verdict"] for each in found["destinations"]}
-    assert {(host, port): verdict for host in HOST.values()
-            for port, verdict in ((OPEN, "answered"), (CLOSED, "refused"))}.items() <= verdicts.items()
+    assert {
+        (host, port): verdict for host in HOST.values() for port, verdict in ((OPEN, "answered"), (CLOSED, "refused"))
+    }.items() <= verdicts.items()
 
 
 def test_what_the_command_sent_last_is_in_the_capture(tmp_path):
     path = tmp_path / "seen.pcapng"
-    code = ("import os, socket\n"
-            "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
-            f"for _ in range(300): s.sendto(b'x', ('{HOST[4]}', {ECHO}))\n"
-            "os._exit(0)")
+    code = (
+        "import os, socket\n"
+        "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        f"for _ in range(300): s.sendto(b'x', ('{HOST[4]}', {ECHO}))\n"
+        "os._exit(0)"
+    )
     in_lab(sys.executable, "-c", code, options=["--write", path])
     found = json.loads(run([*UDPPROBE, "analyze", "--all", "--format", "json", str(path)]).stdout)
     # answers that come when it has ended are refused by this host: they are another destination
@@ -431,8 +492,10 @@ def test_what_the_command_sent_last_is_in_the_capture(tmp_path):
 def test_what_is_sent_last_into_a_world_that_is_held_is_in_the_capture_or_counted(tmp_path):
     require("nsenter")
     path = tmp_path / "seen.pcapng"
-    flood = ("import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
-             f"for _ in range(10_500): s.sendto(b'x', ('{HOST[4]}', {ECHO}))\n")
+    flood = (
+        "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        f"for _ in range(10_500): s.sendto(b'x', ('{HOST[4]}', {ECHO}))\n"
+    )
     with started([*UDPPROBE, "lab", "--up", "plain", "--write", path]) as process:
         entrance = re.search(r"enter with: (nsenter .*) COMMAND", process.stderr.readline())[1]
         process.send_signal(signal.SIGSTOP)
@@ -447,12 +510,15 @@ def test_what_is_sent_last_into_a_world_that_is_held_is_in_the_capture_or_counte
 def test_in_ipv4_the_interface_may_be_narrower_than_ipv6_takes(tmp_path):
     require("ping")
     path = tmp_path / "narrow.toml"
-    path.write_text('conclude = "x"\nmtu = 576\n[links]\n"you - isp" = {}\n[nodes]\n'
-                    'you = { address = "198.18.0.2/24" }\nisp = { address = "198.18.0.1" }\n')
+    path.write_text(
+        'conclude = "x"\nmtu = 576\n[links]\n"you - isp" = {}\n[nodes]\n'
+        'you = { address = "198.18.0.2/24" }\nisp = { address = "198.18.0.1" }\n'
+    )
     assert 0 == in_lab("ping", "-c", "1", "-s", "1000", "198.18.0.1", options=["-s", path]).returncode
 
 
 # ---- for staying inside
+
 
 def test_a_world_is_held_until_ctrl_c():
     require("nsenter", "ping")
@@ -467,18 +533,24 @@ def test_a_world_is_held_until_ctrl_c():
 def test_a_shell_says_where_it_is(shell):
     require("script", shell)
     words = " ".join([*UDPPROBE, "lab", "--shell"])
-    done = run(["script", "--quiet", "--return", "--command", words, "/dev/null"], input="exit 5\n",
-               env={**os.environ, "SHELL": f"/bin/{shell}"})
+    done = run(
+        ["script", "--quiet", "--return", "--command", words, "/dev/null"],
+        input="exit 5\n",
+        env={**os.environ, "SHELL": f"/bin/{shell}"},
+    )
     assert "(lab plain) " in done.stdout
     assert 5 == done.returncode
 
 
 # ---- without privilege
 
+
 def as_nobody(device, *command):
     """The lab for `nobody`, in a mount namespace where /dev/net/tun has these permissions."""
-    prepare = (f"mount -t tmpfs none /mnt && mknod /mnt/tun c 10 200 && chmod {device} /mnt/tun && "
-               'mount --bind /mnt/tun /dev/net/tun && cd / && exec "$@"')
+    prepare = (
+        f"mount -t tmpfs none /mnt && mknod /mnt/tun c 10 200 && chmod {device} /mnt/tun && "
+        'mount --bind /mnt/tun /dev/net/tun && cd / && exec "$@"'
+    )
     return run(["unshare", "--mount", "sh", "-c", prepare, "sh", *UNPRIVILEGED, *lab_words(*command)])
 
 
@@ -508,6 +580,7 @@ def test_a_user_without_the_device_is_told_what_to_do():
 
 # ---- the demo
 
+
 def test_the_demo_shows_what_it_explains():
     done = run([*UDPPROBE, "demo"])
     assert (0, "") == (done.returncode, done.stderr)
@@ -517,5 +590,6 @@ def test_the_demo_shows_what_it_explains():
     assert "loop of 3 between" in loop
     assert "path MTU 1420, black-hole" in narrow
     # errors, told, blind, ignored
-    assert [("1", "0", "1", "0"), ("1", "1", "0", "0")] == sorted(re.findall(
-        r"^198\.18\.0\.2:\d+ python\S* +(\d) +(\d) +(\d) +(\d) +refused$", program, re.MULTILINE))
+    assert [("1", "0", "1", "0"), ("1", "1", "0", "0")] == sorted(
+        re.findall(r"^198\.18\.0\.2:\d+ python\S* +(\d) +(\d) +(\d) +(\d) +refused$", program, re.MULTILINE)
+    )

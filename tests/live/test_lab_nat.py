@@ -14,7 +14,8 @@ from udpprobe.lab.scenario import parse
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 HOST = {family: address(family, 3, 2) for family in (4, 6)}
-SCENARIO = parse("""
+SCENARIO = parse(
+    """
 conclude = "as Linux"
 [nodes]
 you = { address = ["10.0.1.1/24", "2001:db8:1::1/64"] }
@@ -26,9 +27,12 @@ nat = { inside = "you", address = ["10.0.2.1", "2001:db8:2::1"] }
 [links]
 "you - router - far - host" = {}
 "far - host" = { mtu = 1400 }
-""", "nat")
-MASQUERADE = ("table inet hiding {\nchain p { type nat hook postrouting priority srcnat;"
-              " oifname right masquerade; \n}\n}\n")
+""",
+    "nat",
+)
+MASQUERADE = (
+    "table inet hiding {\nchain p { type nat hook postrouting priority srcnat; oifname right masquerade; \n}\n}\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,16 +62,20 @@ def beyond(family, upper):
     return header / upper
 
 
-CASES = {f"{name}, IPv{family}": packet for family in (4, 6) for name, packet in {
-    "closed port": datagram(family),
-    "closed port, long": datagram(family, 1300),
-    "time exceeded at the NAT": datagram(family, ttl=1),
-    "time exceeded behind it": datagram(family, ttl=2),
-    "too big behind it": datagram(family, 1400),
-    "wrong checksum, time exceeded": datagram(family, ttl=2, chksum=0x1234),
-    "ping": beyond(family, ICMP(id=3, seq=4) / b"x" if family == 4 else ICMPv6EchoRequest(id=3, seq=4, data=b"x")),
-    "another port": datagram(family, sport=4001),
-}.items()}
+CASES = {
+    f"{name}, IPv{family}": packet
+    for family in (4, 6)
+    for name, packet in {
+        "closed port": datagram(family),
+        "closed port, long": datagram(family, 1300),
+        "time exceeded at the NAT": datagram(family, ttl=1),
+        "time exceeded behind it": datagram(family, ttl=2),
+        "too big behind it": datagram(family, 1400),
+        "wrong checksum, time exceeded": datagram(family, ttl=2, chksum=0x1234),
+        "ping": beyond(family, ICMP(id=3, seq=4) / b"x" if family == 4 else ICMPv6EchoRequest(id=3, seq=4, data=b"x")),
+        "another port": datagram(family, sport=4001),
+    }.items()
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -81,8 +89,11 @@ def test_what_a_linux_nat_lets_through_is_the_same(prober, name):
 @pytest.mark.parametrize("family", [4, 6])
 def test_tcp_is_reset_through_a_nat(prober, family):
     syn = beyond(family, TCP(sport=4000, dport=443, flags="S", seq=100))
-    real, ours = (([IP(raw) if raw[0] >> 4 == 4 else IPv6(raw) for raw in some]) for some in (
-        prober.ask([syn]), simulated(SCENARIO, [syn])))
+    real, ours = (
+        ([IP(raw) if raw[0] >> 4 == 4 else IPv6(raw) for raw in some])
+        for some in (prober.ask([syn]), simulated(SCENARIO, [syn]))
+    )
     assert [(each.dst, each[TCP].dport, each[TCP].flags, each[TCP].ack) for each in real] == [
-        (each.dst, each[TCP].dport, each[TCP].flags, each[TCP].ack) for each in ours]
+        (each.dst, each[TCP].dport, each[TCP].flags, each[TCP].ack) for each in ours
+    ]
     assert 1 == len(ours)

@@ -14,8 +14,10 @@ from network import Network, address, require
 from scanning import FAMILIES, FAR, HOST, NEAR, UDPPROBE, UNLIMITED, listening, target
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
-LIMITED = ("sysctl -q net.ipv4.icmp_ratemask=6168 net.ipv6.icmp.ratelimit=100 net.ipv4.icmp_msgs_burst=50"
-           " net.ipv4.icmp_msgs_per_sec=1000")
+LIMITED = (
+    "sysctl -q net.ipv4.icmp_ratemask=6168 net.ipv6.icmp.ratelimit=100 net.ipv4.icmp_msgs_burst=50"
+    " net.ipv4.icmp_msgs_per_sec=1000"
+)
 """As Linux comes; what went before without a limit took none of its tokens."""
 LINKS = ("prober: right", "near: left", "near: right", "far: left", "far: right", "host: left")
 CLOSED, LISTENING, ANSWERING = 7000, 7001, 7002
@@ -31,8 +33,7 @@ def network():
         for node in ("near", "far", "host"):
             made.run(f"{node}: nft add table inet path")
             for chain, hook in (("o", "output"), ("f", "forward"), ("i", "input")):
-                made.run(f"{node}: nft add chain inet path {chain}"
-                         f" '{{ type filter hook {hook} priority 0; }}'")
+                made.run(f"{node}: nft add chain inet path {chain} '{{ type filter hook {hook} priority 0; }}'")
         made.run("near: nft add chain inet path n '{ type nat hook postrouting priority 100; }'")
         yield made
 
@@ -47,7 +48,7 @@ def path(network):
         node, interface = link.split(": ")
         network.run(f"{node}: ip link set {interface} mtu 1500")
     for family in FAMILIES:
-        network.run(f"prober: ip -{family} route flush cache")      # what ping and tracepath taught the kernel
+        network.run(f"prober: ip -{family} route flush cache")  # what ping and tracepath taught the kernel
     return network
 
 
@@ -93,13 +94,13 @@ def test_a_clean_path_takes_what_the_interface_takes(path, family):
 def test_a_narrow_link_is_found_whatever_the_service_does(path, family, port):
     narrow(path, 1387)
     proofs = []
-    for _ in range(2):      # what the kernel has learned of the path by the first one does not hide it
+    for _ in range(2):  # what the kernel has learned of the path by the first one does not hide it
         told = measure(path, HOST[family], port)
         assert ("too-big", 1387) == found(told)
         assert {FAR[family]: 1387} == reporters(told)
         proofs.append(told["proof"])
     if port == ANSWERING:
-        assert "answer" in proofs      # on a busy machine one may come too late, and a refusal proves the size
+        assert "answer" in proofs  # on a busy machine one may come too late, and a refusal proves the size
     else:
         assert ["refusal", "refusal"] == proofs
 
@@ -126,8 +127,9 @@ def test_a_black_hole_is_measured_and_placed(path, family, port):
     mute(path)
     told = measure(path, HOST[family], port)
     assert ("black-hole", 1412) == found(told)
-    assert {"largest_passed": 1412, "smallest_lost": 1413, "after": FAR[family],
-            "before": HOST[family]} == told["black_hole"]
+    assert {"largest_passed": 1412, "smallest_lost": 1413, "after": FAR[family], "before": HOST[family]} == told[
+        "black_hole"
+    ]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -157,8 +159,9 @@ def test_a_router_that_names_no_mtu_is_believed_only_that_it_is_too_big(path):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(("mtu", "words"), [
-    (1300, "more than that fits"), (9000, "≥ packet size"), (60, "below what every link must carry")])
+@pytest.mark.parametrize(
+    ("mtu", "words"), [(1300, "more than that fits"), (9000, "≥ packet size"), (60, "below what every link must carry")]
+)
 def test_a_router_that_lies_costs_time_and_is_exposed(path, family, mtu, words):
     rule(path, "near f", "ip length gt 1400 drop")
     rule(path, "near f", "ip6 length gt 1360 drop")
@@ -247,8 +250,9 @@ def test_a_payload_beyond_the_most_is_wrong_usage(path):
 def errors_heard(path):
     """How many destination unreachables came to the prober (InDestUnreachs)."""
     command = path.command("prober: cat /proc/net/snmp")
-    names, numbers = [line.split() for line in subprocess.check_output(command, text=True).splitlines()
-                      if line.startswith("Icmp: ")]
+    names, numbers = [
+        line.split() for line in subprocess.check_output(command, text=True).splitlines() if line.startswith("Icmp: ")
+    ]
     return int(dict(zip(names, numbers, strict=True))["InDestUnreachs"])
 
 
@@ -260,11 +264,11 @@ def test_ctrl_c_tells_what_is_known(path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as search:
         while errors_heard(path) == before and search.poll() is None:
             time.sleep(0.1)
-        time.sleep(1)       # it is told that, and asks on
+        time.sleep(1)  # it is told that, and asks on
         search.send_signal(signal.SIGINT)
         out, _ = search.communicate(timeout=10)
     assert 130 == search.returncode
-    assert (None, 1400) == found(json.loads(out))      # larger ones might still have passed
+    assert (None, 1400) == found(json.loads(out))  # larger ones might still have passed
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -65,11 +65,12 @@ def test_a_packet_that_the_interface_s_peer_does_not_take_is_not_sent_again_and_
         network.run("prober: ip link set right mtu 1500")
     assert (1500, []) == (told["path_mtu"], told["notes"])
     assert sent < 20 * told["sent"]
-    assert told["duration_ms"] < 4000   # it waits for silence, and not for a queue
+    assert told["duration_ms"] < 4000  # it waits for silence, and not for a queue
 
 
 def packets_sent(network):
-    said = subprocess.run(network.command("prober: ip -s -j link show right"), check=True, capture_output=True,
-                          text=True).stdout
+    said = subprocess.run(
+        network.command("prober: ip -s -j link show right"), check=True, capture_output=True, text=True
+    ).stdout
     counts = json.loads(said)[0]["stats64"]["tx"]
     return counts["packets"] + counts["dropped"]

@@ -26,10 +26,13 @@ def test_systems_are_asked_for_where_the_user_wants_it_and_only_there(tmp_path):
     (tmp_path / "capture.pcap").write_bytes(pcap(RAW_IP, [packet, port_unreachable(packet, "20.0.2.7")]))
     (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\n")
     analyze = f"{sys.executable} -m udpprobe analyze {tmp_path}/capture.pcap"
-    inside = (f"ip link set lo up && mount --bind {tmp_path}/resolv.conf /etc/resolv.conf && "
-              f"{sys.executable} {DNS_ZONE} sh -c '{analyze} --asn-dns; echo and; {analyze}'")
-    done = subprocess.run(["unshare", "--net", "--mount", "sh", "-c", inside], capture_output=True, text=True,
-                          timeout=60, check=False)
+    inside = (
+        f"ip link set lo up && mount --bind {tmp_path}/resolv.conf /etc/resolv.conf && "
+        f"{sys.executable} {DNS_ZONE} sh -c '{analyze} --asn-dns; echo and; {analyze}'"
+    )
+    done = subprocess.run(
+        ["unshare", "--net", "--mount", "sh", "-c", inside], capture_output=True, text=True, timeout=60, check=False
+    )
     if done.stderr.startswith("unshare"):
         pytest.skip(done.stderr)
     asked, _, unasked = " ".join(done.stdout.split()).partition(" and ")

@@ -15,8 +15,10 @@ NOBODY = {family: address(family, 1, 9) for family in FAMILIES}
 NO_ROUTE = {4: "198.51.100.1", 6: "2001:db8:ffff::1"}
 DROPPED, REJECTED = 7004, 7005
 """Ports that the prober's own firewall lets nothing go to."""
-RULES = (f"chain o {{ type filter hook output priority 0; udp dport {DROPPED} drop;"
-         f" udp dport {REJECTED} reject with icmpx admin-prohibited; }}")
+RULES = (
+    f"chain o {{ type filter hook output priority 0; udp dport {DROPPED} drop;"
+    f" udp dport {REJECTED} reject with icmpx admin-prohibited; }}"
+)
 HOST = {family: address(family, 1, 2) for family in FAMILIES}
 ITSELF = {family: address(family, 1, 1) for family in FAMILIES}
 """The prober: there, its firewall rejects in the destination's name."""
@@ -37,8 +39,9 @@ def network(tmp_path_factory):
 
 def told(network, words, *, before=""):
     """Report, exit status, and what stands on stderr."""
-    done = subprocess.run(network.command(f"prober: {before}{UDPPROBE} {words}"), check=False, capture_output=True,
-                          text=True, timeout=60)
+    done = subprocess.run(
+        network.command(f"prober: {before}{UDPPROBE} {words}"), check=False, capture_output=True, text=True, timeout=60
+    )
     return json.loads(done.stdout), done.returncode, done.stderr
 
 
@@ -50,12 +53,19 @@ def story(family):
 @pytest.mark.parametrize("engine", ["raw", "recverr"])
 def test_an_unused_neighbour_is_unreachable_by_nobody_for_scan(network, engine, family):
     before = "" if engine == "raw" else UNPRIVILEGED
-    report, status, _ = told(network, f"scan --format json --engine {engine} {target(NOBODY[family], 53)}",
-                             before=before)
+    report, status, _ = told(
+        network, f"scan --format json --engine {engine} {target(NOBODY[family], 53)}", before=before
+    )
     (found,) = report["destinations"]
     (finding,) = found["findings"]
     assert ("unreachable", 0, "host-unreach", None, None, story(family)) == (
-        found["verdict"], status, finding["reason"], finding["reporter"], finding["rtt_ms"], finding["notes"])
+        found["verdict"],
+        status,
+        finding["reason"],
+        finding["reporter"],
+        finding["rtt_ms"],
+        finding["notes"],
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -63,12 +73,21 @@ def test_and_so_it_is_for_check_trace_and_mtu(network, family):
     place = target(NOBODY[family], 53)
     found, status, _ = told(network, f"check --format json {place}")
     assert (2, "unreachable", f"unreachable: {story(family)[1]}") == (
-        status, found["checks"][0]["verdict"], found["checks"][0]["text"])
+        status,
+        found["checks"][0]["verdict"],
+        found["checks"][0]["text"],
+    )
     found, _, _ = told(network, f"trace --format json {place}")
     (hop,) = found["hops"]
     (said,) = hop["reporters"]
     assert ("unreachable", False, None, None, "host-unreach", story(family)) == (
-        found["verdict"], found["reached"], said["address"], said["rtt_ms"], said["reason"], said["notes"])
+        found["verdict"],
+        found["reached"],
+        said["address"],
+        said["rtt_ms"],
+        said["reason"],
+        said["notes"],
+    )
     found, _, _ = told(network, f"mtu --format json {place}")
     assert ("unreachable", None, []) == (found["verdict"], found["path_mtu"], found["reports"])
     assert story(family) == found["notes"][:2]
@@ -77,16 +96,28 @@ def test_and_so_it_is_for_check_trace_and_mtu(network, family):
 @pytest.mark.parametrize("output", ["", "--format csv", "--format ndjson", "--format markdown"])
 @pytest.mark.parametrize("command", ["scan", "trace", "mtu"])
 def test_every_format_can_tell_of_nobody(network, command, output):
-    done = subprocess.run(network.command(f"prober: {UDPPROBE} {command} {output} {target(NOBODY[4], 53)}"),
-                          check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        network.command(f"prober: {UDPPROBE} {command} {output} {target(NOBODY[4], 53)}"),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert (0, True) == (done.returncode, "unreachable" in done.stdout), done.stderr
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(("to", "port", "errno"), [
-    (NO_ROUTE, 53, "ENETUNREACH"), (HOST, DROPPED, "EPERM"), (HOST, REJECTED, "EPERM"),
-    (ITSELF, DROPPED, "EPERM"), (ITSELF, REJECTED, "EPERM")])
+@pytest.mark.parametrize(
+    ("to", "port", "errno"),
+    [
+        (NO_ROUTE, 53, "ENETUNREACH"),
+        (HOST, DROPPED, "EPERM"),
+        (HOST, REJECTED, "EPERM"),
+        (ITSELF, DROPPED, "EPERM"),
+        (ITSELF, REJECTED, "EPERM"),
+    ],
+)
 def test_what_this_host_stops_is_unsent_from_every_engine(network, engine, family, to, port, errno):
     place = target(to[family], port)
     before = "" if engine == "raw" else UNPRIVILEGED
@@ -98,14 +129,26 @@ def test_what_this_host_stops_is_unsent_from_every_engine(network, engine, famil
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(("to", "port", "errno", "status"), [
-    (NO_ROUTE, 53, "ENETUNREACH", 3), (HOST, DROPPED, "EPERM", 0), (HOST, REJECTED, "EPERM", 0),
-    (ITSELF, DROPPED, "EPERM", 0), (ITSELF, REJECTED, "EPERM", 0)])
+@pytest.mark.parametrize(
+    ("to", "port", "errno", "status"),
+    [
+        (NO_ROUTE, 53, "ENETUNREACH", 3),
+        (HOST, DROPPED, "EPERM", 0),
+        (HOST, REJECTED, "EPERM", 0),
+        (ITSELF, DROPPED, "EPERM", 0),
+        (ITSELF, REJECTED, "EPERM", 0),
+    ],
+)
 def test_and_for_trace_and_mtu_without_hop_or_path_mtu(network, family, to, port, errno, status):
     place = target(to[family], port)
     found, ended, said = told(network, f"trace --format json {place}")
     assert ("unsent", errno, [], False, status) == (
-        found["verdict"], found["errno"], found["hops"], found["reached"], ended)
+        found["verdict"],
+        found["errno"],
+        found["hops"],
+        found["reached"],
+        ended,
+    )
     assert ("cannot send to" in said) == (status == 3)
     found, ended, said = told(network, f"mtu --format json {place}")
     assert ("unsent", errno, None, status) == (found["verdict"], found["errno"], found["path_mtu"], ended)

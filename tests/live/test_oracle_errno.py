@@ -27,19 +27,18 @@ from udpprobe.core.verdicts import ANY_CODE, MEANINGS, is_error, meaning_of
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
-IP_RECVERR, IPV6_RECVERR = 11, 25     # linux/in.h, linux/in6.h; Python does not name them
+IP_RECVERR, IPV6_RECVERR = 11, 25  # linux/in.h, linux/in6.h; Python does not name them
 ETH_P_ALL, PACKET_OUTGOING = 3, 4
 KINDS = "unconnected", "connected", "recverr"
-TTL = 16     # too low for evidence of a loop
+TTL = 16  # too low for evidence of a loop
 PORT = 7
 EMPTY = {"linux_ee_info": ""}
 REFUSED = {4: (3, 3), 6: (1, 4)}
-NAMES = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP"}     # Python calls it ENOTSUP
+NAMES = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP"}  # Python calls it ENOTSUP
 
 with (Path(__file__).parents[1] / "core" / "icmp_errno.csv").open(encoding="ascii") as _file:
     MEASURED = {tuple(int(row[name]) for name in ("family", "type", "code")): row for row in csv.DictReader(_file)}
-CASES = sorted(MEASURED.keys() | {(row.family, row.type, 99 if row.code == ANY_CODE else row.code)
-                                  for row in MEANINGS})
+CASES = sorted(MEASURED.keys() | {(row.family, row.type, 99 if row.code == ANY_CODE else row.code) for row in MEANINGS})
 ERRORS = [case for case in CASES if is_error(*case[:2])]
 
 
@@ -83,7 +82,7 @@ class World:
             sender.sendmsg([b"who is there?"], [], 0, None if kind == "connected" else self.target)
             sent = self.record()
             info = int(MEASURED.get((self.family, icmp_type, code), EMPTY)["linux_ee_info"] or 0)
-            rest = info << 24 if (self.family, icmp_type) == (4, 12) else info     # RFC 792: the pointer is a byte
+            rest = info << 24 if (self.family, icmp_type) == (4, 12) else info  # RFC 792: the pointer is a byte
             error = b.error(self.frames[sent - 1].data, icmp_type, code, rest)
             self.raw.sendto(error, (address(self.family, 1, 1), 0))
             # what is behind the error has arrived, so the error has
@@ -95,8 +94,11 @@ class World:
         return Heard(received, queued, sent, self.record(error))
 
     def prepare(self, sender, kind):
-        level, recverr, ttl = ((socket.IPPROTO_IP, IP_RECVERR, socket.IP_TTL) if self.family == 4 else
-                               (socket.IPPROTO_IPV6, IPV6_RECVERR, socket.IPV6_UNICAST_HOPS))
+        level, recverr, ttl = (
+            (socket.IPPROTO_IP, IP_RECVERR, socket.IP_TTL)
+            if self.family == 4
+            else (socket.IPPROTO_IPV6, IPV6_RECVERR, socket.IPV6_UNICAST_HOPS)
+        )
         sender.setsockopt(level, ttl, TTL)
         sender.settimeout(0)
         if kind == "recverr":
@@ -143,9 +145,12 @@ def heard(tmp_path_factory):
     """For each case and kind of socket: what it heard, and our event of the same error."""
     try:
         with Network("client", "peer") as network, on_one_processor():
-            network.run(f"client: ping -q -c 1 -W 4 {address(4, 1, 2)}")     # neighbours know each other
-            return {(*case, kind): pair for family in (4, 6)
-                    for case, kind, *pair in all_heard(network, family, tmp_path_factory.mktemp("errno"))}
+            network.run(f"client: ping -q -c 1 -W 4 {address(4, 1, 2)}")  # neighbours know each other
+            return {
+                (*case, kind): pair
+                for family in (4, 6)
+                for case, kind, *pair in all_heard(network, family, tmp_path_factory.mktemp("errno"))
+            }
     except CannotRun as reason:
         pytest.skip(str(reason))
 
@@ -187,8 +192,9 @@ def test_the_error_queue_tells_type_code_and_what_is_behind_them(heard, case):
 
 @pytest.mark.parametrize("case", [case for case in CASES if case not in ERRORS], ids=named)
 def test_a_redirect_is_an_error_to_nobody(heard, case):
-    assert [(None, None, None)] * 3 == [(found.errno, found.queued, event)
-                                        for found, event in (heard[*case, kind] for kind in KINDS)]
+    assert [(None, None, None)] * 3 == [
+        (found.errno, found.queued, event) for found, event in (heard[*case, kind] for kind in KINDS)
+    ]
 
 
 @pytest.mark.parametrize("case", ERRORS, ids=named)
@@ -197,8 +203,7 @@ def test_we_say_of_the_same_error_what_the_table_says(heard, case):
     for kind in KINDS:
         found, event = heard[*case, kind]
         assert (meaning.verdict, meaning.errno, meaning.linux) == (event["verdict"], event["errno"], event["linux"])
-        assert (*case, found.sent_frame) == tuple(
-            event[name] for name in ("family", "type", "code", "matched_frame"))
+        assert (*case, found.sent_frame) == tuple(event[name] for name in ("family", "type", "code", "matched_frame"))
 
 
 @pytest.mark.parametrize("family", [4, 6])

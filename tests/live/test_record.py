@@ -10,8 +10,9 @@ from record import record
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 
-@pytest.mark.parametrize(("scenario", "verdict"),
-                         [("refused", "refused"), ("prohibited", "prohibited"), ("loop2-mute", "loop")])
+@pytest.mark.parametrize(
+    ("scenario", "verdict"), [("refused", "refused"), ("prohibited", "prohibited"), ("loop2-mute", "loop")]
+)
 def test_a_recorded_scenario_has_its_verdict_in_both_families(scenario, verdict, tmp_path):
     (file,) = recorded(scenario, tmp_path)
     destinations = report_of(file, tmp_path)["destinations"]

@@ -66,16 +66,18 @@ CASES = {
     "rejected": Case(HOST, REJECTED, "rejected", None, FAR, REFUSED, "refused", NO_ORIGIN),
     "answered": Case(HOST, ANSWERING, "answered"),
     "answered-twice": Case(HOST, TWICE, "answered"),
-    "answered-from-another-port": Case(HOST, ELSEWHERE, "answered", connected="silent",
-                                       why="it hears the port it is connected to only"),
+    "answered-from-another-port": Case(
+        HOST, ELSEWHERE, "answered", connected="silent", why="it hears the port it is connected to only"
+    ),
     "silent": Case(HOST, LISTENING, "silent", "listening-or-filtered"),
     "dropped": Case(HOST, DROPPED, "silent", "listening-or-filtered"),
     "mute": Case(MUTE, CLOSED, "silent", "no-evidence"),
     "blackhole": Case(BLACKHOLE, CLOSED, "silent", "no-evidence"),
     "prohibited-by-rule": Case(HOST, PROHIBITED, "prohibited", None, FAR, PROHIBITION),
     "prohibited-by-route": Case(PROHIBITED_NET, CLOSED, "prohibited", None, NEAR, PROHIBITION),
-    "unreachable-by-route": Case(UNREACHABLE_NET, CLOSED, "unreachable", None, FAR, {4: (3, 1), 6: (1, 0)},
-                                 "silent", SOFT),
+    "unreachable-by-route": Case(
+        UNREACHABLE_NET, CLOSED, "unreachable", None, FAR, {4: (3, 1), 6: (1, 0)}, "silent", SOFT
+    ),
     "no-route": Case(NO_ROUTE, CLOSED, "unreachable", None, HOST, {4: (3, 0), 6: (1, 0)}, "silent", SOFT),
     "no-neighbour": Case(NOBODY, CLOSED, "unreachable", None, FAR, {4: (3, 1), 6: (1, 3)}, "silent", SOFT),
     "loop": Case(LOOP, CLOSED, "loop", None, FAR, EXPIRY, "silent", SOFT),
@@ -127,8 +129,10 @@ def test_every_engine_gives_the_verdict_that_it_can_see(said, engine, case, fami
 
 @pytest.mark.parametrize("engine", ["raw", "recverr"])
 def test_the_error_is_told_with_its_reporter_type_and_code(said, engine, case, family):
-    told = {(each["reporter"], each["icmp_type"], each["icmp_code"], each["match"])
-            for each in about(said[engine], case, family)["findings"]}
+    told = {
+        (each["reporter"], each["icmp_type"], each["icmp_code"], each["match"])
+        for each in about(said[engine], case, family)["findings"]
+    }
     assert ({(case.reporter[family], *case.icmp[family], "exact")} if case.icmp else set()) == told
 
 
@@ -145,8 +149,11 @@ def test_what_this_host_refuses_has_its_errno_and_was_not_sent(said, engine, nam
 
 def test_nothing_else_is_reported(said, engine):
     asked = {(case.to[family], case.port) for case in CASES.values() for family in FAMILIES}
-    assert (asked, [], {}) == (set(said[engine].by_destination()), said[engine].report["unmatched"],
-                               said[engine].report["faults"])
+    assert (asked, [], {}) == (
+        set(said[engine].by_destination()),
+        said[engine].report["unmatched"],
+        said[engine].report["faults"],
+    )
     assert (0, "probe") == (said[engine].status, said[engine].report["source"]["kind"])
 
 
@@ -156,21 +163,23 @@ def test_an_engine_says_what_it_cannot_see_in_one_line(said, engine):
 
 
 def test_a_loop_names_its_routers(said, family):
-    loop, = about(said["raw"], CASES["loop"], family)["findings"]
+    (loop,) = about(said["raw"], CASES["loop"], family)["findings"]
     assert set(loop["loop"]["routers"]) <= {NEAR[family], FAR[family]}
     assert loop["loop"]["routers"]
 
 
 def test_connected_makes_up_no_origin(said):
-    origins = {(each["reporter"], each["icmp_type"], each["icmp_code"], each["mtu"])
-               for told in said["connected"].report["destinations"] for each in told["findings"]}
+    origins = {
+        (each["reporter"], each["icmp_type"], each["icmp_code"], each["mtu"])
+        for told in said["connected"].report["destinations"]
+        for each in told["findings"]
+    }
     assert {(None, None, None, None)} == origins
 
 
 @pytest.mark.parametrize("engine", ["raw", "recverr"])
 def test_an_answer_from_another_port_is_noted(said, engine, family):
-    assert f"answer-from port {OTHER_PORT}" in about(said[engine], CASES["answered-from-another-port"],
-                                                       family)["notes"]
+    assert f"answer-from port {OTHER_PORT}" in about(said[engine], CASES["answered-from-another-port"], family)["notes"]
 
 
 def test_a_datagram_that_is_answered_twice_is_answered_once(said, engine, family):
@@ -179,8 +188,13 @@ def test_a_datagram_that_is_answered_twice_is_answered_once(said, engine, family
 
 
 def test_only_what_said_nothing_is_asked_again(said, engine, family):
-    asked_once = [case for case in CASES.values() if case.to is HOST and case.port not in (CLOSED, ALSO_CLOSED)
-                  and expected_verdict(case, engine) == "answered"      # known ports of reporters are asked again
-                  and case.port != ELSEWHERE]
+    asked_once = [
+        case
+        for case in CASES.values()
+        if case.to is HOST
+        and case.port not in (CLOSED, ALSO_CLOSED)
+        and expected_verdict(case, engine) == "answered"  # known ports of reporters are asked again
+        and case.port != ELSEWHERE
+    ]
     assert {1} == {about(said[engine], case, family)["sent"] for case in asked_once}
     assert about(said[engine], CASES["silent"], family)["sent"] >= 3

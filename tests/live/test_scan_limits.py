@@ -15,9 +15,12 @@ PROHIBITED, FOUR_PORTS = {4: "198.51.100.1", 6: "2001:db8:ffff::1"}, range(7000,
 TRUTH = {**dict.fromkeys(CLOSED, "refused"), **dict.fromkeys(SILENT, "silent"), ANSWERING: "answered"}
 BURST = 6
 """Errors that Linux sends at once before its limit shows."""
-PORTS = {"v4": target(HOST[4], *TRUTH), "v6": target(HOST[6], *TRUTH),
-         "two-sources": f"--source-address {','.join(OTHERS)} {target(HOST[4], *TRUTH)}",
-         "router": both(PROHIBITED, *FOUR_PORTS)}
+PORTS = {
+    "v4": target(HOST[4], *TRUTH),
+    "v6": target(HOST[6], *TRUTH),
+    "two-sources": f"--source-address {','.join(OTHERS)} {target(HOST[4], *TRUTH)}",
+    "router": both(PROHIBITED, *FOUR_PORTS),
+}
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +65,11 @@ def test_its_silent_ports_are_told_from_those_the_limit_hid(said, name, family):
 
 
 def test_the_limit_is_what_the_scan_takes_its_time_for(said):
-    assert duration_s(said["v4"]) >= len(CLOSED) - BURST - 1     # one error a second: the limit was real
+    assert duration_s(said["v4"]) >= len(CLOSED) - BURST - 1  # one error a second: the limit was real
     assert duration_s(said["v6"]) < 0.5 * duration_s(said["v4"])
 
 
 def test_a_router_that_must_be_asked_with_patience_is_heard_about_every_port(said):
     assert {(PROHIBITED[family], port): "prohibited" for family in FAMILIES for port in FOUR_PORTS} == said[
-        "router"].verdicts()
+        "router"
+    ].verdicts()

@@ -113,8 +113,11 @@ def test_our_kernel_refuses_no_answer(network, engine, tmp_path):
 
 def test_other_peoples_traffic_does_not_enter_the_report(network, engine):
     before = packets_sent(network)
-    others = [network.start(f"prober: send {HOST[family]} {port} --count 1000 --source-port {40_000 + port + family}")
-              for port in (CLOSED, ANSWERING) for family in FAMILIES]       # one of the ports is scanned too
+    others = [
+        network.start(f"prober: send {HOST[family]} {port} --count 1000 --source-port {40_000 + port + family}")
+        for port in (CLOSED, ANSWERING)
+        for family in FAMILIES
+    ]  # one of the ports is scanned too
     wait_until(lambda: packets_sent(network) >= before + 3 * len(others))
     said = scan(network, f"--engine {engine} {both(HOST, CLOSED)} {both(MUTE, CLOSED)} --timeout 2 --no-control")
     still = [each.poll() for each in others]
@@ -122,17 +125,24 @@ def test_other_peoples_traffic_does_not_enter_the_report(network, engine):
         stop(each)
     assert [None] * len(others) == still
     assert {(HOST[family], CLOSED): "refused" for family in FAMILIES} | {
-        (MUTE[family], CLOSED): "silent" for family in FAMILIES} == said.verdicts()
+        (MUTE[family], CLOSED): "silent" for family in FAMILIES
+    } == said.verdicts()
     report = said.report
     sent = sum(each["sent"] for each in report["destinations"])
     assert (sent + 2, [], {}) == (report["source"]["packets"], report["unmatched"], report["faults"])
 
 
 def test_two_scans_at_once_of_one_host_are_both_right(network, engine):
-    ports = {CLOSED: "refused", ANSWERING: "answered", LISTENING: "silent", DROPPED: "silent", REJECTED: "rejected",
-             **dict.fromkeys(MANY, "refused")}
+    ports = {
+        CLOSED: "refused",
+        ANSWERING: "answered",
+        LISTENING: "silent",
+        DROPPED: "silent",
+        REJECTED: "rejected",
+        **dict.fromkeys(MANY, "refused"),
+    }
     if engine == "connected":
-        ports[REJECTED] = "refused"     # it hears no reporter
+        ports[REJECTED] = "refused"  # it hears no reporter
     both_scans = [Scan(network, f"--engine {engine} {both(HOST, *ports)}") for _ in range(2)]
     expected = {(HOST[family], port): verdict for family in FAMILIES for port, verdict in ports.items()}
     for each in both_scans:
@@ -146,13 +156,17 @@ def test_ctrl_c_tells_what_is_known(network, engine):
     said = begun.said()
     assert (130, []) == (said.status, said.complaints)
     assert {(HOST[family], CLOSED): "refused" for family in FAMILIES} | {
-        (MUTE[family], CLOSED): None for family in FAMILIES} == said.verdicts()      # it might still have answered
+        (MUTE[family], CLOSED): None for family in FAMILIES
+    } == said.verdicts()  # it might still have answered
 
 
 def test_without_privilege_recverr_does_it_and_says_so(network):
     said = Scan(network, both(HOST, CLOSED, ANSWERING, REJECTED), before=UNPRIVILEGED).said()
-    assert {(HOST[family], port): verdict for family in FAMILIES for port, verdict in
-            ((CLOSED, "refused"), (ANSWERING, "answered"), (REJECTED, "rejected"))} == said.verdicts()
+    assert {
+        (HOST[family], port): verdict
+        for family in FAMILIES
+        for port, verdict in ((CLOSED, "refused"), (ANSWERING, "answered"), (REJECTED, "rejected"))
+    } == said.verdicts()
     assert (0, "recverr", 1) == (said.status, said.report["source"]["name"], said.stderr.count("\n"))
     assert "CAP_NET_RAW" in said.stderr
     assert "cannot see errors that the kernel keeps to itself" in said.stderr
@@ -176,9 +190,11 @@ def written(network, tmp_path_factory):
     """A scan, and the file it wrote."""
     path = tmp_path_factory.mktemp("written") / "scan.pcapng"
     ports = (CLOSED, ANSWERING, TWICE, LISTENING, REJECTED, PROHIBITED)
-    said = scan(network, f"-w {path} --timeout 1 {both(HOST, *ports)} "
-                         + " ".join(both(to, CLOSED) for to in (MUTE, BLACKHOLE, PROHIBITED_NET, LOOP,
-                                                                UNSENT_PROHIBIT)))
+    said = scan(
+        network,
+        f"-w {path} --timeout 1 {both(HOST, *ports)} "
+        + " ".join(both(to, CLOSED) for to in (MUTE, BLACKHOLE, PROHIBITED_NET, LOOP, UNSENT_PROHIBIT)),
+    )
     return said, path
 
 
@@ -190,18 +206,26 @@ def test_analyze_of_the_written_file_gives_the_same_verdicts(network, written):
     assert len(sent) >= 18
     for name in ("verdict", "errno", "sent", "answered", "errors"):
         assert {key: each[name] for key, each in sent.items()} == {key: found[key][name] for key in sent}
-    assert {key[1] for key in set(found) - set(sent)} <= set(range(49_152, 65_536))     # control ports
+    assert {key[1] for key in set(found) - set(sent)} <= set(range(49_152, 65_536))  # control ports
     assert (said.report["source"]["packets"], []) == (report["source"]["packets"], report["unmatched"])
 
 
 def test_tshark_shows_the_verdicts_as_comments(network, written):
     said, path = written
-    told = {tuple(line.split("\t")) for line in output_of(
-        network, f"prober: tshark -r {path} -Y 'udp.srcport && !icmp && !icmpv6 && udp.dstport == {CLOSED}'"
-                 " -T fields -e ip.dst -e ipv6.dst -e frame.comment").splitlines()}
+    told = {
+        tuple(line.split("\t"))
+        for line in output_of(
+            network,
+            f"prober: tshark -r {path} -Y 'udp.srcport && !icmp && !icmpv6 && udp.dstport == {CLOSED}'"
+            " -T fields -e ip.dst -e ipv6.dst -e frame.comment",
+        ).splitlines()
+    }
     comments = {v4 or v6: comment for v4, v6, comment in told}
-    sent = {address: each for (address, port), each in said.by_destination().items()
-            if port == CLOSED and each["verdict"] != "unsent"}
+    sent = {
+        address: each
+        for (address, port), each in said.by_destination().items()
+        if port == CLOSED and each["verdict"] != "unsent"
+    }
     assert set(sent) == set(comments)
     assert all(comments[address].startswith(each["verdict"]) for address, each in sent.items())
     assert {f"refused by {HOST[family]}" for family in FAMILIES} <= set(comments.values())

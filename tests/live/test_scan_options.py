@@ -45,14 +45,21 @@ def engine(request):
 def findings(said, to, port):
     """(verdict, reporter, type, code, MTU) of each finding, first of IPv4."""
     told = said.by_destination()
-    return [(each["verdict"], each["reporter"], each["icmp_type"], each["icmp_code"], each["mtu"])
-            for family in FAMILIES for each in told[to[family], port]["findings"]]
+    return [
+        (each["verdict"], each["reporter"], each["icmp_type"], each["icmp_code"], each["mtu"])
+        for family in FAMILIES
+        for each in told[to[family], port]["findings"]
+    ]
 
 
 def flows(network, path):
     """(source, source port) of what was sent, as `analyze` reads it in a file."""
-    done = subprocess.run(network.command(f"prober: {UDPPROBE} analyze {path} --all --group-by flow --format json"),
-                          check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        network.command(f"prober: {UDPPROBE} analyze {path} --all --group-by flow --format json"),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     return {(each["source"], each["source_port"]) for each in json.loads(done.stdout)["destinations"]}
 
 
@@ -70,7 +77,8 @@ def test_a_probe_that_just_fits_arrives(network, engine):
 def test_a_probe_too_big_for_the_own_link_is_unsent(network, any_engine):
     said = scan(network, f"--engine {any_engine} --size 1501 {both(HOST, CLOSED)}")
     assert {("unsent", "EMSGSIZE", 0)} == {
-        (each["verdict"], each["errno"], each["sent"]) for each in said.report["destinations"]}
+        (each["verdict"], each["errno"], each["sent"]) for each in said.report["destinations"]
+    }
     assert 2 == len(said.report["destinations"])
 
 
@@ -89,8 +97,11 @@ def test_behind_a_masquerade_the_verdicts_are_the_same(network, engine):
 def test_probes_leave_from_every_source_address_and_from_the_source_port(network, tmp_path):
     path = tmp_path / "sources.pcapng"
     sources = [addresses[family] for addresses in (PROBER, NATTED) for family in FAMILIES]
-    said = scan(network, f"--source-address {','.join(sources)} --source-port 45000 -w {path}"
-                         f" {both(HOST, CLOSED, ALSO_CLOSED, ANSWERING)}")
+    said = scan(
+        network,
+        f"--source-address {','.join(sources)} --source-port 45000 -w {path}"
+        f" {both(HOST, CLOSED, ALSO_CLOSED, ANSWERING)}",
+    )
     assert {"refused", "answered"} == set(said.verdicts().values())
     assert {(source, 45000) for source in sources} == flows(network, path)
 
@@ -110,10 +121,14 @@ def test_a_neighbour_is_probed_by_its_link_local_address(network, any_engine):
 
 
 def test_one_scan_reaches_over_all_interfaces(network, engine):
-    said = scan(network, f"--engine {engine} {both(HOST, CLOSED)} {both(OTHER_SIDE, CLOSED, ANSWERING)}"
-                         f" {both({4: '127.0.0.1', 6: '::1'}, CLOSED)} {both(SIDE, CLOSED)}")
+    said = scan(
+        network,
+        f"--engine {engine} {both(HOST, CLOSED)} {both(OTHER_SIDE, CLOSED, ANSWERING)}"
+        f" {both({4: '127.0.0.1', 6: '::1'}, CLOSED)} {both(SIDE, CLOSED)}",
+    )
     assert {(OTHER_SIDE[family], ANSWERING): "answered" for family in FAMILIES} == {
-        key: verdict for key, verdict in said.verdicts().items() if verdict != "refused"}
+        key: verdict for key, verdict in said.verdicts().items() if verdict != "refused"
+    }
     assert 10 == len(said.verdicts())
 
 
@@ -140,8 +155,11 @@ def test_a_file_of_names_is_scanned_at_all_their_addresses(network, tmp_path):
     names = tmp_path / "names"
     names.write_text(f"# the services\nservice.test:{CLOSED}\nservice.test   # on the ports of -p\n")
     said = scan(network, f"--targets-file {names} -p {ANSWERING}")
-    assert {(HOST[family], port): verdict for family in FAMILIES
-            for port, verdict in ((CLOSED, "refused"), (ANSWERING, "answered"))} == said.verdicts()
+    assert {
+        (HOST[family], port): verdict
+        for family in FAMILIES
+        for port, verdict in ((CLOSED, "refused"), (ANSWERING, "answered"))
+    } == said.verdicts()
     assert all("service.test" in str(each["notes"]) for each in said.report["destinations"])
 
 
@@ -155,8 +173,12 @@ def test_without_control_no_other_port_is_touched(network, tmp_path):
     path = tmp_path / "no-control.pcapng"
     said = scan(network, f"--no-control -w {path} --timeout 0.5 {both(HOST, LISTENING, DROPPED)}")
     assert {("silent", "no-evidence")} == {(each["verdict"], each["meaning"]) for each in said.report["destinations"]}
-    told = subprocess.run(network.command(f"prober: {UDPPROBE} analyze {path} --all --format json"),
-                          check=True, capture_output=True, text=True)
+    told = subprocess.run(
+        network.command(f"prober: {UDPPROBE} analyze {path} --all --format json"),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     assert {LISTENING, DROPPED} == {each["port"] for each in json.loads(told.stdout)["destinations"]}
 
 
@@ -173,5 +195,6 @@ def test_a_hasty_scan_does_not_wait_for_a_router_that_looks_for_the_host(network
 def test_at_no_rate_the_scan_goes_past_the_firewall_of_its_own_host(network):
     said = scan(network, f"--rate 0 {both(HOST, '1-3000', FORBIDDEN)}")
     told = said.by_destination()
-    assert {("unsent", "EPERM")} == {(told[HOST[family], FORBIDDEN]["verdict"], told[HOST[family], FORBIDDEN]["errno"])
-                                     for family in FAMILIES}
+    assert {("unsent", "EPERM")} == {
+        (told[HOST[family], FORBIDDEN]["verdict"], told[HOST[family], FORBIDDEN]["errno"]) for family in FAMILIES
+    }

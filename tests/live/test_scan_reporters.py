@@ -27,12 +27,12 @@ SLOW = 400
 FREE = "sysctl -q net.ipv4.icmp_ratemask=0 net.ipv6.icmp.ratelimit=0"
 RULES = {
     "router": f"chain f {{ type filter hook forward priority 0; udp dport {{ {', '.join(map(str, ROUTER_S))} }}"
-              " reject with icmpx admin-prohibited; }",
+    " reject with icmpx admin-prohibited; }",
     "host": f"chain i {{ type filter hook input priority 0; udp dport {{ {LISTENING}, {SLOW} }} accept;"
-            f" ip daddr {OTHER[4]} udp dport {MOSTLY_REJECTED} limit rate 1/second burst 1 packets drop;"
-            f" ip6 daddr {OTHER[6]} udp dport {MOSTLY_REJECTED} limit rate 1/second burst 1 packets drop;"
-            f" ip daddr {OTHER[4]} return; ip6 daddr {OTHER[6]} return;"
-            " meta l4proto udp reject with icmpx admin-prohibited; }",
+    f" ip daddr {OTHER[4]} udp dport {MOSTLY_REJECTED} limit rate 1/second burst 1 packets drop;"
+    f" ip6 daddr {OTHER[6]} udp dport {MOSTLY_REJECTED} limit rate 1/second burst 1 packets drop;"
+    f" ip daddr {OTHER[4]} return; ip6 daddr {OTHER[6]} return;"
+    " meta l4proto udp reject with icmpx admin-prohibited; }",
 }
 
 
@@ -70,8 +70,13 @@ def test_a_port_that_drops_a_probe_a_second_and_rejects_the_rest_is_refused(netw
 
 
 def check(network, words):
-    done = subprocess.run(network.command(f"prober: {UDPPROBE} check --format json {words}"), check=False,
-                          capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        network.command(f"prober: {UDPPROBE} check --format json {words}"),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     return done.returncode, json.loads(done.stdout)["checks"][0]
 
 
@@ -86,7 +91,7 @@ def test_other_traffic_of_this_host_that_uses_up_a_host_s_limit_leaves_it_rate_l
     flood = start(network, "prober", family, 45000, OTHER[family], [9], 0.002)
     try:
         time.sleep(1)
-        for _ in range(3):      # one probe in hundreds comes just when the host may send an error again
+        for _ in range(3):  # one probe in hundreds comes just when the host may send an error again
             (found,) = Scan(network, f"--timeout 2 {target(OTHER[family], 10)}").said().report["destinations"]
             if found["verdict"] != "refused":
                 break
@@ -103,7 +108,9 @@ def test_what_comes_from_elsewhere_unasked_is_no_answer_and_is_written(network, 
     write = f"-w {path} " if engine == "raw" else ""
     stream = start(network, node, family, 7777, address(family, 1, 1), range(source, source + 1), 0.05)
     try:
-        said = Scan(network, f"{write}--engine {engine} --source-port {source} {target(HOST[family], LISTENING)}").said()
+        said = Scan(
+            network, f"{write}--engine {engine} --source-port {source} {target(HOST[family], LISTENING)}"
+        ).said()
     finally:
         stream.kill()
         stream.wait()
@@ -115,7 +122,7 @@ def test_what_comes_from_elsewhere_unasked_is_no_answer_and_is_written(network, 
         capture = path.read_bytes()
         strays = capture.count(b"unrelated")
         assert 0 < finding["count"] <= strays
-        assert strays < capture.count(b"silent (no-evidence)")      # their comments, and those of the probes
+        assert strays < capture.count(b"silent (no-evidence)")  # their comments, and those of the probes
 
 
 def note_of(node, family):

@@ -32,20 +32,26 @@ MTU = 1500
 @pytest.fixture(scope="module")
 def network():
     with Network("client", "server") as made:
-        play(made, [
-            f"client: output: udp dport {FORBIDDEN} drop",
-            *(f"client: ip -{family} route del default" for family in (4, 6)),
-            *(f"client: ip route add {kind} {NETS[family].format(n)}" for family in (4, 6)
-              for n, kind in enumerate(REFUSING_ROUTES, 1)),
-            f"client: ip addr add {SECOND[4]}/32 dev right",
-            f"client: ip addr add {SECOND[6]}/128 dev right preferred_lft 0",     # for who asks for it only
-            *(f"client: ip -{family} rule add from {SECOND[family]} table 77" for family in (4, 6)),
-            *(f"client: ip -{family} route add blackhole default table 77" for family in (4, 6)),
-            *(f"server: ip addr add {address} dev lo" for address in BEHIND.values()),
-            f"client: ip route add {BEHIND['gateway']} via {SERVER[4]}",
-            f"client: ip route add {BEHIND['gateway6']} via {SERVER[6]}",
-            f"client: ip route add {BEHIND['mixed']} via inet6 {SERVER[6]}",
-        ])
+        play(
+            made,
+            [
+                f"client: output: udp dport {FORBIDDEN} drop",
+                *(f"client: ip -{family} route del default" for family in (4, 6)),
+                *(
+                    f"client: ip route add {kind} {NETS[family].format(n)}"
+                    for family in (4, 6)
+                    for n, kind in enumerate(REFUSING_ROUTES, 1)
+                ),
+                f"client: ip addr add {SECOND[4]}/32 dev right",
+                f"client: ip addr add {SECOND[6]}/128 dev right preferred_lft 0",  # for who asks for it only
+                *(f"client: ip -{family} rule add from {SECOND[family]} table 77" for family in (4, 6)),
+                *(f"client: ip -{family} route add blackhole default table 77" for family in (4, 6)),
+                *(f"server: ip addr add {address} dev lo" for address in BEHIND.values()),
+                f"client: ip route add {BEHIND['gateway']} via {SERVER[4]}",
+                f"client: ip route add {BEHIND['gateway6']} via {SERVER[6]}",
+                f"client: ip route add {BEHIND['mixed']} via inet6 {SERVER[6]}",
+            ],
+        )
         yield made
 
 
@@ -195,8 +201,9 @@ def test_a_port_that_one_family_has_taken_is_not_reserved(network):
 def test_the_interface_is_the_kernels(network, way):
     target = BEHIND.get(way, SERVER[4])
     family = 6 if way == "gateway6" else 4
-    own, other, nowhere = (socket.inet_pton(DOMAINS[family], each) for each in (CLIENT[family], target,
-                                                                                NOWHERE[family]))
+    own, other, nowhere = (
+        socket.inet_pton(DOMAINS[family], each) for each in (CLIENT[family], target, NOWHERE[family])
+    )
     with network.inside("client"):
         assert interface_index("right") == outgoing_interface(own, other)
         assert interface_index("lo") == outgoing_interface(own, own)

@@ -16,8 +16,10 @@ pytestmark = pytest.mark.live
 UDPPROBE = f"{sys.executable} -m udpprobe"
 HOST = address(4, 1, 2)
 CLOSED, DROPPED, ALSO_CLOSED = 7000, 7001, 7002
-RULES = ("add table ip t; add chain ip t i { type filter hook input priority 0; }; "
-         f"add rule ip t i udp dport {DROPPED} counter drop")
+RULES = (
+    "add table ip t; add chain ip t i { type filter hook input priority 0; }; "
+    f"add rule ip t i udp dport {DROPPED} counter drop"
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +32,9 @@ def network():
 
 
 def started(network, words):
-    return subprocess.Popen(network.command(f"prober: {UDPPROBE} {words}"), stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        network.command(f"prober: {UDPPROBE} {words}"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def dropped(network):
@@ -46,7 +49,7 @@ def stopped(network, words):
     until_s = time.monotonic() + 20
     while dropped(network) == before and time.monotonic() < until_s:
         time.sleep(0.05)
-    time.sleep(0.3)     # for what else was asked
+    time.sleep(0.3)  # for what else was asked
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=20)
     return process.returncode, out

@@ -31,7 +31,7 @@ from trace_network import (
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 BY_FAMILY = pytest.mark.parametrize("family", FAMILIES)
-LIMITED = ("sysctl -q net.ipv4.icmp_ratemask=6168 net.ipv4.icmp_ratelimit=1000 net.ipv6.icmp.ratelimit=1000")
+LIMITED = "sysctl -q net.ipv4.icmp_ratemask=6168 net.ipv4.icmp_ratelimit=1000 net.ipv6.icmp.ratelimit=1000"
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_a_router_that_limits_its_errors_is_no_loss(network, family):
     assert way(family) == routers(said)
     assert {0} == {hop["lost"] for hop in said["hops"]}
     limited = any("limits its replies" in note for note in notes(said))
-    assert limited or family == 6       # where Linux lets ten through a second
+    assert limited or family == 6  # where Linux lets ten through a second
 
 
 @BY_FAMILY

@@ -23,14 +23,25 @@ def network(tmp_path_factory):
         rules = tmp_path_factory.mktemp("rules")
         for node in ROW[1:]:
             made.run(f"{node}: {UNLIMITED}")
-        install(made, rules, "gate", (
-            f"chain n {{ type nat hook prerouting priority -100; ip daddr {VIRTUAL[4]} dnat ip to {HOST[4]};"
-            f" ip6 daddr {VIRTUAL[6]} dnat ip6 to {HOST[6]}; \n}}"))
-        install(made, rules, "second", (
-            "chain p { type filter hook prerouting priority -300;"
-            f" udp dport {CLEARED} meta nfproto ipv4 ip frag-off set 0; \n}}"))
-        install(made, rules, "host", (
-            f"chain i {{ type filter hook input priority 0; udp dport {DROPPED} drop; \n}}"))
+        install(
+            made,
+            rules,
+            "gate",
+            (
+                f"chain n {{ type nat hook prerouting priority -100; ip daddr {VIRTUAL[4]} dnat ip to {HOST[4]};"
+                f" ip6 daddr {VIRTUAL[6]} dnat ip6 to {HOST[6]}; \n}}"
+            ),
+        )
+        install(
+            made,
+            rules,
+            "second",
+            (
+                "chain p { type filter hook prerouting priority -300;"
+                f" udp dport {CLEARED} meta nfproto ipv4 ip frag-off set 0; \n}}"
+            ),
+        )
+        install(made, rules, "host", (f"chain i {{ type filter hook input priority 0; udp dport {DROPPED} drop; \n}}"))
         made.start(f"host: answer {ELSEWHERE} --from-port {ELSEWHERE + 100}")
         yield made
 
@@ -41,14 +52,18 @@ def test_routers_in_whose_names_a_nat_speaks_are_no_loop(network, family, port, 
     said = trace(network, VIRTUAL[family], port, "--timeout 1")
     assert (verdict, None) == (said["verdict"], said["loop"])
     assert {hop: {VIRTUAL[family]} for hop in range(2, HOPS)} == {
-        hop: who for hop, who in routers(said).items() if 2 <= hop < HOPS}
+        hop: who for hop, who in routers(said).items() if 2 <= hop < HOPS
+    }
     assert "a NAT speaks in the destination's name for who is behind it" in notes(said)
 
 
 def test_a_router_that_clears_df_is_betrayed_by_the_next_one(network):
     said = trace(network, HOST[4], CLEARED)
-    cleared = [hop["ttl"] for hop in said["hops"] if any(
-        "DF bit was cleared" in note for each in hop["reporters"] for note in each["notes"])]
+    cleared = [
+        hop["ttl"]
+        for hop in said["hops"]
+        if any("DF bit was cleared" in note for each in hop["reporters"] for note in each["notes"])
+    ]
     assert list(range(3, HOPS + 1)) == cleared
 
 

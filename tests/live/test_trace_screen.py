@@ -28,8 +28,9 @@ class Tmux:
         self("-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", "env", "LC_ALL=C.UTF-8", "sh", "-c", shell)
 
     def __call__(self, *words):
-        return subprocess.run(["tmux", "-u", "-L", self._name, *words], capture_output=True, text=True, check=True,
-                              timeout=PATIENCE_S).stdout
+        return subprocess.run(
+            ["tmux", "-u", "-L", self._name, *words], capture_output=True, text=True, check=True, timeout=PATIENCE_S
+        ).stdout
 
     def __enter__(self):
         return self
@@ -65,8 +66,10 @@ def watch(port):
 
 
 def is_restored(told):
-    before, after = (re.sub(r"\s+", " ", part.rpartition("speed ")[2]) for part in (
-        told.partition("\nbefore")[0], told.partition("\nafter")[0]))
+    before, after = (
+        re.sub(r"\s+", " ", part.rpartition("speed ")[2])
+        for part in (told.partition("\nbefore")[0], told.partition("\nafter")[0])
+    )
     return before == after and "speed" in told and " icanon" in before and " echo " in before
 
 
@@ -84,7 +87,7 @@ def test_keys_drive_the_screen_and_changes_stay(closed_port):
         terminal.until(r"^ +1 localhost")
         terminal.press("n")
         terminal.until(r"^ +1 127\.0\.0\.1")
-        terminal.press("Up")      # sends an Escape and letters, which are no keys of ours
+        terminal.press("Up")  # sends an Escape and letters, which are no keys of ours
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
             listening.bind(("127.0.0.1", closed_port))
             terminal.until(r"^\d\d:\d\d:\d\d verdict: refused -> silent$")
@@ -94,7 +97,7 @@ def test_keys_drive_the_screen_and_changes_stay(closed_port):
         terminal.until("help +paused$")
         paused = int(re.search(r"round (\d+)", terminal.until("paused$"))[1])
         time.sleep(1.5)
-        assert paused == int(re.search(r"round (\d+)", terminal.until("paused$"))[1])     # what was under way, at most
+        assert paused == int(re.search(r"round (\d+)", terminal.until("paused$"))[1])  # what was under way, at most
         terminal.press("r")
         assert "verdict: silent" not in terminal.until("no change so far|round 1 ")
         terminal.press("p")
@@ -170,7 +173,9 @@ def test_another_route_and_a_new_loop_stay_on_the_screen(network, family):
     words = f"prober: {UDPPROBE} trace --watch --interval 0.3 --timeout 0.5 --max-ttl 12 -n {target}"
     with Tmux(shlex.join(network.command(words))) as terminal:
         screen = terminal.until(r"round [2-9]")
-        assert [address(family, hop, 2) for hop in range(1, 6)] == re.findall(r"^ +[1-5] ([0-9a-f.:]+) ", screen, re.MULTILINE)
+        assert [address(family, hop, 2) for hop in range(1, 6)] == re.findall(
+            r"^ +[1-5] ([0-9a-f.:]+) ", screen, re.MULTILINE
+        )
         network.run(f"a: ip -{family} route add {to}/{bits} via {SIDE[family][1]}")
         routed = re.escape(f"hop 2: {address(family, 2, 2)} -> {SIDE[family][1]}")
         terminal.until(rf"^\d\d:\d\d:\d\d {routed}$")

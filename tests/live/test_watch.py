@@ -43,7 +43,7 @@ FAR = {4: "10.0.77.2", 6: "2001:db8:77::2"}
 FARTHER = {4: "10.0.77.3", 6: "2001:db8:77::3"}
 """One half a second away: so long a program that waits for it is there to be seen, on a busy machine, too."""
 FAR_S, FARTHER_S = 0.05, 0.5
-TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x4004_54CA, 1, 0x1000      # linux/if_tun.h
+TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x4004_54CA, 1, 0x1000  # linux/if_tun.h
 CLIENT = f"{sys.executable} {Path(__file__).with_name('watch_client.py')}"
 NO_NEIGHBOURS = "udp or icmp or (icmp6 and ip6[40] < 128)"
 """What neighbours say of themselves may come before one of two captures begins."""
@@ -72,15 +72,21 @@ def far_host(network):
         except OSError as error:
             raise CannotRun(f"/dev/net/tun: {error.strerror}") from None
         fcntl.ioctl(tunnel, TUNSETIFF, struct.pack("16sH22x", b"far", IFF_TUN | IFF_NO_PI))
-    play(network, ["server: ip link set far up"] + [
-        f"server: ip {option} route add {host} dev far"
-        for option, family in (("-4", 4), ("-6", 6)) for host in (FAR[family], FARTHER[family])])
+    play(
+        network,
+        ["server: ip link set far up"]
+        + [
+            f"server: ip {option} route add {host} dev far"
+            for option, family in (("-4", 4), ("-6", 6))
+            for host in (FAR[family], FARTHER[family])
+        ],
+    )
     Thread(target=refuse, args=(tunnel,), daemon=True).start()
     yield
 
 
 def refuse(tunnel):
-    with contextlib.suppress(OSError):      # the network is taken down
+    with contextlib.suppress(OSError):  # the network is taken down
         while True:
             packet = os.read(tunnel, 2048)
             protocol_at, last_at = (9, 19) if packet[0] >> 4 == 4 else (6, 39)
@@ -91,8 +97,10 @@ def refuse(tunnel):
 
 @contextlib.contextmanager
 def watching(network, options, **how):
-    with subprocess.Popen(network.command(f"client: {UDPPROBE} watch -i right {options}"),
-                          **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | how) as process:
+    with subprocess.Popen(
+        network.command(f"client: {UDPPROBE} watch -i right {options}"),
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | how,
+    ) as process:
         try:
             until(lambda: captures(process), process)
             yield process
@@ -112,7 +120,7 @@ def until(holds, process):
     while not holds() and process.poll() is None and time.monotonic() < limit_s:
         time.sleep(0.02)
     if not (held := holds()):
-        process.kill()      # its last words end only then
+        process.kill()  # its last words end only then
     assert held, process.stderr and process.stderr.read()
 
 
@@ -136,8 +144,9 @@ def test_each_program_is_named_with_what_it_hears_itself(network, kind, host):
     with watching(network, "--format ndjson --count 2") as process:
         who, heard = client(network, kind, host)
         events = list(map(json.loads, ended(process).splitlines()))
-    assert [(who, sees, "refused", host)] * 2 \
-        == [(each["process"], each["sees"], each["verdict"], each["quoted"]["destination"]) for each in events]
+    assert [(who, sees, "refused", host)] * 2 == [
+        (each["process"], each["sees"], each["verdict"], each["quoted"]["destination"]) for each in events
+    ]
     assert hears == ("ECONNREFUSED" in heard)
     assert 0 == process.returncode
 
@@ -156,19 +165,26 @@ def test_the_kernel_itself_says_whether_programs_were_told(network):
     hosts = [SERVER[4], SERVER[6], f"::ffff:{SERVER[4]}"]
     with watching(network, "--kernel on --format ndjson --count 27") as process:
         until_it_sleeps(process)
-        programs = [subprocess.Popen(network.command(f"client: {CLIENT} {kind} {host} {CLOSED} --port{how}"),
-                                     stdout=subprocess.PIPE) for kind in HEARD for host in hosts
-                    for how in (" --patient" if HEARD[kind][1] and (kind, host) != ("recverr", hosts[2]) else "",)]
+        programs = [
+            subprocess.Popen(
+                network.command(f"client: {CLIENT} {kind} {host} {CLOSED} --port{how}"), stdout=subprocess.PIPE
+            )
+            for kind in HEARD
+            for host in hosts
+            for how in (" --patient" if HEARD[kind][1] and (kind, host) != ("recverr", hosts[2]) else "",)
+        ]
         said = [json.loads(each.communicate(timeout=PATIENCE_S)[0]) for each in programs]
         events = list(map(json.loads, ended(process).splitlines()))
     heard = {port: bool(errnos) for port, errnos in said}
     assert 5 == sum(heard.values())
-    said = [each for each in events if each["reported_by"] == "kernel"]     # others are, where events were lost
+    said = [each for each in events if each["reported_by"] == "kernel"]  # others are, where events were lost
     assert said
     assert dict.fromkeys(heard, 3) == Counter(each["quoted"]["source_port"] for each in events)
     assert [heard[each["quoted"]["source_port"]] for each in said] == [each["reported"] for each in said]
-    assert all(each["notes"][-1].endswith("(the kernel: told ECONNREFUSED)" if each["reported"] else
-                                          "(the kernel: not told)") for each in said)
+    assert all(
+        each["notes"][-1].endswith("(the kernel: told ECONNREFUSED)" if each["reported"] else "(the kernel: not told)")
+        for each in said
+    )
 
 
 def opened(network, node, family, *options, port=0):
@@ -192,7 +208,7 @@ def test_of_sockets_that_share_a_port_the_kernel_says_whether_it_told_one(networ
         port = hears.getsockname()[1]
         blind = held.enter_context(opened(network, "client", family, shared, port=port))
         events = []
-        for n in range(20):     # the kernel chooses by a hash of addresses and ports whom it tells
+        for n in range(20):  # the kernel chooses by a hash of addresses and ports whom it tells
             blind.sendto(b"x", (SERVER[family], 20 + n))
             events.append(json.loads(process.stdout.readline()))
         assert "" == ended(process)
@@ -201,8 +217,9 @@ def test_of_sockets_that_share_a_port_the_kernel_says_whether_it_told_one(networ
         with contextlib.suppress(BlockingIOError):
             while True:
                 queued.add(hears.recvmsg(10, 512, socket.MSG_ERRQUEUE)[3][1])
-    said = {each["quoted"]["destination_port"]: each["reported"] for each in events
-            if each["reported_by"] == "kernel"}     # others are, where events were lost
+    said = {
+        each["quoted"]["destination_port"]: each["reported"] for each in events if each["reported_by"] == "kernel"
+    }  # others are, where events were lost
     assert said
     assert {port: port in queued for port in said} == said
 
@@ -222,7 +239,7 @@ def test_a_report_to_another_namespace_s_socket_of_the_port_is_not_ours(network,
     assert ("blind", False) == (event["sees"], event["reported"])
 
 
-REJECT_ALL = struct.pack("HBBI", 6, 0, 0, 0)     # BPF_RET 0
+REJECT_ALL = struct.pack("HBBI", 6, 0, 0, 0)  # BPF_RET 0
 SO_ATTACH_FILTER = 26
 
 
@@ -247,8 +264,11 @@ def small(network, family):
 
 
 def dropped_in(report, port):
-    return [(each["process"]["pid"], each["count"], each["reason"]) for each in report["receive_drops"]
-            if each["port"] == port]
+    return [
+        (each["process"]["pid"], each["count"], each["reason"])
+        for each in report["receive_drops"]
+        if each["port"] == port
+    ]
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -288,8 +308,10 @@ def counters(process):
     rows = re.search(r"^Icmp: (\D.*)\nIcmp: (.*)", texts[0], re.MULTILINE)
     found = Counter({name: int(number) for name, number in zip(rows[1].split(), rows[2].split(), strict=True)})
     found += {name: int(number) for name, number in map(str.split, texts[1].splitlines())}
-    return (found["OutDestUnreachs"] + found["Icmp6OutDestUnreachs"],
-            found["OutRateLimitGlobal"] + found["OutRateLimitHost"] + found["Icmp6OutRateLimitHost"])
+    return (
+        found["OutDestUnreachs"] + found["Icmp6OutDestUnreachs"],
+        found["OutRateLimitGlobal"] + found["OutRateLimitHost"] + found["Icmp6OutRateLimitHost"],
+    )
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -302,8 +324,10 @@ def test_what_this_host_refuses_is_said_with_the_reason_and_what_it_held_back(ne
             local = held.enter_context(socket.socket(DOMAIN[family], socket.SOCK_DGRAM))
         local.bind((OTHERS[family], 0))
         who = f"{Path('/proc/self/comm').read_text().strip()}[{os.getpid()}]"
-        reasons = {local.getsockname()[1]: f"{who} has the port at {OTHERS[family]} only",
-                   CLOSED: "no socket has the port"}
+        reasons = {
+            local.getsockname()[1]: f"{who} has the port at {OTHERS[family]} only",
+            CLOSED: "no socket has the port",
+        }
         process = held.enter_context(watching(network, f"--sent -w {record} --format json -v"))
         assert "listening on right" in process.stderr.readline()
         asker, before = held.enter_context(opened(network, "server", family)), counters(process)
@@ -312,6 +336,7 @@ def test_what_this_host_refuses_is_said_with_the_reason_and_what_it_held_back(ne
             """Ask anew each time: what was refused lately may leave no room for one more."""
             asker.sendto(f"{next(numbers)}".encode(), (own, port))
             return f"sent by this host: {reasons[port]}".encode() in record.read_bytes()
+
         for port in reasons:
             until(partial(says, port), process)
         for _ in range(200):
@@ -323,7 +348,8 @@ def test_what_this_host_refuses_is_said_with_the_reason_and_what_it_held_back(ne
         process.send_signal(signal.SIGINT)
         found = json.loads(process.communicate(timeout=PATIENCE_S)[0])["errors_sent"]
     assert {(address(family, 1, 2), own, port, reason) for port, reason in reasons.items()} == {
-        (each["to"], each["address"], each["port"], each["why"]) for each in found["rows"]}
+        (each["to"], each["address"], each["port"], each["why"]) for each in found["rows"]
+    }
     assert (sent, held_back) == (sum(each["count"] for each in found["rows"]), sum(found["rate_limited"].values()))
     assert sent < total
 
@@ -331,10 +357,13 @@ def test_what_this_host_refuses_is_said_with_the_reason_and_what_it_held_back(ne
 def test_events_are_lines_for_people_while_it_goes_on(network):
     with watching(network, "--events --utc") as process:
         who, _ = client(network, "unconnected", SERVER[4])
-        line = process.stdout.readline()      # of a pipe, and the watch is not over
+        line = process.stdout.readline()  # of a pipe, and the watch is not over
         assert process.poll() is None
-        assert re.match(rf"\d\d:\d\d:\d\d\.\d{{6}} refused {re.escape(SERVER[4])}:{CLOSED} by {re.escape(SERVER[4])}: "
-                        rf"port-unreach 3/3; sent in frame \d+; .*\[{who['pid']}\]", line)
+        assert re.match(
+            rf"\d\d:\d\d:\d\d\.\d{{6}} refused {re.escape(SERVER[4])}:{CLOSED} by {re.escape(SERVER[4])}: "
+            rf"port-unreach 3/3; sent in frame \d+; .*\[{who['pid']}\]",
+            line,
+        )
         process.send_signal(signal.SIGINT)
         assert " packets " in ended(process).splitlines()[-1]
     assert 130 == process.returncode
@@ -343,8 +372,12 @@ def test_events_are_lines_for_people_while_it_goes_on(network):
 @pytest.mark.parametrize("family", [4, 6])
 def test_dig_is_named_with_what_it_says_itself(network, family):
     with watching(network, "--format ndjson --count 1") as process:
-        said = subprocess.run(network.command(f"client: dig +tries=1 +timeout=5 @{FARTHER[family]} example.org"),
-                              check=False, capture_output=True, text=True)
+        said = subprocess.run(
+            network.command(f"client: dig +tries=1 +timeout=5 @{FARTHER[family]} example.org"),
+            check=False,
+            capture_output=True,
+            text=True,
+        )
         event = json.loads(ended(process))
     assert "dig" == event["process"]["name"]
     assert ("refused" in said.stdout) == (event["sees"] in {"connected", "recverr"})
@@ -359,14 +392,16 @@ def test_a_line_comes_while_nothing_else_does(network):
             for _ in range(3):
                 event = json.loads(process.stdout.readline())
                 assert event["matched_frame"]
-            assert time.time() - sent_s < PATIENCE_S, turn      # nothing comes behind the last one that could bring it
+            assert time.time() - sent_s < PATIENCE_S, turn  # nothing comes behind the last one that could bring it
 
 
 def test_lines_are_there_before_the_next_datagram(network):
     """It is sent only once the line about the one before was read."""
     command = network.command(f"client: {CLIENT} unconnected {SERVER[4]} {CLOSED} --ask")
-    with watching(network, "--format ndjson") as process, \
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as sender:
+    with (
+        watching(network, "--format ndjson") as process,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as sender,
+    ):
         for _ in range(3):
             sender.stdin.write(b"go\n")
             sender.stdin.flush()
@@ -394,14 +429,16 @@ def test_the_report_is_that_of_analyze_on_a_capture_of_the_same(network, tmp_pat
     assert expected["source"]["packets"] == report["source"]["packets"]
     assert {"refused", "answered"} == {each["verdict"] for each in report["destinations"]}
     failed = [each for each in expected["destinations"] if each["findings"]]
-    assert [(each["address"], each["errors"]) for each in failed] \
-        == [(each["address"], each["errors"]) for each in analyzed(written)["destinations"]]
+    assert [(each["address"], each["errors"]) for each in failed] == [
+        (each["address"], each["errors"]) for each in analyzed(written)["destinations"]
+    ]
     assert sum(2 * each["errors"] for each in failed) == analyzed(written)["source"]["packets"]
 
 
 def analyzed(path, options=""):
-    done = subprocess.run([*UDPPROBE.split(), "analyze", "--format", "json", str(path), *options.split()],
-                          check=True, capture_output=True)
+    done = subprocess.run(
+        [*UDPPROBE.split(), "analyze", "--format", "json", str(path), *options.split()], check=True, capture_output=True
+    )
     return json.loads(done.stdout)
 
 
@@ -413,8 +450,11 @@ def all_refused(path):
 
 def all_answered(path):
     """Whether each datagram to the service has its answer in a capture."""
-    found = {each["address"]: (each["sent"], each["answered"])
-             for each in analyzed(path, "--all")["destinations"] if each["port"] == ANSWERING}
+    found = {
+        each["address"]: (each["sent"], each["answered"])
+        for each in analyzed(path, "--all")["destinations"]
+        if each["port"] == ANSWERING
+    }
     return [(3, 3)] * len(SERVER) == [found.get(host) for host in SERVER.values()]
 
 
@@ -437,7 +477,7 @@ def test_on_a_terminal_the_table_grows_while_it_runs(network):
             running += os.read(screen, 65536)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        with contextlib.suppress(OSError):      # nobody is left to write
+        with contextlib.suppress(OSError):  # nobody is left to write
             while os.read(screen, 65536):
                 pass
         assert 130 == process.wait(PATIENCE_S)
@@ -451,8 +491,14 @@ def test_it_ends_when_its_time_is_over(network):
 
 
 def test_an_interface_that_goes_away_ends_it_and_one_that_goes_down_does_not(network):
-    play(network, ["client: ip link add short type veth peer name other", "client: ip link set other up",
-                   "client: ip link set short up"])
+    play(
+        network,
+        [
+            "client: ip link add short type veth peer name other",
+            "client: ip link set other up",
+            "client: ip link set short up",
+        ],
+    )
     with watching(network, "-i short --format json") as process:
         play(network, ["client: ip link set short down"])
         with pytest.raises(subprocess.TimeoutExpired):
@@ -464,8 +510,12 @@ def test_an_interface_that_goes_away_ends_it_and_one_that_goes_down_does_not(net
 
 
 def test_without_privilege_it_says_what_to_do(network):
-    done = subprocess.run(network.command(f"client: setpriv --bounding-set=-all --inh-caps=-all {UDPPROBE} watch"),
-                          check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        network.command(f"client: setpriv --bounding-set=-all --inh-caps=-all {UDPPROBE} watch"),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     assert (3, 1) == (done.returncode, done.stderr.count("\n"))
     assert "CAP_NET_RAW" in done.stderr
     assert "--engine" not in done.stderr

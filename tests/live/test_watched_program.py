@@ -41,9 +41,11 @@ def test_each_socket_has_what_it_was_told_was_blind_to_and_ignored(network, tmp_
     assert "udpprobe.program/1" == report["schema"]
     rows = {ports[":" in each["address"], each["port"]]: each for each in report["sockets"]}
     assert {(kind, host): found for kind, found in FOUND.items() for host in HOSTS} == {
-        key: (each["errors"], each["told"], each["blind"], each["ignored"]) for key, each in rows.items()}
-    assert {(0, 0, ("refused",))} == {(each["unknown"], each["too_big"], tuple(each["verdicts"]))
-                                      for each in rows.values()}
+        key: (each["errors"], each["told"], each["blind"], each["ignored"]) for key, each in rows.items()
+    }
+    assert {(0, 0, ("refused",))} == {
+        (each["unknown"], each["too_big"], tuple(each["verdicts"])) for each in rows.values()
+    }
     assert "\nudpprobe: --fail-on: found ignored\n" == done.stderr[end:]
     assert 1 == done.returncode
 

@@ -14,22 +14,24 @@ ROW = ("prober", "a", "b", "c", "d", "host")
 HOST = {family: address(family, 5, 2) for family in FAMILIES}
 CLOSED, ANSWERING, DROPPED, REJECTED, REWRITTEN, MARKED = 7000, 7001, 7002, 7003, 7004, 7005
 LOOP_AB, LOOP_BC, LOOP_BCD, PROHIBITED, BALANCED = (
-    {family: net.format(n) for family, net in NETS.items()} for n in range(1, 6))
+    {family: net.format(n) for family, net in NETS.items()} for n in range(1, 6)
+)
 NAT = {4: "10.0.2.77", 6: "2001:db8:2::77"}
 """Source that a rewrites to without keeping track, on REWRITTEN."""
 SIDE, BACK = ({family: [address(family, link, end) for end in (1, 2)] for family in FAMILIES} for link in (7, 8))
 RULES = {
     "a": "chain r {{ type filter hook prerouting priority raw; ip daddr {nat[4]} ip daddr set {own[4]};"
-         " ip6 daddr {nat[6]} ip6 daddr set {own[6]}; \n}}\n"
-         "chain p {{ type filter hook postrouting priority mangle; udp dport {rewritten} ip saddr set {nat[4]};"
-         " udp dport {rewritten} ip6 saddr set {nat[6]}; udp dport {marked} ip dscp set af41;"
-         " udp dport {marked} ip6 dscp set af41; \n}}",
+    " ip6 daddr {nat[6]} ip6 daddr set {own[6]}; \n}}\n"
+    "chain p {{ type filter hook postrouting priority mangle; udp dport {rewritten} ip saddr set {nat[4]};"
+    " udp dport {rewritten} ip6 saddr set {nat[6]}; udp dport {marked} ip dscp set af41;"
+    " udp dport {marked} ip6 dscp set af41; \n}}",
     "d": "chain f {{ type filter hook forward priority 0; udp dport {rejected} reject with icmpx admin-prohibited;"
-         " \n}}",
+    " \n}}",
     "host": "chain i {{ type filter hook input priority 0; udp dport {dropped} drop; \n}}",
 }
-SILENT_B = ("chain s { type filter hook output priority 0; icmp type time-exceeded drop;"
-            " icmpv6 type time-exceeded drop;\n}")
+SILENT_B = (
+    "chain s { type filter hook output priority 0; icmp type time-exceeded drop; icmpv6 type time-exceeded drop;\n}"
+)
 
 
 @contextlib.contextmanager
@@ -46,8 +48,12 @@ def trace_network(directory):
             made.run(line)
         own = {family: address(family, 1, 1) for family in FAMILIES}
         for node, chains in RULES.items():
-            install(made, directory, node, chains.format(nat=NAT, own=own, rewritten=REWRITTEN, marked=MARKED,
-                                                         rejected=REJECTED, dropped=DROPPED))
+            install(
+                made,
+                directory,
+                node,
+                chains.format(nat=NAT, own=own, rewritten=REWRITTEN, marked=MARKED, rejected=REJECTED, dropped=DROPPED),
+            )
         made.start(f"host: answer {ANSWERING}")
         yield made
 
@@ -78,8 +84,7 @@ def lines():
         yield f"{node}: ip link set {interface} up"
     yield "a: sysctl -q net.ipv4.fib_multipath_hash_policy=1 net.ipv6.fib_multipath_hash_policy=1"
     for family in FAMILIES:
-        via = {name: address(family, link, end) for name, link, end in (
-            ("a", 2, 1), ("b", 3, 1), ("c", 9, 2))}
+        via = {name: address(family, link, end) for name, link, end in (("a", 2, 1), ("b", 3, 1), ("c", 9, 2))}
         for to in (LOOP_AB, NAT):
             yield f"b: ip -{family} route add {to[family]} via {via['a']}"
         yield f"c: ip -{family} route add {LOOP_BC[family]} via {via['b']}"
@@ -87,8 +92,10 @@ def lines():
         yield f"c: ip -{family} route add prohibit {PROHIBITED[family]}"
         yield f"side: ip -{family} route add default via {via['c']}"
         yield f"side: ip -{family} route add {address(family, 1, 0)}/{24 if family == 4 else 64} via {SIDE[family][0]}"
-        yield (f"a: ip -{family} route add {BALANCED[family]} nexthop via {address(family, 2, 2)}"
-               f" nexthop via {SIDE[family][1]}")
+        yield (
+            f"a: ip -{family} route add {BALANCED[family]} nexthop via {address(family, 2, 2)}"
+            f" nexthop via {SIDE[family][1]}"
+        )
         yield f"host: ip addr add {BALANCED[family]}/{32 if family == 4 else 128} dev lo"
 
 
@@ -103,8 +110,13 @@ def linked(left, right, name, addresses):
 def trace(network, to, port, *options):
     """Its report; it has to end well, and quietly."""
     target = f"[{to}]:{port}" if ":" in to else f"{to}:{port}"
-    done = subprocess.run(network.command(f"prober: {UDPPROBE} trace --format json {target} {' '.join(options)}"),
-                          capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        network.command(f"prober: {UDPPROBE} trace --format json {target} {' '.join(options)}"),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
     assert (0, "") == (done.returncode, done.stderr)
     return json.loads(done.stdout)
 
@@ -129,8 +141,13 @@ ADDRESS = {4: r"(\d+\.\d+\.\d+\.\d+)", 6: r"([0-9a-f]+:[0-9a-f:]+)"}
 
 def routers_of_peer(network, name, to):
     """By TTL, the addresses that another program found."""
-    said = subprocess.run(network.command(f"prober: {PEERS[name].format(to=to)}"), capture_output=True, text=True,
-                          check=False, timeout=120).stdout
+    said = subprocess.run(
+        network.command(f"prober: {PEERS[name].format(to=to)}"),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    ).stdout
     family = 6 if ":" in to else 4
     rows = re.findall(rf"^\s*(\d+)(?::|\.\|--)?\s.*?{ADDRESS[family]}", said, re.MULTILINE)
     found = {}

@@ -38,9 +38,9 @@ def main():
                 heard.append(errno.errorcode[error.errno])
                 time.sleep(0.2)
         if "--port" in sys.argv:
-            print(json.dumps([opened.getsockname()[1], heard]))     # noqa: T201 a program's output
+            print(json.dumps([opened.getsockname()[1], heard]))  # noqa: T201 a program's output
             return
-    print(json.dumps([{"name": Path("/proc/self/comm").read_text().strip(), "pid": os.getpid()}, heard]))     # noqa: T201 a program's output
+    print(json.dumps([{"name": Path("/proc/self/comm").read_text().strip(), "pid": os.getpid()}, heard]))  # noqa: T201 a program's output
 
 
 def send(opened, kind, to, payload):

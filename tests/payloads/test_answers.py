@@ -54,12 +54,15 @@ def test_without_answers_there_is_nothing_to_say():
     assert {} == notes({})
 
 
-@pytest.mark.parametrize(("payload", "port", "answer", "expected"), [
-    ("auto", 53, DNS, "answer-from port 4242"),
-    ("auto", 53, b"what?", "answer-from port 4242, not recognised as dns"),
-    ("auto", 9999, b"what?", "answer-from port 4242"),
-    ("token", 53, b"what?", "answer-from port 4242"),
-])
+@pytest.mark.parametrize(
+    ("payload", "port", "answer", "expected"),
+    [
+        ("auto", 53, DNS, "answer-from port 4242"),
+        ("auto", 53, b"what?", "answer-from port 4242, not recognised as dns"),
+        ("auto", 9999, b"what?", "answer-from port 4242"),
+        ("token", 53, b"what?", "answer-from port 4242"),
+    ],
+)
 def test_an_answer_from_another_port_that_is_not_what_was_asked_for_is_told_of(payload, port, answer, expected):
     catalogue = chosen(load(), payload)
     plan = plan_of(catalogue, port)

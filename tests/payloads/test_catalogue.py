@@ -1,4 +1,5 @@
 """The table of payloads, what the user adds to it, and which port is sent what."""
+
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,7 @@ TABLE_ROWS = CATALOGUE.rows[9:]
 
 def sent_to(catalogue, port):
     """Names of what goes to a port, in turn."""
-    return [row if row == GENERIC else catalogue.rows[row].name
-            for row in catalogue.choices[catalogue.choice_of(port)]]
+    return [row if row == GENERIC else catalogue.rows[row].name for row in catalogue.choices[catalogue.choice_of(port)]]
 
 
 def test_the_file_is_what_the_recipes_make():
@@ -41,7 +41,7 @@ def test_control_ports_are_sent_the_generic_payload():
 def test_where_errors_have_to_prove_more_the_generic_payload_takes_turns():
     choice = CATALOGUE.choice_of(53)
     assert (*CATALOGUE.choices[choice], GENERIC) == CATALOGUE.choices[CATALOGUE.proving[choice]]
-    assert [0, 1] == chosen(CATALOGUE, "dns").proving       # what the user asks for stays
+    assert [0, 1] == chosen(CATALOGUE, "dns").proving  # what the user asks for stays
 
 
 def test_a_port_with_several_services_gets_their_payloads_in_turn():
@@ -65,11 +65,11 @@ def test_every_port_of_the_table_gets_its_payload():
 @pytest.mark.parametrize("row", TABLE_ROWS, ids=lambda row: row.name)
 def test_a_token_fits_and_nothing_stands_in_its_place(row):
     assert 0 <= row.token_size <= 8
-    assert bytes(row.token_size) == row.data[row.token_at:row.token_at + row.token_size]
+    assert bytes(row.token_size) == row.data[row.token_at : row.token_at + row.token_size]
 
 
 def test_payloads_are_small():
-    assert {"quic"} == {row.name for row in TABLE_ROWS if len(row.data) > 300}      # RFC 9000 14.1 wants 1200
+    assert {"quic"} == {row.name for row in TABLE_ROWS if len(row.data) > 300}  # RFC 9000 14.1 wants 1200
 
 
 def test_names_are_unique_and_every_row_has_ports_and_a_source():
@@ -195,12 +195,12 @@ def read(tmp_path):
         path = tmp_path / "payloads"
         path.write_text(text, "latin-1")
         return from_nmap(load(), f"nmap:{path}")
+
     return reading
 
 
 def bytes_to(catalogue, port):
-    return [row if row == GENERIC else catalogue.rows[row].data
-            for row in catalogue.choices[catalogue.choice_of(port)]]
+    return [row if row == GENERIC else catalogue.rows[row].data for row in catalogue.choices[catalogue.choice_of(port)]]
 
 
 def test_strings_are_joined_and_escapes_are_bytes(read):
@@ -231,10 +231,21 @@ def test_the_built_in_payloads_stay(read):
     assert load().rows[:9] == read(TEXT).rows[:9]
 
 
-@pytest.mark.parametrize(("text", "line"), [
-    ("\nudp", 2), ("udp 53\n", 1), ('udp "x"', 1), ('udp 53 "open', 1), ('udp 53 "a"\n"b" tail\n\n!', 4),
-    ('\n\nudp 70000 "x"', 3), ('udp 1-99999 "x"', 1), ('udp 5-1 "x"', 1), ('udp 1,,2 "x"', 1),
-    ('udp 53 "a"\n"b"\n"\\', 3)])
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("\nudp", 2),
+        ("udp 53\n", 1),
+        ('udp "x"', 1),
+        ('udp 53 "open', 1),
+        ('udp 53 "a"\n"b" tail\n\n!', 4),
+        ('\n\nudp 70000 "x"', 3),
+        ('udp 1-99999 "x"', 1),
+        ('udp 5-1 "x"', 1),
+        ('udp 1,,2 "x"', 1),
+        ('udp 53 "a"\n"b"\n"\\', 3),
+    ],
+)
 def test_a_fault_is_told_with_its_line(read, text, line):
     with pytest.raises(UsageError, match=f"line {line}:"):
         read(text)

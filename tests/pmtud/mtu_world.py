@@ -119,7 +119,7 @@ class World:
 
 def run(world, *, tries=3, timeout_ns=4 * SECOND, control=True):
     """The search to its end; the rounds, and when it ended."""
-    least = LEAST[world.family][:2 if control else 1]
+    least = LEAST[world.family][: 2 if control else 1]
     rounds = SearchRounds(Search(world.family, min(least), world.interface), least, RetryPolicy(tries, timeout_ns), 0)
     now_ns = 0
     while now_ns < END_NS:

@@ -24,7 +24,9 @@ def locate(*, last, away=6, mute=(), hops=10, answers=False):
             event = said_of(outgoing.probe, last, away, mute)
             kind = "answer" if answers and event and event.reporter == DESTINATION else "error"
             if event:
-                made.take(Reply(outgoing.probe.number, now_ns, now_ns + MS, kind, None if kind == "answer" else event, 60))
+                made.take(
+                    Reply(outgoing.probe.number, now_ns, now_ns + MS, kind, None if kind == "answer" else event, 60)
+                )
         now_ns = max(now_ns + MS, made.wake_ns)
     return made
 
@@ -75,14 +77,16 @@ def test_a_small_packet_from_the_next_hop_ends_the_wait_for_the_large_one_and_on
     made.due(0)
     outgoing = made.due(made.wake_ns)
     assert [(1, LARGE), (2, LARGE), (3, LARGE), (1, SMALL), (2, SMALL), (3, SMALL)] == [
-        (each.probe.ttl, each.probe.size) for each in outgoing]
+        (each.probe.ttl, each.probe.size) for each in outgoing
+    ]
     sent_ns, patience_ns = LEAST_WAIT_NS, 2 * LEAST_WAIT_NS
     for ttl, wake_ns in ((2, patience_ns), (1, sent_ns + 4 * MS + GRACE_NS + MS)):
         event = replace(EVENT, verdict="expired", reporter=router(ttl))
         made.take(Reply(outgoing[2 + ttl].probe.number, sent_ns, sent_ns + 4 * MS, "error", event, 60))
         assert wake_ns == made.wake_ns
     assert [(1, LARGE), (2, LARGE), (3, LARGE), (1, SMALL)] == [
-        (each.probe.ttl, each.probe.size) for each in made.due(made.wake_ns)]
+        (each.probe.ttl, each.probe.size) for each in made.due(made.wake_ns)
+    ]
 
 
 def test_replies_to_others_and_other_errors_are_nothing():
@@ -94,7 +98,9 @@ def test_replies_to_others_and_other_errors_are_nothing():
     assert made.after is None
 
 
-@pytest.mark.parametrize(("ttl", "hops"), [(64, 3), (62, 5), (128, 3), (250, 8), (255, 3), (33, MOST_HOPS),
-                                           (0, MOST_HOPS), (None, MOST_HOPS)])
+@pytest.mark.parametrize(
+    ("ttl", "hops"),
+    [(64, 3), (62, 5), (128, 3), (250, 8), (255, 3), (33, MOST_HOPS), (0, MOST_HOPS), (None, MOST_HOPS)],
+)
 def test_a_reply_s_ttl_says_how_far_it_is(ttl, hops):
     assert hops == hops_to(ttl)

@@ -87,8 +87,12 @@ def test_an_error_about_the_size_is_none_about_the_host(verdict):
 
 
 def test_nor_where_the_host_says_nothing_of_small_ones_either():
-    world = World(1500, service="silent", control=False,
-                  objects=lambda outgoing, _now_ns: None if outgoing.probe.size in SMALLEST else "prohibited")
+    world = World(
+        1500,
+        service="silent",
+        control=False,
+        objects=lambda outgoing, _now_ns: None if outgoing.probe.size in SMALLEST else "prohibited",
+    )
     assert 4 * SECOND == run(world)[1]
 
 
@@ -102,8 +106,12 @@ def test_an_error_about_one_port_leaves_the_other(verdict):
 
 @pytest.mark.parametrize("role", [SERVICE, CONTROL])
 def test_an_error_about_the_host_counts_for_both_ports(role):
-    world = World(1500, service="silent", control=False,
-                  objects=lambda outgoing, _now_ns: "unreachable" if outgoing.role == role else None)
+    world = World(
+        1500,
+        service="silent",
+        control=False,
+        objects=lambda outgoing, _now_ns: "unreachable" if outgoing.role == role else None,
+    )
     assert 500 * MS == run(world)[1]
 
 

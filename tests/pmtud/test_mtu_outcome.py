@@ -25,8 +25,14 @@ def report_of(rounds, reports=None, locator=None, **changes):
 
 def of(world, *, control=True, **changes):
     rounds, now_ns = run(world, control=control)
-    return report_of(rounds, now_ns=now_ns, interface_mtu=world.interface, family=world.family,
-                     control_port=CONTEXT.control_port if control else None, **changes)
+    return report_of(
+        rounds,
+        now_ns=now_ns,
+        interface_mtu=world.interface,
+        family=world.family,
+        control_port=CONTEXT.control_port if control else None,
+        **changes,
+    )
 
 
 def untold(most=1500, least=(60, 36)):
@@ -41,17 +47,20 @@ def reports_of(*words):
     return reports
 
 
-@pytest.mark.parametrize(("world", "verdict", "mtu", "proof"), [
-    (World(1500), "ok", 1500, "refusal"),
-    (World(1500, service="answers"), "ok", 1500, "answer"),
-    (World(1400), "too-big", 1400, "refusal"),
-    (World(1400, lambda _size, _mtu: 0), "too-big", 1400, "refusal"),
-    (World(1400, mute), "black-hole", 1400, "refusal"),
-    (World(1500, service="silent", control=False), "silent", None, None),
-    (World(1400, service="silent", control=False), "too-big", 1400, "routers"),
-    (World(1400, lambda _size, _mtu: 0, service="silent", control=False), "too-big", None, None),
-    (World(1400, lambda size, _mtu: 1420 * (size > 1420), service="silent", control=False), "too-big", None, None),
-])
+@pytest.mark.parametrize(
+    ("world", "verdict", "mtu", "proof"),
+    [
+        (World(1500), "ok", 1500, "refusal"),
+        (World(1500, service="answers"), "ok", 1500, "answer"),
+        (World(1400), "too-big", 1400, "refusal"),
+        (World(1400, lambda _size, _mtu: 0), "too-big", 1400, "refusal"),
+        (World(1400, mute), "black-hole", 1400, "refusal"),
+        (World(1500, service="silent", control=False), "silent", None, None),
+        (World(1400, service="silent", control=False), "too-big", 1400, "routers"),
+        (World(1400, lambda _size, _mtu: 0, service="silent", control=False), "too-big", None, None),
+        (World(1400, lambda size, _mtu: 1420 * (size > 1420), service="silent", control=False), "too-big", None, None),
+    ],
+)
 def test_the_verdict_says_who_limits_it(world, verdict, mtu, proof):
     report = of(world)
     assert (verdict, mtu, proof) == (report.verdict, report.path_mtu, report.proof)
@@ -65,11 +74,16 @@ def test_a_black_hole_has_its_sizes_and_its_place():
     locator.take(Reply(len(rounds.sent), 0, 1, "error", structs.replace(EVENT, verdict="expired"), 64))
     report = report_of(rounds, locator=locator)
     assert (1400, 1401, EVENT.reporter, None) == (
-        report.black_hole.largest_passed, report.black_hole.smallest_lost, report.black_hole.after,
-        report.black_hole.before)
+        report.black_hole.largest_passed,
+        report.black_hole.smallest_lost,
+        report.black_hole.after,
+        report.black_hole.before,
+    )
     assert len(rounds.sent) + 2 == report.sent
-    assert (f"Have ICMP 3/4 (fragmentation needed) sent by what is behind {EVENT.reporter}, and let through; until then, "
-            "set the MTU of the route to 198.51.100.7 to 1400.") == report.advice
+    assert (
+        f"Have ICMP 3/4 (fragmentation needed) sent by what is behind {EVENT.reporter}, and let through; until then, "
+        "set the MTU of the route to 198.51.100.7 to 1400."
+    ) == report.advice
 
 
 def test_without_a_place_it_may_be_this_host():
@@ -155,26 +169,36 @@ def test_a_link_that_no_ipv6_may_have_is_noted():
 
 
 def test_what_to_do_has_the_numbers():
-    assert ("Send UDP payloads of at most 1372 bytes to 198.51.100.7:53: more does not fit behind 192.0.2.1."
-            == report_of(run(World(1400))[0], reports_of((1400, 1500))).advice)
+    assert (
+        "Send UDP payloads of at most 1372 bytes to 198.51.100.7:53: more does not fit behind 192.0.2.1."
+        == report_of(run(World(1400))[0], reports_of((1400, 1500))).advice
+    )
     assert of(World(1500, family=6)).advice is None
 
 
-@pytest.mark.parametrize(("mtu", "words"), [
-    (1480, "Ask whoever runs 192.0.2.1 to correct the MTU it reports; until then, set the MTU of the route to"),
-    (0, "Ask whoever runs 192.0.2.1 to correct the MTU it reports; until then,"),
-    (1300, "Ask whoever runs 192.0.2.1 to correct the MTU it reports; until then,"),
-])
+@pytest.mark.parametrize(
+    ("mtu", "words"),
+    [
+        (1480, "Ask whoever runs 192.0.2.1 to correct the MTU it reports; until then, set the MTU of the route to"),
+        (0, "Ask whoever runs 192.0.2.1 to correct the MTU it reports; until then,"),
+        (1300, "Ask whoever runs 192.0.2.1 to correct the MTU it reports; until then,"),
+    ],
+)
 def test_an_mtu_is_to_be_set_where_routers_report_another_one(mtu, words):
     assert words in report_of(run(World(1400))[0], reports_of((mtu, 1500))).advice
 
 
-@pytest.mark.parametrize(("make", "words"), [
-    (lambda rounds: rounds.refused(0, 1, 0), "Allow UDP to 198.51.100.7:53 in this host's own firewall"),
-    (lambda rounds: rounds.take(Reply(0, 0, 1, "error", structs.replace(EVENT, verdict="prohibited"), 64)),
-     "See who stops probes with `udpprobe trace 198.51.100.7:53`."),
-    (lambda _: None, "See how far packets get with `udpprobe trace 198.51.100.7:53`"),
-])
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda rounds: rounds.refused(0, 1, 0), "Allow UDP to 198.51.100.7:53 in this host's own firewall"),
+        (
+            lambda rounds: rounds.take(Reply(0, 0, 1, "error", structs.replace(EVENT, verdict="prohibited"), 64)),
+            "See who stops probes with `udpprobe trace 198.51.100.7:53`.",
+        ),
+        (lambda _: None, "See how far packets get with `udpprobe trace 198.51.100.7:53`"),
+    ],
+)
 def test_where_nothing_arrives_advice_says_where_to_look(make, words):
     rounds = untold()
     rounds.due(0)
@@ -192,25 +216,35 @@ def test_what_routers_said_is_counted_the_most_frequent_first():
     assert (1450, 1, 1500, ()) == (second.mtu, second.count, second.smallest, second.notes)
 
 
-@pytest.mark.parametrize(("mtu", "size", "words"), [
-    (0, 1500, "names no MTU"), (None, 1500, "names no MTU"), (67, 1500, "below what every link must carry"),
-    (1500, 1500, "≥ packet size"), (9000, 1500, "≥ packet size"), (1300, 1401, "more than that fits"),
-    (1200, 1400, "packets of 1400 bytes arrived all the same"),
-])
+@pytest.mark.parametrize(
+    ("mtu", "size", "words"),
+    [
+        (0, 1500, "names no MTU"),
+        (None, 1500, "names no MTU"),
+        (67, 1500, "below what every link must carry"),
+        (1500, 1500, "≥ packet size"),
+        (9000, 1500, "≥ packet size"),
+        (1300, 1401, "more than that fits"),
+        (1200, 1400, "packets of 1400 bytes arrived all the same"),
+    ],
+)
 def test_lies_are_named(mtu, size, words):
-    report, = said((mtu, size))
+    (report,) = said((mtu, size))
     assert words in "; ".join(report.notes)
 
 
 def test_ipv6_has_a_higher_minimum():
-    report, = said((1279, 1500), family=6, passed=1200)
+    (report,) = said((1279, 1500), family=6, passed=1200)
     assert ("reported MTU below what every link must carry: bogus",) == report.notes
 
 
-@pytest.mark.parametrize(("changed", "words"), [
-    ("df", "a refusal quotes packets without DF: a router may clear it, and fragment what does not fit"),
-    ("port", "the service answers from another port than was asked"),
-])
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ("df", "a refusal quotes packets without DF: a router may clear it, and fragment what does not fit"),
+        ("port", "the service answers from another port than was asked"),
+    ],
+)
 def test_what_had_changed_in_what_arrived_is_noted(changed, words):
     assert (words,) == of(World(1500), changed=frozenset({changed})).notes
     assert () == of(World(1500), changed=frozenset({"source"})).notes
@@ -218,8 +252,10 @@ def test_what_had_changed_in_what_arrived_is_noted(changed, words):
 
 def test_nobody_is_told_to_set_an_mtu_that_no_link_may_have():
     report = of(World(1000, mute, family=6))
-    assert ("Look for a filter on the way to 198.51.100.7:53: every link must carry 1280 bytes, and more than 1000 bytes "
-            "disappear.") == report.advice
+    assert (
+        "Look for a filter on the way to 198.51.100.7:53: every link must carry 1280 bytes, and more than 1000 bytes "
+        "disappear."
+    ) == report.advice
     assert "every link must carry 1280 bytes: look for a filter" in report.notes
 
 

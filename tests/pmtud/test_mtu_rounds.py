@@ -28,9 +28,15 @@ from udpprobe.pmtud.search import Phase, Search
 from udpprobe.replies import Reply
 
 LIARS = {
-    "honest": honest, "mute": mute, "zero": lambda _size, _mtu: 0, "below the minimum": lambda _size, _mtu: 67,
-    "not smaller": lambda size, _mtu: size, "huge": lambda _size, _mtu: 65_535, "one less": lambda size, _mtu: size - 1,
-    "too low": lambda _size, mtu: mtu - 7, "too high": lambda _size, mtu: mtu + 1,
+    "honest": honest,
+    "mute": mute,
+    "zero": lambda _size, _mtu: 0,
+    "below the minimum": lambda _size, _mtu: 67,
+    "not smaller": lambda size, _mtu: size,
+    "huge": lambda _size, _mtu: 65_535,
+    "one less": lambda size, _mtu: size - 1,
+    "too low": lambda _size, mtu: mtu - 7,
+    "too high": lambda _size, mtu: mtu + 1,
 }
 SLANDERS = {"none": lambda _size: None, "all": lambda _size: 576, "large": lambda size: 1300 if size > 1350 else None}
 
@@ -46,11 +52,16 @@ def worlds(draw):
     family, rtt_ms = draw(st.sampled_from([4, 6])), draw(st.sampled_from([0.1, 20, 300]))
     burst, interval_ns = draw(st.sampled_from([(1, SECOND), (6, SECOND), (6, 100 * MS), (50, MS)]))
     return World(
-        draw(st.integers({4: 68, 6: 1280}[family], 65_535)), LIARS[draw(st.sampled_from(sorted(LIARS)))],
+        draw(st.integers({4: 68, 6: 1280}[family], 65_535)),
+        LIARS[draw(st.sampled_from(sorted(LIARS)))],
         SLANDERS[draw(st.sampled_from(sorted(SLANDERS)))],
-        draw(st.sampled_from(["answers", "forgets", "refuses", "silent", "picky"])), burst=burst,
-        interval_ns=interval_ns, rtt_ns=int(rtt_ms * MS), family=family,
-        interface=draw(st.sampled_from([1280, 1500, 9000, 65_535])))
+        draw(st.sampled_from(["answers", "forgets", "refuses", "silent", "picky"])),
+        burst=burst,
+        interval_ns=interval_ns,
+        rtt_ns=int(rtt_ms * MS),
+        family=family,
+        interface=draw(st.sampled_from([1280, 1500, 9000, 65_535])),
+    )
 
 
 @given(world=worlds())
@@ -251,8 +262,14 @@ def test_an_answer_that_repeats_nothing_proves_the_smallest_of_what_was_sent():
 
 def test_what_the_destination_says_of_a_datagram_proves_that_it_has_it():
     itself, other = {"reporter": HOST}, {"reporter": "192.0.2.1"}
-    cases = [("refused", itself, ARRIVED), ("prohibited", itself, ARRIVED), ("too-big", itself, TOO_BIG),
-             ("expired", itself, OTHER), ("rejected", other, OTHER), ("too-big", other, TOO_BIG)]
+    cases = [
+        ("refused", itself, ARRIVED),
+        ("prohibited", itself, ARRIVED),
+        ("too-big", itself, TOO_BIG),
+        ("expired", itself, OTHER),
+        ("rejected", other, OTHER),
+        ("too-big", other, TOO_BIG),
+    ]
     for verdict, reporter, word in cases:
         assert word == result_of(reply(0, replace(EVENT, verdict=verdict, **reporter)))
     assert ARRIVED == result_of(reply(0, kind="answer"))

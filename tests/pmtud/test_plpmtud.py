@@ -32,7 +32,7 @@ def test_a_router_s_word_is_tried_first_and_then_one_byte_more():
     made.arrived(1387)
     assert 1388 == made.next()
     made.reported(1388, 1387)
-    assert 1388 == made.next()     # a word alone is not enough
+    assert 1388 == made.next()  # a word alone is not enough
     made.missed(1388)
     assert (None, Phase.SEARCH_COMPLETE) == (made.next(), made.state)
 

@@ -18,11 +18,14 @@ def rows_of(told):
 
 def test_there_is_a_row_a_finding_and_columns_from_the_fields():
     rows = rows_of(REPORT)
-    assert ["refused", "expired", "too-big", "loop", "", "prohibited"] == [
-        row["finding_verdict"] for row in rows]
+    assert ["refused", "expired", "too-big", "loop", "", "prohibited"] == [row["finding_verdict"] for row in rows]
     assert ["destination"] * 5 + ["unmatched"] == [row["kind"] for row in rows]
     assert {"finding_" + name for name in Finding.__struct_fields__} - set(rows[0]) == {
-        "finding_first_time_ns", "finding_last_time_ns", "finding_rtt_ms", "finding_loop"}
+        "finding_first_time_ns",
+        "finding_last_time_ns",
+        "finding_rtt_ms",
+        "finding_loop",
+    }
     assert set(Destination.__struct_fields__) - set(rows[0]) == {"findings", "rtt_ms"}
     assert rows[0]["finding_first_time"] == "2023-11-14T22:13:20.123456789Z"
     assert rows[0]["finding_rtt_ms_median"] == "0.213457"
@@ -34,8 +37,13 @@ def test_there_is_a_row_a_finding_and_columns_from_the_fields():
 def test_an_unmatched_error_stands_in_the_columns_of_a_destination():
     row = rows_of(report(unmatched=[replace(LONE, port=53, source="10.0.0.9", source_port=4000)]))[0]
     told = {name: value for name, value in row.items() if value and not name.startswith("finding_")}
-    assert {"kind": "unmatched", "address": LONE.address, "port": "53", "source": "10.0.0.9",
-            "source_port": "4000"} == told
+    assert {
+        "kind": "unmatched",
+        "address": LONE.address,
+        "port": "53",
+        "source": "10.0.0.9",
+        "source_port": "4000",
+    } == told
 
 
 def test_nothing_is_lost_between_pieces():
@@ -54,11 +62,24 @@ def test_what_came_from_outside_is_escaped():
     assert r"\x1b[2J\n" in "".join(report_csv(report(evil)))
 
 
-@pytest.mark.parametrize(("text", "told"), [
-    ("=1+2", "'=1+2"), ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"), ("-2+3", "'-2+3"), ("@SUM(1)", "'@SUM(1)"),
-    ("\t=1", "'\t=1"), ("\r=1", "'\r=1"), ("-", "'-"), ("-1.5", "-1.5"), ("+7", "+7"), ("-1e3", "-1e3"),
-    ("", ""), ("a=1", "a=1"), (" =1", " =1"),
-])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("=1+2", "'=1+2"),
+        ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+        ("-2+3", "'-2+3"),
+        ("@SUM(1)", "'@SUM(1)"),
+        ("\t=1", "'\t=1"),
+        ("\r=1", "'\r=1"),
+        ("-", "'-"),
+        ("-1.5", "-1.5"),
+        ("+7", "+7"),
+        ("-1e3", "-1e3"),
+        ("", ""),
+        ("a=1", "a=1"),
+        (" =1", " =1"),
+    ],
+)
 def test_a_cell_that_could_be_a_formula_begins_with_a_quote(text, told):
     assert told == harmless(text)
 
@@ -68,14 +89,16 @@ def test_no_format_has_a_formula_in_a_cell():
     notes = replace(REFUSED, notes=(evil, "b"), findings=(replace(REFUSED.findings[0], notes=(evil,), reporter=evil),))
     row = rows_of(report(notes))[0]
     assert ["'" + evil + "; b", "'" + evil, "'" + evil] == [
-        row[name] for name in ("notes", "finding_notes", "finding_reporter")]
+        row[name] for name in ("notes", "finding_notes", "finding_reporter")
+    ]
     assert "'@a\n-1,'=x\n" == csv_text([["@a"], [-1, "=x"]])
 
 
 def test_cells_are_quoted_where_they_must_be():
     told = [["a,b", 'say "x"', "", None, 1.5, True, [1, 2], {"a": "b"}, ["x", "y"]]]
     assert [["a,b", 'say "x"', "", "", "1.5", "true", "[1,2]", '{"a":"b"}', "x; y"]] == list(
-        csv.reader(io.StringIO(csv_text(told))))
+        csv.reader(io.StringIO(csv_text(told)))
+    )
 
 
 def test_events_are_told_as_they_come():

@@ -25,7 +25,9 @@ def test_the_whole_table_fits_80_columns_with_a_row_an_error():
 
 
 def test_one_error_is_told_as_a_story():
-    assert meanings_table([meaning_of(4, 3, 4)], 80) == """\
+    assert (
+        meanings_table([meaning_of(4, 3, 4)], 80)
+        == """\
 ICMP 3/4 frag-needed
 The packet is larger than the next link takes, and it may not be fragmented (RFC
 1191).
@@ -66,13 +68,17 @@ ip_icmp_error       with IP_RECVERR the error waits in the error queue; without,
 sk_error_report     wakes the program (POLLERR): its next call gives EMSGSIZE,
                     once
 """
+    )
 
 
-@pytest.mark.parametrize(("key", "connected", "recverr"), [
-    ((4, 3, 3), "ECONNREFUSED from its next call", "ECONNREFUSED from its next call"),
-    ((4, 11, 0), "nothing: Linux treats it as transient", "EHOSTUNREACH from its next call"),
-    ((4, 11, 1), "nothing: Linux drops it", "nothing: Linux drops it"),
-])
+@pytest.mark.parametrize(
+    ("key", "connected", "recverr"),
+    [
+        ((4, 3, 3), "ECONNREFUSED from its next call", "ECONNREFUSED from its next call"),
+        ((4, 11, 0), "nothing: Linux treats it as transient", "EHOSTUNREACH from its next call"),
+        ((4, 11, 1), "nothing: Linux drops it", "nothing: Linux drops it"),
+    ],
+)
 def test_each_kind_of_socket_is_told_in_words(key, connected, recverr):
     words = linux_words(meaning_of(*key))
     assert words["unconnected"] == "nothing, ever: the kernel cannot know which sendto it belongs to"
@@ -80,21 +86,25 @@ def test_each_kind_of_socket_is_told_in_words(key, connected, recverr):
     assert words["recverr"].startswith(recverr)
 
 
-@pytest.mark.parametrize(("key", "words"), [
-    ((4, 3, 3), "refused when the destination itself says so, rejected when any other address does"),
-    ((6, 3, 0), "expired; loop when there is evidence of a routing loop"),
-    ((4, 11, 2), "expired"),        # nobody has said what that means, so it shows no loop
-    ((6, 3, 2), "expired"),
-    ((6, 2, 0), "too-big"),
-    ((6, 99, 0), "none: nobody has defined this error"),
-])
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ((4, 3, 3), "refused when the destination itself says so, rejected when any other address does"),
+        ((6, 3, 0), "expired; loop when there is evidence of a routing loop"),
+        ((4, 11, 2), "expired"),  # nobody has said what that means, so it shows no loop
+        ((6, 3, 2), "expired"),
+        ((6, 2, 0), "too-big"),
+        ((6, 99, 0), "none: nobody has defined this error"),
+    ],
+)
 def test_a_verdict_says_when_it_is_another_one(key, words):
     assert words == verdict_words(meaning_of(*key))
 
 
 def test_an_error_the_book_does_not_forward_says_so():
     assert "the daemon of UNP 28.7 does not forward it" in meanings_table([meaning_of(4, 12, 0)], 80).replace(
-        "\n" + " " * 20, " ")
+        "\n" + " " * 20, " "
+    )
 
 
 def test_markdown_has_every_row():
@@ -106,25 +116,30 @@ def test_meanings_are_told_alike_in_every_format():
     told = json.loads(MEANINGS_FORMATS[OutputFormat.JSON](asked, 80))
     rows = list(csv.DictReader(io.StringIO(MEANINGS_FORMATS[OutputFormat.CSV](asked, 80))))
     assert told["schema"] == "udpprobe.explain/1"
-    assert told["errors"] == [json.loads(line) for line in MEANINGS_FORMATS[OutputFormat.NDJSON](asked, 80).splitlines()]
-    assert told["errors"][0]["linux"] == {"unconnected": None, "connected": "ECONNREFUSED",
-                                          "recverr": "ECONNREFUSED"}
+    assert told["errors"] == [
+        json.loads(line) for line in MEANINGS_FORMATS[OutputFormat.NDJSON](asked, 80).splitlines()
+    ]
+    assert told["errors"][0]["linux"] == {"unconnected": None, "connected": "ECONNREFUSED", "recverr": "ECONNREFUSED"}
     assert [("refused", "rejected"), (None, None), ("unreachable", None)] == [
-        (each["verdict"], each["verdict_otherwise"]) for each in told["errors"]]
+        (each["verdict"], each["verdict_otherwise"]) for each in told["errors"]
+    ]
     assert [3, 0, None] == [each["code"] for each in told["errors"]]
     assert ["3", "0", "*"] == [row["code"] for row in rows]
     assert ["ECONNREFUSED", "EPROTO", ""] == [row["linux_recverr"] for row in rows]
 
 
-@pytest.mark.parametrize(("key", "last", "text"), [
-    ((4, 3, 3), "sk_error_report", "its next call gives ECONNREFUSED, once"),
-    ((4, 3, 1), "sk_error_report", "EHOSTUNREACH"),
-    ((4, 3, 99), "icmp_unreach", "no code above 15"),
-    ((4, 4, 0), "__udp4_lib_err", "drops a source quench"),
-    ((4, 11, 1), "icmp_unreach", "drops it"),
-    ((6, 3, 1), "sk_error_report", "EHOSTUNREACH"),
-    ((6, 100, 0), "sk_error_report", "EPROTO"),
-])
+@pytest.mark.parametrize(
+    ("key", "last", "text"),
+    [
+        ((4, 3, 3), "sk_error_report", "its next call gives ECONNREFUSED, once"),
+        ((4, 3, 1), "sk_error_report", "EHOSTUNREACH"),
+        ((4, 3, 99), "icmp_unreach", "no code above 15"),
+        ((4, 4, 0), "__udp4_lib_err", "drops a source quench"),
+        ((4, 11, 1), "icmp_unreach", "drops it"),
+        ((6, 3, 1), "sk_error_report", "EHOSTUNREACH"),
+        ((6, 100, 0), "sk_error_report", "EPROTO"),
+    ],
+)
 def test_the_way_of_an_error_ends_where_linux_drops_it(key, last, text):
     step = path_of(meaning_of(*key))[-1]
     assert last == step.function
@@ -137,5 +152,6 @@ def test_calls_in_json_agree_with_the_errno_by_kind_of_socket(meaning):
     usual = [each for each in told["linux_calls"] if each["pmtudisc"] in {None, "WANT"}]
     assert told["linux"] == {each["socket"]: each["recv"][0] for each in usual}
     assert {each["pmtudisc"] for each in told["linux_calls"]} == (
-        set(MODES) if meaning.verdict == "too-big" else {None})
+        set(MODES) if meaning.verdict == "too-big" else {None}
+    )
     assert (told["linux"]["recverr"] is not None) == (told["linux_path"][-1]["function"] == "sk_error_report")

@@ -38,8 +38,18 @@ from udpprobe.reports.trace import TRACE_FORMATS
 
 VOID = {"meta", "link"}
 OPTIONAL = {"tr", "td", "th"}
-EVERYTHING = report(REFUSED, TOO_BIG, LOOP, UNREACHABLE_V6, ANSWERED, unmatched=[LONE], faults={"cut-icmp": 2},
-                    unread=(Unread("b.pcap", "no such file"),), dropped=3, cut_short=True)
+EVERYTHING = report(
+    REFUSED,
+    TOO_BIG,
+    LOOP,
+    UNREACHABLE_V6,
+    ANSWERED,
+    unmatched=[LONE],
+    faults={"cut-icmp": 2},
+    unread=(Unread("b.pcap", "no such file"),),
+    dropped=3,
+    cut_short=True,
+)
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\" onload='x' \x1b[31m\u202e&amp;"
 
 
@@ -94,7 +104,10 @@ def pages():
     yield "nothing", TRACE_FORMATS[OutputFormat.HTML](report_of(), 80)
     for name, each in (("mtu", NARROW), ("ok", OK), ("hole", HOLE), ("silent", SILENT)):
         yield name, MTU_FORMATS[OutputFormat.HTML](each, 80)
-    yield "diff", DIFF_FORMATS[OutputFormat.HTML](compare(report(REFUSED, LOOP), report(ANSWERED, LOOP), ("a", "b")), 80)
+    yield (
+        "diff",
+        DIFF_FORMATS[OutputFormat.HTML](compare(report(REFUSED, LOOP), report(ANSWERED, LOOP), ("a", "b")), 80),
+    )
 
 
 PAGES = dict(pages())
@@ -114,8 +127,11 @@ def test_a_page_is_whole_and_has_its_landmarks(text):
     for _, attributes in tree.found:
         assert all(each in ids for each in attributes.get("aria-labelledby", "").split())
         assert attributes.get("href", "#main").lstrip("#") in {*ids, "data:,"}
-    assert all({"width=device-width, initial-scale=1"} & set(each.values()) for each in tree.all("meta")
-               if each.get("name") == "viewport")
+    assert all(
+        {"width=device-width, initial-scale=1"} & set(each.values())
+        for each in tree.all("meta")
+        if each.get("name") == "viewport"
+    )
 
 
 @each_page
@@ -139,8 +155,14 @@ def test_the_policy_allows_what_is_in_the_file_and_nothing_else(text):
         return f"'sha256-{b64encode(hashlib.sha256(said.encode()).digest()).decode()}'"
 
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
-    assert rules == {"default-src": "'none'", "style-src": hashed(tree.styles[0]), "script-src": hashed(tree.scripts[-1]),
-                     "img-src": "data:", "base-uri": "'none'", "form-action": "'none'"}
+    assert rules == {
+        "default-src": "'none'",
+        "style-src": hashed(tree.styles[0]),
+        "script-src": hashed(tree.scripts[-1]),
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
     assert text.index("Content-Security-Policy") < text.index("<style>")
     run = [each for each in tree.all("script") if each.get("type") != "application/json"]
     assert ([{}], 1) == (run, len(tree.styles))
@@ -152,14 +174,27 @@ def test_the_policy_allows_what_is_in_the_file_and_nothing_else(text):
 def hostile_pages():
     odd = finding("rejected", (4, 3, 3), HOSTILE, notes=(HOSTILE,), rtt_ms=Spread(1, 1, 1))
     loop = finding("loop", (4, 11, 0), HOSTILE, loop=Loop((HOSTILE, HOSTILE + "2"), 3))
-    found = report(destination(HOSTILE, 53, "rejected", odd, loop, notes=(HOSTILE,), zone=HOSTILE),
-                   unmatched=[replace(LONE, address=HOSTILE)], name=HOSTILE, faults={HOSTILE: 1},
-                   unread=(Unread(HOSTILE, HOSTILE),))
-    yield page(found, replace(EVENT, reporter=HOSTILE, notes=(HOSTILE,), quoted=replace(EVENT.quoted, destination=HOSTILE)))
+    found = report(
+        destination(HOSTILE, 53, "rejected", odd, loop, notes=(HOSTILE,), zone=HOSTILE),
+        unmatched=[replace(LONE, address=HOSTILE)],
+        name=HOSTILE,
+        faults={HOSTILE: 1},
+        unread=(Unread(HOSTILE, HOSTILE),),
+    )
+    yield page(
+        found, replace(EVENT, reporter=HOSTILE, notes=(HOSTILE,), quoted=replace(EVENT.quoted, destination=HOSTILE))
+    )
     bad = replace(EXPIRED, address=HOSTILE, notes=(HOSTILE,), reason=HOSTILE, verdict=HOSTILE)
     yield TRACE_FORMATS[OutputFormat.HTML](replace(report_of([bad], [EXPIRED]), interface=HOSTILE, advice=HOSTILE), 80)
-    yield MTU_FORMATS[OutputFormat.HTML](replace(NARROW, reports=(replace(NARROW.reports[0], reporter=HOSTILE, notes=(HOSTILE,)),),
-                                                 interface=HOSTILE, notes=(HOSTILE,)), 80)
+    yield MTU_FORMATS[OutputFormat.HTML](
+        replace(
+            NARROW,
+            reports=(replace(NARROW.reports[0], reporter=HOSTILE, notes=(HOSTILE,)),),
+            interface=HOSTILE,
+            notes=(HOSTILE,),
+        ),
+        80,
+    )
     yield DIFF_FORMATS[OutputFormat.HTML](compare(report(), found, (HOSTILE, HOSTILE)), 80)
 
 
@@ -177,10 +212,14 @@ def test_foreign_text_is_only_text(text):
 
 def test_the_summary_says_what_happened_to_whom_since_when_and_how_sure():
     said = " ".join(Tree(PAGES["report"]).text)
-    for words in ("4 destinations: 1 refused, 1 too-big, 1 loop, 1 unreachable; 2 errors without a datagram",
-                  "reported by 198.51.100.7", "2023-11-14 22:13:20 to 22:13:21 UTC",
-                  "certainly matched with the datagram that caused them", "2 without their datagram",
-                  "Nothing listens on 198.51.100.7:53"):
+    for words in (
+        "4 destinations: 1 refused, 1 too-big, 1 loop, 1 unreachable; 2 errors without a datagram",
+        "reported by 198.51.100.7",
+        "2023-11-14 22:13:20 to 22:13:21 UTC",
+        "certainly matched with the datagram that caused them",
+        "2 without their datagram",
+        "Nothing listens on 198.51.100.7:53",
+    ):
         assert words in html.unescape(said), words
     assert "Nothing failed" in PAGES["empty"]
 
@@ -190,23 +229,38 @@ def test_what_was_interrupted_says_so():
     text = " ".join(Tree(page(found)).text)
     assert "1 destination: 1 refused; interrupted" in text
     assert "undecided" in text
-    assert "undecided, not reached" in TRACE_FORMATS[OutputFormat.HTML](replace(report_of(), verdict=None, reached=False), 80)
+    assert "undecided, not reached" in TRACE_FORMATS[OutputFormat.HTML](
+        replace(report_of(), verdict=None, reached=False), 80
+    )
     assert "undecided" in MTU_FORMATS[OutputFormat.HTML](replace(SILENT, verdict=None), 80)
 
 
 def test_sections_without_anything_in_them_are_left_out():
     headings = re.findall(r"<h2 [^>]*>(.*?)</h2>", PAGES["empty"])
     assert ["What was read"] == headings
-    assert ["What happened", "What to do", "Errors over time", "Loops", "Who reports about whom", "Round-trip times",
-            "All destinations", "Errors one by one", "What was read"] == re.findall(r"<h2 [^>]*>(.*?)</h2>", PAGES["report"])
+    assert [
+        "What happened",
+        "What to do",
+        "Errors over time",
+        "Loops",
+        "Who reports about whom",
+        "Round-trip times",
+        "All destinations",
+        "Errors one by one",
+        "What was read",
+    ] == re.findall(r"<h2 [^>]*>(.*?)</h2>", PAGES["report"])
 
 
 @pytest.mark.parametrize("v6", [False, True])
 def test_ten_thousand_destinations_fit_into_a_megabyte_and_the_rest_is_summed_up(v6):
     def one(number):
         address = f"2001:db8:{number:x}:1111:2222:3333:4444:{number:x}" if v6 else f"10.0.{number >> 8}.{number & 255}"
-        return destination(address, 53, "unreachable", finding("unreachable", (4, 3, 1), "192.0.2.1", number % 9 + 1,
-                                                               rtt_ms=Spread(1, 2, 3)))
+        return destination(
+            address,
+            53,
+            "unreachable",
+            finding("unreachable", (4, 3, 1), "192.0.2.1", number % 9 + 1, rtt_ms=Spread(1, 2, 3)),
+        )
 
     text = page(report(*map(one, range(10_000)), unmatched=[LONE] * 1000), *[EVENT] * 1000)
     assert len(text.encode()) < 1_000_000
@@ -219,19 +273,37 @@ def test_ten_thousand_destinations_fit_into_a_megabyte_and_the_rest_is_summed_up
 
 
 def test_what_there_is_much_of_does_not_hide_what_is_rare():
-    many = [destination(f"10.0.{number >> 8}.{number & 255}", 53, "refused",
-                        finding("refused", (4, 3, 3), f"10.0.{number >> 8}.{number & 255}")) for number in range(20_000)]
+    many = [
+        destination(
+            f"10.0.{number >> 8}.{number & 255}",
+            53,
+            "refused",
+            finding("refused", (4, 3, 3), f"10.0.{number >> 8}.{number & 255}"),
+        )
+        for number in range(20_000)
+    ]
     text = page(report(*many, LOOP, UNREACHABLE_V6, unmatched=[LONE]))
     assert len(text.encode()) < 1_000_000
-    for words in ("<th>198.51.100.99:33434", "<th>192.0.2.77", "the route to 198.51.100.99:33434 goes round in a loop",
-                  "and 19997 more: start the service", " refused; --format json has all"):
+    for words in (
+        "<th>198.51.100.99:33434",
+        "<th>192.0.2.77",
+        "the route to 198.51.100.99:33434 goes round in a loop",
+        "and 19997 more: start the service",
+        " refused; --format json has all",
+    ):
         assert words in text, words
 
 
 def test_of_many_pairs_the_ports_of_a_host_are_one_ribbon():
     def ribbons(ports):
-        text = page(report(*(destination("192.0.2.1", port, "rejected", finding("rejected", (4, 3, 3), "192.0.2.9"))
-                             for port in range(ports))))
+        text = page(
+            report(
+                *(
+                    destination("192.0.2.1", port, "rejected", finding("rejected", (4, 3, 3), "192.0.2.9"))
+                    for port in range(ports)
+                )
+            )
+        )
         return re.findall(r'class="ribbon rejected".*?<title>(.*?)</title>', text)
 
     assert 50 == len(ribbons(50))
@@ -255,7 +327,9 @@ def test_pieces_and_events_are_written_as_other_formats_are():
 
 
 def test_the_script_draws_from_all_errors():
-    events = [replace(EVENT, time_ns=T0_NS + number * 10**6, verdict=("refused", "loop")[number % 2]) for number in range(999)]
+    events = [
+        replace(EVENT, time_ns=T0_NS + number * 10**6, verdict=("refused", "loop")[number % 2]) for number in range(999)
+    ]
     data = re.search(r'<script type="application/json" id="bins">(.*?)</script>', page(report(REFUSED), *events))[1]
     import json  # noqa: PLC0415
 
@@ -272,14 +346,16 @@ CSS = re.search(r"<style>(.*?)</style>", PAGES["empty"], re.DOTALL)[1]
 
 
 def schemes():
-    light, dark = (dict(re.findall(r"--([a-z-]+):(#[0-9a-f]{3,6})", block)) for block in
-                   re.findall(r":root\{(.*?)\}", CSS, re.DOTALL)[:2])
+    light, dark = (
+        dict(re.findall(r"--([a-z-]+):(#[0-9a-f]{3,6})", block))
+        for block in re.findall(r":root\{(.*?)\}", CSS, re.DOTALL)[:2]
+    )
     return {"light": light, "dark": light | dark}
 
 
 def luminance(colour):
     digits = colour[1:] if len(colour) == 7 else "".join(each * 2 for each in colour[1:])
-    parts = [int(digits[at:at + 2], 16) / 255 for at in (0, 2, 4)]
+    parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
     red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 

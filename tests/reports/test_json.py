@@ -55,35 +55,112 @@ REPORT = report(REFUSED, TOO_BIG, LOOP, ANSWERED, unmatched=[LONE], faults={"tru
 
 # the contract with scripts: a field may be added, none renamed or dropped
 REPORT_KEYS = {"schema", "command", "version", "interrupted", "source", "destinations", "unmatched", "faults"}
-SOURCE_KEYS = {"kind", "name", "link_types", "packets", "bytes", "first_time", "last_time", "dropped",
-               "cut_short"}
-DESTINATION_KEYS = {"address", "port", "verdict", "errno", "meaning", "sent", "sent_bytes", "answered",
-                    "errors", "rtt_ms", "findings"}
-FINDING_KEYS = {"verdict", "errno", "family", "icmp_type", "icmp_code", "reason", "reporter", "count",
-                "first_time", "last_time", "mtu", "match", "loop", "notes"}
-EVENT_KEYS = {"frame", "time", "family", "type", "code", "verdict", "errno", "reporter", "mtu", "quoted",
-              "match", "matched_frame", "rtt_ms", "extensions", "notes"}
-QUOTED_KEYS = {"source", "source_port", "destination", "destination_port", "ip_id", "ttl", "ip_length",
-               "udp_length", "udp_checksum", "bytes"}
+SOURCE_KEYS = {"kind", "name", "link_types", "packets", "bytes", "first_time", "last_time", "dropped", "cut_short"}
+DESTINATION_KEYS = {
+    "address",
+    "port",
+    "verdict",
+    "errno",
+    "meaning",
+    "sent",
+    "sent_bytes",
+    "answered",
+    "errors",
+    "rtt_ms",
+    "findings",
+}
+FINDING_KEYS = {
+    "verdict",
+    "errno",
+    "family",
+    "icmp_type",
+    "icmp_code",
+    "reason",
+    "reporter",
+    "count",
+    "first_time",
+    "last_time",
+    "mtu",
+    "match",
+    "loop",
+    "notes",
+}
+EVENT_KEYS = {
+    "frame",
+    "time",
+    "family",
+    "type",
+    "code",
+    "verdict",
+    "errno",
+    "reporter",
+    "mtu",
+    "quoted",
+    "match",
+    "matched_frame",
+    "rtt_ms",
+    "extensions",
+    "notes",
+}
+QUOTED_KEYS = {
+    "source",
+    "source_port",
+    "destination",
+    "destination_port",
+    "ip_id",
+    "ttl",
+    "ip_length",
+    "udp_length",
+    "udp_checksum",
+    "bytes",
+}
 
 WORDS = st.sampled_from(["", '100 %s "quoted"', "caf\udce9\x1b", LONG_V6]) | st.text()
 COUNTS = st.integers(0, 2**63 - 1)
 TIMES = st.integers(0, 4 * 10**18)
 SPANS = st.floats(0, 1e9) | st.integers(0, 10**12).map(lambda half_ns: half_ns / 2e6)
-SPREADS = (st.none() | st.lists(SPANS, min_size=3, max_size=3).map(lambda spans: Spread(*sorted(spans)))
-           | SPANS.map(lambda ms: Spread(ms, ms, ms)))
+SPREADS = (
+    st.none()
+    | st.lists(SPANS, min_size=3, max_size=3).map(lambda spans: Spread(*sorted(spans)))
+    | SPANS.map(lambda ms: Spread(ms, ms, ms))
+)
 NOTES = st.lists(WORDS, max_size=2).map(tuple)
 FINDINGS = st.builds(
-    Finding, verdict=st.none() | st.sampled_from(VERDICTS), errno=st.none() | WORDS,
-    linux=st.sampled_from([None, meaning_of(4, 3, 3).linux]), family=st.sampled_from([4, 6]),
-    icmp_type=st.none() | COUNTS, icmp_code=st.none() | COUNTS, reason=WORDS, reporter=st.none() | WORDS, count=COUNTS,
-    first_time_ns=TIMES, last_time_ns=TIMES, mtu=st.none() | COUNTS, match=WORDS, rtt_ms=SPREADS,
-    loop=st.none() | st.builds(Loop, NOTES, st.none() | COUNTS), notes=NOTES)
+    Finding,
+    verdict=st.none() | st.sampled_from(VERDICTS),
+    errno=st.none() | WORDS,
+    linux=st.sampled_from([None, meaning_of(4, 3, 3).linux]),
+    family=st.sampled_from([4, 6]),
+    icmp_type=st.none() | COUNTS,
+    icmp_code=st.none() | COUNTS,
+    reason=WORDS,
+    reporter=st.none() | WORDS,
+    count=COUNTS,
+    first_time_ns=TIMES,
+    last_time_ns=TIMES,
+    mtu=st.none() | COUNTS,
+    match=WORDS,
+    rtt_ms=SPREADS,
+    loop=st.none() | st.builds(Loop, NOTES, st.none() | COUNTS),
+    notes=NOTES,
+)
 DESTINATIONS = st.builds(
-    Destination, address=WORDS, port=st.none() | COUNTS, verdict=WORDS, errno=st.none() | WORDS,
-    meaning=st.none() | WORDS, sent=COUNTS, sent_bytes=COUNTS, answered=COUNTS, errors=COUNTS, rtt_ms=SPREADS,
-    findings=st.lists(FINDINGS, max_size=3).map(tuple), notes=NOTES, source=st.none() | WORDS,
-    source_port=st.none() | COUNTS)
+    Destination,
+    address=WORDS,
+    port=st.none() | COUNTS,
+    verdict=WORDS,
+    errno=st.none() | WORDS,
+    meaning=st.none() | WORDS,
+    sent=COUNTS,
+    sent_bytes=COUNTS,
+    answered=COUNTS,
+    errors=COUNTS,
+    rtt_ms=SPREADS,
+    findings=st.lists(FINDINGS, max_size=3).map(tuple),
+    notes=NOTES,
+    source=st.none() | WORDS,
+    source_port=st.none() | COUNTS,
+)
 
 
 def naive(value, name=""):
@@ -93,8 +170,10 @@ def naive(value, name=""):
         moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
         return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds:09}Z"
     if isinstance(value, Struct):
-        return {(field.removesuffix("_ns") if field.endswith("time_ns") else field): naive(getattr(value, field), field)
-                for field in value.__struct_fields__}
+        return {
+            (field.removesuffix("_ns") if field.endswith("time_ns") else field): naive(getattr(value, field), field)
+            for field in value.__struct_fields__
+        }
     if isinstance(value, (list, tuple)):
         return list(map(naive, value))
     if isinstance(value, float):
@@ -105,7 +184,7 @@ def naive(value, name=""):
 @given(DESTINATIONS)
 @example(replace(REFUSED, notes=("\x7f\x80\u202e\U0001f600",)))
 def test_any_destination_has_its_fields_in_order_and_to_the_nanosecond(destination):
-    text, = lines([destination]).splitlines()
+    (text,) = lines([destination]).splitlines()
     assert json.dumps(naive(destination)) == json.dumps(json.loads(text))
     assert text.isascii()
     assert not set(map(chr, range(32))) & set(text)
@@ -117,11 +196,18 @@ def test_milliseconds_are_rounded_as_python_does(ms):
     assert round(ms, 6) == rounded(ms)
 
 
-@pytest.mark.parametrize("record", [
-    EVENT, EVENT_V6, REPORT.source, Planned("10.0.0.1", 53, "dns", 55, None, None, None),
-    SourceReport("file", "a", (1, 113), 1, 2, None, None, 3, cut_short=True, unread=(Unread("x", "y"),)),
-    WatchedEvent(**{name: getattr(EVENT, name) for name in EVENT.__struct_fields__}, process=Process("dig", 7)),
-], ids=lambda record: type(record).__name__)
+@pytest.mark.parametrize(
+    "record",
+    [
+        EVENT,
+        EVENT_V6,
+        REPORT.source,
+        Planned("10.0.0.1", 53, "dns", 55, None, None, None),
+        SourceReport("file", "a", (1, 113), 1, 2, None, None, 3, cut_short=True, unread=(Unread("x", "y"),)),
+        WatchedEvent(**{name: getattr(EVENT, name) for name in EVENT.__struct_fields__}, process=Process("dig", 7)),
+    ],
+    ids=lambda record: type(record).__name__,
+)
 def test_so_has_every_other_record(record):
     assert json.dumps(naive(record)) == json.dumps(json.loads(lines([record]))) == json.dumps(plain(record))
 
@@ -131,14 +217,28 @@ def test_no_kind_of_report_has_a_time_that_json_shows_in_nanoseconds(kind):
     assert not [name for name in kind.__struct_encode_fields__ if name.endswith("_ns")]
 
 
-@pytest.mark.parametrize("told", [
-    report(REFUSED, TOO_BIG, LOOP, ANSWERED, UNREACHABLE_V6, unmatched=[LONE, LONE], faults={"truncated": 3}),
-    report(), report(REFUSED), report(unmatched=[LONE])])
+@pytest.mark.parametrize(
+    "told",
+    [
+        report(REFUSED, TOO_BIG, LOOP, ANSWERED, UNREACHABLE_V6, unmatched=[LONE, LONE], faults={"truncated": 3}),
+        report(),
+        report(REFUSED),
+        report(unmatched=[LONE]),
+    ],
+)
 def test_a_report_has_a_row_a_line(told):
-    whole = {"schema": "udpprobe.report/1", **{name: naive(getattr(told, name)) for name in told.__struct_fields__
-                                               if name not in {"group_by", "receive_drops", "errors_sent"}}}
-    whole["unmatched"] = [{**{name: value for name, value in each.items() if name != "finding"}, **each["finding"]}
-                          for each in whole["unmatched"]]
+    whole = {
+        "schema": "udpprobe.report/1",
+        **{
+            name: naive(getattr(told, name))
+            for name in told.__struct_fields__
+            if name not in {"group_by", "receive_drops", "errors_sent"}
+        },
+    }
+    whole["unmatched"] = [
+        {**{name: value for name, value in each.items() if name != "finding"}, **each["finding"]}
+        for each in whole["unmatched"]
+    ]
     text = "".join(report_json(told))
     assert json.dumps(whole) == json.dumps(json.loads(text))
     rows = [line.removesuffix(",") for line in text.splitlines() if line.startswith('{"address"')]
@@ -179,8 +279,7 @@ def test_json_has_the_values_of_the_report():
     assert told["schema"] == "udpprobe.report/1"
     assert told["source"]["first_time"] == "2023-11-14T22:13:20.123456789Z"
     assert told["destinations"][0]["findings"][0]["rtt_ms"] == {"min": 0.1, "median": 0.213457, "max": 0.4}
-    assert told["destinations"][2]["findings"][0]["loop"] == {"routers": ["192.0.2.1", "192.0.2.2"],
-                                                              "period": 2}
+    assert told["destinations"][2]["findings"][0]["loop"] == {"routers": ["192.0.2.1", "192.0.2.2"], "period": 2}
     assert told["unmatched"][0]["address"] == "192.0.2.77"
     assert told["faults"] == {"truncated": 3}
 

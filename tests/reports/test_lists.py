@@ -8,8 +8,12 @@ from udpprobe.core.model import Planned
 from udpprobe.reports import OutputFormat
 from udpprobe.reports.lists import ROWS_FORMATS, payload_rows, plan_rows
 
-PLAN = plan_rows([Planned("10.0.0.1", 53, "dns", 55, "10.0.0.2", 4000, None),
-                  Planned("2001:db8::1", 7, "token", 56, None, None, "ENETUNREACH")])
+PLAN = plan_rows(
+    [
+        Planned("10.0.0.1", 53, "dns", 55, "10.0.0.2", 4000, None),
+        Planned("2001:db8::1", 7, "token", 56, None, None, "ENETUNREACH"),
+    ]
+)
 PAYLOADS = payload_rows([("quic", "443,80", 1200, "yes", "RFC 9000 6"), ("x|\x1b", "any", 1, "no", "a, b")])
 
 
@@ -20,8 +24,15 @@ def _told(rows, name):
 def test_a_plan_in_json_is_of_its_schema():
     told = json.loads(_told(PLAN, "json"))
     assert ("udpprobe.plan/1", 2) == (told["schema"], len(told["probes"]))
-    assert {"address": "2001:db8::1", "port": 7, "payload": "token", "bytes": 56, "source": None,
-            "source_port": None, "errno": "ENETUNREACH"} == told["probes"][1]
+    assert {
+        "address": "2001:db8::1",
+        "port": 7,
+        "payload": "token",
+        "bytes": 56,
+        "source": None,
+        "source_port": None,
+        "errno": "ENETUNREACH",
+    } == told["probes"][1]
 
 
 def test_ndjson_is_a_line_a_row():

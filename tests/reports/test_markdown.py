@@ -20,7 +20,9 @@ def test_there_are_the_rows_of_the_table():
     text = told(REFUSED, LOOP)
     assert "| 198.51.100.7:53     | refused   | 12 of 14              | itself     |" in text
     assert "loop of 2 via 192.0.2.1, 192.0.2.2" in text
-    assert "|\n\n- Nothing listens on 198.51.100.7:53: start the service or check the port.\n- Call the owner of" in text
+    assert (
+        "|\n\n- Nothing listens on 198.51.100.7:53: start the service or check the port.\n- Call the owner of" in text
+    )
     assert ".\n\noffice.pcap: " in text
     assert text.endswith("UTC.\n")
 
@@ -32,10 +34,13 @@ def test_nothing_found_is_a_line():
 
 
 def test_a_scan_is_summed_up():
-    crowd = [destination("10.0.0.1", port, "refused", finding("refused", (4, 3, 3), "10.0.0.1"), sent=1)
-             for port in range(1, 200)]
+    crowd = [
+        destination("10.0.0.1", port, "refused", finding("refused", (4, 3, 3), "10.0.0.1"), sent=1)
+        for port in range(1, 200)
+    ]
     assert "| 10.0.0.1      | refused   | 199 of 199            | itself     | 199 ports: 1-199 |" in told(
-        *crowd, kind="probe")
+        *crowd, kind="probe"
+    )
 
 
 def test_all_rows_are_there_and_few_are_held():

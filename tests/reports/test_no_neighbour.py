@@ -15,8 +15,11 @@ from udpprobe.tracing.model import Hop, Reporter
 NOTES = no_neighbour_notes(4, "eth0")
 FOUND = report(destination("10.0.0.1", 53, "unreachable", finding("unreachable", (4, 3, 1), None, notes=NOTES)))
 MEASURED = replace(MTU, verdict="unreachable", path_mtu=None, notes=NOTES)
-TRACED = replace(TRACE, verdict="unreachable", hops=(Hop(1, (Reporter(
-    None, 3, None, 3, 1, "host-unreach", "unreachable", None, (), (), (0,), NOTES),), 3, 0),))
+TRACED = replace(
+    TRACE,
+    verdict="unreachable",
+    hops=(Hop(1, (Reporter(None, 3, None, 3, 1, "host-unreach", "unreachable", None, (), (), (0,), NOTES),), 3, 0),),
+)
 
 
 def told(output_format):

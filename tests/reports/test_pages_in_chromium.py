@@ -22,7 +22,7 @@ from test_html import HOSTILE, PAGES, hostile_pages, page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")]
-AXE = find_spec("axe_core_python")      # only its axe.min.js is of use
+AXE = find_spec("axe_core_python")  # only its axe.min.js is of use
 PATIENCE_S = 60
 TO_3_AND_4 = """
 import fcntl, os, sys
@@ -39,12 +39,24 @@ class Browser:
     def __init__(self, profile):
         self._in, theirs_out = os.pipe()
         theirs_in, self._out = os.pipe()
-        words = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-                 f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"]
+        words = [
+            CHROMIUM,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            f"--user-data-dir={profile}",
+            "--remote-debugging-pipe",
+            "about:blank",
+        ]
         # descriptors 3 and 4 are the protocol's
         self._process = subprocess.Popen(
             [sys.executable, "-c", TO_3_AND_4, str(theirs_in), str(theirs_out), *words],
-            pass_fds=(theirs_in, theirs_out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            pass_fds=(theirs_in, theirs_out),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         os.close(theirs_in)
         os.close(theirs_out)
         self._number, self._rest, self._session, self.console, self.events = 0, b"", None, [], []
@@ -72,8 +84,9 @@ class Browser:
     def ask(self, method, **params):
         self._number += 1
         session = {"sessionId": self._session} if self._session else {}
-        os.write(self._out, json.dumps({"id": self._number, "method": method, "params": params, **session}).encode()
-                 + b"\0")
+        os.write(
+            self._out, json.dumps({"id": self._number, "method": method, "params": params, **session}).encode() + b"\0"
+        )
         while (said := self._next()).get("id") != self._number:
             self._note(said)
         assert "error" not in said, said
@@ -84,14 +97,17 @@ class Browser:
         if said.get("method") in {"Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"}:
             self.console.append(said["params"])
         if said.get("method") == "Network.requestWillBeSent" and not said["params"]["request"]["url"].startswith(
-                ("file:", "about:", "data:")):
+            ("file:", "about:", "data:")
+        ):
             self.console.append(said["params"]["request"]["url"])
 
     def open(self, path, width=1280, *, dark=False):
         self.console, self.events = [], []
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
-        self.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme",
-                                                          "value": "dark" if dark else "light"}])
+        self.ask(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],
+        )
         self.ask("Page.navigate", url=path.as_uri())
         while "Page.loadEventFired" not in self.events:
             self._note(self._next())
@@ -123,8 +139,9 @@ def shown(browser, tmp_path):
     return show
 
 
-EVENTS = [replace(EVENT, time_ns=T0_NS + number * 10**8, verdict=("refused", "loop")[number > 700])
-          for number in range(1000)]
+EVENTS = [
+    replace(EVENT, time_ns=T0_NS + number * 10**8, verdict=("refused", "loop")[number > 700]) for number in range(1000)
+]
 FULL = page(report(REFUSED, TOO_BIG, LOOP, UNREACHABLE_V6, ANSWERED, unmatched=[LONE]), *EVENTS)
 FIRST = "document.querySelector('#destinations table')"
 
@@ -136,9 +153,10 @@ def test_a_page_is_shown_without_a_complaint_and_fits_the_screen(shown, name, wi
     assert [] == browser.console
     assert browser.run("document.documentElement.scrollWidth") <= width
     assert browser.run("getComputedStyle(document.body).backgroundColor") == (
-        "rgb(20, 23, 28)" if dark else "rgb(255, 255, 255)")
+        "rgb(20, 23, 28)" if dark else "rgb(255, 255, 255)"
+    )
     size = struct.unpack(">2I", browser.screenshot()[16:24])
-    assert width - 20 < size[0] <= width     # a scroll bar may take some
+    assert width - 20 < size[0] <= width  # a scroll bar may take some
     assert size[1] >= 500
 
 
@@ -166,8 +184,10 @@ def test_a_table_filters_by_text_and_by_verdict(shown):
     whole = browser.run(visible)
 
     def fill(what, text, event):
-        browser.run(f"{{ const it = {tools}.querySelector('{what}'); it.value = '{text}'; "
-                    f"it.dispatchEvent(new Event('{event}')); }}")
+        browser.run(
+            f"{{ const it = {tools}.querySelector('{what}'); it.value = '{text}'; "
+            f"it.dispatchEvent(new Event('{event}')); }}"
+        )
 
     fill("input", "198.51", "input")
     assert 2 == browser.run(visible)
@@ -232,9 +252,12 @@ def complaints_of_axe(browser):
     """(rule, what is wrong, where) of each."""
     browser.run(Path(AXE.submodule_search_locations[0], "axe.min.js").read_text() + "; null")
     found = browser.run("axe.run().then(found => ({passes: found.passes.length, violations: found.violations}))")
-    assert found["passes"] > 10     # it did look
-    return [(rule["id"], node["failureSummary"], node["html"][:200])
-            for rule in found["violations"] for node in rule["nodes"]]
+    assert found["passes"] > 10  # it did look
+    return [
+        (rule["id"], node["failureSummary"], node["html"][:200])
+        for rule in found["violations"]
+        for node in rule["nodes"]
+    ]
 
 
 @pytest.mark.skipif(not AXE, reason="axe-core-python is not installed")

@@ -16,8 +16,9 @@ from udpprobe.reports.json import lines, report_json, report_ndjson
 from udpprobe.reports.parquet import EventsParquet, report_parquet
 
 REPORT = report(REFUSED, TOO_BIG, LOOP, UNREACHABLE_V6, ANSWERED, unmatched=[LONE], faults={"truncated": 3})
-WATCHED = WatchedEvent(**{name: getattr(EVENT, name) for name in EVENT.__struct_fields__},
-                       process=Process("resolver", 7), sees="recverr")
+WATCHED = WatchedEvent(
+    **{name: getattr(EVENT, name) for name in EVENT.__struct_fields__}, process=Process("resolver", 7), sees="recverr"
+)
 
 
 def _report(told):
@@ -37,7 +38,7 @@ def ask(tmp_path):
     def ask(data, query):
         path.write_bytes(data)
         with duckdb.connect() as database:
-            database.execute("SET TimeZone = 'UTC'")     # it would tell local times
+            database.execute("SET TimeZone = 'UTC'")  # it would tell local times
             return database.sql(query.format(f"'{path}'")).fetchall()
 
     return ask
@@ -45,8 +46,9 @@ def ask(tmp_path):
 
 def _as_json(rows):
     """Rows that DuckDB made JSON of; it writes moments in its own way."""
-    return [json.loads(re.sub(r'"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d\.\d{9})\+00"', r'"\1T\2Z"', text))
-            for text, in rows]
+    return [
+        json.loads(re.sub(r'"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d\.\d{9})\+00"', r'"\1T\2Z"', text)) for (text,) in rows
+    ]
 
 
 def _without_empty(record):
@@ -61,9 +63,12 @@ def test_a_destination_is_a_row_with_the_fields_of_json(ask):
 
 def test_an_unmatched_error_is_a_row_with_its_one_finding(ask):
     expected = json.loads("".join(report_json(REPORT)))["unmatched"][0]
-    row, = _as_json(ask(_report(REPORT), "SELECT to_json(r) FROM {} r WHERE kind = 'unmatched'"))
-    finding, = row.pop("findings")
-    assert expected == {**finding, **{name: row[name] for name in ("address", "port", "source", "source_port", "advice")}}
+    (row,) = _as_json(ask(_report(REPORT), "SELECT to_json(r) FROM {} r WHERE kind = 'unmatched'"))
+    (finding,) = row.pop("findings")
+    assert expected == {
+        **finding,
+        **{name: row[name] for name in ("address", "port", "source", "source_port", "advice")},
+    }
     assert {"kind": "unmatched", "address": LONE.address} == _without_empty(row)
 
 
@@ -86,7 +91,7 @@ def test_moments_are_moments_to_the_nanosecond(ask):
 
 @pytest.mark.parametrize("told", [_report(REPORT), _events(EVENT)], ids=["report", "events"])
 def test_source_and_faults_are_in_the_metadata(ask, told):
-    (about,), = ask(told, "SELECT decode(value) FROM parquet_kv_metadata({}) WHERE decode(key) = 'udpprobe'")
+    ((about,),) = ask(told, "SELECT decode(value) FROM parquet_kv_metadata({}) WHERE decode(key) = 'udpprobe'")
     whole = json.loads("".join(report_json(REPORT)))
     expected = {name: whole[name] for name in ("command", "version", "source", "faults", "interrupted")}
     assert expected == {name: value for name, value in json.loads(about).items() if name != "schema"}
@@ -120,7 +125,7 @@ def test_row_groups_are_the_same_however_events_came(monkeypatch):
     files = []
     for size in (1, 2, 5, 8):
         rows, events = EventsParquet(), [replace(EVENT, frame=number) for number in range(8)]
-        told = [rows.add(events[first:first + size]) for first in range(0, 8, size)]
+        told = [rows.add(events[first : first + size]) for first in range(0, 8, size)]
         files.append(b"".join([*told, *rows.end(REPORT, 80)]))
 
     assert [files[0]] * 4 == files

@@ -18,8 +18,7 @@ from udpprobe.reports.plugin import line_of, place_of, plugin
 
 TIMED = Expectation(warning=parse_range("50"), critical=parse_range("@1:2"))
 FINE = checked("10.0.0.1:53", None, Facts(ANSWERED), TIMED)
-NAMED = replace(checked("office", "dns", Facts(REFUSED), Expectation(min_mtu=1400)), path_mtu=1500,
-                text="refused")
+NAMED = replace(checked("office", "dns", Facts(REFUSED), Expectation(min_mtu=1400)), path_mtu=1500, text="refused")
 LOST = unchecked("nowhere.example:53", None, "no address for nowhere.example")
 LATE = replace(FINE, state="WARNING", text="late")
 V6 = checked(f"[{LONG_V6}]:53", None, Facts(destination(LONG_V6, 53, "answered", answered=1)), Expectation())
@@ -42,7 +41,8 @@ def test_of_several_the_failures_are_told_the_gravest_first():
     assert plugin(of(FINE, FINE), 0).startswith("UDPPROBE OK - all 2 destinations as expected | ")
     quiet = replace(FINE, verdict="silent", meaning="listening-or-filtered", rtt_ms=None)
     assert plugin(of(FINE, quiet), 0).startswith(
-        "UDPPROBE OK - all 2 destinations as expected, 1 of them silent: listening or filtered | ")
+        "UDPPROBE OK - all 2 destinations as expected, 1 of them silent: listening or filtered | "
+    )
     assert "and 2 more |" in plugin(of(*[NAMED] * 5), 0)
 
 
@@ -76,12 +76,18 @@ def test_a_place_is_what_was_written_or_the_name_with_the_endpoint():
 def test_json_is_whole_and_ndjson_a_line_a_destination():
     told = json.loads(CHECK_FORMATS["json"](of(FINE, NAMED), 80))
     assert ("udpprobe.check/1", "check", "CRITICAL", 0.5, ["odd\x1b[1m"]) == tuple(
-        told[name] for name in ("schema", "command", "state", "duration_s", "warnings"))
+        told[name] for name in ("schema", "command", "state", "duration_s", "warnings")
+    )
     first, second = told["checks"]
     assert ("10.0.0.1:53", "10.0.0.1", 53, "OK", "answered", 2.5, "50", "@1:2") == tuple(
-        first[name] for name in ("target", "address", "port", "state", "verdict", "rtt_ms", "warning", "critical"))
+        first[name] for name in ("target", "address", "port", "state", "verdict", "rtt_ms", "warning", "critical")
+    )
     assert ("dns", 1500, 1400, "port-unreach") == (
-        second["group"], second["path_mtu"], second["min_mtu"], second["findings"][0]["reason"])
+        second["group"],
+        second["path_mtu"],
+        second["min_mtu"],
+        second["findings"][0]["reason"],
+    )
     lines = list(map(json.loads, CHECK_FORMATS["ndjson"](of(FINE, NAMED), 80).splitlines()))
     assert ["check", "check", "summary"] == [line.pop("kind") for line in lines]
     assert [*told["checks"], {name: value for name, value in told.items() if name != "checks"}] == lines
@@ -103,27 +109,42 @@ def test_junit_has_failures_and_errors():
 
 
 def samples(text):
-    return {(each.name, each.labels.get("target", each.labels.get("verdict", each.labels.get("code")))): each.value
-            for family in text_string_to_metric_families(text) for each in family.samples}
+    return {
+        (each.name, each.labels.get("target", each.labels.get("verdict", each.labels.get("code")))): each.value
+        for family in text_string_to_metric_families(text)
+        for each in family.samples
+    }
 
 
 def test_a_text_file_has_a_gauge_of_what_is_known():
     found = samples(CHECK_FORMATS["prometheus"](of(FINE, NAMED, LOST), 80))
     assert {"10.0.0.1:53": 0, "office": 2, "nowhere.example:53": 3} == {
-        target: value for (name, target), value in found.items() if name == "udpprobe_check_state"}
-    assert (0.0025, 1500, 0.5) == (found["udpprobe_check_rtt_seconds", "10.0.0.1:53"],
-                                   found["udpprobe_check_path_mtu_bytes", "office"],
-                                   found["udpprobe_check_duration_seconds", None])
+        target: value for (name, target), value in found.items() if name == "udpprobe_check_state"
+    }
+    assert (0.0025, 1500, 0.5) == (
+        found["udpprobe_check_rtt_seconds", "10.0.0.1:53"],
+        found["udpprobe_check_path_mtu_bytes", "office"],
+        found["udpprobe_check_duration_seconds", None],
+    )
     assert ("udpprobe_check_rtt_seconds", "nowhere.example:53") not in found
 
 
 def test_a_probe_has_what_the_blackbox_exporter_has_and_a_verdict():
     found = samples(probe_text(NAMED, 0.25, {(4, 3, 3): 7}).decode())
-    assert (0, 0.25, 4, 2, 1500, 7) == tuple(found[name, label] for name, label in (
-        ("probe_success", None), ("probe_duration_seconds", None), ("probe_ip_protocol", None),
-        ("probe_udp_state", None), ("probe_udp_path_mtu_bytes", None), ("probe_udp_icmp_errors_total", "3")))
+    assert (0, 0.25, 4, 2, 1500, 7) == tuple(
+        found[name, label]
+        for name, label in (
+            ("probe_success", None),
+            ("probe_duration_seconds", None),
+            ("probe_ip_protocol", None),
+            ("probe_udp_state", None),
+            ("probe_udp_path_mtu_bytes", None),
+            ("probe_udp_icmp_errors_total", "3"),
+        )
+    )
     assert {verdict: verdict == "refused" for verdict in VERDICTS} == {
-        label: bool(value) for (name, label), value in found.items() if name == "probe_udp_verdict"}
+        label: bool(value) for (name, label), value in found.items() if name == "probe_udp_verdict"
+    }
     found = samples(probe_text(V6, 0.25, {}).decode())
     assert (1, 6) == (found["probe_success", None], found["probe_ip_protocol", None])
     assert ("probe_udp_rtt_seconds", None) not in found

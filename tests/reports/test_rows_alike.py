@@ -46,8 +46,22 @@ def test_a_report_is_written_as_if_all_its_rows_had_been_made(world, by, has_hea
 
 
 @pytest.mark.parametrize("family", [4, 6])
-@pytest.mark.parametrize("kind", ["refused", "refused-at-times", "rejected", "prohibited", "too-big", "no-mtu", "expired",
-                                  "answered", "silent", "elsewhere", "port-0"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "refused",
+        "refused-at-times",
+        "rejected",
+        "prohibited",
+        "too-big",
+        "no-mtu",
+        "expired",
+        "answered",
+        "silent",
+        "elsewhere",
+        "port-0",
+    ],
+)
 def test_so_it_is_of_many_that_are_alike(family, kind):
     packets = []
     for n in range(1, 40):
@@ -70,8 +84,10 @@ def test_so_it_is_of_many_that_are_alike(family, kind):
                 packets.append(too_big(packet, 0 if kind == "no-mtu" else 900 + n, router))
             case "expired":
                 packets.append(b.time_exceeded(packet, router))
-    lazy = report_of(frames_of(packets, RAW, times_ns=[1_700_000_000_123_456_789 + 1_234_567 * n
-                                                       for n in range(len(packets))]), EVERYTHING)
+    lazy = report_of(
+        frames_of(packets, RAW, times_ns=[1_700_000_000_123_456_789 + 1_234_567 * n for n in range(len(packets))]),
+        EVERYTHING,
+    )
     eager = replace(lazy, destinations=tuple(lazy.destinations))
     for each in (OutputFormat.JSON, OutputFormat.NDJSON):
         assert text_of(eager, each) == text_of(lazy, each)

@@ -42,10 +42,13 @@ def test_an_address_is_never_cut():
 
 def test_of_many_hops_the_last_ones_stay():
     wide = path(0)
-    hops = tuple(type(hop)(ttl, hop.reporters, 3, 0, rtts_ms=hop.rtts_ms)
-                 for ttl, hop in enumerate([wide.hops[0]] * 29 + [wide.hops[-1]], 1))
-    rounds = rounds_of(lambda _: type(wide)(**{name: getattr(wide, name) for name in wide.__struct_fields__}
-                                            | {"hops": hops}), 1)
+    hops = tuple(
+        type(hop)(ttl, hop.reporters, 3, 0, rtts_ms=hop.rtts_ms)
+        for ttl, hop in enumerate([wide.hops[0]] * 29 + [wide.hops[-1]], 1)
+    )
+    rounds = rounds_of(
+        lambda _: type(wide)(**{name: getattr(wide, name) for name in wide.__struct_fields__} | {"hops": hops}), 1
+    )
     screen = trace_screen(view(rounds), 80, 24)
     assert "lines more: the screen is too low" in screen
     assert re.search(r"^ 30 192\.0\.2\.7", screen, re.MULTILINE)

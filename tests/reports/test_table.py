@@ -74,8 +74,19 @@ def test_a_table_fits_80_columns_and_breaks_no_address(destinations):
 
 def test_the_main_finding_stands_first_and_the_others_below_it():
     lines = report_table(report(TOO_BIG), 120).splitlines()
-    assert lines[3].split() == ["203.0.113.9:4500", "too-big", "3", "of", "40.0k", "192.0.2.1", "MTU", "1400;",
-                                "22:13:20", "to", "22:13:21"]
+    assert lines[3].split() == [
+        "203.0.113.9:4500",
+        "too-big",
+        "3",
+        "of",
+        "40.0k",
+        "192.0.2.1",
+        "MTU",
+        "1400;",
+        "22:13:20",
+        "to",
+        "22:13:21",
+    ]
     assert lines[4].split()[:3] == ["expired", "33.0k", "192.0.2.254"]
 
 
@@ -99,33 +110,48 @@ def test_an_error_of_which_only_the_errno_is_known_is_no_loop():
 
 def test_a_loop_of_several_reporters_is_told_once():
     ring = Loop(("192.0.2.1", "192.0.2.2"), 2)
-    seen = destination("10.0.0.1", 53, "loop", *(finding("loop", (4, 11, 0), router, loop=ring)
-                                                 for router in ring.routers))
+    seen = destination(
+        "10.0.0.1", 53, "loop", *(finding("loop", (4, 11, 0), router, loop=ring) for router in ring.routers)
+    )
     assert report_table(report(seen), 120).count("loop of 2 via 192.0.2.1, 192.0.2.2") == 1
 
 
 def test_a_stacked_verdict_is_not_repeated_for_each_reporter():
-    seen = destination(LONG_V6, 53, "loop", *(finding("loop", (6, 3, 0), f"2001:db8::{number}")
-                                              for number in range(3)))
+    seen = destination(LONG_V6, 53, "loop", *(finding("loop", (6, 3, 0), f"2001:db8::{number}") for number in range(3)))
     assert report_table(report(seen), 80).count("  loop  ") == 1
 
 
 def test_a_lone_reporter_is_not_named_again_as_the_loop_s_router():
-    seen = destination("10.0.0.1", 53, "loop", finding("loop", (4, 11, 0), "192.0.2.1",
-                                                       loop=Loop(("192.0.2.1",), 2)))
+    seen = destination("10.0.0.1", 53, "loop", finding("loop", (4, 11, 0), "192.0.2.1", loop=Loop(("192.0.2.1",), 2)))
     assert report_table(report(seen), 80).partition("What to do")[0].count("192.0.2.1") == 1
 
 
 def test_an_unmatched_error_says_so():
     line = report_table(report(unmatched=[LONE]), 120).splitlines()[3]
-    assert line.split() == ["192.0.2.77", "prohibited", "2", "10.9.9.9", "admin-prohibited;", "22:13:20", "to",
-                            "22:13:21;", "datagram", "not", "seen"]
+    assert line.split() == [
+        "192.0.2.77",
+        "prohibited",
+        "2",
+        "10.9.9.9",
+        "admin-prohibited;",
+        "22:13:20",
+        "to",
+        "22:13:21;",
+        "datagram",
+        "not",
+        "seen",
+    ]
 
 
-@pytest.mark.parametrize(("loop", "words"), [
-    (None, ""), (Loop((), None), "loop"), (Loop(("a", "b"), 2), "loop of 2 via a, b"),
-    (Loop(tuple("abcdef"), None), "loop via a, b, c, d and 2 more"),
-])
+@pytest.mark.parametrize(
+    ("loop", "words"),
+    [
+        (None, ""),
+        (Loop((), None), "loop"),
+        (Loop(("a", "b"), 2), "loop of 2 via a, b"),
+        (Loop(tuple("abcdef"), None), "loop via a, b, c, d and 2 more"),
+    ],
+)
 def test_a_loop_is_told_in_words(loop, words):
     assert words == loop_words(loop)
 
@@ -133,15 +159,21 @@ def test_a_loop_is_told_in_words(loop, words):
 def test_nothing_found_is_said_plainly():
     assert report_table(report(), 120) == (
         "No ICMP errors about UDP, no loops; office.pcap: 12,345 packets (Ethernet) in 12.0 s from "
-        "2023-11-14 22:13:20 UTC.\n")
+        "2023-11-14 22:13:20 UTC.\n"
+    )
 
 
 def test_the_last_line_tells_what_was_wrong_with_the_capture():
-    text = closing(report(REFUSED, unmatched=[LONE], faults={"b": 2, "a": 1000}, dropped=1, cut_short=True,
-                          link_types=(113, 276, 113)))
-    assert text == ("office.pcap: 12,345 packets (Linux cooked, Linux cooked v2) in 12.0 s from "
-                    "2023-11-14 22:13:20 UTC; 2 errors had no datagram; faults: a 1,000, b 2; the capture is "
-                    "cut short; 1 packet dropped.")
+    text = closing(
+        report(
+            REFUSED, unmatched=[LONE], faults={"b": 2, "a": 1000}, dropped=1, cut_short=True, link_types=(113, 276, 113)
+        )
+    )
+    assert text == (
+        "office.pcap: 12,345 packets (Linux cooked, Linux cooked v2) in 12.0 s from "
+        "2023-11-14 22:13:20 UTC; 2 errors had no datagram; faults: a 1,000, b 2; the capture is "
+        "cut short; 1 packet dropped."
+    )
 
 
 def test_an_empty_capture_has_no_time():
@@ -150,8 +182,9 @@ def test_an_empty_capture_has_no_time():
 
 
 def test_foreign_text_is_escaped():
-    evil = replace(REFUSED, findings=(replace(REFUSED.findings[0], notes=("\x1b[2J",), reporter="\x07"),),
-                   notes=("\x9b",))
+    evil = replace(
+        REFUSED, findings=(replace(REFUSED.findings[0], notes=("\x1b[2J",), reporter="\x07"),), notes=("\x9b",)
+    )
     text = report_table(report(evil, name="\x1b]0;x", faults={"\x08": 1}), 80)
     assert all(character.isprintable() or character == "\n" for character in text)
     assert r"\x1b[2J" in text
@@ -206,8 +239,10 @@ def advice_in(text):
 
 def test_what_to_do_is_said_once_for_all_that_need_the_same():
     crowd = [_refused(port) for port in (7, 53, 123, 161, 500)]
-    assert ("Nothing listens on 10.0.0.1:7, 10.0.0.1:53, 10.0.0.1:123 and 2 more: start the service or check the port."
-            == advice_in(report_table(report(*crowd), 80)))
+    assert (
+        "Nothing listens on 10.0.0.1:7, 10.0.0.1:53, 10.0.0.1:123 and 2 more: start the service or check the port."
+        == advice_in(report_table(report(*crowd), 80))
+    )
 
 
 def test_what_is_healthy_asks_for_nothing():
@@ -222,11 +257,15 @@ def test_advice_for_a_row_of_many_says_how_many():
 def test_advice_about_who_reports_names_that_and_no_destination():
     told = replace(report(replace(REFUSED, port=None)), group_by="reporter")
     assert f"Nothing listens on some ports of {REFUSED.address}: start the service or check the port." == advice_in(
-        report_table(told, 80))
-    router = replace(report(destination("192.0.2.9", None, "prohibited", finding("prohibited", (4, 3, 13), "192.0.2.9"))),
-                     group_by="reporter")
+        report_table(told, 80)
+    )
+    router = replace(
+        report(destination("192.0.2.9", None, "prohibited", finding("prohibited", (4, 3, 13), "192.0.2.9"))),
+        group_by="reporter",
+    )
     assert "Ask whoever runs 192.0.2.9 about its filter: it forbids UDP to some destinations." == advice_in(
-        report_table(router, 80))
+        report_table(router, 80)
+    )
     assert report_table(told, 80).startswith("reporter      verdict    ICMP errors    details")
 
 
@@ -276,7 +315,8 @@ def events_table(told, events, width, style=PLAIN):
 def test_an_event_is_a_line_where_it_fits():
     assert events_table(report(), [EVENT], 160).splitlines()[2] == (
         "7        22:13:20.123456  too-big    203.0.113.9:4500  192.0.2.1   "
-        "packet-too-big 3/4; MTU 1400; sent in frame 3; RTT 0.250 ms; bad checksum")
+        "packet-too-big 3/4; MTU 1400; sent in frame 3; RTT 0.250 ms; bad checksum"
+    )
 
 
 def test_events_of_long_addresses_fit_80_columns_unbroken():
@@ -302,8 +342,9 @@ def test_of_many_events_the_first_are_shown():
 def _refused(port, address="10.0.0.1", reporter=None, **changes):
     reporter = reporter or address
     verdict = "refused" if reporter == address else "rejected"
-    return destination(address, port, verdict, finding(verdict, (4, 3, 3), reporter, rtt_ms=Spread(1, 1, 1)),
-                       sent=1, **changes)
+    return destination(
+        address, port, verdict, finding(verdict, (4, 3, 3), reporter, rtt_ms=Spread(1, 1, 1)), sent=1, **changes
+    )
 
 
 def _silent(port, address="10.0.0.1", **changes):
@@ -328,26 +369,32 @@ def test_fifty_of_a_kind_are_shown_one_by_one():
 
 def test_a_crowd_is_a_row_a_host():
     many = [_refused(port) for port in range(1, 41)] + [_refused(port, "10.0.0.2") for port in range(1, 41)]
-    assert [("10.0.0.1", None, "refused", ("40 ports: 1-40",)),
-            ("10.0.0.2", None, "refused", ("40 ports: 1-40",))] == _told(*many)
+    assert [
+        ("10.0.0.1", None, "refused", ("40 ports: 1-40",)),
+        ("10.0.0.2", None, "refused", ("40 ports: 1-40",)),
+    ] == _told(*many)
 
 
 def test_a_row_of_a_crowd_counts_all_of_it():
-    row, = rows_of([_refused(port) for port in range(1, 101)])
+    (row,) = rows_of([_refused(port) for port in range(1, 101)])
     assert (100, 140_000, 100, None) == (row.sent, row.sent_bytes, row.errors, row.rtt_ms)
     assert (100, None, "10.0.0.1") == (row.findings[0].count, row.findings[0].rtt_ms, row.findings[0].reporter)
 
 
 def test_who_fared_otherwise_is_a_row_of_its_own():
     crowd = [_silent(port, meaning="listening-or-filtered") for port in range(1, 101)]
-    assert [("10.0.0.1", None, "silent", ("100 ports: 1-100",)), ("10.0.0.1", 200, "silent", ()),
-            ("10.0.0.9", 7, "refused", ())] == _told(*crowd, _silent(200), _refused(7, "10.0.0.9"))
+    assert [
+        ("10.0.0.1", None, "silent", ("100 ports: 1-100",)),
+        ("10.0.0.1", 200, "silent", ()),
+        ("10.0.0.9", 7, "refused", ()),
+    ] == _told(*crowd, _silent(200), _refused(7, "10.0.0.9"))
 
 
 def test_reporters_are_kept_apart():
     crowd = [_refused(port, reporter=f"192.0.2.{port % 2}") for port in range(1, 101)]
     assert [("rejected", "192.0.2.1"), ("rejected", "192.0.2.0")] == [
-        (each.verdict, each.findings[0].reporter) for each in rows_of(crowd)]
+        (each.verdict, each.findings[0].reporter) for each in rows_of(crowd)
+    ]
 
 
 def test_answers_are_never_summed_up():
@@ -371,16 +418,27 @@ def test_notes_that_all_have_are_kept():
     assert [("10.0.0.1", None, "silent", ("100 ports: 1-100", "asked 3 times"))] == _told(*crowd)
 
 
-@pytest.mark.parametrize(("ports", "text"), [
-    ([], ""), ([53], "53"), ([2, 1, 3, 7], "1-3, 7"), ([65535, 1], "1, 65535"),
-    (range(1, 20, 2), "1, 3, 5, 7, 9, 11, 13, 15 and 2 more"),
-])
+@pytest.mark.parametrize(
+    ("ports", "text"),
+    [
+        ([], ""),
+        ([53], "53"),
+        ([2, 1, 3, 7], "1-3, 7"),
+        ([65535, 1], "1, 65535"),
+        (range(1, 20, 2), "1, 3, 5, 7, 9, 11, 13, 15 and 2 more"),
+    ],
+)
 def test_ports_are_told_as_ranges(ports, text):
     assert text == ranges(ports)
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 200), st.sampled_from("rsu")), unique_by=lambda x: x[:2],
-                max_size=300))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(1, 200), st.sampled_from("rsu")),
+        unique_by=lambda x: x[:2],
+        max_size=300,
+    )
+)
 def test_summing_up_loses_no_probe_and_no_error(rows):
     kinds = {"r": _refused, "s": _silent, "u": lambda port, address: _refused(port, address, "192.0.2.9")}
     all_of_them = [kinds[kind](port, f"10.0.0.{host}") for host, port, kind in rows]
@@ -393,27 +451,53 @@ def test_summing_up_loses_no_probe_and_no_error(rows):
 def test_the_last_line_of_a_scan_counts_destinations_and_probes():
     crowd = [_refused(port) for port in range(1, 61)]
     text = closing(report(*crowd, _silent(99), kind="probe", faults={"foreign": 2}, dropped=5))
-    assert ("61 destinations: 60 refused, 1 silent; 63 probes in 12.0 s from 2023-11-14 22:13:20 UTC; "
-            "faults: foreign 2; 5 packets dropped.") == text
+    assert (
+        "61 destinations: 60 refused, 1 silent; 63 probes in 12.0 s from 2023-11-14 22:13:20 UTC; "
+        "faults: foreign 2; 5 packets dropped."
+    ) == text
 
 
-@pytest.mark.parametrize(("drops", "text"), [
-    (ReceiveDrops(Process("unbound", 812), "0.0.0.0", 53, 4102, "buffer-full"),
-     "pid 812 (unbound)'s receive buffer was full: 4,102 datagrams to 0.0.0.0:53 dropped"),
-    (ReceiveDrops(Process("a\x1b", 7), "2001:db8::1", 53, 1, "buffer-full"),
-     "pid 7 (a\\x1b)'s receive buffer was full: 1 datagram to [2001:db8::1]:53 dropped"),
-    (ReceiveDrops(None, "::", 53, 2, None),
-     "an unknown process's socket dropped 2 datagrams to [::]:53 (a full receive buffer, bad checksums or a filter)"),
-])
+@pytest.mark.parametrize(
+    ("drops", "text"),
+    [
+        (
+            ReceiveDrops(Process("unbound", 812), "0.0.0.0", 53, 4102, "buffer-full"),
+            "pid 812 (unbound)'s receive buffer was full: 4,102 datagrams to 0.0.0.0:53 dropped",
+        ),
+        (
+            ReceiveDrops(Process("a\x1b", 7), "2001:db8::1", 53, 1, "buffer-full"),
+            "pid 7 (a\\x1b)'s receive buffer was full: 1 datagram to [2001:db8::1]:53 dropped",
+        ),
+        (
+            ReceiveDrops(None, "::", 53, 2, None),
+            "an unknown process's socket dropped 2 datagrams to [::]:53 (a full receive buffer, bad checksums or a filter)",
+        ),
+    ],
+)
 def test_the_last_line_says_whose_socket_dropped_datagrams(drops, text):
     told = replace(report(kind="interface"), receive_drops=(drops,))
     assert closing(told).endswith(f"; {text}.")
     rest = tuple(replace(drops, port=port) for port in range(1, 9))
-    assert closing(replace(told, receive_drops=rest)).endswith(f"; 3 more sockets dropped {3 * drops.count:,} datagrams.")
+    assert closing(replace(told, receive_drops=rest)).endswith(
+        f"; 3 more sockets dropped {3 * drops.count:,} datagrams."
+    )
 
 
-SENT = ErrorSent("2001:db8:1234:5678:9abc:def0:1234:5678", "2001:db8::1", 53, "refused", "port-unreach", 6, 1, 4, 1200, 0, 1,
-                 Process("a\x1b", 7), "a\x1b[7] has the port over IPv4 only")
+SENT = ErrorSent(
+    "2001:db8:1234:5678:9abc:def0:1234:5678",
+    "2001:db8::1",
+    53,
+    "refused",
+    "port-unreach",
+    6,
+    1,
+    4,
+    1200,
+    0,
+    1,
+    Process("a\x1b", 7),
+    "a\x1b[7] has the port over IPv4 only",
+)
 HELD_BACK = {"ipv4_host": 188, "global": 0, "ipv6_host": 2}
 
 
@@ -423,13 +507,17 @@ def test_errors_that_this_host_sent_are_a_table_of_their_own():
     assert 80 >= max(map(len, text.splitlines()))
     for each in (SENT.to, "[2001:db8::1]:53", "1,200", "a\\x1b[7] has the port"):
         assert each in text
-    assert closing(told).endswith("; this host sent 1,203 ICMP errors about UDP; its rate limits held back 190 ICMP errors: "
-                                  "188 by net.ipv4.icmp_ratelimit, 2 by net.ipv6.icmp.ratelimit.")
+    assert closing(told).endswith(
+        "; this host sent 1,203 ICMP errors about UDP; its rate limits held back 190 ICMP errors: "
+        "188 by net.ipv4.icmp_ratelimit, 2 by net.ipv6.icmp.ratelimit."
+    )
 
 
 def test_a_host_that_sent_none_says_so_and_one_that_was_not_asked_says_nothing():
     told = report(kind="interface")
-    assert closing(replace(told, errors_sent=ErrorsSent((), 0, {}))).endswith("; this host sent no ICMP errors about UDP.")
+    assert closing(replace(told, errors_sent=ErrorsSent((), 0, {}))).endswith(
+        "; this host sent no ICMP errors about UDP."
+    )
     assert "this host sent" not in report_table(told, 80)
 
 
@@ -443,13 +531,23 @@ def test_a_scan_that_was_interrupted_at_once_has_a_last_line_too():
     assert "0 destinations; 0 probes." == closing(report(kind="probe", first_time_ns=None, last_time_ns=None))
 
 
-@pytest.mark.parametrize(("errno", "reason"), [
-    ("ENETUNREACH", "no route"), ("EPERM", "a firewall of this host"), ("EINVAL", "a blackhole route"),
-    ("EMSGSIZE", "larger than the interface's MTU"), ("EACCES", "a prohibit route, or a broadcast address"),
-    ("EAFNOSUPPORT", "no address of its family to send from"), ("EHOSTUNREACH", "an unreachable route"),
-    ("EADDRNOTAVAIL", "no address of this host to send from"), ("ENETDOWN", "the interface is down"),
-    ("ENOBUFS", "the interface's queue was full"), ("ENODEV", "the interface is gone"), ("E2BIG", ""),
-])
+@pytest.mark.parametrize(
+    ("errno", "reason"),
+    [
+        ("ENETUNREACH", "no route"),
+        ("EPERM", "a firewall of this host"),
+        ("EINVAL", "a blackhole route"),
+        ("EMSGSIZE", "larger than the interface's MTU"),
+        ("EACCES", "a prohibit route, or a broadcast address"),
+        ("EAFNOSUPPORT", "no address of its family to send from"),
+        ("EHOSTUNREACH", "an unreachable route"),
+        ("EADDRNOTAVAIL", "no address of this host to send from"),
+        ("ENETDOWN", "the interface is down"),
+        ("ENOBUFS", "the interface's queue was full"),
+        ("ENODEV", "the interface is gone"),
+        ("E2BIG", ""),
+    ],
+)
 def test_what_this_host_did_not_send_has_its_errno_and_reason(errno, reason):
     told = report(destination("10.0.0.1", 53, "unsent", sent=0, errno=errno), kind="probe")
     line = " ".join(report_table(told, 120).splitlines()[3].split())
@@ -465,7 +563,7 @@ def test_a_table_of_crowds_fits_80_columns():
 
 def test_a_report_of_captures_shows_every_row():
     crowd = [_refused(port) for port in range(1, 200)]
-    assert 199 == report_table(report(*crowd), 80).count("10.0.0.1:") - 3      # as advice names the first three
+    assert 199 == report_table(report(*crowd), 80).count("10.0.0.1:") - 3  # as advice names the first three
 
 
 def test_a_crowd_on_a_link_keeps_its_zone():
@@ -500,8 +598,14 @@ def test_hosts_alike_are_looked_for_among_so_many_kinds(monkeypatch):
     assert 59 == len(rows_of(few))
 
 
-@given(st.lists(st.tuples(st.integers(1, 120), st.integers(1, 3), st.sampled_from("rsu")), unique_by=lambda x: x[:2],
-                min_size=SHOWN_SINGLY, max_size=300))
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 120), st.integers(1, 3), st.sampled_from("rsu")),
+        unique_by=lambda x: x[:2],
+        min_size=SHOWN_SINGLY,
+        max_size=300,
+    )
+)
 def test_summing_up_in_passing_is_summing_up_at_leisure(rows):
     kinds = {"r": _refused, "s": _silent, "u": lambda port, address: _refused(port, address, "192.0.2.9")}
     found = [kinds[kind](port, f"10.0.0.{host}") for host, port, kind in sorted(rows, key=lambda row: (row[2], row))]

@@ -45,9 +45,26 @@ class World:
     the host itself refuses. To an engine that is `anonymous` all errors are alike.
     """
 
-    def __init__(self, *, ports, answering=(), silent=(), hosts=1, sources=1, interval_ns=0, burst=6, rtt_ns=MS,
-                 loss=0.0, closed_control=True, mute=False, resets=False, thief_ns=0, rules=(), anonymous=False,
-                 seed=1):
+    def __init__(
+        self,
+        *,
+        ports,
+        answering=(),
+        silent=(),
+        hosts=1,
+        sources=1,
+        interval_ns=0,
+        burst=6,
+        rtt_ns=MS,
+        loss=0.0,
+        closed_control=True,
+        mute=False,
+        resets=False,
+        thief_ns=0,
+        rules=(),
+        anonymous=False,
+        seed=1,
+    ):
         self.answering, self.silent = set(answering), set(silent)
         self.reporter = {port: number for number, (some, _, _) in enumerate(rules, 1) for port in some}
         self.anonymous = anonymous
@@ -60,8 +77,12 @@ class World:
         choice = array("H", bytes(2 * len(destinations)))
         self.plan = Plan(destinations, Sources([own] * hosts, 40000), choice, PAYLOADS, (1, 2))
         limits = [(interval_ns, burst), *(limit for _, *limit in rules)]
-        self.buckets = {(each, source, reporter): Bucket(*limit, resets=resets) for each in range(hosts)
-                        for source in range(sources) for reporter, limit in enumerate(limits)}
+        self.buckets = {
+            (each, source, reporter): Bucket(*limit, resets=resets)
+            for each in range(hosts)
+            for source in range(sources)
+            for reporter, limit in enumerate(limits)
+        }
         self.lost, self.limited = [0] * len(self.plan), [0] * len(self.plan)
         """By task, how many of its probes drew nothing for a loss, and for want of a token."""
         self.events = []
@@ -125,13 +146,24 @@ class World:
     def silent_found(self):
         """(host, port) of what the scan calls silent, for whatever reason."""
         plan = self.plan
-        return {(plan.host[task], plan.port[task]) for task in range(plan.asked)
-                if self.pacing.state[task] in {SILENT, LIMITED}}
+        return {
+            (plan.host[task], plan.port[task])
+            for task in range(plan.asked)
+            if self.pacing.state[task] in {SILENT, LIMITED}
+        }
 
     def wrongly_silent(self, tries=3):
         """Ports that are called silent although who refuses them was heard, and losses do not explain it."""
-        heard = {self.reporter.get(self.plan.port[task], 0) for task in range(len(self.plan))
-                 if self.pacing.state[task] == SETTLED and self.plan.port[task] not in self.answering}
-        return {(self.plan.host[task], self.plan.port[task]) for task in range(self.plan.asked)
-                if self.pacing.state[task] == SILENT and self.plan.port[task] not in self.silent | self.answering
-                and self.reporter.get(self.plan.port[task], 0) in heard and self.lost[task] < tries - 1}
+        heard = {
+            self.reporter.get(self.plan.port[task], 0)
+            for task in range(len(self.plan))
+            if self.pacing.state[task] == SETTLED and self.plan.port[task] not in self.answering
+        }
+        return {
+            (self.plan.host[task], self.plan.port[task])
+            for task in range(self.plan.asked)
+            if self.pacing.state[task] == SILENT
+            and self.plan.port[task] not in self.silent | self.answering
+            and self.reporter.get(self.plan.port[task], 0) in heard
+            and self.lost[task] < tries - 1
+        }

@@ -46,7 +46,7 @@ def test_a_wrong_id_or_label_is_not_believed_where_no_whole_token_proves_the_pro
 def test_a_wrong_id_is_not_believed_of_a_quote_that_ends_before_the_token(family):
     scan = Scan(family)
     probe = scan.send()
-    assert NOT_BELIEVED == scan.hear_error(probe, quote=wrong_proof(probe)[:HEADER[family] + 5])
+    assert NOT_BELIEVED == scan.hear_error(probe, quote=wrong_proof(probe)[: HEADER[family] + 5])
 
 
 @FAMILIES
@@ -54,7 +54,7 @@ def test_a_wrong_id_is_not_believed_of_a_quote_that_ends_before_the_token(family
 def test_a_wrong_checksum_and_payload_are_not_believed_even_with_the_right_id(family, payload):
     scan = Scan(family, payload)
     probe = with_udp(scan.send(), 6, b"\x12\x34")
-    quote = probe[:HEADER[family]] + bytes(byte ^ 1 for byte in probe[HEADER[family]:])
+    quote = probe[: HEADER[family]] + bytes(byte ^ 1 for byte in probe[HEADER[family] :])
     assert NOT_BELIEVED == scan.hear_error(probe, quote=quote)
 
 
@@ -62,7 +62,7 @@ def test_a_wrong_checksum_and_payload_are_not_believed_even_with_the_right_id(fa
 def test_a_wrong_udp_length_is_not_believed_of_8_bytes(family):
     scan = Scan(family)
     probe = scan.send()
-    assert NOT_BELIEVED == scan.hear_error(probe, quote=with_udp(probe, 4, b"\0\x99")[:HEADER[family]])
+    assert NOT_BELIEVED == scan.hear_error(probe, quote=with_udp(probe, 4, b"\0\x99")[: HEADER[family]])
 
 
 @FAMILIES
@@ -119,6 +119,7 @@ def test_many_near_misses_about_a_port_are_noted_at_it_and_a_few_are_not(family)
 
 # ---- properties
 
+
 @examples(150)
 @given(st.sampled_from((4, 6)), words, st.binary(min_size=20, max_size=20), words)
 def test_a_guessed_id_checksum_and_payload_are_never_believed(family, number, data, checksum):
@@ -126,7 +127,7 @@ def test_a_guessed_id_checksum_and_payload_are_never_believed(family, number, da
     real = scan.send()
     forged = with_proof(other_traffic(family, data=data), number.to_bytes(2))
     quote = with_udp(forged, 6, checksum.to_bytes(2))
-    right = real[HEADER[family] - 2:HEADER[family]] == quote[HEADER[family] - 2:HEADER[family]]
+    right = real[HEADER[family] - 2 : HEADER[family]] == quote[HEADER[family] - 2 : HEADER[family]]
     expected = BELIEVED if with_proof(real, number.to_bytes(2)) == real and right else NOT_BELIEVED
     assert expected == scan.hear_error(forged, quote=quote)
 
@@ -157,15 +158,16 @@ def test_a_spoiled_byte_anywhere_never_raises(family, at, difference, cut):
     scan = Scan(family)
     packet = bytearray(b.port_unreachable(scan.send()))
     packet[at % len(packet)] ^= difference
-    heard = scan.hear(bytes(packet[:len(packet) - cut]))
+    heard = scan.hear(bytes(packet[: len(packet) - cut]))
     assert heard in ([], [(REFUSAL, 0, 0, 0)], [(REFUSAL, 0, 0, -1)], [(ERROR, 0, 0, 0)], [(ERROR, 0, 0, -1)])
 
 
 def test_many_errors_at_once_are_told_apart():
     scan = Scan(ports=range(1, 301))
     probes = [scan.send(task) for task in range(300)]
-    mixed = [b.port_unreachable(probe if n % 3 else wrong_proof(probe)[:30] + bytes(18)) for n, probe in
-             enumerate(probes)]
+    mixed = [
+        b.port_unreachable(probe if n % 3 else wrong_proof(probe)[:30] + bytes(18)) for n, probe in enumerate(probes)
+    ]
     heard = scan.hear(*mixed)
     assert [(REFUSAL, n, 0, 0) for n in range(300) if n % 3] == sorted(heard)
     assert 100 == scan.replies.foreign
@@ -175,9 +177,9 @@ def test_many_errors_at_once_are_told_apart():
 def test_after_many_guesses_no_lucky_one_is_believed_and_what_is_true_still_is(family):
     scan = Scan(family, payload=SHORT_TOKEN)
     real = scan.send()
-    guess = with_udp(real, 6, b"\x12\x34")[:HEADER[family]]
+    guess = with_udp(real, 6, b"\x12\x34")[: HEADER[family]]
     scan.hear(*(b.port_unreachable(real, quote=with_proof(guess, number.to_bytes(2))) for number in range(1, 1000)))
-    assert [] == scan.hear(b.port_unreachable(real, reporter=OTHER_HOST[family]))     # might be a guess by now
+    assert [] == scan.hear(b.port_unreachable(real, reporter=OTHER_HOST[family]))  # might be a guess by now
     assert [] == scan.hear(b.port_unreachable(real))
     assert [(REFUSAL, 0, 0, 1)] == scan.hear(b.port_unreachable(scan.send()))
 

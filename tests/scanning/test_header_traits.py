@@ -30,12 +30,15 @@ def said(differences):
 USUAL = [{"ttl": 64, "id": 100 + n} for n in range(4)]
 
 
-@pytest.mark.parametrize(("fields", "differences"), [
-    ({"ttl": 63, "id": 9}, "TTL 63, not 64"),
-    ({"ttl": 64, "id": 0}, "id 0"),
-    ({"ttl": 64, "id": 9, "df": True}, "DF set"),
-    ({"ttl": 255, "id": 0, "df": True}, "TTL 255, not 64, DF set, id 0"),
-])
+@pytest.mark.parametrize(
+    ("fields", "differences"),
+    [
+        ({"ttl": 63, "id": 9}, "TTL 63, not 64"),
+        ({"ttl": 64, "id": 0}, "id 0"),
+        ({"ttl": 64, "id": 9, "df": True}, "DF set"),
+        ({"ttl": 255, "id": 0, "df": True}, "TTL 255, not 64, DF set, id 0"),
+    ],
+)
 def test_what_differs_is_named(fields, differences):
     assert {4: said(differences)} == notes_of(4, *USUAL, fields)
 

@@ -60,7 +60,8 @@ def test_the_most_telling_come_first():
     scan.record.answer(2, 0, b"")
     scan.error(1)
     assert [(123, "refused", "ECONNREFUSED"), (161, "answered", None), (53, "silent", None)] == [
-        (each.port, each.verdict, each.errno) for each in scan.told().values()]
+        (each.port, each.verdict, each.errno) for each in scan.told().values()
+    ]
 
 
 def test_of_one_verdict_they_come_by_address_and_port_however_often_they_were_asked():
@@ -89,12 +90,18 @@ def test_what_answered_only_when_asked_again_has_no_rtt():
     scan.plan.left[0] = 1
     assert Spread(1.0, 1.0, 1.0) == scan.of().rtt_ms
     scan.plan.left[0] = 2
-    scan.error(icmp_type=3, icmp_code=4, mtu=1400)     # the first one's error is known to be its own
+    scan.error(icmp_type=3, icmp_code=4, mtu=1400)  # the first one's error is known to be its own
     assert ("answered", 1, Spread(1.0, 1.0, 1.0)) == (scan.of().verdict, scan.of().errors, scan.of().rtt_ms)
 
 
-@pytest.mark.parametrize("fields", [{"icmp_code": 13, "reporter": "203.0.113.1"}, {"reporter": "203.0.113.1"},
-                                    {"icmp_type": 11, "icmp_code": 0, "reporter": "203.0.113.1"}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"icmp_code": 13, "reporter": "203.0.113.1"},
+        {"reporter": "203.0.113.1"},
+        {"icmp_type": 11, "icmp_code": 0, "reporter": "203.0.113.1"},
+    ],
+)
 def test_an_answer_wins_over_what_other_addresses_say_and_that_stays_a_finding(fields):
     scan = Scan()
     scan.error(**fields)
@@ -115,18 +122,25 @@ def test_round_trips_of_answers_are_spread():
     scan = Scan()
     for rtt_ns in (3 * MS, MS, 2 * MS):
         answered_after(scan, rtt_ns)
-    scan.record.answer(0, START_NS + 9 * SECOND, b"")       # nobody asked again
+    scan.record.answer(0, START_NS + 9 * SECOND, b"")  # nobody asked again
     scan.plan.left[0] = 1
     assert Spread(1.0, 2.0, 3.0) == scan.of().rtt_ms
 
 
-@pytest.mark.parametrize(("facts", "meaning", "note"), [
-    ({"refused": 1}, "listening-or-filtered", "asked 2 times, while another port was refused"),
-    ({"refused": 7}, "listening-or-filtered", "asked 2 times, while other ports were refused 7 times"),
-    ({"control": 3}, "no-evidence", "asked 2 times; no reply; host down or filtered"),
-    ({}, "no-evidence", "asked 2 times"),
-    ({"spoke": True, "control": 3}, "no-evidence", "asked 2 times; no reply, and no closed port of this host is refused"),
-])
+@pytest.mark.parametrize(
+    ("facts", "meaning", "note"),
+    [
+        ({"refused": 1}, "listening-or-filtered", "asked 2 times, while another port was refused"),
+        ({"refused": 7}, "listening-or-filtered", "asked 2 times, while other ports were refused 7 times"),
+        ({"control": 3}, "no-evidence", "asked 2 times; no reply; host down or filtered"),
+        ({}, "no-evidence", "asked 2 times"),
+        (
+            {"spoke": True, "control": 3},
+            "no-evidence",
+            "asked 2 times; no reply, and no closed port of this host is refused",
+        ),
+    ],
+)
 def test_silence_says_what_it_can_and_why(facts, meaning, note):
     found = Scan(**facts).of()
     assert (meaning, (note,)) == (found.meaning, found.notes)
@@ -137,7 +151,9 @@ def test_a_silent_port_of_a_host_that_answers_elsewhere_is_not_said_to_be_of_one
     scan.known.hosts_by_answers[0] = frozenset({0})
     found = scan.of()
     assert ("no-evidence", ("asked 2 times; no closed port is refused, though another port of this host answers",)) == (
-        found.meaning, found.notes)
+        found.meaning,
+        found.notes,
+    )
     assert "it is up, but its errors do not get here" in found.advice
 
 
@@ -147,7 +163,9 @@ def test_a_port_that_is_still_open_while_the_host_spoke_is_rate_limited():
     scan.pacing.state[0] = OPEN
     found = scan.of()
     assert ("rate-limited", ("asked once; undecided: the host's ICMP rate limit was used up",)) == (
-        found.meaning, found.notes)
+        found.meaning,
+        found.notes,
+    )
 
 
 def test_ports_of_a_host_that_went_mute_are_rate_limited():
@@ -160,7 +178,7 @@ def test_a_host_whose_errors_all_go_to_other_traffic_leaves_its_ports_rate_limit
     scan = Scan(control=3)
     scan.pacing.others[0] = 5
     assert "rate-limited" == scan.of().meaning
-    scan.pacing.spoke[0], scan.pacing.refused[0] = 1, 2     # to the scan, too
+    scan.pacing.spoke[0], scan.pacing.refused[0] = 1, 2  # to the scan, too
     assert "listening-or-filtered" == scan.of().meaning
 
 
@@ -177,7 +195,12 @@ def test_what_was_not_seen_to_leave_is_silent_without_evidence():
     scan.record.is_seen[0] = 0
     found = scan.of()
     assert ("silent", None, "no-evidence", 2, ("not seen leaving this host",)) == (
-        found.verdict, found.errno, found.meaning, found.sent, found.notes)
+        found.verdict,
+        found.errno,
+        found.meaning,
+        found.sent,
+        found.notes,
+    )
 
 
 @pytest.mark.parametrize("seen", [0, 1])
@@ -187,7 +210,12 @@ def test_who_was_asked_before_this_host_could_not_any_more_is_silent_without_evi
     scan.pacing.state[0], scan.errnos[0] = UNSENT, errno.ENETUNREACH
     found = scan.of()
     assert ("silent", None, "no-evidence", 2, ("not asked again: ENETUNREACH",)) == (
-        found.verdict, found.errno, found.meaning, found.sent, found.notes)
+        found.verdict,
+        found.errno,
+        found.meaning,
+        found.sent,
+        found.notes,
+    )
 
 
 def test_the_scan_s_own_ports_are_silent_without_evidence():
@@ -196,7 +224,11 @@ def test_the_scan_s_own_ports_are_silent_without_evidence():
     scan.plan.left[0] = scan.record.is_seen[0] = 0
     found = scan.of()
     assert ("silent", "no-evidence", 0, ("held by this scan itself",)) == (
-        found.verdict, found.meaning, found.sent, found.notes)
+        found.verdict,
+        found.meaning,
+        found.sent,
+        found.notes,
+    )
 
 
 def test_what_was_never_asked_because_the_scan_was_stopped_is_left_out():
@@ -210,10 +242,12 @@ def test_notes_are_added_to_the_destinations_they_are_about():
     scan = Scan()
     notes = [{0: "two", 9: "of a control port"}, {0: "three", 1: "four"}]
     assert [("asked 2 times", "two", "three"), ("asked 2 times", "four"), ("asked 2 times",)] == [
-        scan.of(task, notes=notes).notes for task in range(3)]
+        scan.of(task, notes=notes).notes for task in range(3)
+    ]
 
 
 # ---- findings
+
 
 def test_errors_of_a_kind_are_counted_together_and_the_worst_comes_first():
     scan = Scan()
@@ -224,11 +258,19 @@ def test_errors_of_a_kind_are_counted_together_and_the_worst_comes_first():
     scan.error(icmp_code=3)
     told = scan.of()
     assert ("refused", 5, 90) == (told.verdict, told.errors, told.sent_bytes)
-    assert [("refused", HOST[4], 1), ("rejected", "203.0.113.8", 1), ("rejected", "203.0.113.9", 1),
-            ("prohibited", "203.0.113.1", 2)] == [(each.verdict, each.reporter, each.count) for each in told.findings]
+    assert [
+        ("refused", HOST[4], 1),
+        ("rejected", "203.0.113.8", 1),
+        ("rejected", "203.0.113.9", 1),
+        ("prohibited", "203.0.113.1", 2),
+    ] == [(each.verdict, each.reporter, each.count) for each in told.findings]
     last = told.findings[-1]
-    assert (5 * MS, 9 * MS, Spread(1.0, 2.0, 3.0), None) == (last.first_time_ns, last.last_time_ns, last.rtt_ms,
-                                                            last.mtu)
+    assert (5 * MS, 9 * MS, Spread(1.0, 2.0, 3.0), None) == (
+        last.first_time_ns,
+        last.last_time_ns,
+        last.rtt_ms,
+        last.mtu,
+    )
 
 
 @pytest.mark.parametrize(("ttl", "verdict"), [(31, "expired"), (32, "loop")])
@@ -248,16 +290,27 @@ def test_fragments_that_were_not_reassembled_are_no_loop():
     assert "reassembly" == scan.of().verdict
 
 
-@pytest.mark.parametrize(("fields", "verdict", "reason"), [
-    ({}, "refused", "port-unreach"), ({"icmp_code": 4, "mtu": 20}, "too-big", "packet-too-big"),
-    ({"icmp_code": 9}, "prohibited", "dest-unreach")])
+@pytest.mark.parametrize(
+    ("fields", "verdict", "reason"),
+    [
+        ({}, "refused", "port-unreach"),
+        ({"icmp_code": 4, "mtu": 20}, "too-big", "packet-too-big"),
+        ({"icmp_code": 9}, "prohibited", "dest-unreach"),
+    ],
+)
 def test_an_engine_that_hears_only_an_errno_names_no_reporter_type_or_code(fields, verdict, reason):
     scan = Scan()
     scan.error(**fields)
     told = scan.of(tells_origin=False)
     (bare,) = told.findings
     assert (verdict, reason, None, None, None, None) == (
-        bare.verdict, bare.reason, bare.reporter, bare.icmp_type, bare.icmp_code, bare.linux)
+        bare.verdict,
+        bare.reason,
+        bare.reporter,
+        bare.icmp_type,
+        bare.icmp_code,
+        bare.linux,
+    )
     assert 1 == told.errors
 
 

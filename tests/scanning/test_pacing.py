@@ -32,10 +32,11 @@ def truth(made):
 
 def judged_right(made):
     """Whether every task is decided, and none wrong."""
-    return truth(made) == made.silent_found() and OPEN not in made.pacing.state[:made.plan.asked]
+    return truth(made) == made.silent_found() and OPEN not in made.pacing.state[: made.plan.asked]
 
 
 # ---- limits
+
 
 def test_a_limit_of_one_a_second_costs_no_more_than_3_percent():
     linux = world(interval_ns=SECOND)
@@ -110,6 +111,7 @@ def test_a_limit_that_never_gives_a_token_again_leaves_ports_undecided():
 
 # ---- no limit
 
+
 @pytest.mark.parametrize("rtt_ns", [MS, 150 * MS])
 def test_without_a_limit_silent_ports_are_known_after_three_rounds(rtt_ns):
     free = world(silent=range(30, 70), rtt_ns=rtt_ns)
@@ -132,6 +134,7 @@ def test_a_round_of_many_silent_ports_keeps_to_the_rate():
 
 # ---- hosts that never speak
 
+
 def test_a_mute_host_is_asked_as_often_as_is_said_and_waited_for_as_long():
     mute = World(ports=PORTS, silent=PORTS, mute=True)
     took_s = mute.run(retries=2, timeout_ns=4 * SECOND)
@@ -144,7 +147,7 @@ def test_a_mute_host_is_asked_as_often_as_is_said_and_waited_for_as_long():
 def test_without_control_only_what_was_asked_for_is_probed():
     mute = World(ports=PORTS, silent=PORTS, mute=True)
     mute.run(control=False)
-    assert [0] == mute.plan.attempts[mute.plan.asked:].tolist()
+    assert [0] == mute.plan.attempts[mute.plan.asked :].tolist()
 
 
 @pytest.mark.parametrize(("control", "expected"), [(True, 1), (False, 0)])
@@ -163,6 +166,7 @@ def test_a_closed_control_port_shows_that_the_others_are_silent():
 
 # ---- the rate
 
+
 def sent_per_second(made, **options):
     """The most that was sent in any tenth of a second, as a rate."""
     times = []
@@ -171,6 +175,7 @@ def sent_per_second(made, **options):
     def counted(due, now_ns):
         times.extend([now_ns] * len(due))
         send(due, now_ns)
+
     made.send = counted
     made.run(**options)
     return max(10 * (bisect_left(times, start + SECOND // 10) - bisect_left(times, start)) for start in set(times))
@@ -202,6 +207,7 @@ def test_no_more_is_due_than_there_is_room_for():
 
 
 # ---- what is told meanwhile
+
 
 def test_a_port_that_this_host_cannot_send_to_is_decided():
     made = World(ports=(1, 2, 3))
@@ -238,6 +244,7 @@ def test_the_estimate_counts_the_queue_and_the_tokens_that_are_needed():
         if now_ns >= START_NS + 20 * SECOND and not estimates:
             estimates.append(self.remaining_s())
         return look(self, now_ns)
+
     Pacing.done = watched
     try:
         took_s = made.run()
@@ -249,31 +256,39 @@ def test_the_estimate_counts_the_queue_and_the_tokens_that_are_needed():
 # ---- any world
 
 ports = st.sets(st.integers(1, 60), min_size=1, max_size=40)
-limits = st.fixed_dictionaries({
-    "interval_ns": st.sampled_from((0, 20 * MS, 100 * MS, 300 * MS)), "burst": st.integers(1, 10),
-    "rtt_ns": st.sampled_from((MS, 30 * MS)), "hosts": st.integers(1, 3), "sources": st.integers(1, 2)})
+limits = st.fixed_dictionaries(
+    {
+        "interval_ns": st.sampled_from((0, 20 * MS, 100 * MS, 300 * MS)),
+        "burst": st.integers(1, 10),
+        "rtt_ns": st.sampled_from((MS, 30 * MS)),
+        "hosts": st.integers(1, 3),
+        "sources": st.integers(1, 2),
+    }
+)
 
 
 @examples(60)
 @given(ports, st.floats(0, 1), st.floats(0, 0.3), limits)
 def test_worlds_without_loss_are_judged_right(ports, dropped, answering, limits):
     chosen = sorted(ports)
-    silent = chosen[:int(len(chosen) * dropped)]
-    answers = chosen[len(silent):len(silent) + int(len(chosen) * answering)]
+    silent = chosen[: int(len(chosen) * dropped)]
+    answers = chosen[len(silent) : len(silent) + int(len(chosen) * answering)]
     made = World(ports=chosen, silent=silent, answering=answers, **limits)
     made.run()
     assert judged_right(made)
-    assert {SETTLED, SILENT, LIMITED} >= set(made.pacing.state[:made.plan.asked])
+    assert {SETTLED, SILENT, LIMITED} >= set(made.pacing.state[: made.plan.asked])
 
 
-rules = st.lists(st.tuples(st.floats(0, 0.3), st.sampled_from((0, 20 * MS, 100 * MS, 300 * MS, SECOND)),
-                           st.integers(1, 10)), max_size=3)
+rules = st.lists(
+    st.tuples(st.floats(0, 0.3), st.sampled_from((0, 20 * MS, 100 * MS, 300 * MS, SECOND)), st.integers(1, 10)),
+    max_size=3,
+)
 
 
 def many_origins(ports, dropped, rules, **fields):
     """A world in which other reporters refuse a part of the ports each."""
     chosen = sorted(ports)
-    silent, rest = chosen[:int(len(chosen) * dropped)], chosen[int(len(chosen) * dropped):]
+    silent, rest = chosen[: int(len(chosen) * dropped)], chosen[int(len(chosen) * dropped) :]
     of_rules = []
     for part, interval_ns, burst in rules:
         count = int(len(rest) * part)
@@ -283,20 +298,28 @@ def many_origins(ports, dropped, rules, **fields):
 
 
 @examples(250)
-@given(ports, st.floats(0, 1), rules, limits, st.sampled_from((0, 0, 0.02, 0.1)), st.sampled_from((0, 1000, 100, 20)),
-       st.integers(0, 1 << 30))
-def test_no_port_is_called_silent_whose_reporter_was_heard_and_has_a_limit(ports, dropped, rules, limits, loss, rate,
-                                                                           seed):
+@given(
+    ports,
+    st.floats(0, 1),
+    rules,
+    limits,
+    st.sampled_from((0, 0, 0.02, 0.1)),
+    st.sampled_from((0, 1000, 100, 20)),
+    st.integers(0, 1 << 30),
+)
+def test_no_port_is_called_silent_whose_reporter_was_heard_and_has_a_limit(
+    ports, dropped, rules, limits, loss, rate, seed
+):
     made = many_origins(ports, dropped, rules, loss=loss, seed=seed, **limits)
     made.run(rate_pps=rate)
     assert set() == made.wrongly_silent()
-    assert OPEN not in made.pacing.state[:made.plan.asked]
+    assert OPEN not in made.pacing.state[: made.plan.asked]
 
 
 @examples(60)
 @given(ports, st.floats(0, 1), rules, limits, st.integers(0, 1 << 30))
 def test_nor_where_nobody_says_who_sent_an_error(ports, dropped, rules, limits, seed):
-    free = [(part, 0, 1) for part, _, _ in rules]       # of two limits that look alike, none can be told
+    free = [(part, 0, 1) for part, _, _ in rules]  # of two limits that look alike, none can be told
     made = many_origins(ports, dropped, free, anonymous=True, seed=seed, **limits)
     made.run()
     assert set() == made.wrongly_silent()
@@ -307,7 +330,7 @@ def test_a_router_s_refusals_are_no_evidence_about_the_host_s(anonymous):
     odd = range(1, 100, 2)
     made = World(ports=range(1, 101), rules=[(odd, 0, 1)], interval_ns=SECOND, anonymous=anonymous)
     made.run()
-    assert {SETTLED} == set(made.pacing.state[:made.plan.asked])
+    assert {SETTLED} == set(made.pacing.state[: made.plan.asked])
 
 
 def test_a_router_that_is_heard_after_the_host_s_silence_was_judged_has_it_judged_anew():
@@ -335,8 +358,10 @@ def test_an_error_of_another_address_settles_an_rtt_later():
 
 
 def test_an_answer_and_the_host_s_own_refusal_settle_at_once():
-    for said in (lambda pacing, now_ns: pacing.answered(0, now_ns),
-                 lambda pacing, now_ns: pacing.failed(0, 0, 0, now_ns, is_refusal=True)):
+    for said in (
+        lambda pacing, now_ns: pacing.answered(0, now_ns),
+        lambda pacing, now_ns: pacing.failed(0, 0, 0, now_ns, is_refusal=True),
+    ):
         made = World(ports=(1,))
         pacing = Pacing(made.plan, Patience(0, 2, SECOND, control=False), START_NS)
         pacing.due(START_NS, 10)
@@ -346,7 +371,7 @@ def test_an_answer_and_the_host_s_own_refusal_settle_at_once():
 
 
 def test_a_host_that_proves_nothing_of_its_silent_ports_is_not_asked_for_ever():
-    ports = [5, 9, 12, 14, 16, 19, 20, 23, 24, 28, 41, 51, 53, 57]      # found by the property above
+    ports = [5, 9, 12, 14, 16, 19, 20, 23, 24, 28, 41, 51, 53, 57]  # found by the property above
     made = World(ports=ports, silent=ports[:9], hosts=2, burst=2, rtt_ns=30 * MS, interval_ns=20 * MS)
     assert 10 > made.run(most_s=60)
     assert judged_right(made)
@@ -356,7 +381,7 @@ def test_a_port_is_not_called_silent_for_errors_that_this_host_lost():
     world = World(ports=[1, 2, 3])
     world.run()
     assert [SETTLED] * 3 == list(world.pacing.state[:3])
-    for _ in range(MOST_DISTRUST + 2):      # no host is active any more: nothing to do, however often
+    for _ in range(MOST_DISTRUST + 2):  # no host is active any more: nothing to do, however often
         world.pacing.distrust()
     deaf = World(ports=list(range(1, 31)), silent=range(11, 31))
     hear = deaf.hear

@@ -31,12 +31,12 @@ def test_behind_the_tasks_stands_a_control_port_for_each_host():
     plan = plan_of(*BOTH)
     assert (3, 2, 5) == (plan.asked, plan.hosts, len(plan))
     assert [0, 1, 0, 0, 1] == list(plan.tasks.host)
-    assert plan.tasks.low[:2] == plan.tasks.low[plan.asked:]
+    assert plan.tasks.low[:2] == plan.tasks.low[plan.asked :]
 
 
 def control_ports(pairs, key=KEY):
     plan = plan_of(*pairs, key=key)
-    return list(plan.tasks.port[plan.asked:])
+    return list(plan.tasks.port[plan.asked :])
 
 
 def test_control_ports_are_high_ones_that_were_not_asked_for():
@@ -64,9 +64,17 @@ def test_which_ports_are_controls_depends_on_the_secret():
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_destination_is_found_by_its_address_and_port(family):
     plan = plan_of((HOST[family], 53), (OTHER_HOST[family], 53), (HOST[family], 123), (HOST[family], 7))
-    assert [0, 1, 2, 3, -1, -1] == [plan.find(*halves(address), port) for address, port in (
-        (HOST[family], 53), (OTHER_HOST[family], 53), (HOST[family], 123), (HOST[family], 7), (OTHER_HOST[family], 123),
-        (OWN[family][0], 53))]
+    assert [0, 1, 2, 3, -1, -1] == [
+        plan.find(*halves(address), port)
+        for address, port in (
+            (HOST[family], 53),
+            (OTHER_HOST[family], 53),
+            (HOST[family], 123),
+            (HOST[family], 7),
+            (OTHER_HOST[family], 123),
+            (OWN[family][0], 53),
+        )
+    ]
 
 
 def test_a_control_port_is_found_as_well():
@@ -117,7 +125,7 @@ def test_a_probe_leaves_from_the_address_it_is_told_to_as_long_as_it_is_said_to_
     packet = next_packet(plan, 1, source=1)
     size = {4: 4, 6: 16}[family]
     at = {4: 12, 6: 8}[family]
-    numbers = [int.from_bytes(packet[start:start + size]) for start in (at, at + size)]
+    numbers = [int.from_bytes(packet[start : start + size]) for start in (at, at + size)]
     mapped = 0xFFFF << 32 if family == 4 else 0
     assert [halves(OWN[family][1]), halves(OTHER_HOST[family])] == [divmod(each | mapped, 1 << 64) for each in numbers]
     assert len(packet) == plan.length_of(1, 0, 1) == 90
@@ -126,8 +134,13 @@ def test_a_probe_leaves_from_the_address_it_is_told_to_as_long_as_it_is_said_to_
 def test_hosts_may_have_sources_of_their_own():
     hosts = [(HOST[4], 53), (HOST[6], 53)]
     payloads = Payloads(ROWS, [(GENERIC,)])
-    plan = Plan(destinations_of(hosts), Sources([[halves(OWN[family][0])] for family in (4, 6)], OWN_PORT),
-                array("H", [0, 0]), payloads, KEY)
+    plan = Plan(
+        destinations_of(hosts),
+        Sources([[halves(OWN[family][0])] for family in (4, 6)], OWN_PORT),
+        array("H", [0, 0]),
+        payloads,
+        KEY,
+    )
     assert [0, 1] == [plan.source_number(task, 0) for task in range(2)]
     assert [0, -1, -1, 0] == [plan.source_of(task, halves(OWN[family][0])) for task in range(2) for family in (4, 6)]
     assert [4, 6, 4, 6] == [plan.family_of(task) for task in range(len(plan))]
@@ -148,7 +161,7 @@ def test_each_probe_s_departure_is_remembered():
     for task, time_ns in ((0, 10), (1, 20), (0, 30), (0, 40)):
         plan.next_attempt(task, time_ns)
     plan.seen(0, 44, 7)
-    plan.seen(0, 45, 8)     # the same on another interface
+    plan.seen(0, 45, 8)  # the same on another interface
     assert (44, 20) == (plan.sent_ns(0), plan.sent_ns(1))
     assert [(10, 0), (30, 0), (44, 7), (44, 7)] == [plan.departure(0, attempt) for attempt in (0, 1, 2, -1)]
 

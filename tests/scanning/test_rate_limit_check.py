@@ -16,9 +16,11 @@ START_NS = 100 * SECOND
 
 def ballot_of(state):
     """Of the only reporter."""
+
     def agree(task):
         ballot.passed.discard(task)
         state[task] = SILENT
+
     ballot = Ballot(state, 0, agree)
     return ballot
 
@@ -51,7 +53,7 @@ def test_where_the_closed_one_is_refused_more_are_asked_together():
     made, _ = host()
     made.due(START_NS)
     made.hit(KNOWN, 0, 0, START_NS, START_NS + MS)
-    assert [] == made.due(START_NS + made.wait_ns)      # the verdict of the first
+    assert [] == made.due(START_NS + made.wait_ns)  # the verdict of the first
     assert 49 - FIRST_BATCH + 1 == len(made.due(made.wake_ns()))
     assert not made.limited
 
@@ -149,6 +151,7 @@ def test_what_missed_while_this_host_lost_packets_is_tried_anew():
 
 
 # ---- several reporters
+
 
 def test_of_every_kind_of_error_a_port_is_asked_again():
     state = States([0] * 50)

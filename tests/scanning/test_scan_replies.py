@@ -45,6 +45,7 @@ FAMILIES = pytest.mark.parametrize("family", [4, 6])
 
 # ---- datagrams
 
+
 def known(_task, data):
     return data == b"answer"
 
@@ -86,7 +87,7 @@ def test_an_answer_from_another_port_is_nobody_s_where_several_wait_for_one():
 
 
 def source_ports_of(scan):
-    return list(scan.plan.source_port[:scan.plan.asked])
+    return list(scan.plan.source_port[: scan.plan.asked])
 
 
 def test_an_answer_from_another_port_says_by_the_port_it_goes_to_which_probe_it_answers():
@@ -124,10 +125,18 @@ def test_a_host_s_answer_from_a_port_with_the_number_of_the_scan_s_own_is_one():
     assert [(ANSWER, 0)] == scan.hear(answer(sport=OWN_PORT + 1, dport=source_ports_of(scan)[0]))
 
 
-@pytest.mark.parametrize("packet", [
-    other_traffic(sport=40_001), other_traffic(dport=1), other_traffic(source="192.0.2.99"),
-    answer(dport=40_001), answer(to="192.0.2.99"), b"", b"\x45",
-])
+@pytest.mark.parametrize(
+    "packet",
+    [
+        other_traffic(sport=40_001),
+        other_traffic(dport=1),
+        other_traffic(source="192.0.2.99"),
+        answer(dport=40_001),
+        answer(to="192.0.2.99"),
+        b"",
+        b"\x45",
+    ],
+)
 def test_other_people_s_datagrams_do_not_enter_the_report(packet):
     scan = Scan()
     assert [] == scan.hear(packet)
@@ -143,13 +152,14 @@ def test_the_task_of_each_frame_is_told():
 
 # ---- the same packet again
 
+
 @FAMILIES
 def test_an_answer_that_two_interfaces_show_is_one(family):
     scan = Scan(family)
     scan.hear(scan.send(), scan.send())
     assert [(ANSWER, 0)] == scan.hear(answer(family), answer(family), apart_ns=1000)
     ttl = {"ttl": 63} if family == 4 else {"hop_limit": 63}
-    assert [] == scan.hear(answer(family, **ttl))      # a router, which captures too, passed it on
+    assert [] == scan.hear(answer(family, **ttl))  # a router, which captures too, passed it on
     assert 1 == outcome(scan.known)[0].answered
 
 
@@ -169,7 +179,8 @@ def test_an_error_that_two_interfaces_show_is_one(family):
     assert [(REFUSAL, 0, 0, 0)] == scan.hear(error, error, apart_ns=1000)
     assert [1] == [each.count for each in outcome(scan.known)[0].findings]
     assert [(), ("captured before: the same error again",)] == [
-        event_of(scan.known, each).notes for each in scan.errors]
+        event_of(scan.known, each).notes for each in scan.errors
+    ]
 
 
 def test_a_probe_that_comes_round_with_an_ever_lower_ttl_is_in_a_loop():
@@ -180,7 +191,7 @@ def test_a_probe_that_comes_round_with_an_ever_lower_ttl_is_in_a_loop():
     (finding,) = outcome(scan.known)[0].findings
     assert ("loop", None, 2, 4) == (finding.verdict, finding.reporter, finding.loop.period, finding.count)
     assert "going round" in finding.notes[0]
-    assert MS == scan.plan.sent_ns(0) - scan.now_ns + scan.frames * MS      # it left once
+    assert MS == scan.plan.sent_ns(0) - scan.now_ns + scan.frames * MS  # it left once
 
 
 def test_a_probe_that_a_router_on_this_host_passes_on_is_in_no_loop():
@@ -192,6 +203,7 @@ def test_a_probe_that_a_router_on_this_host_passes_on_is_in_no_loop():
 
 
 # ---- errors that are believed
+
 
 @FAMILIES
 @pytest.mark.parametrize("payload", [WHOLE_TOKEN, BARE, SHORT_TOKEN, EMPTY, LONG])
@@ -206,7 +218,7 @@ def test_a_refusal_is_believed_whatever_the_payload(family, payload, size):
 def test_8_bytes_of_udp_are_enough(family, payload):
     scan = Scan(family, payload)
     probe = scan.send()
-    assert BELIEVED == scan.hear_error(probe, quote=probe[:HEADER[family]])
+    assert BELIEVED == scan.hear_error(probe, quote=probe[: HEADER[family]])
 
 
 @FAMILIES
@@ -252,7 +264,7 @@ def test_an_aged_quote_is_believed(family):
 def with_source(packet, address):
     at = 8 if b.family_of(packet) == 6 else 12
     source = b.packed(address)
-    return packet[:at] + source + packet[at + len(source):]
+    return packet[:at] + source + packet[at + len(source) :]
 
 
 @FAMILIES
@@ -277,9 +289,13 @@ def test_a_wrong_checksum_is_made_up_for_by_the_token_in_the_payload(family):
 
 
 @FAMILIES
-@pytest.mark.parametrize("rewritten", [
-    lambda probe: with_udp(probe, 0, b"\xee\xee")[:HEADER[b.family_of(probe)]],
-    lambda probe: with_udp(probe, 6, b"\0\0")])
+@pytest.mark.parametrize(
+    "rewritten",
+    [
+        lambda probe: with_udp(probe, 0, b"\xee\xee")[: HEADER[b.family_of(probe)]],
+        lambda probe: with_udp(probe, 6, b"\0\0"),
+    ],
+)
 def test_what_proves_too_little_is_believed_once_another_probe_draws_the_same(family, rewritten):
     scan = Scan(family, payload=SHORT_TOKEN)
     first, second = scan.send(), scan.send()
@@ -306,11 +322,20 @@ def test_what_is_believed_is_an_exact_match_with_the_probe_s_frame_and_round_tri
     probe = scan.send()
     scan.hear(probe, b.port_unreachable(probe))
     event = event_of(scan.known, scan.errors[0])
-    assert ("exact", 1, 2, 1.0, "refused") == (event.match, event.matched_frame, event.frame, event.rtt_ms,
-                                               event.verdict)
+    assert ("exact", 1, 2, 1.0, "refused") == (
+        event.match,
+        event.matched_frame,
+        event.frame,
+        event.rtt_ms,
+        event.verdict,
+    )
     assert (OWN[family][0], OWN_PORT, HOST[family], PORT, len(probe)) == (
-        event.quoted.source, event.quoted.source_port, event.quoted.destination, event.quoted.destination_port,
-        event.quoted.bytes)
+        event.quoted.source,
+        event.quoted.source_port,
+        event.quoted.destination,
+        event.quoted.destination_port,
+        event.quoted.bytes,
+    )
     (finding,) = outcome(scan.known)[0].findings
     assert ("exact", 1.0, 1.0) == (finding.match, finding.rtt_ms.min, finding.rtt_ms.median)
 
@@ -349,6 +374,7 @@ def test_the_rtt_of_an_error_is_that_of_the_probe_it_quotes():
 
 # ---- what the kernel says in place of packets
 
+
 @FAMILIES
 def test_the_kernel_s_words_are_as_good_as_packets(family):
     scan = Scan(family, ports=(PORT, 53))
@@ -356,19 +382,30 @@ def test_the_kernel_s_words_are_as_good_as_packets(family):
     for task in range(2):
         scan.send(task, source=1)
     kind = {4: (3, 3), 6: (1, 4)}[family]
-    for event in (Left(10 * MS, 0, 48), Error(12 * MS, 0, 0, own, family, *kind, host, -1), Left(20 * MS, 1, 48),
-                  Answer(23 * MS, host, 53, own, OWN_PORT, b"said"), Answer(24 * MS, own, 53, own, OWN_PORT, b"other")):
+    for event in (
+        Left(10 * MS, 0, 48),
+        Error(12 * MS, 0, 0, own, family, *kind, host, -1),
+        Left(20 * MS, 1, 48),
+        Answer(23 * MS, host, 53, own, OWN_PORT, b"said"),
+        Answer(24 * MS, own, 53, own, OWN_PORT, b"other"),
+    ):
         scan.replies.event(event)
     assert [(REFUSAL, 0, 1, 0), (ANSWER, 1)] == scan.pacing.told
     refused, answered = (outcome(scan.known)[task] for task in range(2))
     assert ("refused", 2.0, "exact") == (refused.verdict, refused.findings[0].rtt_ms.min, refused.findings[0].match)
     assert ("answered", 3.0, {1: b"said"}) == (answered.verdict, answered.rtt_ms.min, scan.record.answers)
     event = event_of(scan.known, scan.errors[0])
-    assert (2, 1, 2.0, None, OWN[family][1]) == (event.frame, event.matched_frame, event.rtt_ms, event.quoted.ip_id,
-                                                 event.quoted.source)
+    assert (2, 1, 2.0, None, OWN[family][1]) == (
+        event.frame,
+        event.matched_frame,
+        event.rtt_ms,
+        event.quoted.ip_id,
+        event.quoted.source,
+    )
 
 
 # ---- events
+
 
 def event_about(scan, task, quote=lambda packet: packet):
     """Of a refusal that quotes so much of a probe."""
@@ -377,16 +414,19 @@ def event_about(scan, task, quote=lambda packet: packet):
     return event_of(scan.known, scan.errors[-1])
 
 
-@pytest.mark.parametrize(("family", "quote", "evidence"), [
-    (4, lambda packet: packet, ("ip-id", "udp-checksum", "payload")),
-    (6, lambda packet: packet, ("flow-label", "udp-checksum", "payload")),
-    (4, lambda packet: packet[:28], ("ip-id", "udp-checksum")),
-    (6, lambda packet: packet[:48], ("flow-label", "udp-checksum")),
-    (4, lambda packet: with_proof(packet, bytes(2)), ("udp-checksum", "payload")),
-    (6, lambda packet: with_proof(packet, bytes(2)), ("udp-checksum", "payload")),
-    (4, lambda packet: with_udp(packet, 6, bytes(2)), ("ip-id", "payload")),
-    (6, lambda packet: with_udp(packet, 6, bytes(2)), ("flow-label", "payload")),
-])
+@pytest.mark.parametrize(
+    ("family", "quote", "evidence"),
+    [
+        (4, lambda packet: packet, ("ip-id", "udp-checksum", "payload")),
+        (6, lambda packet: packet, ("flow-label", "udp-checksum", "payload")),
+        (4, lambda packet: packet[:28], ("ip-id", "udp-checksum")),
+        (6, lambda packet: packet[:48], ("flow-label", "udp-checksum")),
+        (4, lambda packet: with_proof(packet, bytes(2)), ("udp-checksum", "payload")),
+        (6, lambda packet: with_proof(packet, bytes(2)), ("udp-checksum", "payload")),
+        (4, lambda packet: with_udp(packet, 6, bytes(2)), ("ip-id", "payload")),
+        (6, lambda packet: with_udp(packet, 6, bytes(2)), ("flow-label", "payload")),
+    ],
+)
 def test_an_event_says_what_told_the_probe_from_its_neighbours(family, quote, evidence):
     event = event_about(Scan(family), 0, quote)
     assert ("exact", evidence) == (event.match, event.match_evidence)
@@ -402,9 +442,9 @@ def test_an_event_about_a_control_probe_has_no_advice(family):
 
 # ---- what need not be an answer
 
+
 def the_one(scan):
     return outcome(replace(scan.known, unasked=scan.replies.unasked()))[0]
-
 
 
 def stray(family=4, sport=7777, data=b"whatever", **fields):
@@ -417,12 +457,18 @@ def test_a_datagram_of_another_port_that_repeats_no_token_is_no_answer_to_one_pr
     assert [] == scan.hear(scan.send(), stray(family))
     (found,) = the_one(scan).findings
     assert (None, 1, ("answer-from port 7777, unasked: not taken for an answer",)) == (
-        found.verdict, found.count, found.notes)
+        found.verdict,
+        found.count,
+        found.notes,
+    )
 
 
 @FAMILIES
-@pytest.mark.parametrize("fields", [{"source": OTHER_HOST}, {"sport": 7777}, {"source": OTHER_HOST, "sport": 7777}],
-                         ids=["address", "port", "both"])
+@pytest.mark.parametrize(
+    "fields",
+    [{"source": OTHER_HOST}, {"sport": 7777}, {"source": OTHER_HOST, "sport": 7777}],
+    ids=["address", "port", "both"],
+)
 def test_datagrams_from_elsewhere_belong_to_the_scan_and_to_the_only_task_of_their_port(family, fields):
     scan = Scan(family, ports=(PORT, 53), source_ports=2)
     said = fields | {"source": fields.get("source", HOST)[family]}
@@ -438,7 +484,7 @@ def test_datagrams_from_elsewhere_belong_to_the_scan_and_to_the_only_task_of_the
 def test_a_datagram_of_another_port_that_repeats_the_token_is_an_answer(family):
     scan = Scan(family)
     probe = scan.send()
-    assert [(ANSWER, 0)] == scan.hear(probe, stray(family, data=probe[HEADER[family]:]))
+    assert [(ANSWER, 0)] == scan.hear(probe, stray(family, data=probe[HEADER[family] :]))
     assert ({}, {0: 7777}) == (scan.replies.unasked(), scan.replies.other_ports)
 
 
@@ -479,7 +525,13 @@ def test_an_answer_from_an_address_that_was_not_asked_is_a_finding_of_what_was(f
     (found,) = told.findings
     assert ("silent", 0, 0) == (told.verdict, told.answered, told.errors)
     assert (None, "udp-response", None, OTHER_HOST[family], 2, "none") == (
-        found.verdict, found.reason, found.icmp_type, found.reporter, found.count, found.match)
+        found.verdict,
+        found.reason,
+        found.icmp_type,
+        found.reporter,
+        found.count,
+        found.match,
+    )
     assert (f"answer-from {endpoint_text(OTHER_HOST[family], PORT)}, which was not asked",) == found.notes
     assert OTHER_HOST[family] in told.advice
     several = Scan(family, ports=(PORT, 53))

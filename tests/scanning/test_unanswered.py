@@ -79,8 +79,9 @@ def test_a_suspect_is_tried_again_after_a_while_and_one_after_the_other():
     made.miss(ONE, NOW_NS)
     made.miss(OTHER, NOW_NS)
     later_ns = NOW_NS + BETWEEN_TRIES_NS
-    assert [None, ONE, OTHER, None] == [made.next(now_ns, set()) for now_ns in (later_ns - 1, later_ns, later_ns,
-                                                                               later_ns)]
+    assert [None, ONE, OTHER, None] == [
+        made.next(now_ns, set()) for now_ns in (later_ns - 1, later_ns, later_ns, later_ns)
+    ]
 
 
 def test_one_that_was_tried_in_this_gap_is_not_tried_again():

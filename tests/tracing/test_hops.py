@@ -19,8 +19,12 @@ def tracing_of(*said, **policy):
     """A trace whose probes are answered by (reporter, kind, more) each, in the order of TTLs."""
     tracing = Schedule(TracePolicy(interval_ns=0, queries=1, max_ttl=len(said), **policy))
     probes = [probe for _ in said for probe in tracing.due(0)]
-    tracing.take([reply_of(probe.number, 0, (n + 1) * MS, who, kind, **({"ttl": 65 - probe.ttl} | more))
-                   for n, (probe, (who, kind, more)) in enumerate(zip(probes, said, strict=True))])
+    tracing.take(
+        [
+            reply_of(probe.number, 0, (n + 1) * MS, who, kind, **({"ttl": 65 - probe.ttl} | more))
+            for n, (probe, (who, kind, more)) in enumerate(zip(probes, said, strict=True))
+        ]
+    )
     return tracing
 
 
@@ -33,8 +37,19 @@ def reporter_of(kind=EXPIRED, who=ROUTER, **more):
 def test_what_a_hop_says_of_itself():
     said = reporter_of()
     assert (ROUTER, 1, 1.0, 11, 0, "time-exceeded", "expired", None, (), (), (0,), ()) == (
-        said.address, said.count, said.rtt_ms.median, said.type, said.code, said.reason, said.verdict, said.mtu,
-        said.labels, said.interfaces, said.flows, said.notes)
+        said.address,
+        said.count,
+        said.rtt_ms.median,
+        said.type,
+        said.code,
+        said.reason,
+        said.verdict,
+        said.mtu,
+        said.labels,
+        said.interfaces,
+        said.flows,
+        said.notes,
+    )
 
 
 def test_an_answer_is_the_destination_s():
@@ -42,10 +57,16 @@ def test_an_answer_is_the_destination_s():
     assert (TO, None, None, "answer", "answered") == (said.address, said.type, said.code, said.reason, said.verdict)
 
 
-@pytest.mark.parametrize(("changed", "note"), [
-    ("source", "a NAT changed the source"), ("destination", "a NAT changed the destination"),
-    ("checksum", "the UDP checksum was changed, as by a NAT"), ("dscp", "the DSCP was changed"),
-    ("ecn", "the ECN bits were changed")])
+@pytest.mark.parametrize(
+    ("changed", "note"),
+    [
+        ("source", "a NAT changed the source"),
+        ("destination", "a NAT changed the destination"),
+        ("checksum", "the UDP checksum was changed, as by a NAT"),
+        ("dscp", "the DSCP was changed"),
+        ("ecn", "the ECN bits were changed"),
+    ],
+)
 def test_changes_on_the_way_are_told(changed, note):
     assert (note,) == reporter_of(changed=(changed,)).notes
 
@@ -69,18 +90,24 @@ def test_the_way_back_is_told_where_it_is_another():
 
 
 def test_labels_and_interfaces_are_told_once_each():
-    extensions = ({"class": 1, "type": 1, "mpls": [LABEL, LABEL]}, {"class": 2, "type": 0, "interface": INTERFACE},
-                  {"class": 9, "type": 1, "data": ""})
+    extensions = (
+        {"class": 1, "type": 1, "mpls": [LABEL, LABEL]},
+        {"class": 2, "type": 0, "interface": INTERFACE},
+        {"class": 9, "type": 1, "data": ""},
+    )
     said = reporter_of(extensions=extensions)
     assert ((LABEL,), (INTERFACE,)) == (said.labels, said.interfaces)
 
 
-@pytest.mark.parametrize(("said", "end"), [
-    ([(ROUTER, EXPIRED, {})], PathEnd("expired", "EHOSTUNREACH")),
-    ([(TO, REFUSED, {})], PathEnd("refused", "ECONNREFUSED", reached=True)),
-    ([(ROUTER, HOST_UNREACH, {})], PathEnd("unreachable", "EHOSTUNREACH")),
-    ([(TO, ANSWER, {})], PathEnd("answered", None, reached=True)),
-])
+@pytest.mark.parametrize(
+    ("said", "end"),
+    [
+        ([(ROUTER, EXPIRED, {})], PathEnd("expired", "EHOSTUNREACH")),
+        ([(TO, REFUSED, {})], PathEnd("refused", "ECONNREFUSED", reached=True)),
+        ([(ROUTER, HOST_UNREACH, {})], PathEnd("unreachable", "EHOSTUNREACH")),
+        ([(TO, ANSWER, {})], PathEnd("answered", None, reached=True)),
+    ],
+)
 def test_how_a_way_ends(said, end):
     assert end == end_of(tracing_of(*said).paths[0])
 
@@ -100,20 +127,27 @@ def test_what_this_host_could_not_send_is_unsent():
 
 def test_what_nothing_on_the_link_answers_for_is_unreachable_by_nobody():
     tracing = Schedule(TracePolicy(max_ttl=1, queries=1))
-    probe, = tracing.due(0)
+    (probe,) = tracing.due(0)
     reply = reply_of(probe.number, 0, MS, OWN, HOST_UNREACH)
     tracing.take([type(reply)(reply.number, 0, MS, "no-neighbour", reply.event, 64)])
     assert PathEnd("unreachable", "EHOSTUNREACH") == end_of(tracing.paths[0])
     (hop,) = hops_of(tracing.paths, TO, 0, "eth0")
     (said,) = hop.reporters
     assert (None, None, 1, ("no-neighbour", "no ARP (neighbour) reply on eth0")) == (
-        said.address, said.rtt_ms, said.count, said.notes)
+        said.address,
+        said.rtt_ms,
+        said.count,
+        said.notes,
+    )
 
 
 def test_before_anything_was_sent_nothing_is_known():
     tracing = Schedule(TracePolicy())
-    assert (PathEnd("silent", None), None, ()) == (worst([end_of(path) for path in tracing.paths]),
-                                                  loop_of(tracing.paths), hops_of(tracing.paths, TO, 0))
+    assert (PathEnd("silent", None), None, ()) == (
+        worst([end_of(path) for path in tracing.paths]),
+        loop_of(tracing.paths),
+        hops_of(tracing.paths, TO, 0),
+    )
 
 
 def test_what_is_still_waited_for_is_not_lost():

@@ -19,10 +19,13 @@ def notes_of(who, kind, **about):
     return hops_of(tracing.paths, TO, 0)[0].reporters[0].notes
 
 
-@pytest.mark.parametrize(("kind", "about", "note"), [
-    (EXPIRED, {"changed": ("df",)}, "the DF bit was cleared: what is too big is fragmented"),
-    (EXPIRED, {}, "a NAT speaks in the destination's name for who is behind it"),
-])
+@pytest.mark.parametrize(
+    ("kind", "about", "note"),
+    [
+        (EXPIRED, {"changed": ("df",)}, "the DF bit was cleared: what is too big is fragmented"),
+        (EXPIRED, {}, "a NAT speaks in the destination's name for who is behind it"),
+    ],
+)
 def test_what_is_odd_about_an_error_is_told(kind, about, note):
     assert note in notes_of(TO, kind, **about)
 
@@ -81,8 +84,9 @@ def test_where_the_first_ttl_ran_out_hidden_hops_are_told():
     assert any("quotes a TTL that is 2 too high" in note for note in first.notes)
 
 
-@pytest.mark.parametrize(("who", "kind", "surplus"), [
-    ("10.0.0.1", TOO_BIG, 0), (TO, REFUSED, 1), ("10.0.0.1", EXPIRED, 1)])
+@pytest.mark.parametrize(
+    ("who", "kind", "surplus"), [("10.0.0.1", TOO_BIG, 0), (TO, REFUSED, 1), ("10.0.0.1", EXPIRED, 1)]
+)
 def test_a_router_that_cannot_forward_may_say_so_before_it_counts_down(who, kind, surplus):
     assert bool(surplus) == any("too high" in note for note in notes_of(who, kind, quoted_ttl=2))
     assert any(f"that is {surplus + 1} too high" in note for note in notes_of(who, kind, quoted_ttl=3))

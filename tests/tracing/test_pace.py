@@ -12,7 +12,9 @@ from udpprobe.tracing.pace import LEAST_S, MOST_S, THOROUGH_S, Pace
 def round_of(replies, sent=1, lost=0):
     """Of two hops, the first of which leaves probes that a limit explains unless they are `lost`."""
     first = hop(1, "10.0.1.2")
-    first = replace(first, sent=sent, lost=lost, reporters=(replace(first.reporters[0], count=replies),) if replies else ())
+    first = replace(
+        first, sent=sent, lost=lost, reporters=(replace(first.reporters[0], count=replies),) if replies else ()
+    )
     return report([first, hop(2, "192.0.2.7", verdict="refused")])
 
 
@@ -58,8 +60,16 @@ def test_rounds_are_thorough_now_and_then_and_always_where_pauses_are_long():
     assert slow.is_thorough(1)
 
 
-@pytest.mark.parametrize(("made", "ttl"), [(path(0), 5), (around(0), 0), (replace(path(0), verdict="silent"), 0),
-                                           (replace(path(0), verdict=None), 0), (replace(path(0), hops=()), 0)])
+@pytest.mark.parametrize(
+    ("made", "ttl"),
+    [
+        (path(0), 5),
+        (around(0), 0),
+        (replace(path(0), verdict="silent"), 0),
+        (replace(path(0), verdict=None), 0),
+        (replace(path(0), hops=()), 0),
+    ],
+)
 def test_where_a_path_ended_it_is_likely_to_end_again(made, ttl):
     pace = Pace(1)
     pace.take(made, 0, thorough=True)

@@ -52,31 +52,40 @@ def test_no_loop_where_nobody_comes_twice(path):
     assert None is found(" ".join(path))
 
 
-@pytest.mark.parametrize("path", [
-    "A B B C D E",              # a router answers for its neighbour, or forwards what has no TTL left
-    "A B B C C D",
-    "A B B B C D E F",
-    "A B A C D E",              # balancing by packet
-    "A B C D C D E F",          # a flap, after which it goes on
-    "A B C D C D - - - - - - - - - - - - - -",      # unequal ways, then a filter
-    "A A/B B/C C/D D/E E/F F/G",    # by packet, over ways whose lengths differ by one
-    "A B/X C/Y B/Z C/W D E",
-    "A B A", "A B B", "A", "",
-])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "A B B C D E",  # a router answers for its neighbour, or forwards what has no TTL left
+        "A B B C C D",
+        "A B B B C D E F",
+        "A B A C D E",  # balancing by packet
+        "A B C D C D E F",  # a flap, after which it goes on
+        "A B C D C D - - - - - - - - - - - - - -",  # unequal ways, then a filter
+        "A A/B B/C C/D D/E E/F F/G",  # by packet, over ways whose lengths differ by one
+        "A B/X C/Y B/Z C/W D E",
+        "A B A",
+        "A B B",
+        "A",
+        "",
+    ],
+)
 def test_an_address_that_comes_twice_is_no_loop_by_itself(path):
     assert None is found(path)
 
 
-@pytest.mark.parametrize(("path", "period", "first", "routers"), [
-    ("A B C B C B", 2, 2, ("B", "C")),
-    ("A B C B C", 2, 2, ("B", "C")),                # only two came again, but at the limit
-    ("A - C - C - C", 2, 3, ("C", None)),
-    ("A B C B C B C - - - - - - -", 2, 2, ("B", "C")),     # then their limit on errors
-    ("A A B A A B A A B", 3, 1, ("A", "A", "B")),
-    ("X A A A A A A", 1, 2, ("A",)),
-    ("A B/b C b C B C", 2, 2, ("B", "C")),      # a router with two addresses
-    ("A B C B C B C B X B C B C", 2, 2, ("B", "C")),
-])
+@pytest.mark.parametrize(
+    ("path", "period", "first", "routers"),
+    [
+        ("A B C B C B", 2, 2, ("B", "C")),
+        ("A B C B C", 2, 2, ("B", "C")),  # only two came again, but at the limit
+        ("A - C - C - C", 2, 3, ("C", None)),
+        ("A B C B C B C - - - - - - -", 2, 2, ("B", "C")),  # then their limit on errors
+        ("A A B A A B A A B", 3, 1, ("A", "A", "B")),
+        ("X A A A A A A", 1, 2, ("A",)),
+        ("A B/b C b C B C", 2, 2, ("B", "C")),  # a router with two addresses
+        ("A B C B C B C B X B C B C", 2, 2, ("B", "C")),
+    ],
+)
 def test_what_goes_round_at_the_end_is_a_loop(path, period, first, routers):
     assert (period, first, routers) == found(path)
 
@@ -92,12 +101,15 @@ def test_a_router_entered_by_another_address_is_known_by_its_distance():
     back = {ttl: frozenset({value}) for ttl, value in far.items()}
     assert (2, 2, ("A1", "B")) == found(path, back=back)
     assert (2, 3, ("B", "A2")) == found(path, back=back | {2: frozenset({61})})
-    assert (2, 2, ("B", "A")) == found("X B A B A B A", back={ttl: frozenset({60}) for ttl in range(1, 8)} | {
-        1: frozenset({64})})
+    assert (2, 2, ("B", "A")) == found(
+        "X B A B A B A", back={ttl: frozenset({60}) for ttl in range(1, 8)} | {1: frozenset({64})}
+    )
 
 
-@pytest.mark.parametrize(("path", "certain", "end"), [
-    ("A B C B C B C", True, 3), ("A B C B C B", False, 3), ("A A A A A A", True, 1), ("A B A B A B", True, 2)])
+@pytest.mark.parametrize(
+    ("path", "certain", "end"),
+    [("A B C B C B C", True, 3), ("A B C B C B", False, 3), ("A A A A A A", True, 1), ("A B A B A B", True, 2)],
+)
 def test_a_loop_is_certain_after_three_rounds(path, certain, end):
     rows = rows_of(path)
     said = find_round(rows, len(rows), {ttl: frozenset({ttl}) for ttl in rows})

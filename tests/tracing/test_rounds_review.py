@@ -17,7 +17,7 @@ FARTHER = {ttl: frozenset({255 - ttl}) for ttl in range(1, 31)}
 def test_routers_in_whose_names_a_nat_speaks_are_no_loop(hidden, last, verdict):
     said = traced(Way(["10.0.0.1", *[NAT] * hidden], last), max_ttl=14)
     assert (verdict, None) == (said.end.verdict, said.loop)
-    assert ["10.0.0.1", *[NAT] * hidden] == said.routers()[:hidden + 1]
+    assert ["10.0.0.1", *[NAT] * hidden] == said.routers()[: hidden + 1]
 
 
 def test_two_nats_in_turn_are_no_loop_either():

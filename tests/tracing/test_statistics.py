@@ -18,8 +18,10 @@ from udpprobe.tracing.path import TracePolicy
 from udpprobe.tracing.schedule import Schedule
 from udpprobe.tracing.statistics import MOST_CHANGES, REMEMBERED, Rounds, Series
 
-A, B, END = (Reporter(address, 1, None, 11, 0, "time-exceeded", "expired", None, (), (), (0,), ())
-             for address in ("10.0.0.1", "10.0.0.2", "192.0.2.7"))
+A, B, END = (
+    Reporter(address, 1, None, 11, 0, "time-exceeded", "expired", None, (), (), (0,), ())
+    for address in ("10.0.0.1", "10.0.0.2", "192.0.2.7")
+)
 LOOP = TraceLoop((A.address, B.address), 2, 1)
 
 
@@ -28,14 +30,31 @@ def hop(*rtts_ms, ttl=1, lost=None, reporters=(A,)):
 
 
 def report_of(*hops, verdict="refused", time_ns=0, **fields):
-    return TraceReport("1.0", Target(END.address, 7), "192.0.2.1", (40_000,), "eth0", time_ns, verdict, None,
-                       verdict == "refused", hops, fields.pop("loop", None), **fields)
+    return TraceReport(
+        "1.0",
+        Target(END.address, 7),
+        "192.0.2.1",
+        (40_000,),
+        "eth0",
+        time_ns,
+        verdict,
+        None,
+        verdict == "refused",
+        hops,
+        fields.pop("loop", None),
+        **fields,
+    )
 
 
 def way(*reporters, **fields):
     """A round whose hops have one reporter each; None for a silent one."""
-    return report_of(*(hop(1.0, ttl=ttl, reporters=(each,)) if each else hop(None, ttl=ttl, reporters=())
-                       for ttl, each in enumerate(reporters, 1)), **fields)
+    return report_of(
+        *(
+            hop(1.0, ttl=ttl, reporters=(each,)) if each else hop(None, ttl=ttl, reporters=())
+            for ttl, each in enumerate(reporters, 1)
+        ),
+        **fields,
+    )
 
 
 def summary(*hops):
@@ -90,7 +109,7 @@ def test_a_round_under_way_is_shown_and_not_yet_counted():
     rounds = Rounds()
     rounds.take(way(A, END))
     running = replace(way(A, verdict=None), hops=(hop(9.0, None, lost=0),))
-    for _ in range(2):      # however often it is drawn
+    for _ in range(2):  # however often it is drawn
         shown = rounds.shown(running)
         assert ("refused", [3, 1]) == (shown.verdict, [each.statistics.sent for each in shown.hops])
     assert [1, 1] == [each.statistics.sent for each in rounds.report().hops]
@@ -116,7 +135,12 @@ def test_another_router_is_a_change_although_its_hop_was_silent_meanwhile():
     assert [()] * 2 == [rounds.take(way(A, END)), rounds.take(way(None, END, time_ns=1))]
     (change,) = rounds.take(way(B, END, time_ns=2))
     assert (2, "route", 1, A.address, B.address) == (
-        change.time_ns, change.kind, change.ttl, change.before, change.after)
+        change.time_ns,
+        change.kind,
+        change.ttl,
+        change.before,
+        change.after,
+    )
     assert (change,) == rounds.report().changes
 
 
@@ -126,7 +150,10 @@ def test_a_new_loop_is_a_change_and_its_end_another():
     (began,) = rounds.take(way(A, verdict="loop", loop=LOOP))
     (ended,) = rounds.take(way(A, END))
     assert ("loop", "refused", "loop of 2 between 10.0.0.1 and 10.0.0.2, entered at hop 1") == (
-        began.kind, began.before, began.after)
+        began.kind,
+        began.before,
+        began.after,
+    )
     assert ("verdict", "refused") == (ended.kind, ended.after)
 
 

@@ -17,30 +17,54 @@ def probes(text):
     return [each == "+" for each in text]
 
 
-@pytest.mark.parametrize(("first", "bursts", "beyond"), [
-    ("+--", ["+-----"], 3), ("---", ["+-----"], 9), ("+--", ["+-----"] * 3, 0), ("+--", ["------", "+-----"], 3),
-])
+@pytest.mark.parametrize(
+    ("first", "bursts", "beyond"),
+    [
+        ("+--", ["+-----"], 3),
+        ("---", ["+-----"], 9),
+        ("+--", ["+-----"] * 3, 0),
+        ("+--", ["------", "+-----"], 3),
+    ],
+)
 def test_what_runs_dry_each_time_is_a_limit(first, bursts, beyond):
     assert UNLIKELY > chance_of_loss(probes(first), list(map(probes, bursts)), beyond)
 
 
-@pytest.mark.parametrize(("first", "bursts", "beyond"), [
-    ("+--", ["++++++"], 9), ("---", ["+"], 9), ("+--", ["+-----"], 0),
-])
+@pytest.mark.parametrize(
+    ("first", "bursts", "beyond"),
+    [
+        ("+--", ["++++++"], 9),
+        ("---", ["+"], 9),
+        ("+--", ["+-----"], 0),
+    ],
+)
 def test_what_may_be_an_outage_or_has_too_little_to_compare_with_is_perhaps_one(first, bursts, beyond):
     assert UNLIKELY <= chance_of_loss(probes(first), list(map(probes, bursts)), beyond) < UNUSUAL
 
 
-@pytest.mark.parametrize(("first", "bursts", "beyond"), [
-    ("++-", ["+"], 9), ("++-", ["++++++"], 9), ("-++", ["++++++"], 20), ("+-+", ["++++++"], 9),
-])
+@pytest.mark.parametrize(
+    ("first", "bursts", "beyond"),
+    [
+        ("++-", ["+"], 9),
+        ("++-", ["++++++"], 9),
+        ("-++", ["++++++"], 20),
+        ("+-+", ["++++++"], 9),
+    ],
+)
 def test_a_loss_or_two_are_none(first, bursts, beyond):
     assert UNUSUAL <= chance_of_loss(probes(first), list(map(probes, bursts)), beyond) < 1
 
 
-@pytest.mark.parametrize(("first", "bursts"), [
-    ("+--", []), ("+--", ["------"]), ("+++", ["+-----"]), ("+--", ["+---+-"]), ("+--", ["+++++-"]),
-])
+@pytest.mark.parametrize(
+    ("first", "bursts"),
+    [
+        ("+--", []),
+        ("+--", ["------"]),
+        ("+++", ["+-----"]),
+        ("+--", ["+---+-"]),
+        ("+--", ["+++++-"]),
+    ],
+)
 def test_where_a_limit_would_be_no_explanation_it_is_loss(first, bursts):
     assert 1 == chance_of_loss(probes(first), list(map(probes, bursts)), 1000)
 

@@ -39,7 +39,7 @@ def test_what_went_beyond_the_end_takes_no_room_from_the_other_queries_and_count
 
 @pytest.mark.parametrize(("hops", "round_trips"), [(8, 2), (12, 2.1), (16, 2.5), (24, 3.1)])
 def test_a_long_way_takes_few_round_trips(hops, round_trips):
-    assert traced(Way(R[:hops - 1], rtt_ms=20)).took_ms < round_trips * hops * 20
+    assert traced(Way(R[: hops - 1], rtt_ms=20)).took_ms < round_trips * hops * 20
 
 
 @pytest.mark.parametrize(("queries", "first"), [(1, 1), (5, 3)])
@@ -97,13 +97,14 @@ def test_source_quench_is_no_end():
 
 # ---- loops
 
+
 @examples(60)
 @given(st.integers(2, 7), st.integers(0, 6), st.sets(st.integers(0, 60), max_size=6))
 def test_a_loop_of_any_period_entered_anywhere_is_named_although_probes_are_lost(period, before, lost):
-    trace = traced(Way(R[:before + period], period=period, lost=lost))
+    trace = traced(Way(R[: before + period], period=period, lost=lost))
     assert "loop" == trace.end.verdict
     assert (period, before + 1) == (trace.loop.period, trace.loop.first_ttl)
-    assert tuple(R[before:before + period]) == trace.loop.routers
+    assert tuple(R[before : before + period]) == trace.loop.routers
 
 
 def test_a_loop_ends_the_trace_early_and_its_later_rounds_are_not_asked_again():
@@ -125,6 +126,7 @@ def test_a_loop_of_routers_that_have_spoken_too_much_already():
 
 
 # ---- limits and losses
+
 
 def test_a_router_that_limits_its_errors_is_asked_slowly_and_has_lost_nothing():
     trace = traced(Way(R[:4], limits={R[1]: (1, 1)}))
@@ -149,6 +151,7 @@ def test_what_is_lost_for_good_is_counted_as_lost():
 
 # ---- flows
 
+
 def test_flows_take_ways_of_their_own():
     trace = traced(Way([R[0], R[1], R[3]]), Way([R[0], R[2], R[3]]))
     assert [R[0], f"{R[1]}/{R[2]}", R[3], TO] == trace.routers()
@@ -164,6 +167,7 @@ def test_the_worst_of_several_ways_is_told_and_the_best_too():
 
 # ---- answers that repeat nothing
 
+
 @pytest.mark.parametrize("routers", [R[:3], [R[0], SILENCE, SILENCE], [SILENCE], []])
 def test_answers_that_do_not_say_to_which_probe_are_counted_one_by_one(routers):
     trace = traced(Way(routers, ANSWER, is_sure=False))
@@ -175,8 +179,13 @@ def test_answers_that_do_not_say_to_which_probe_are_counted_one_by_one(routers):
 def test_a_late_answer_that_repeats_nothing_is_not_that_of_a_ttl_that_runs_out():
     tracing = Schedule(TracePolicy(interval_ns=0, queries=2, max_ttl=3))
     now_ns, first = 0, tracing.due(0)
-    tracing.take([reply_of(first[0].number, 0, MS, R[0], EXPIRED), reply_of(first[1].number, 0, MS, R[1], EXPIRED),
-                   reply_of(first[2].number, 0, 2 * MS, TO, ANSWER, is_sure=False)])
+    tracing.take(
+        [
+            reply_of(first[0].number, 0, MS, R[0], EXPIRED),
+            reply_of(first[1].number, 0, MS, R[1], EXPIRED),
+            reply_of(first[2].number, 0, 2 * MS, TO, ANSWER, is_sure=False),
+        ]
+    )
     while not tracing.done(now_ns):
         now_ns = max(now_ns + MS, tracing.wake_ns(now_ns))
         for probe in tracing.due(now_ns):
@@ -212,6 +221,7 @@ def test_routers_up_to_the_last_ttl_that_is_tried_are_no_silence():
 
 # ---- odd ends
 
+
 def test_an_error_of_the_moment_does_not_end_a_way_that_goes_on():
     tracing = Schedule(TracePolicy(interval_ns=0, queries=1, max_ttl=3))
     probes = [probe for _ in range(3) for probe in tracing.due(0)]
@@ -234,8 +244,9 @@ class Talkative(Way):
         own = super().reply(probe, now_ns)
         kind, mtu = self.word
         if probe.ttl > self.place:
-            yield reply_of(probe.number, now_ns, now_ns + self.place * 10 * MS, self.routers[self.place - 1], kind,
-                           mtu=mtu)
+            yield reply_of(
+                probe.number, now_ns, now_ns + self.place * 10 * MS, self.routers[self.place - 1], kind, mtu=mtu
+            )
         if own:
             yield own
 
@@ -302,8 +313,18 @@ class OddFirst(Way):
 
 
 @pytest.mark.parametrize("interval_ms", [0, 1, 20, 300])
-@pytest.mark.parametrize(("word", "mtu"), [((3, 4), 9000), ((3, 4), SIZE), ((3, 4), 0), (PROHIBITED, None),
-                                           (HOST_UNREACH, None), ((3, 3), None), ((12, 0), None)])
+@pytest.mark.parametrize(
+    ("word", "mtu"),
+    [
+        ((3, 4), 9000),
+        ((3, 4), SIZE),
+        ((3, 4), 0),
+        (PROHIBITED, None),
+        (HOST_UNREACH, None),
+        ((3, 3), None),
+        ((12, 0), None),
+    ],
+)
 @pytest.mark.parametrize("hops", [1, 3])
 def test_what_the_first_router_says_of_ttl_1_ends_no_way_however_slowly_it_is_traced(interval_ms, word, mtu, hops):
     way = OddFirst(R[:hops], rtt_ms=1)
@@ -320,8 +341,11 @@ def test_a_filter_ends_a_way_that_says_the_same_of_higher_ttls(interval_ms):
 
     said = traced(Filter(R[:3], rtt_ms=1), interval_ns=interval_ms * MS)
     assert ("prohibited", [R[0]]) == (said.end.verdict, said.routers())
-    assert 12 >= len(said.way.sent) if interval_ms == 0 else 5 >= sum(
-        not flight.errno for path in said.paths for flight in path.all_flights())
+    assert (
+        12 >= len(said.way.sent)
+        if interval_ms == 0
+        else 5 >= sum(not flight.errno for path in said.paths for flight in path.all_flights())
+    )
 
 
 def test_a_filter_s_word_is_checked_no_longer_than_a_destination_would_take():
@@ -333,8 +357,14 @@ def test_a_filter_s_word_is_checked_no_longer_than_a_destination_would_take():
 def test_only_the_first_reply_to_a_probe_counts_and_strange_ones_do_not():
     tracing = Schedule(TracePolicy(interval_ns=0, queries=1, max_ttl=1))
     (probe,) = tracing.due(0)
-    replies = [reply_of(number, 0, time, who, (11, 0)) for number, time, who in (
-        (probe.number, MS, "10.0.0.1"), (probe.number, 2 * MS, "10.0.0.2"), (99, MS, "10.0.0.3"))]
+    replies = [
+        reply_of(number, 0, time, who, (11, 0))
+        for number, time, who in (
+            (probe.number, MS, "10.0.0.1"),
+            (probe.number, 2 * MS, "10.0.0.2"),
+            (99, MS, "10.0.0.3"),
+        )
+    ]
     tracing.take(replies)
     assert [replies[0]] == [reply for _, reply in tracing.paths[0].exchanges(1)]
     assert tracing.done(3 * MS)
@@ -355,12 +385,16 @@ def test_nothing_goes_beyond_where_the_way_ended_before():
 
 
 @pytest.mark.parametrize("likely_ttl", [1, 4, 7, 12, 30])
-@pytest.mark.parametrize("way", [Way(R[:7]), Way(R[:7], SILENCE), Way(R[:7], period=2),
-                                 Way([*R[:3], SILENCE, *R[4:7]])], ids=["reached", "silent", "loop", "a silent hop"])
+@pytest.mark.parametrize(
+    "way",
+    [Way(R[:7]), Way(R[:7], SILENCE), Way(R[:7], period=2), Way([*R[:3], SILENCE, *R[4:7]])],
+    ids=["reached", "silent", "loop", "a silent hop"],
+)
 def test_where_it_ended_before_does_not_decide_where_it_ends_now(way, likely_ttl):
-    now, before = (traced(Way(way.routers, way.last, way.period), **likely)
-                   for likely in ({}, {"likely_ttl": likely_ttl}))
-    laps = slice(11 if way.period else None)     # how often a loop is gone round is chance
+    now, before = (
+        traced(Way(way.routers, way.last, way.period), **likely) for likely in ({}, {"likely_ttl": likely_ttl})
+    )
+    laps = slice(11 if way.period else None)  # how often a loop is gone round is chance
     assert (now.routers()[laps], now.end, now.loop) == (before.routers()[laps], before.end, before.loop)
 
 

@@ -26,8 +26,24 @@ LONGEST_NS = 600_000 * MS
 def event_of(reporter, kind, *, quoted_ttl=1, mtu=None, extensions=None, notes=()):
     meaning = meaning_of(4, *kind)
     quoted = Quoted(OWN, 40_000, TO, 7, 1, quoted_ttl, 36, 16, 1, 28)
-    return Event(1, 0, 4, *kind, meaning.verdict, meaning.errno, None, meaning.reason, reporter, mtu, quoted, "exact",
-                 None, None, extensions, notes)
+    return Event(
+        1,
+        0,
+        4,
+        *kind,
+        meaning.verdict,
+        meaning.errno,
+        None,
+        meaning.reason,
+        reporter,
+        mtu,
+        quoted,
+        "exact",
+        None,
+        None,
+        extensions,
+        notes,
+    )
 
 
 def reply_of(number, sent_ns, time_ns, reporter, kind, *, ttl=64, changed=(), is_sure=True, **about):
@@ -73,8 +89,16 @@ class Way:
             return None
         then_ns = now_ns + int(delay_ms * MS)
         quoted_ttl = self.hidden + (1 if kind is EXPIRED else probe.ttl - len(self.routers))
-        return reply_of(probe.number, now_ns, then_ns, reporter, kind, is_sure=self.is_sure,
-                        ttl=64 - min(place, len(self.routers)), quoted_ttl=quoted_ttl)
+        return reply_of(
+            probe.number,
+            now_ns,
+            then_ns,
+            reporter,
+            kind,
+            is_sure=self.is_sure,
+            ttl=64 - min(place, len(self.routers)),
+            quoted_ttl=quoted_ttl,
+        )
 
     def allows(self, reporter, now_ns):
         """A bucket of tokens (Linux: 6, and 1 more a second)."""

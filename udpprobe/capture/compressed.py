@@ -63,7 +63,7 @@ class _Gzip:
         Raises:
             DamagedError: it is damaged.
         """
-        before = member.copy()      # 40 kB
+        before = member.copy()  # 40 kB
         try:
             plain: bytes = member.decompress(packed, BLOCK_BYTES)
         except zlib.error:
@@ -75,7 +75,7 @@ def _bytewise(member: Member, packed: memoryview) -> Iterator[bytes]:
     """The bytes before the damage. zlib returns nothing of an input that holds some, so it gets one byte at a time."""
     with suppress(zlib.error):
         for at in range(len(packed)):
-            yield member.decompress(packed[at:at + 1])
+            yield member.decompress(packed[at : at + 1])
 
 
 class _Zstd:
@@ -101,12 +101,13 @@ class _Zstd:
             try:
                 parts.append(member.decompress(some))
             except zstandard.ZstdError as error:
-                if "memory" in str(error):      # a frame that wants a window larger than zstd's own default
-                    raise CaptureError("compressed with a window of more than 128 MB: decompress it first, with zstd "
-                                       "-d --long=31") from None
+                if "memory" in str(error):  # a frame that wants a window larger than zstd's own default
+                    raise CaptureError(
+                        "compressed with a window of more than 128 MB: decompress it first, with zstd -d --long=31"
+                    ) from None
                 raise DamagedError(b"".join(parts)) from None
             size += len(parts[-1])
-            packed = packed[len(some) - len(member.unused_data):]
+            packed = packed[len(some) - len(member.unused_data) :]
         return b"".join(parts), packed
 
 
@@ -189,7 +190,7 @@ class Inflated:
         return plain
 
     def _next_member(self) -> bool:
-        self._packed = memoryview(bytes(self._packed).lstrip(b"\0"))     # padding, from tapes and disks
+        self._packed = memoryview(bytes(self._packed).lstrip(b"\0"))  # padding, from tapes and disks
         if not self._packed:
             return False
         if self._packed[0] != self._form.magic[0]:

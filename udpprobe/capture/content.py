@@ -91,7 +91,7 @@ class OpenedFile:
         """
         try:
             chunk = self._file.read(FILE_BYTES)
-        except (OSError, ValueError) as error:      # ValueError: it is closed; text that is no UTF-8
+        except (OSError, ValueError) as error:  # ValueError: it is closed; text that is no UTF-8
             raise CaptureError(f"{self}: reading stopped: {error}") from error
         if isinstance(chunk, str):
             raise UsageError(f"{self}: is opened as text; open it as binary ('rb')")

@@ -65,8 +65,17 @@ class CaptureFile:
         CaptureError: it cannot be opened, or is no capture; by `fill`: reading breaks off.
     """
 
-    def __init__(self, name: Named, *, entry: Entry | None = None, first: int = 0, stop: int = EVERYTHING,
-                 is_guess: bool = False, is_gapless: bool = False, capacity: int = CAPACITY_BYTES) -> None:
+    def __init__(
+        self,
+        name: Named,
+        *,
+        entry: Entry | None = None,
+        first: int = 0,
+        stop: int = EVERYTHING,
+        is_guess: bool = False,
+        is_gapless: bool = False,
+        capacity: int = CAPACITY_BYTES,
+    ) -> None:
         self.name = str(name)
         self._content = open_content(name)
         self.state = SourceState("file", self.name, total_bytes=self._content.total_bytes)
@@ -81,8 +90,8 @@ class CaptureFile:
         else:
             self.records = Records(entry, first, stop, capacity, is_gapless=is_gapless)
         self._rest = memoryview(b"")
-        if self._stream is not None:      # its first bytes were only looked at
-            self._rest = memoryview(self._stream.read(0) or b"")[self.records.begins:]
+        if self._stream is not None:  # its first bytes were only looked at
+            self._rest = memoryview(self._stream.read(0) or b"")[self.records.begins :]
         self._next = self.records.begins
         self._first, self._stop = first, stop
         self._is_searching = is_guess
@@ -95,7 +104,7 @@ class CaptureFile:
         packed = Peeked(self._content)
         stream = unpacked(packed, self.state)
         self._is_packed = stream is not packed
-        head = stream.peek(PCAP_HEADER_BYTES)     # no more: a pipe may have no packet yet, for hours
+        head = stream.peek(PCAP_HEADER_BYTES)  # no more: a pipe may have no packet yet, for hours
         if not head and not self._is_packed:
             raise NotACaptureError(f"{self.name}: is empty")
         if not core.is_capture(head):
@@ -122,10 +131,10 @@ class CaptureFile:
             records.filled(count)
             self._is_over = not count
             self.state.done_bytes = self._content.done_bytes
-            if (self._search() if self._is_searching else count):
+            if self._search() if self._is_searching else count:
                 return Arrival.MORE
         if self._is_over and self._next < min(self.state.total_bytes or 0, self._stop) and self._stream is None:
-            self.state.cut_short = True     # it shrank
+            self.state.cut_short = True  # it shrank
         self.state.cut_short |= records.is_torn
         self._update_state()
         return Arrival.END
@@ -168,7 +177,7 @@ class CaptureFile:
         """Close the file, and stop the thread that unpacks it; `state` is that of what was read."""
         self._update_state()
         if isinstance(self._stream, Ahead):
-            self._stream.close()      # its thread finishes the read that it is in, and closes the file
+            self._stream.close()  # its thread finishes the read that it is in, and closes the file
         else:
             self._content.close()
 

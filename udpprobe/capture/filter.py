@@ -30,8 +30,7 @@ class Selection(Struct, frozen=True):
     """Time from which on frames are left out."""
 
 
-def compile_program(expression: str, link_type: int,
-                    snap_bytes: int = SNAP_BYTES) -> Any:   # noqa: ANN401 - cypcap has no types
+def compile_program(expression: str, link_type: int, snap_bytes: int = SNAP_BYTES) -> Any:  # noqa: ANN401 - cypcap has no types
     """Compiles a libpcap filter expression (pcap-filter(7)) to cypcap's BpfProgram: rows of (code, jt, jf, k).
 
     Args:
@@ -42,7 +41,7 @@ def compile_program(expression: str, link_type: int,
     Raises:
         UsageError: the expression is wrong, or libpcap cannot filter that link type by it.
     """
-    cypcap = import_module("cypcap")     # only who filters pays for it
+    cypcap = import_module("cypcap")  # only who filters pays for it
     dlt = DLT_OF_LINK_TYPE.get(link_type, link_type)
     try:
         return cypcap.compile(dlt, snap_bytes, expression, True, cypcap.NETMASK_UNKNOWN)

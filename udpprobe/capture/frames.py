@@ -76,7 +76,7 @@ def frame_of(packet: Any, link_type: int | None) -> RawFrame:  # noqa: ANN401 - 
 def _link_type_of(packet: Any, otherwise: int | None) -> int:  # noqa: ANN401 - Scapy is not imported for its types
     # whoever has a packet has loaded Scapy
     number = sys.modules["scapy.config"].conf.l2types.layer2num.get(type(packet))
-    if number is None:      # what Scapy knows no link layer for is Raw, whatever the file said
+    if number is None:  # what Scapy knows no link layer for is Raw, whatever the file said
         return UNKNOWN if otherwise is None else otherwise
     return LINK_TYPE_OF_DLT.get(number, number)
 

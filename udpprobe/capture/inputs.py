@@ -91,8 +91,14 @@ def threads_for(files: Sequence[str], asked: int | None) -> int:
         return 1
     if asked is not None:
         return asked
-    is_large = any(map(is_url, files)) or sum(os.path.getsize(local_path(name) or name)  # noqa: PTH202 - thousands
-                                              for name in files) >= PAYING_BYTES
+    is_large = (
+        any(map(is_url, files))
+        or sum(
+            os.path.getsize(local_path(name) or name)  # noqa: PTH202 - thousands
+            for name in files
+        )
+        >= PAYING_BYTES
+    )
     return len(os.sched_getaffinity(0)) if is_large else 1
 
 
@@ -101,7 +107,7 @@ def _lines_of(files_from: str) -> list[str]:
         text = read_at_most(files_from)
     except OSError as error:
         raise CaptureError(f"{files_from}: cannot be read: {error.strerror}") from error
-    lines = [line.strip() for line in os.fsdecode(text).split("\n")]     # splitlines() also splits at form feeds
+    lines = [line.strip() for line in os.fsdecode(text).split("\n")]  # splitlines() also splits at form feeds
     return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -140,8 +146,11 @@ def _inside(directory: str, unread: dict[str, str]) -> list[str]:
     def note(error: OSError) -> None:
         unread[error.filename] = f"{error.filename}: cannot be listed: {error.strerror}"
 
-    found = sorted(os.path.join(path, name)  # noqa: PTH118 - thousands of them
-                   for path, _, names in os.walk(directory, onerror=note) for name in names)
+    found = sorted(
+        os.path.join(path, name)  # noqa: PTH118 - thousands of them
+        for path, _, names in os.walk(directory, onerror=note)
+        for name in names
+    )
     captures = [name for name in found if is_capture(name)]
     if not captures:
         raise CaptureError(unread.get(directory, f"{directory}: no capture in this directory"))

@@ -84,11 +84,18 @@ class Ring(LiveCapture):
         UdpprobeError: the interface is down, or memory is short.
     """
 
-    def __init__(self, expression: str, interface: str | None, state: SourceState,
-                 blocks: Blocks = MANY, *, outgoing: bool = True) -> None:
+    def __init__(
+        self,
+        expression: str,
+        interface: str | None,
+        state: SourceState,
+        blocks: Blocks = MANY,
+        *,
+        outgoing: bool = True,
+    ) -> None:
         super().__init__(state)
         program = program_for(expression, RAW, SNAP_BYTES, outgoing=outgoing)
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)    # protocol 0: nothing comes yet
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)  # protocol 0: nothing comes yet
         with ExitStack() as on_failure:
             on_failure.callback(self._socket.close)
             attach_filter(self._socket, program)
@@ -142,11 +149,11 @@ class Ring(LiveCapture):
             if self._words[at + STATUS] == KERNEL:
                 return
             count, used = self._words[at + COUNT], self._words[at + USED]
-            block = self._map[at * WORD_BYTES:at * WORD_BYTES + (used + 7 & -8)] if count else b""
+            block = self._map[at * WORD_BYTES : at * WORD_BYTES + (used + 7 & -8)] if count else b""
             self._words[at + STATUS] = KERNEL
             self._next = (self._next + 1) % self._number
             frames += count
-            if count:   # old kernels hand over empty ones
+            if count:  # old kernels hand over empty ones
                 yield block
 
     def _is_idle(self) -> bool:
@@ -157,7 +164,7 @@ class Ring(LiveCapture):
     def close(self) -> None:
         """See LiveCapture."""
         self._socket.close()
-        self._words.release()       # nothing looks into the mapping any more
+        self._words.release()  # nothing looks into the mapping any more
         # the kernel waits some 30 ms until no processor fills it, and nobody need wait with it
         threading.Thread(target=self._map.close, name="unmap").start()
 
@@ -167,22 +174,35 @@ def packets_of(records: Records, block: bytes) -> Iterator[RawFrame]:
     records.take_block(block)
     while records.next() == FRAME:
         at = records.at
-        yield records.time_ns, block[at:at + records.captured], records.length, records.link_type
+        yield records.time_ns, block[at : at + records.captured], records.length, records.link_type
 
 
 def _mapped(opened: socket.socket, blocks: Blocks) -> mmap.mmap:
     opened.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
     try:
-        set_option(opened, SOL_PACKET, PACKET_RX_RING, struct.pack(     # struct tpacket_req3
-            "=7I", blocks.size, blocks.number, SNAP_BYTES, blocks.total // SNAP_BYTES, RETIRE_MS, 0, 0))
+        set_option(
+            opened,
+            SOL_PACKET,
+            PACKET_RX_RING,
+            struct.pack(  # struct tpacket_req3
+                "=7I", blocks.size, blocks.number, SNAP_BYTES, blocks.total // SNAP_BYTES, RETIRE_MS, 0, 0
+            ),
+        )
         return mmap.mmap(opened.fileno(), blocks.total)
     except OSError as error:
         less = "; a --rate of up to 5000 does with less" if blocks == MANY else ""
         raise UdpprobeError(f"no {blocks.total >> 20} MB for captured packets: {error.strerror}{less}") from None
 
 
-def open_capture(expression: str, *, interface: str | None = None, bulk: bool = False,
-                 kind: str = "interface", capture: str = "auto", outgoing: bool = True) -> LiveCapture:
+def open_capture(
+    expression: str,
+    *,
+    interface: str | None = None,
+    bulk: bool = False,
+    kind: str = "interface",
+    capture: str = "auto",
+    outgoing: bool = True,
+) -> LiveCapture:
     """Start to capture; when this returns, nothing is missed any more.
 
     Args:

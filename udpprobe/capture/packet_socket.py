@@ -105,11 +105,13 @@ class LiveCapture(ABC):
             captured: what came.
             now_ns: how far the source has listened, if that is known.
         """
-        captured.sort(key=lambda each: each[0])     # several processors stamp
+        captured.sort(key=lambda each: each[0])  # several processors stamp
         # A packet between its stamp and this socket may be older than what the last call said was complete.
         since_ns, first = self._now_ns, self._frames + 1
-        frames = [Frame(max(time_ns, since_ns), data, length, link_type, number)
-                  for number, (time_ns, data, length, link_type) in enumerate(captured, first)]
+        frames = [
+            Frame(max(time_ns, since_ns), data, length, link_type, number)
+            for number, (time_ns, data, length, link_type) in enumerate(captured, first)
+        ]
         self._frames += len(frames)
         self._now_ns = max(since_ns, now_ns, frames[-1].time_ns if frames else 0)
         return Frames(self._now_ns, frames)
@@ -177,5 +179,8 @@ def program_for(expression: str, link_type: int, snap_bytes: int, *, outgoing: b
 def attach_filter(opened: socket.socket, program: bytes) -> None:
     """Make the kernel filter what a socket receives."""
     code = ctypes.create_string_buffer(program)
-    opened.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER,      # struct sock_fprog
-                      struct.pack("HP", len(program) // INSTRUCTION_BYTES, ctypes.addressof(code)))
+    opened.setsockopt(
+        socket.SOL_SOCKET,
+        SO_ATTACH_FILTER,  # struct sock_fprog
+        struct.pack("HP", len(program) // INSTRUCTION_BYTES, ctypes.addressof(code)),
+    )

@@ -40,8 +40,15 @@ class Piece(Struct, frozen=True):
         Raises:
             CaptureError: it cannot be opened, or is no capture.
         """
-        return CaptureFile(self.name, entry=self.entry, first=self.first, stop=self.stop, is_guess=self.is_guess,
-                           is_gapless=self.is_gapless, capacity=capacity)
+        return CaptureFile(
+            self.name,
+            entry=self.entry,
+            first=self.first,
+            stop=self.stop,
+            is_guess=self.is_guess,
+            is_gapless=self.is_gapless,
+            capacity=capacity,
+        )
 
 
 class Edges(Struct, frozen=True):
@@ -75,15 +82,29 @@ class Edges(Struct, frozen=True):
         """The edges of a piece that was read to its end."""
         records = file.records
         has_frames = records.first_ns != BEFORE_ALL
-        return cls(file.began, records.position, records.entry, records.is_torn, records.leans_on_time,
-                   records.first_drops, records.drops, records.frame, records.first_ns if has_frames else None,
-                   records.latest_ns if has_frames else None, records.is_disordered)
+        return cls(
+            file.began,
+            records.position,
+            records.entry,
+            records.is_torn,
+            records.leans_on_time,
+            records.first_drops,
+            records.drops,
+            records.frame,
+            records.first_ns if has_frames else None,
+            records.latest_ns if has_frames else None,
+            records.is_disordered,
+        )
 
     def fits(self, before: Edges, piece: Piece) -> bool:
         """Whether the piece was read as it must be behind the one `before` it in the file."""
         assumed, entry = piece.entry, before.entry
-        return (assumed is not None and self.began == before.ended and assumed.known == entry.known
-                and (assumed.last_ns == entry.last_ns or not self.leans_on_time))
+        return (
+            assumed is not None
+            and self.began == before.ended
+            and assumed.known == entry.known
+            and (assumed.last_ns == entry.last_ns or not self.leans_on_time)
+        )
 
 
 class Survey(Struct, frozen=True):
@@ -135,9 +156,13 @@ def cut(surveyed: Survey, parts: int, *, is_gapless: bool = False) -> list[Piece
     bounds = [size * number for number in range(1, parts) if size * number < surveyed.total_bytes]
     if surveyed.entry is None or not bounds:
         return [whole]
-    return [replace(whole, stop=bounds[0]),
-            *(replace(whole, first=first, stop=stop, entry=surveyed.entry, is_guess=True)
-              for first, stop in zip(bounds, [*bounds[1:], EVERYTHING], strict=True))]
+    return [
+        replace(whole, stop=bounds[0]),
+        *(
+            replace(whole, first=first, stop=stop, entry=surveyed.entry, is_guess=True)
+            for first, stop in zip(bounds, [*bounds[1:], EVERYTHING], strict=True)
+        ),
+    ]
 
 
 class Seam:

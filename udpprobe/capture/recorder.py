@@ -66,7 +66,7 @@ class Recorder:
 
     def abandon(self) -> None:
         """Discard all frames that are not written; does nothing after `finish`."""
-        with suppress(OSError):     # a full disk was complained of before
+        with suppress(OSError):  # a full disk was complained of before
             self._spool.close()
 
     def add(self, frames: Iterable[Frame]) -> None:
@@ -122,6 +122,7 @@ class Recorder:
 
 # ---- where it goes
 
+
 @contextmanager
 def _complaining(path: str) -> Iterator[None]:
     try:
@@ -169,6 +170,7 @@ def _whole(target: Path) -> Iterator[IO[bytes]]:
 
 # ---- blocks, in the byte order of nearly every machine
 
+
 def _block(kind: int, body: bytes, options: bytes = b"") -> bytes:
     size = 12 + len(body) + len(options)
     return struct.pack("<2I", kind, size) + body + options + struct.pack("<I", size)
@@ -181,8 +183,7 @@ def _option(code: int, value: bytes) -> bytes:
 
 def section_block(application: str) -> bytes:
     """The start of a capture by a program (section 4.1)."""
-    return _block(SECTION, struct.pack("<IHHQ", 0x1A2B3C4D, 1, 0, ANY_LENGTH),
-                  _option(APPLICATION, clean(application)))
+    return _block(SECTION, struct.pack("<IHHQ", 0x1A2B3C4D, 1, 0, ANY_LENGTH), _option(APPLICATION, clean(application)))
 
 
 def interface_block(link_type: int) -> bytes:
@@ -192,8 +193,11 @@ def interface_block(link_type: int) -> bytes:
 
 def clean(text: str) -> bytes:
     r"""UTF-8 that fits into an option, with everything that could steer a terminal as `\x1b` and so on."""
-    visible = text if text.isprintable() else "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    visible = (
+        text
+        if text.isprintable()
+        else "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    )
     return visible.encode()[:MAX_OPTION_BYTES].decode(errors="ignore").encode()
 
 
@@ -202,8 +206,14 @@ def packet_block(frame: Frame, interface: int) -> bytes:
     data = frame.data
     size = PACKET_HEADER_BYTES + (len(data) + 3 & -4)
     time_ns = frame.time_ns & (1 << 64) - 1
-    return struct.pack("<7I", ENHANCED_PACKET, size, interface, time_ns >> 32, time_ns & 0xFFFF_FFFF, len(data),
-                       frame.length) + data + bytes(-len(data) % 4) + struct.pack("<I", size)
+    return (
+        struct.pack(
+            "<7I", ENHANCED_PACKET, size, interface, time_ns >> 32, time_ns & 0xFFFF_FFFF, len(data), frame.length
+        )
+        + data
+        + bytes(-len(data) % 4)
+        + struct.pack("<I", size)
+    )
 
 
 def commented(numbers: list[int], sizes: list[int], blocks: bytes, comments: Mapping[int, str]) -> Iterator[bytes]:
@@ -212,7 +222,7 @@ def commented(numbers: list[int], sizes: list[int], blocks: bytes, comments: Map
     for number, size in zip(numbers, sizes, strict=True):
         if number in comments:
             yield blocks[done:at]
-            yield _block(ENHANCED_PACKET, blocks[at + 8:at + size - 4], _option(COMMENT, clean(comments[number])))
+            yield _block(ENHANCED_PACKET, blocks[at + 8 : at + size - 4], _option(COMMENT, clean(comments[number])))
             done = at + size
         at += size
     yield blocks[done:]
@@ -240,8 +250,9 @@ class Rotation:
         UdpprobeError: it cannot be written.
     """
 
-    def __init__(self, path: str, *, most_bytes: int, files: int, application: str,
-                 remembered_bytes: int = REMEMBERED_BYTES) -> None:
+    def __init__(
+        self, path: str, *, most_bytes: int, files: int, application: str, remembered_bytes: int = REMEMBERED_BYTES
+    ) -> None:
         self._path, self._most_bytes, self._files, self._application = Path(path), most_bytes, files, application
         self._remembered_bytes, self._held_bytes = remembered_bytes, 0
         self._held: list[bytes | Frames] = []
@@ -259,7 +270,7 @@ class Rotation:
 
     def __exit__(self, *_: object) -> None:
         if self._out is not None:
-            with suppress(OSError):     # a full disk was complained of before
+            with suppress(OSError):  # a full disk was complained of before
                 self._out.close()
 
     def remember(self, first: int, held: bytes | Frames) -> None:
@@ -290,7 +301,7 @@ class Rotation:
         """
         new = sorted(set(frames) - self._written.keys())
         self._written.update(dict.fromkeys(new))
-        for frame in list(self._written)[:max(0, len(self._written) - MOST_WRITTEN)]:
+        for frame in list(self._written)[: max(0, len(self._written) - MOST_WRITTEN)]:
             del self._written[frame]
         with self._complaining():
             for frame in new:
@@ -357,5 +368,5 @@ def _frame_in(held: bytes | Frames, number: int, first: int) -> Frame | None:
     for _ in range(first, number + 1):
         if records.next() != FRAME:
             return None
-    data = held[records.at:records.at + records.captured]
+    data = held[records.at : records.at + records.captured]
     return Frame(records.time_ns, data, records.length, records.link_type, number)

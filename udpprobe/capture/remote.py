@@ -56,8 +56,8 @@ class Remote:
                 self._file.seek(first)
             self.done_bytes = first
             self._chunk, self._chunk_first, skipped = memoryview(self._ask(most)), first, 0
-        some = self._chunk[skipped:skipped + len(room)]
-        room[:len(some)] = some
+        some = self._chunk[skipped : skipped + len(room)]
+        room[: len(some)] = some
         return len(some)
 
     def _ask(self, most: int) -> bytes:
@@ -120,7 +120,7 @@ def _named_errors(url: str) -> Iterator[None]:
         if reason is None or isinstance(reason, FileNotFoundError):
             raise CaptureError(f"{url}: no such file") from error
         raise CaptureError(f"{url}: cannot be reached: {_first_line(reason)}") from error
-    except Exception as error:      # each of fsspec's libraries raises errors of its own
+    except Exception as error:  # each of fsspec's libraries raises errors of its own
         raise CaptureError(f"{url}: cannot be read: {_first_line(error)}") from error
 
 

@@ -32,7 +32,7 @@ ANCILLARY_BYTES = 256
 
 NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE})
 
-logging.getLogger("scapy.runtime").setLevel(logging.ERROR)      # it warns of links whose layers are not loaded
+logging.getLogger("scapy.runtime").setLevel(logging.ERROR)  # it warns of links whose layers are not loaded
 
 
 class Tap:
@@ -48,12 +48,12 @@ class Tap:
     """
 
     def __init__(self, name: str, expression: str, *, outgoing: bool = True) -> None:
-        self._scapy = L2ListenSocket(iface=name, type=0, promisc=False, nofilter=1)     # type 0: captures nothing yet
+        self._scapy = L2ListenSocket(iface=name, type=0, promisc=False, nofilter=1)  # type 0: captures nothing yet
         self.socket: socket.socket = self._scapy.ins
         self._link_type = ETHERNET if self.socket.getsockname()[3] in ETHERNET_LIKE else RAW
         attach_filter(self.socket, program_for(expression, self._link_type, SNAP_BYTES, outgoing=outgoing))
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
-        with suppress(PermissionError):     # beyond the system's limit is for CAP_NET_ADMIN
+        with suppress(PermissionError):  # beyond the system's limit is for CAP_NET_ADMIN
             self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
         # without a stamp of its own, SO_TIMESTAMPNS, which Scapy wants, gives a packet the time it is read at
         self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 0)
@@ -101,8 +101,7 @@ class Sniffer(LiveCapture):
         UdpprobeError: the interface is down; there are more than Scapy can listen to.
     """
 
-    def __init__(self, expression: str, interface: str | None, state: SourceState, *,
-                 outgoing: bool = True) -> None:
+    def __init__(self, expression: str, interface: str | None, state: SourceState, *, outgoing: bool = True) -> None:
         super().__init__(state)
         self._taps: dict[int, tuple[str, Tap]] = {}
         self._poll = select.poll()
@@ -110,12 +109,14 @@ class Sniffer(LiveCapture):
         for name in names:
             try:
                 tap = Tap(name, expression, outgoing=outgoing)
-            except (OSError, ValueError) as error:      # select(2) takes no descriptor above 1,023
+            except (OSError, ValueError) as error:  # select(2) takes no descriptor above 1,023
                 self.close()
                 if isinstance(error, OSError) and error.errno not in NO_ROOM:
                     raise
-                raise UdpprobeError(f"{len(names):,} interfaces are too many for Scapy's sockets: name one with "
-                                    "--interface, or take --capture ring") from None
+                raise UdpprobeError(
+                    f"{len(names):,} interfaces are too many for Scapy's sockets: name one with "
+                    "--interface, or take --capture ring"
+                ) from None
             self._taps[tap.socket.fileno()] = name, tap
             self._poll.register(tap.socket, select.POLLIN)
             try:

@@ -81,8 +81,10 @@ class _Config(BaseModel):
     targets: list[_Target] = []
 
 
-_KEYS = {name: keys_of(kind) for name, kind in (
-    ("defaults", _Wish), ("templates", _Wish), ("groups", _Group), ("targets", _Target))}
+_KEYS = {
+    name: keys_of(kind)
+    for name, kind in (("defaults", _Wish), ("templates", _Wish), ("groups", _Group), ("targets", _Target))
+}
 """By table."""
 
 
@@ -123,7 +125,7 @@ def _read(path: str) -> tuple[_Config, str]:
         where = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
         reason = reason_of(first, _KEYS if len(first["loc"]) == 1 else _KEYS[str(first["loc"][0])])
         raise UsageError(f"{path}, line {line_of(text, first['loc'])}: {where}: {reason}") from None
-    except ValueError as error:     # no TOML; tomllib says in which line
+    except ValueError as error:  # no TOML; tomllib says in which line
         raise UsageError(f"{path}: {error}") from None
     except RecursionError:
         raise UsageError(f"{path}: brackets or braces are nested too deeply") from None
@@ -133,8 +135,13 @@ def _ask(config: _Config, row: int, path: str, text: str) -> Check:
     target = config.targets[row]
     try:
         group = _named(config.groups, target.group, "group")
-        several = (config.defaults, _named(config.templates, group.template, "template"), group,
-                   _named(config.templates, target.template, "template"), target)
+        several = (
+            config.defaults,
+            _named(config.templates, group.template, "template"),
+            group,
+            _named(config.templates, target.template, "template"),
+            target,
+        )
     except UsageError as error:
         raise UsageError(f"{path}, line {line_of(text, ('targets', row))}: {error}") from None
     expectation, probing = _meant(_merged(*several))
@@ -151,8 +158,7 @@ def _named(wishes: Mapping[str, Any], name: str | None, kind: str) -> Any:  # no
 
 def _merged(*wishes: _Wish) -> dict[str, Any]:
     """What counts, the last one most."""
-    return {name: value for wish in wishes for name in _Wish.model_fields
-            if (value := getattr(wish, name)) is not None}
+    return {name: value for wish in wishes for name in _Wish.model_fields if (value := getattr(wish, name)) is not None}
 
 
 def _meant(wish: dict[str, Any]) -> tuple[Expectation, Probing]:

@@ -35,7 +35,7 @@ def worst(states: Iterable[State]) -> State:
     return max(states, key=_BY_WEIGHT.index, default=State.OK)
 
 
-_NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"     # each digit fits in one way only: else 50,000 of them took 31 s
+_NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"  # each digit fits in one way only: else 50,000 of them took 31 s
 _RANGE = re.compile(rf"(?P<inside>@)?(?:(?P<start>~|{_NUMBER}|):)?(?P<end>{_NUMBER})?", re.ASCII)
 
 

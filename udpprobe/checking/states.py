@@ -17,8 +17,12 @@ from udpprobe.tracing.model import TraceReport
 
 CANNOT_TELL = "listening or filtered: silence cannot tell"
 CHECK_SCHEMA = "udpprobe.check/1"
-ON_SILENCE = {"answered": State.CRITICAL, "listening": State.UNKNOWN, "not-refused": State.UNKNOWN,
-              "refused": State.CRITICAL}
+ON_SILENCE = {
+    "answered": State.CRITICAL,
+    "listening": State.UNKNOWN,
+    "not-refused": State.UNKNOWN,
+    "refused": State.CRITICAL,
+}
 """What silence counts as where the user does not say: it is no answer, no refusal, and no proof of a listener."""
 
 
@@ -98,8 +102,12 @@ class Outcome(Model, frozen=True):
 
 def judged(facts: Facts, asked: Expectation) -> list[Ruling]:
     """A ruling for each thing that was expected: what came back, how soon, how much fits through, no loop."""
-    return [_on_verdict(facts, asked), *_on_rtt(facts.destination, asked), *_on_mtu(facts, asked),
-            *_on_loop(facts, asked)]
+    return [
+        _on_verdict(facts, asked),
+        *_on_rtt(facts.destination, asked),
+        *_on_mtu(facts, asked),
+        *_on_loop(facts, asked),
+    ]
 
 
 def checked(target: str, group: str | None, facts: Facts, asked: Expectation) -> Checked:
@@ -108,21 +116,46 @@ def checked(target: str, group: str | None, facts: Facts, asked: Expectation) ->
     state = worst(each.state for each in rulings)
     texts = [each.text for each in sorted(rulings, key=lambda each: each.state != state)]
     return Checked(
-        target=target, group=group, address=found.address, port=found.port, state=state.name,
-        text="; ".join(dict.fromkeys(text for text in texts if text)), verdict=found.verdict, meaning=found.meaning,
-        rtt_ms=rtt_ms(found), path_mtu=facts.mtu.path_mtu if facts.mtu else None, min_mtu=asked.min_mtu or None,
+        target=target,
+        group=group,
+        address=found.address,
+        port=found.port,
+        state=state.name,
+        text="; ".join(dict.fromkeys(text for text in texts if text)),
+        verdict=found.verdict,
+        meaning=found.meaning,
+        rtt_ms=rtt_ms(found),
+        path_mtu=facts.mtu.path_mtu if facts.mtu else None,
+        min_mtu=asked.min_mtu or None,
         warning=asked.warning.text if asked.warning else None,
         critical=asked.critical.text if asked.critical else None,
-        findings=found.findings, notes=_notes(facts),
-        advice=None if state is State.OK else _advice(facts, asked))
+        findings=found.findings,
+        notes=_notes(facts),
+        advice=None if state is State.OK else _advice(facts, asked),
+    )
 
 
 def unchecked(target: str, group: str | None, reason: str, place: tuple[str, int] | None = None) -> Checked:
     """A check that could not be made; of an address and port, if it is known of which."""
     address, port = place or (None, None)
-    return Checked(target=target, group=group, address=address, port=port, state=State.UNKNOWN.name, text=reason,
-                   verdict=None, meaning=None, rtt_ms=None, path_mtu=None, min_mtu=None, warning=None, critical=None,
-                   findings=(), notes=(), advice=sentence(Case("unchecked", reason), [target]))
+    return Checked(
+        target=target,
+        group=group,
+        address=address,
+        port=port,
+        state=State.UNKNOWN.name,
+        text=reason,
+        verdict=None,
+        meaning=None,
+        rtt_ms=None,
+        path_mtu=None,
+        min_mtu=None,
+        warning=None,
+        critical=None,
+        findings=(),
+        notes=(),
+        advice=sentence(Case("unchecked", reason), [target]),
+    )
 
 
 def wants_way(found: Destination, asked: Expectation) -> bool:
@@ -149,8 +182,10 @@ def _on_verdict(facts: Facts, asked: Expectation) -> Ruling:
     if found.answered and found.findings:
         verdicts = {each.verdict for each in found.findings}
         is_hopeless = asked.expect == "refused" and "refused" not in verdicts
-        return Ruling(State.CRITICAL if is_hopeless else State.WARNING,
-                      f"answered, but also {cause_of(found, found.findings[0], facts.trace)}")
+        return Ruling(
+            State.CRITICAL if is_hopeless else State.WARNING,
+            f"answered, but also {cause_of(found, found.findings[0], facts.trace)}",
+        )
     wanted = "refused" if asked.expect == "refused" else "answered"
     if found.verdict == wanted:
         return Ruling(State.OK, text)
@@ -163,8 +198,11 @@ def _of_silence(facts: Facts, asked: Expectation) -> Ruling:
     found = facts.destination
     text = cause(found) + (facts.patience if found.meaning == "no-evidence" else "")
     if facts.dropped and asked.silence is None:
-        return Ruling(State.UNKNOWN, f"{text}; but this host dropped packets unread ({facts.dropped:,}), and an answer "
-                                     "or a refusal may be among them")
+        return Ruling(
+            State.UNKNOWN,
+            f"{text}; but this host dropped packets unread ({facts.dropped:,}), and an answer "
+            "or a refusal may be among them",
+        )
     if found.meaning == "listening-or-filtered":
         if asked.expect == "not-refused":
             return Ruling(State.OK, text)
@@ -291,7 +329,8 @@ def cause_of(destination: Destination, found: Finding, trace: TraceReport | None
     who = found.reporter or (destination.address if found.verdict == "refused" else _SOMEONE)
     mtu = "no MTU named" if found.mtu is None else f"MTU {found.mtu}"
     return _TEXTS.get(found.verdict or "", "an unknown error from {who}").format(
-        who=who, mtu=mtu, reason=found.reason, routers=_routers(found, trace))
+        who=who, mtu=mtu, reason=found.reason, routers=_routers(found, trace)
+    )
 
 
 def finding_of(destination: Destination) -> Finding:

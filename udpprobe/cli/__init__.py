@@ -83,15 +83,20 @@ def _without_braces(metavar_of: Callable[..., str], *args: Any, **how: Any) -> s
     return text[1:-1] if text.startswith("{") else text
 
 
-def _not_empty(parameter: Any, value_of: Callable[[Any, Any], Any],  # noqa: ANN401 - as above
-               context: object, value: Any) -> Any:  # noqa: ANN401 - as above
+def _not_empty(
+    parameter: Any,  # noqa: ANN401 - as above
+    value_of: Callable[[Any, Any], Any],
+    context: object,
+    value: Any,  # noqa: ANN401 - as above
+) -> Any:  # noqa: ANN401 - as above
     """A value as it should be; an empty one comes of a variable that a script did not set, and would say nothing.
 
     Raises:
         UsageError: it is empty; a filter may be, as tcpdump's, and so may the words of a command.
     """
     if (value == "" or (isinstance(value, list | tuple) and "" in value)) and (
-            "--filter" not in parameter.opts and parameter.name != "command"):
+        "--filter" not in parameter.opts and parameter.name != "command"
+    ):
         from udpprobe.cli.usage_errors import name_of  # noqa: PLC0415 - of mistakes alone
 
         raise UsageError(f"{name_of(parameter)}: the value is empty")
@@ -108,8 +113,12 @@ def _in_words(help_of: Callable[[Any], tuple[str, str] | None], context: object)
     return found[0], with_ranges(found[1])
 
 
-app = typer.Typer(cls=_Commands, rich_markup_mode=None, pretty_exceptions_enable=False,
-                  context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(
+    cls=_Commands,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 def _print_version(wanted: bool) -> None:
@@ -123,8 +132,9 @@ def _print_version(wanted: bool) -> None:
 @app.callback(invoke_without_command=True)
 def _udpprobe(
     context: typer.Context,
-    _version: Annotated[bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True,
-                                           help="Show the version and exit.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     """Say what happened to UDP datagrams, from the ICMP errors that most programs never hear of."""
     if context.invoked_subcommand is None:
@@ -177,7 +187,7 @@ def _command() -> Any:  # noqa: ANN401 - the parser's own types
     """All commands; where a shell asks for completion, it gets that, and the process ends."""
     command = typer.main.get_command(app)
     if COMPLETE in os.environ:
-        command._main_shell_completion({}, "udpprobe", COMPLETE)    # noqa: SLF001 - part of its `main`
+        command._main_shell_completion({}, "udpprobe", COMPLETE)  # noqa: SLF001 - part of its `main`
     return command
 
 

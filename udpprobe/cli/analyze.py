@@ -58,35 +58,67 @@ class GroupBy(StrEnum):
 
 
 def analyze(  # noqa: PLR0913 - a command's options are its arguments
-    files: Annotated[list[str] | None, Argument(
-        metavar="FILE...", show_default=False,
-        help="pcap or pcapng, also in gzip or zstd; - is standard input. Also directories with captures in them, "
-             "however deep, quoted globs, and URLs.")] = None,
+    files: Annotated[
+        list[str] | None,
+        Argument(
+            metavar="FILE...",
+            show_default=False,
+            help="pcap or pcapng, also in gzip or zstd; - is standard input. Also directories with captures in them, "
+            "however deep, quoted globs, and URLs.",
+        ),
+    ] = None,
     *,
-    files_from: Annotated[str | None, Option(
-        metavar="FILE", help="More files, one a line; - is standard input.")] = None,
-    vantage: Annotated[bool, Option(
-        "--vantage", help="Treat each FILE (directory, glob) as a capture point: its packets are not matched with "
-                          "the others', only counted together.")] = False,
-    workers: Annotated[int | None, Option(
-        min=1, max=1024, metavar="N", show_default=False,
-        help="Reading threads (processes with `--cluster local`); by default one per core from 1 GiB "
-             "on, else 1.")] = None,
-    cluster: Annotated[str | None, Option(
-        metavar="ADDRESS", help="Workers of this Dask scheduler (tcp://host:8786) read them; `local` starts some here.",
-    )] = None,
-    bpf: Annotated[str | None, Option("--filter", metavar="BPF",
-                                            help="Read only packets that match this pcap filter.")] = None,
-    since: Annotated[str | None, Option(metavar="TIME", help="Only packets from TIME on: RFC 3339 (UTC "
-                                              "where no zone is given), or seconds since 1970.")] = None,
+    files_from: Annotated[
+        str | None, Option(metavar="FILE", help="More files, one a line; - is standard input.")
+    ] = None,
+    vantage: Annotated[
+        bool,
+        Option(
+            "--vantage",
+            help="Treat each FILE (directory, glob) as a capture point: its packets are not matched with "
+            "the others', only counted together.",
+        ),
+    ] = False,
+    workers: Annotated[
+        int | None,
+        Option(
+            min=1,
+            max=1024,
+            metavar="N",
+            show_default=False,
+            help="Reading threads (processes with `--cluster local`); by default one per core from 1 GiB on, else 1.",
+        ),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        Option(
+            metavar="ADDRESS",
+            help="Workers of this Dask scheduler (tcp://host:8786) read them; `local` starts some here.",
+        ),
+    ] = None,
+    bpf: Annotated[
+        str | None, Option("--filter", metavar="BPF", help="Read only packets that match this pcap filter.")
+    ] = None,
+    since: Annotated[
+        str | None,
+        Option(
+            metavar="TIME",
+            help="Only packets from TIME on: RFC 3339 (UTC where no zone is given), or seconds since 1970.",
+        ),
+    ] = None,
     until: Annotated[str | None, Option(metavar="TIME", help="Only packets before TIME.")] = None,
     show_all: Annotated[bool, Option("--all", help="Show healthy destinations too.")] = False,
     group_by: Annotated[GroupBy, Option(help="What each row stands for.")] = GroupBy.DESTINATION,
-    events: Annotated[bool, Option("--events",
-                                         help="One row per ICMP error, in capture order.")] = False,
-    loop_ttl: Annotated[int, Option(
-        min=1, max=255, metavar="TTL",
-        help="Count a datagram that left with this TTL or more and expired as looping.")] = 32,
+    events: Annotated[bool, Option("--events", help="One row per ICMP error, in capture order.")] = False,
+    loop_ttl: Annotated[
+        int,
+        Option(
+            min=1,
+            max=255,
+            metavar="TTL",
+            help="Count a datagram that left with this TTL or more and expired as looping.",
+        ),
+    ] = 32,
     output_format: ReportFormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
     color: ColorOption = Color.AUTO,
@@ -95,10 +127,19 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
     asn_db: AsnDbOption = None,
     asn_dns: AsnDnsOption = False,
     fail_on: FailOnOption = None,
-    write: Annotated[str | None, Option("--write", "-w", metavar="OUT.pcapng", show_default=False, help=(
-        "The capture again, with packet comments on errors, their datagrams, and loops; of one FILE."))] = None,
-    only_involved: Annotated[bool, Option(
-        "--only-involved", help="With -w: only the packets that have such a comment.")] = False,
+    write: Annotated[
+        str | None,
+        Option(
+            "--write",
+            "-w",
+            metavar="OUT.pcapng",
+            show_default=False,
+            help=("The capture again, with packet comments on errors, their datagrams, and loops; of one FILE."),
+        ),
+    ] = None,
+    only_involved: Annotated[
+        bool, Option("--only-involved", help="With -w: only the packets that have such a comment.")
+    ] = False,
     progress: ProgressOption = None,
 ) -> None:
     """Find, for every ICMP error in captures, the UDP datagram that caused it, and say what happened.
@@ -109,8 +150,9 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
     failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
     window = _window(since, until)
     if workers is not None and cluster not in {None, "local"}:
-        raise UsageError("--workers is for threads and processes here; "
-                         "a Dask cluster has as many workers as were started")
+        raise UsageError(
+            "--workers is for threads and processes here; a Dask cluster has as many workers as were started"
+        )
     if not files and files_from is None:
         raise UsageError("Missing argument 'FILE...', or --files-from")
     from udpprobe.capture.inputs import find_inputs  # noqa: PLC0415 - help needs none of it
@@ -127,16 +169,26 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
     from udpprobe.commands import analyze as command  # noqa: PLC0415 - as above
 
     options = command.AnalyzeOptions(
-        filter=bpf, since_ns=window[0], until_ns=window[1], all_destinations=show_all or bool(failing & _HEALTHY),
-        group_by=group_by.value, loop_ttl=loop_ttl)
+        filter=bpf,
+        since_ns=window[0],
+        until_ns=window[1],
+        all_destinations=show_all or bool(failing & _HEALTHY),
+        group_by=group_by.value,
+        loop_ttl=loop_ttl,
+    )
     with _annotating(write, inputs, only_involved=only_involved) as (annotated, read):
         follow = partial(command.analyze, read, options, workers=workers, cluster=cluster)
         names = names_for(output_format, dns=resolve, asn_db=asn_db, asn_dns=asn_dns)
         with opened(output, stream=is_stream(output_format, events=events)) as out:
             # --fail-on answered looks at the healthy ones; that does not mean they are to be shown
-            writer = ReportWriter(out, output_format, events=events,
-                                  hide_healthy=not show_all and bool(failing & _HEALTHY),
-                                  style=style_of(out, color, utc=utc, names=names), names=names)
+            writer = ReportWriter(
+                out,
+                output_format,
+                events=events,
+                hide_healthy=not show_all and bool(failing & _HEALTHY),
+                style=style_of(out, color, utc=utc, names=names),
+                names=names,
+            )
             report, interrupted = _follow(follow, writer, annotated, progress)
             writer.write(report)
         if annotated:
@@ -148,8 +200,9 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
 
 
 @contextmanager
-def _annotating(write: str | None, inputs: "Inputs", *,
-                only_involved: bool) -> "Iterator[tuple[_Annotated | None, Inputs]]":
+def _annotating(
+    write: str | None, inputs: "Inputs", *, only_involved: bool
+) -> "Iterator[tuple[_Annotated | None, Inputs]]":
     """What writes the capture again, if that is asked for; and what is to be read, for a pipe can be read but once."""
     if write is None:
         yield None, inputs
@@ -194,8 +247,10 @@ def _failure(report: "Report") -> CaptureError | None:
     if report.is_unreadable:
         from udpprobe.reports.text import link_names  # noqa: PLC0415 - for this failure
 
-        return CaptureError(f"no packet could be read: unknown link layer ({link_names(report.source.link_types)}); "
-                            "capture as Ethernet or raw IP")
+        return CaptureError(
+            f"no packet could be read: unknown link layer ({link_names(report.source.link_types)}); "
+            "capture as Ethernet or raw IP"
+        )
     return None
 
 
@@ -207,8 +262,9 @@ def _window(since: str | None, until: str | None) -> tuple[int | None, int | Non
     return first_ns, last_ns
 
 
-def _follow(follow: "Callable[..., Report]", writer: ReportWriter, annotated: _Annotated | None,
-            progress: bool | None) -> tuple["Report", bool]:
+def _follow(
+    follow: "Callable[..., Report]", writer: ReportWriter, annotated: _Annotated | None, progress: bool | None
+) -> tuple["Report", bool]:
     from udpprobe.commands.analyze import Interrupted  # noqa: PLC0415 - as above
 
     takers = [*([writer.take] if writer.wants_events else []), *([annotated.take] if annotated else [])]

@@ -90,7 +90,7 @@ class Plugin(TyperCommand):
             from udpprobe.cli.usage_errors import sentence_of  # noqa: PLC0415 - only mistakes need it
 
             raise _unknown(sentence_of(error)) from None
-        except UsageError as error:     # an option's own check found it
+        except UsageError as error:  # an option's own check found it
             raise _unknown(str(error)) from None
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as above
@@ -99,7 +99,7 @@ class Plugin(TyperCommand):
             return super().invoke(ctx)
         except (BrokenPipeError, Exit):
             raise
-        except KeyboardInterrupt:       # or SIGTERM: a monitor that waits no longer
+        except KeyboardInterrupt:  # or SIGTERM: a monitor that waits no longer
             raise _unknown("interrupted", ctx.params) from None
         except (UdpprobeError, OSError, MemoryError) as error:
             raise _unknown(str(error) or "out of memory", ctx.params) from None
@@ -128,13 +128,19 @@ def _unknown(reason: str, parameters: Mapping[str, Any] | None = None) -> Exit:
     return Exit(State.UNKNOWN)
 
 
-def _nothing_known(names: Sequence[tuple[str, str | None]], reason: str, duration_s: float = 0, *,
-                   interrupted: bool = False) -> "Outcome":
+def _nothing_known(
+    names: Sequence[tuple[str, str | None]], reason: str, duration_s: float = 0, *, interrupted: bool = False
+) -> "Outcome":
     """Of each target, by name and group, that it could not be checked."""
     from udpprobe.checking.states import Outcome, unchecked  # noqa: PLC0415 - help does without
 
-    return Outcome(tuple(unchecked(*each, reason) for each in names), duration_s,
-                   time.time_ns() - int(duration_s * 1e9), __version__, interrupted=interrupted)
+    return Outcome(
+        tuple(unchecked(*each, reason) for each in names),
+        duration_s,
+        time.time_ns() - int(duration_s * 1e9),
+        __version__,
+        interrupted=interrupted,
+    )
 
 
 def _show_version(wanted: bool) -> None:
@@ -148,28 +154,54 @@ Critical = Annotated[str | None, Option("--critical", "-c", metavar="RANGE", hel
 
 
 def check(  # noqa: PLR0913 - a command's options are its arguments
-    targets: Annotated[list[str] | None, Argument(
-        metavar="HOST:PORT...", show_default=False, help="What to check: every address of a name.")] = None,
+    targets: Annotated[
+        list[str] | None,
+        Argument(metavar="HOST:PORT...", show_default=False, help="What to check: every address of a name."),
+    ] = None,
     *,
-    config: Annotated[str | None, Option(
-        metavar="FILE.toml", help="Read more targets, and what is expected of each, from a TOML file.")] = None,
+    config: Annotated[
+        str | None,
+        Option(metavar="FILE.toml", help="Read more targets, and what is expected of each, from a TOML file."),
+    ] = None,
     expect: Annotated[Expect, Option(help="What is expected of each destination.")] = Expect.ANSWERED,
-    silence: Annotated[Silence | None, Option(
-        show_default=False, help="State of a silence that proves nothing.")] = None,
+    silence: Annotated[
+        Silence | None, Option(show_default=False, help="State of a silence that proves nothing.")
+    ] = None,
     warning: Thresholds = None,
     critical: Critical = None,
-    min_mtu: Annotated[int, Option(
-        min=0, max=65_575, metavar="BYTES", help="CRITICAL where an IP packet of this size does not fit through.")] = 0,
+    min_mtu: Annotated[
+        int,
+        Option(
+            min=0, max=65_575, metavar="BYTES", help="CRITICAL where an IP packet of this size does not fit through."
+        ),
+    ] = 0,
     no_loop: Annotated[bool, Option("--no-loop", help="CRITICAL where the path ends in a routing loop.")] = False,
-    timeout: Annotated[float, Option(
-        "--timeout", "-t", min=1, max=opt.LONGEST_S, metavar="SECONDS", callback=opt.seconds_of,
-        help="Seconds after which the check ends, whatever is still open.")] = 10,
-    wait: Annotated[float, Option(
-        min=0.01, max=opt.LONGEST_S, metavar="SECONDS", callback=opt.seconds_of,
-        help="Seconds to wait for a reply, after each probe.")] = 1,
+    timeout: Annotated[
+        float,
+        Option(
+            "--timeout",
+            "-t",
+            min=1,
+            max=opt.LONGEST_S,
+            metavar="SECONDS",
+            callback=opt.seconds_of,
+            help="Seconds after which the check ends, whatever is still open.",
+        ),
+    ] = 10,
+    wait: Annotated[
+        float,
+        Option(
+            min=0.01,
+            max=opt.LONGEST_S,
+            metavar="SECONDS",
+            callback=opt.seconds_of,
+            help="Seconds to wait for a reply, after each probe.",
+        ),
+    ] = 1,
     retries: opt.Retries = 2,
-    confirm: Annotated[int, Option(
-        min=0, max=10, metavar="N", help="How often to repeat a failed check before it counts.")] = 0,
+    confirm: Annotated[
+        int, Option(min=0, max=10, metavar="N", help="How often to repeat a failed check before it counts.")
+    ] = 0,
     rate: opt.Rate = 1000,
     payload: opt.Payload = "auto",
     ports: opt.PortsOption = None,
@@ -178,13 +210,20 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
     interface: opt.Interface = None,
     allow_broadcast: opt.AllowBroadcast = False,
     engine: opt.EngineOption = None,
-    verbose: Annotated[int, Option("--verbose", "-v", count=True, show_default=False, help=(
-        "A line a destination; twice: and what came back; three times: and warnings."))] = 0,
-    _version: Annotated[bool, Option("--version", "-V", callback=_show_version, is_eager=True,
-                                     help="Show the version and exit.")] =
-        False,
-    output_format: Annotated[CheckFormat, Option("--format", help="How the result is written.")] =
-        CheckFormat.PLUGIN,
+    verbose: Annotated[
+        int,
+        Option(
+            "--verbose",
+            "-v",
+            count=True,
+            show_default=False,
+            help=("A line a destination; twice: and what came back; three times: and warnings."),
+        ),
+    ] = 0,
+    _version: Annotated[
+        bool, Option("--version", "-V", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    output_format: Annotated[CheckFormat, Option("--format", help="How the result is written.")] = CheckFormat.PLUGIN,
     output: OutputOption = None,
     color: ColorOption = Color.AUTO,
     resolve: ResolveOption = False,
@@ -196,25 +235,37 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
     Without CAP_NET_RAW it does what it can, and says what it cannot check.
     """
     asked = Expectation(
-        expect.value, State[silence.name] if silence else None, None if warning is None else parse_range(warning),
-        None if critical is None else parse_range(critical), min_mtu, no_loop)
+        expect.value,
+        State[silence.name] if silence else None,
+        None if warning is None else parse_range(warning),
+        None if critical is None else parse_range(critical),
+        min_mtu,
+        no_loop,
+    )
     probing = Probing(payload, None if only_v4 == only_v6 else 4 if only_v4 else 6, interface, allow_broadcast)
     listed = None if ports is None else ",".join(ports)
-    checks = _distinct([Check(text, target_with_port(text, listed), asked, probing) for text in targets or ()]
-                     + _from_file(config))
+    checks = _distinct(
+        [Check(text, target_with_port(text, listed), asked, probing) for text in targets or ()] + _from_file(config)
+    )
     if not checks:
         raise UsageError("name a target, or a file of them with --config")
     from udpprobe.commands.check import Settings  # noqa: PLC0415 - help does without the core
 
-    settings = Settings(timeout_s=timeout, silence_s=wait, retries=retries, confirm=confirm, rate_pps=rate,
-                        engine=engine.value if engine else "auto")
+    settings = Settings(
+        timeout_s=timeout,
+        silence_s=wait,
+        retries=retries,
+        confirm=confirm,
+        rate_pps=rate,
+        engine=engine.value if engine else "auto",
+    )
 
     if output_format is CheckFormat.NDJSON:
         with opened(output, stream=True) as stream:
             lines = _Lines(stream)
             try:
                 outcome = _in_time(checks, settings, lines.end, lines.add)
-            except KeyboardInterrupt:   # the second one: some lines stand already
+            except KeyboardInterrupt:  # the second one: some lines stand already
                 outcome = _nothing_known([(each.name, each.group) for each in checks], "interrupted", interrupted=True)
             lines.end(outcome)
         raise Exit(outcome.state)
@@ -284,8 +335,12 @@ class _Lines:
         self._out.flush()
 
 
-def _in_time(checks: list[Check], settings: "Settings", tell: Callable[["Outcome"], None],
-             on_checked: "Callable[[Checked], None] | None" = None) -> "Outcome":
+def _in_time(
+    checks: list[Check],
+    settings: "Settings",
+    tell: Callable[["Outcome"], None],
+    on_checked: "Callable[[Checked], None] | None" = None,
+) -> "Outcome":
     from udpprobe.commands.check import check as checking  # noqa: PLC0415 - as above
 
     # what cannot be told to stop, such as the look-up of a name, does not hold up the exit

@@ -58,39 +58,68 @@ two = socket(type=SOCK_DGRAM); two.connect(port); two.send(b"?")
 sleep(1)
 """
 STEPS = (
-    LabStep("A firewall that answers for others", "firewall-rejects", ["scan", "198.18.9.9:20,53,54,123"],
-         "A program that hears no ICMP errors waits for a timeout on three of these ports. Port 53 works. On port 123 "
-         "nobody listens: the host itself refused. Ports 20 and 54 never reached the host: 198.18.1.1, a router on "
-         "the way, stopped them, and for port 54 it even pretended to be the closed port."),
-    LabStep("A routing loop", "loop-3", ["trace", "198.18.9.9:53"],
-         "Three routers hand the datagrams round until their TTL runs out. udpprobe names the loop's routers, its "
-         "length and the hop where it begins, so that you know whom to call."),
-    LabStep("A link that is too narrow, and hides it", "vpn-black-hole", ["mtu", "198.18.9.9:53"],
-         "Small datagrams arrive, so pings look fine; large ones disappear behind a tunnel, and no router says so. "
-         "udpprobe finds the size to the byte, the place, and what to set."),
-    LabStep("A program that is not told", "firewall-rejects", ("watch", "-o", "-"),
-         "Two sockets asked the closed port, and an ICMP error came for both. Linux told the connected one: its next "
-         "call gives ECONNREFUSED. The other is unconnected, so Linux dropped the error, and the program waits for its "
-         "timeout. As root, this is Linux's own word, from its event sock:inet_sk_error_report.",
-         program=("python3", "-c", TWO_SOCKETS)),
+    LabStep(
+        "A firewall that answers for others",
+        "firewall-rejects",
+        ["scan", "198.18.9.9:20,53,54,123"],
+        "A program that hears no ICMP errors waits for a timeout on three of these ports. Port 53 works. On port 123 "
+        "nobody listens: the host itself refused. Ports 20 and 54 never reached the host: 198.18.1.1, a router on "
+        "the way, stopped them, and for port 54 it even pretended to be the closed port.",
+    ),
+    LabStep(
+        "A routing loop",
+        "loop-3",
+        ["trace", "198.18.9.9:53"],
+        "Three routers hand the datagrams round until their TTL runs out. udpprobe names the loop's routers, its "
+        "length and the hop where it begins, so that you know whom to call.",
+    ),
+    LabStep(
+        "A link that is too narrow, and hides it",
+        "vpn-black-hole",
+        ["mtu", "198.18.9.9:53"],
+        "Small datagrams arrive, so pings look fine; large ones disappear behind a tunnel, and no router says so. "
+        "udpprobe finds the size to the byte, the place, and what to set.",
+    ),
+    LabStep(
+        "A program that is not told",
+        "firewall-rejects",
+        ("watch", "-o", "-"),
+        "Two sockets asked the closed port, and an ICMP error came for both. Linux told the connected one: its next "
+        "call gives ECONNREFUSED. The other is unconnected, so Linux dropped the error, and the program waits for its "
+        "timeout. As root, this is Linux's own word, from its event sock:inet_sk_error_report.",
+        program=("python3", "-c", TWO_SOCKETS),
+    ),
 )
 CAPTURES = (
-    CaptureStep("A firewall that answers for others", "firewall-rejects", 60,
-            "Port 53 works. Ports 20 and 60 never reached the host: 198.18.1.1, a router on the way, stopped them, "
-            "and for port 60 it even pretended to be the closed port."),
-    CaptureStep("A routing loop", "loop-3", 60,
-            "The datagrams left with a TTL of 64 and it ran out on the way: routers hand them round. `udpprobe trace` "
-            "names all routers of such a loop."),
-    CaptureStep("Links that are too narrow", "two-narrow-links", 1500,
-            "The datagrams were too big for a link; the router before it says how much fits. `udpprobe mtu` finds "
-            "the size to the byte, also where routers keep it to themselves."),
+    CaptureStep(
+        "A firewall that answers for others",
+        "firewall-rejects",
+        60,
+        "Port 53 works. Ports 20 and 60 never reached the host: 198.18.1.1, a router on the way, stopped them, "
+        "and for port 60 it even pretended to be the closed port.",
+    ),
+    CaptureStep(
+        "A routing loop",
+        "loop-3",
+        60,
+        "The datagrams left with a TTL of 64 and it ran out on the way: routers hand them round. `udpprobe trace` "
+        "names all routers of such a loop.",
+    ),
+    CaptureStep(
+        "Links that are too narrow",
+        "two-narrow-links",
+        1500,
+        "The datagrams were too big for a link; the router before it says how much fits. `udpprobe mtu` finds "
+        "the size to the byte, also where routers keep it to themselves.",
+    ),
 )
 
 
 def demo(
     *,
-    captures: Annotated[bool, Option(
-        "--captures", help="Analyse captures instead, as where no private network is possible.")] = False,
+    captures: Annotated[
+        bool, Option("--captures", help="Analyse captures instead, as where no private network is possible.")
+    ] = False,
 ) -> None:
     """Show in a few seconds what udpprobe finds: a firewall, a routing loop, a narrow link, a program that is not told.
 
@@ -104,30 +133,42 @@ def demo(
 
 def why_no_lab() -> str:
     """Why this user can have no lab here, in the lab's own words; empty where that is possible."""
-    tried = subprocess.run([*UDPPROBE, "lab", "--", *UDPPROBE, "--version"], stdout=subprocess.DEVNULL,  # noqa: S603 - ourselves
-                           stderr=subprocess.PIPE, text=True, check=False)
+    tried = subprocess.run(  # noqa: S603 - ourselves
+        [*UDPPROBE, "lab", "--", *UDPPROBE, "--version"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     return tried.stderr.strip().removeprefix("udpprobe: ") if tried.returncode == IMPOSSIBLE else ""
 
 
 def _go_there() -> int:
-    _say("Small internets are simulated on this host, each with something wrong in it. The commands run inside, "
-         "as they would on any network; nothing leaves this host.")
+    _say(
+        "Small internets are simulated on this host, each with something wrong in it. The commands run inside, "
+        "as they would on any network; nothing leaves this host."
+    )
     statuses = []
     for number, step in enumerate(STEPS, 1):
         _say(f"{number}. {step.title}")
         inside, program = ["lab", "-s", step.scenario, "--"], step.program and ["--", *step.program]
         ours = program and ["--", sys.executable, *step.program[1:]]
-        statuses.append(_run([*inside, "udpprobe", *step.command, *program],
-                             [*inside, *UDPPROBE, *step.command, *ours]))
+        statuses.append(
+            _run([*inside, "udpprobe", *step.command, *program], [*inside, *UDPPROBE, *step.command, *ours])
+        )
         _say(step.why)
-    _say("More of them: udpprobe lab --list. A shell in one: udpprobe lab -s home-nat --shell. Your own network: "
-         "udpprobe scan HOST, as root.")
+    _say(
+        "More of them: udpprobe lab --list. A shell in one: udpprobe lab -s home-nat --shell. Your own network: "
+        "udpprobe scan HOST, as root."
+    )
     return max(statuses)
 
 
 def _analyze_captures(reason: str) -> int:
-    _say("Three small internets, each with something wrong in it, were simulated, and what passed was written to "
-         f"captures. They are analysed instead of visited: {reason}.")
+    _say(
+        "Three small internets, each with something wrong in it, were simulated, and what passed was written to "
+        f"captures. They are analysed instead of visited: {reason}."
+    )
     statuses = []
     with tempfile.TemporaryDirectory() as folder:
         for number, capture in enumerate(CAPTURES, 1):
@@ -135,8 +176,10 @@ def _analyze_captures(reason: str) -> int:
             words = ["analyze", "--all", _written(capture, Path(folder)).name]
             statuses.append(_run(words, words, folder))
             _say(capture.why)
-    _say("Your own captures: udpprobe analyze FILE. Others' captures, sorted by what they show: pcaps/README.md in the "
-         "source.")
+    _say(
+        "Your own captures: udpprobe analyze FILE. Others' captures, sorted by what they show: pcaps/README.md in the "
+        "source."
+    )
     return max(statuses)
 
 

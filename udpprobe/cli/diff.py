@@ -40,15 +40,15 @@ _HEALTHY = {"answered", "silent"}
 
 
 def diff(
-    before: Annotated[str, Argument(metavar="BEFORE", show_default=False,
-                                    help="A report as JSON, or a capture.")],
+    before: Annotated[str, Argument(metavar="BEFORE", show_default=False, help="A report as JSON, or a capture.")],
     after: Annotated[str, Argument(metavar="AFTER", show_default=False, help="Likewise.")],
     *,
     show_all: Annotated[bool, Option("--all", help="Show destinations that are the same, too.")] = False,
     output_format: PageFormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
-    fail_on: Annotated[str | None, Option(
-        metavar="CHANGE[,CHANGE]", help="Exit with status 1 when one of these was found.")] = None,
+    fail_on: Annotated[
+        str | None, Option(metavar="CHANGE[,CHANGE]", help="Exit with status 1 when one of these was found.")
+    ] = None,
     progress: ProgressOption = None,
 ) -> None:
     """Compare two reports or captures: what is new, gone, worse, better or the same, for each destination."""
@@ -67,8 +67,12 @@ def diff(
         found = compare(first, second, (before, after))
         out.write(DIFF_FORMATS[output_format](shown(found, show_all=show_all), width_of(out)))
     unread = [each for side in (first, second) for each in getattr(side.source, "unread", ())]
-    finish(failing_changes(found.destinations, failing) if failing else (), failing, interrupted=False,
-           failure=CaptureError(f"not all was read: {unread[0].reason}") if unread else None)
+    finish(
+        failing_changes(found.destinations, failing) if failing else (),
+        failing,
+        interrupted=False,
+        failure=CaptureError(f"not all was read: {unread[0].reason}") if unread else None,
+    )
 
 
 def _warn(name: str, side: Any, other: Any) -> None:  # noqa: ANN401 - as `_read`
@@ -77,8 +81,9 @@ def _warn(name: str, side: Any, other: Any) -> None:  # noqa: ANN401 - as `_read
     if getattr(side, "interrupted", False):
         complain(f"{label}: that run was interrupted; what it did not settle is not compared")
     if side.source.kind != "probe" and not _has_healthy(side) and _has_healthy(other):
-        complain(f"{label}: has no healthy destinations, so those of the other report look new or gone; write it with "
-              "--all")
+        complain(
+            f"{label}: has no healthy destinations, so those of the other report look new or gone; write it with --all"
+        )
 
 
 def _has_healthy(side: Any) -> bool:  # noqa: ANN401 - as `_read`

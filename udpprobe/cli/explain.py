@@ -31,9 +31,17 @@ class Family(StrEnum):
 
 
 def explain(
-    words: Annotated[list[str] | None, Argument(metavar="TYPE [CODE]|WORD", show_default=False, help=(
-        "ICMP or ICMPv6 type, and its code (3 4 or 3/4); or a word: a verdict, a meaning of silence, black-hole, "
-        "nmap's word for an error, its name, an errno."))] = None,
+    words: Annotated[
+        list[str] | None,
+        Argument(
+            metavar="TYPE [CODE]|WORD",
+            show_default=False,
+            help=(
+                "ICMP or ICMPv6 type, and its code (3 4 or 3/4); or a word: a verdict, a meaning of silence, "
+                "black-hole, nmap's word for an error, its name, an errno."
+            ),
+        ),
+    ] = None,
     *,
     family: Annotated[Family | None, Option(help="ICMP (4) or ICMPv6 (6); both without.")] = None,
     only_v4: Annotated[bool, Option("-4", help="As --family 4.")] = False,
@@ -93,8 +101,11 @@ def _type_and_code(words: list[str]) -> tuple[int | None, int | None]:
     numbers = [int(word) if _is_number(word) else -1 for word in words]
     for word, number in zip(words, numbers, strict=True):
         if not 0 <= number <= 255:
-            raise UsageError(f"{number} is not in the range of ICMP types and codes, 0 to 255" if number >= 0 else
-                             f"{word!r} is no ICMP type or code: they are numbers from 0 to 255")
+            raise UsageError(
+                f"{number} is not in the range of ICMP types and codes, 0 to 255"
+                if number >= 0
+                else f"{word!r} is no ICMP type or code: they are numbers from 0 to 255"
+            )
     icmp_type, icmp_code = (*numbers, None, None)[:2]
     return icmp_type, icmp_code
 
@@ -118,8 +129,9 @@ def select(families: set[int], icmp_type: int | None, icmp_code: int | None) -> 
     errors = [family for family in sorted(families) if is_error(family, icmp_type)]
     if not errors:
         what = _no_error(families, icmp_type)
-        raise UsageError(f"type {icmp_type} is no error: ICMP has 3, 4, 11 and 12, ICMPv6 1 to 127"
-                         + (f". {what}" if what else ""))
+        raise UsageError(
+            f"type {icmp_type} is no error: ICMP has 3, 4, 11 and 12, ICMPv6 1 to 127" + (f". {what}" if what else "")
+        )
     if icmp_code is not None:
         return tuple(meaning_of(family, icmp_type, icmp_code) for family in errors)
     return tuple(row for family in errors for row in _all_codes(family, icmp_type))

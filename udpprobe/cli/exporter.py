@@ -31,18 +31,38 @@ Examples:
 
 def exporter(
     *,
-    allow: Annotated[list[str] | None, Option(
-        metavar="NETWORK[,NETWORK]", help="Networks whose hosts may be probed; all others are 403. May be repeated. "
-        "Needed where other hosts may ask.")] = None,
+    allow: Annotated[
+        list[str] | None,
+        Option(
+            metavar="NETWORK[,NETWORK]",
+            help="Networks whose hosts may be probed; all others are 403. May be repeated. "
+            "Needed where other hosts may ask.",
+        ),
+    ] = None,
     listen: Annotated[str, Option(metavar="ADDRESS:PORT", help="Where to listen (TCP).")] = LISTEN,
-    config: Annotated[str | None, Option(
-        metavar="FILE.toml", help="Its [templates] are modules, as in check --config.")] = None,
-    timeout: Annotated[float, Option(
-        min=1, max=opt.LONGEST_S, metavar="SECONDS", callback=opt.seconds_of,
-        help="Seconds for a probe, at most; less where Prometheus gives less.")] = 10,
-    wait: Annotated[float, Option(
-        min=0.01, max=opt.LONGEST_S, metavar="SECONDS", callback=opt.seconds_of,
-        help="Seconds to wait for a reply, after each probe.")] = 1,
+    config: Annotated[
+        str | None, Option(metavar="FILE.toml", help="Its [templates] are modules, as in check --config.")
+    ] = None,
+    timeout: Annotated[
+        float,
+        Option(
+            min=1,
+            max=opt.LONGEST_S,
+            metavar="SECONDS",
+            callback=opt.seconds_of,
+            help="Seconds for a probe, at most; less where Prometheus gives less.",
+        ),
+    ] = 10,
+    wait: Annotated[
+        float,
+        Option(
+            min=0.01,
+            max=opt.LONGEST_S,
+            metavar="SECONDS",
+            callback=opt.seconds_of,
+            help="Seconds to wait for a reply, after each probe.",
+        ),
+    ] = 1,
     retries: opt.Retries = 2,
     at_once: Annotated[int, Option(min=1, max=64, metavar="N", help="Probes at the same time.")] = 16,
     engine: opt.EngineOption = None,
@@ -55,15 +75,18 @@ def exporter(
     from udpprobe.linux.hostfacts import has_net_raw  # noqa: PLC0415 - as above
 
     if engine is None and not has_net_raw():
-        echo("udpprobe: warning: raw sockets are not allowed (CAP_NET_RAW): no module can check path MTUs "
-                   "or name a loop's routers", err=True)
+        echo(
+            "udpprobe: warning: raw sockets are not allowed (CAP_NET_RAW): no module can check path MTUs "
+            "or name a loop's routers",
+            err=True,
+        )
     settings = Settings(timeout_s=timeout, silence_s=wait, retries=retries, engine=engine.value if engine else "auto")
     with MetricsServer(ExporterOptions(where, networks, {**MODULES, **_modules(config)}, settings, at_once)) as server:
         echo(f"udpprobe exporter: listens on {server.url}", err=True)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            if not was_terminated():    # by SIGTERM a daemon is asked to end, and nothing is left undone
+            if not was_terminated():  # by SIGTERM a daemon is asked to end, and nothing is left undone
                 raise
 
 

@@ -34,22 +34,31 @@ class Action(StrEnum):
 
 
 def icmpd(  # noqa: PLR0913 - a command's options are its arguments
-    action: Annotated[Action, Argument(
-        metavar="run|status", help="Run the daemon, or print the counters of a running one.")] = Action.RUN,
+    action: Annotated[
+        Action, Argument(metavar="run|status", help="Run the daemon, or print the counters of a running one.")
+    ] = Action.RUN,
     *,
-    path: Annotated[str | None, Option(
-        "--socket", metavar="PATH", help="Where clients connect; /run/udpprobe/icmpd.sock, or below "
-        "$XDG_RUNTIME_DIR for users other than root.")] = None,
-    allow_user: Annotated[list[str] | None, Option(
-        metavar="USER", help="Who may register sockets beside its own user; * is everybody. May be repeated.")] = None,
-    allow_group: Annotated[list[str] | None, Option(
-        metavar="GROUP", help="Also users in this group.")] = None,
-    mode: Annotated[str | None, Option(
-        metavar="OCTAL", help="Permissions of the socket; 600, or 666 where others are allowed.")] = None,
-    user: Annotated[str | None, Option(
-        metavar="USER", help="Become this user once the raw sockets are open.")] = None,
-    queue: Annotated[int, Option(min=1, max=1_000_000, metavar="N",
-                                       help="Errors to queue for a client that does not read.")] = 1024,
+    path: Annotated[
+        str | None,
+        Option(
+            "--socket",
+            metavar="PATH",
+            help="Where clients connect; /run/udpprobe/icmpd.sock, or below "
+            "$XDG_RUNTIME_DIR for users other than root.",
+        ),
+    ] = None,
+    allow_user: Annotated[
+        list[str] | None,
+        Option(metavar="USER", help="Who may register sockets beside its own user; * is everybody. May be repeated."),
+    ] = None,
+    allow_group: Annotated[list[str] | None, Option(metavar="GROUP", help="Also users in this group.")] = None,
+    mode: Annotated[
+        str | None, Option(metavar="OCTAL", help="Permissions of the socket; 600, or 666 where others are allowed.")
+    ] = None,
+    user: Annotated[str | None, Option(metavar="USER", help="Become this user once the raw sockets are open.")] = None,
+    queue: Annotated[
+        int, Option(min=1, max=1_000_000, metavar="N", help="Errors to queue for a client that does not read.")
+    ] = 1024,
     output_format: FormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
 ) -> None:
@@ -66,8 +75,9 @@ def icmpd(  # noqa: PLR0913 - a command's options are its arguments
         return
     from udpprobe.icmpd.daemon import DaemonOptions, run  # noqa: PLC0415 - help needs none of it
 
-    options = DaemonOptions(Path(path) if path else None, _mode(mode), user, tuple(allow_user or ()),
-                            tuple(allow_group or ()), queue)
+    options = DaemonOptions(
+        Path(path) if path else None, _mode(mode), user, tuple(allow_user or ()), tuple(allow_group or ()), queue
+    )
     if run(options, _say, _tell) == signal.SIGINT:
         raise Exit(130)
 
@@ -84,7 +94,7 @@ def _mode(octal: str | None) -> int | None:
 
 def _say(line: str) -> None:
     if sys.stderr is not None:
-        with suppress(OSError):     # that nobody reads the log any more is not the clients' loss
+        with suppress(OSError):  # that nobody reads the log any more is not the clients' loss
             print("udpprobe icmpd:", line, file=sys.stderr, flush=True)  # noqa: T201 - the log
 
 

@@ -43,18 +43,24 @@ USUAL = "plain"
 
 
 def lab(  # noqa: PLR0913 - a command's options are its arguments
-    command: Annotated[list[str] | None, Argument(
-        metavar="-- COMMAND...", help="The program to run inside, and its arguments.")] = None,
+    command: Annotated[
+        list[str] | None, Argument(metavar="-- COMMAND...", help="The program to run inside, and its arguments.")
+    ] = None,
     *,
-    scenario: Annotated[str, Option(
-        "--scenario", "-s", metavar="NAME|FILE.toml", help="Scenario: one that ships, or your own.")] = USUAL,
+    scenario: Annotated[
+        str, Option("--scenario", "-s", metavar="NAME|FILE.toml", help="Scenario: one that ships, or your own.")
+    ] = USUAL,
     shell: Annotated[bool, Option("--shell", help="Run your shell inside.")] = False,
-    up: Annotated[str | None, Option(
-        metavar="NAME|FILE.toml", help="Keep this world up until Ctrl-C, and print how to enter it.")] = None,
-    seed: Annotated[int | None, Option(
-        metavar="N", help="Seed of its random numbers, instead of the scenario's own.")] = None,
-    write: Annotated[str | None, Option(
-        "--write", "-w", metavar="FILE.pcapng", help="Write all packets to this file, in both directions.")] = None,
+    up: Annotated[
+        str | None, Option(metavar="NAME|FILE.toml", help="Keep this world up until Ctrl-C, and print how to enter it.")
+    ] = None,
+    seed: Annotated[
+        int | None, Option(metavar="N", help="Seed of its random numbers, instead of the scenario's own.")
+    ] = None,
+    write: Annotated[
+        str | None,
+        Option("--write", "-w", metavar="FILE.pcapng", help="Write all packets to this file, in both directions."),
+    ] = None,
     list_scenarios: Annotated[bool, Option("--list", help="List the scenarios that ship.")] = False,
     show: Annotated[str | None, Option(metavar="NAME|FILE.toml", help="Show a scenario's text.")] = None,
     output_format: FormatOption = OutputFormat.TABLE,
@@ -76,8 +82,14 @@ def lab(  # noqa: PLR0913 - a command's options are its arguments
     found = scenarios.load(up or scenario)
     environment = {**os.environ, "UDPPROBE_LAB": found.name}
     words, environment = shell_in(found.name, environment) if shell else (command or [], environment)
-    raise Exit(_run(World(found, seed), found, write, lambda around: (
-        run(around, words, environment, is_shell=shell) if words else hold(around, _say_entrance))))
+    raise Exit(
+        _run(
+            World(found, seed),
+            found,
+            write,
+            lambda around: run(around, words, environment, is_shell=shell) if words else hold(around, _say_entrance),
+        )
+    )
 
 
 def _print(output_format: OutputFormat | None, output: str | None, show: str | None) -> None:
@@ -146,6 +158,6 @@ def shell_in(name: str, environment: Mapping[str, str]) -> tuple[list[str], dict
     prompt = f"(lab {re.sub(r'[^-.0-9A-Za-z]', '_', name)}) "
     if Path(shell).name != "bash":
         return [shell], {**environment, "PS1": f"{prompt}$ "}
-    settings = os.memfd_create("settings", flags=0)     # inherited, and gone with the shell
+    settings = os.memfd_create("settings", flags=0)  # inherited, and gone with the shell
     os.write(settings, f'[ -r ~/.bashrc ] && . ~/.bashrc\nPS1="{prompt}$PS1"\n'.encode())
     return [shell, "--rcfile", f"/dev/fd/{settings}"], dict(environment)

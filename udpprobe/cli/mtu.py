@@ -40,27 +40,56 @@ Examples:
   udpprobe mtu --format json --fail-on black-hole 192.0.2.1:51820
 """
 
-Max = Annotated[int | None, Option(
-    "--max", min=68, max=65_575, metavar="BYTES", help="Largest IP packet to try; the interface's MTU without it.")]
-Retries = Annotated[int, Option(
-    min=0, max=100, metavar="N", help="Further tries of a size that gets no reply, before it counts as lost.")]
-Timeout = Annotated[float, Option(
-    min=0.01, max=opt.LONGEST_S, metavar="SECONDS", callback=opt.seconds_of,
-    help="Seconds to wait for a host that has not replied.")]
-Rate = Annotated[float, Option(
-    min=0, metavar="PPS", callback=opt.rate_of, help="Probes a second, at most; 0: no limit.")]
-SourceAddress = Annotated[str | None, Option(
-    metavar="ADDRESS", callback=opt.address_of, help="Address of this host to send from.")]
-SourcePort = Annotated[int | None, Option(
-    min=1, max=65_520, metavar="PORT", show_default=False,
-    help="Send from this port and the 15 after it, instead of free ones; answers are told apart by port.")]
-Control = Annotated[bool, Option(
-    "--control/--no-control", help="Also probe a port that is probably closed; its refusals show what arrives.")]
+Max = Annotated[
+    int | None,
+    Option(
+        "--max", min=68, max=65_575, metavar="BYTES", help="Largest IP packet to try; the interface's MTU without it."
+    ),
+]
+Retries = Annotated[
+    int,
+    Option(min=0, max=100, metavar="N", help="Further tries of a size that gets no reply, before it counts as lost."),
+]
+Timeout = Annotated[
+    float,
+    Option(
+        min=0.01,
+        max=opt.LONGEST_S,
+        metavar="SECONDS",
+        callback=opt.seconds_of,
+        help="Seconds to wait for a host that has not replied.",
+    ),
+]
+Rate = Annotated[
+    float, Option(min=0, metavar="PPS", callback=opt.rate_of, help="Probes a second, at most; 0: no limit.")
+]
+SourceAddress = Annotated[
+    str | None, Option(metavar="ADDRESS", callback=opt.address_of, help="Address of this host to send from.")
+]
+SourcePort = Annotated[
+    int | None,
+    Option(
+        min=1,
+        max=65_520,
+        metavar="PORT",
+        show_default=False,
+        help="Send from this port and the 15 after it, instead of free ones; answers are told apart by port.",
+    ),
+]
+Control = Annotated[
+    bool,
+    Option("--control/--no-control", help="Also probe a port that is probably closed; its refusals show what arrives."),
+]
 
 
 def mtu(  # noqa: PLR0913 - a command's options are its arguments
-    target: Annotated[str, Argument(metavar="HOST:PORT", help=(
-        f"Where to; without a port, {TRACEROUTE_PORT}. Of a name's addresses, the system's first choice."))],
+    target: Annotated[
+        str,
+        Argument(
+            metavar="HOST:PORT",
+            help=(f"Where to; without a port, {TRACEROUTE_PORT}. Of a name's addresses, the system's first choice."),
+        ),
+    ],
     *,
     only_v4: opt.OnlyV4 = False,
     only_v6: opt.OnlyV6 = False,
@@ -94,9 +123,18 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
 
     load_ahead("udpprobe.reports.mtu", output_format)
     options = searching.MtuOptions(
-        most=most or 0, retries=retries, timeout_s=timeout, rate_pps=rate, ttl=ttl, interface=interface,
-        source_address=source_address, source_port=source_port or 0, payload=payload, control=control,
-        capture=capture or "auto")
+        most=most or 0,
+        retries=retries,
+        timeout_s=timeout,
+        rate_pps=rate,
+        ttl=ttl,
+        interface=interface,
+        source_address=source_address,
+        source_port=source_port or 0,
+        payload=payload,
+        control=control,
+        capture=capture or "auto",
+    )
     names = names_for(output_format, dns=resolve, asn_db=asn_db, asn_dns=asn_dns)
     with opened(output, stream=output_format is OutputFormat.NDJSON) as out:
         with shown_of_search() as on_progress:
@@ -110,5 +148,9 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
             out.write(mtu_table(found.report, width_of(out), style_of(out, color, names=names)))
         else:
             out.write(MTU_FORMATS[output_format](found.report, width_of(out)))
-    finish([found.report.verdict], failing, interrupted=found.interrupted,
-           failure=UdpprobeError(found.failure) if found.failure else None)
+    finish(
+        [found.report.verdict],
+        failing,
+        interrupted=found.interrupted,
+        failure=UdpprobeError(found.failure) if found.failure else None,
+    )

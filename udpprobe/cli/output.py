@@ -66,8 +66,7 @@ def _stdout() -> Iterator[TextIO]:
         return
     # sys.stdout itself loses the end of a long text without a word when Python runs unbuffered, and knows no
     # answer to a file's name that does not fit the locale
-    with os.fdopen(descriptor, "w", encoding=sys.stdout.encoding, errors="backslashreplace",
-                   closefd=False) as out:
+    with os.fdopen(descriptor, "w", encoding=sys.stdout.encoding, errors="backslashreplace", closefd=False) as out:
         yield out
 
 
@@ -85,13 +84,16 @@ def _in_place(path: str) -> TextIO:
 
 @contextmanager
 def _whole(path: str) -> Iterator[TextIO]:
-    with atomic_file(Path(path)) as descriptor, os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace",
-                                                       closefd=False) as out:
+    with (
+        atomic_file(Path(path)) as descriptor,
+        os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace", closefd=False) as out,
+    ):
         yield out
 
 
-def guard_inputs(path: str | None, inputs: Sequence[str], *, option: str = "-o",
-                 what: str = "the capture itself") -> None:
+def guard_inputs(
+    path: str | None, inputs: Sequence[str], *, option: str = "-o", what: str = "the capture itself"
+) -> None:
     """See to it that the result does not replace what it is made from.
 
     Args:
@@ -179,8 +181,9 @@ def style_of(out: TextIO, color: Color = Color.AUTO, *, utc: bool = True, names:
     wanted = is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     is_coloured = wanted if color is Color.AUTO else color is Color.ALWAYS
     # what goes to a file or a pipe is the same on every host
-    return Style(UTC if utc else None, is_coloured, name_of if is_terminal else no_service,
-                 names.of if names else no_name)
+    return Style(
+        UTC if utc else None, is_coloured, name_of if is_terminal else no_service, names.of if names else no_name
+    )
 
 
 def names_for(output_format: StrEnum, *, dns: bool, asn_db: str | None, asn_dns: bool) -> Names | None:

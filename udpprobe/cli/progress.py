@@ -98,8 +98,11 @@ def _started(columns: Sequence[ProgressColumn], fields: dict[str, Any]) -> rich.
 
     class Bar(Progress):
         def get_renderables(self) -> Iterator[Any]:
-            yield from (Text(line, no_wrap=True, overflow="ellipsis")
-                        for task in self.tasks for line in task.fields.get("above", ()))
+            yield from (
+                Text(line, no_wrap=True, overflow="ellipsis")
+                for task in self.tasks
+                for line in task.fields.get("above", ())
+            )
             yield self.make_tasks_table(self.tasks)
 
     progress = Bar(*columns, console=Console(stderr=True), transient=True)
@@ -135,8 +138,11 @@ def scan_lines(state: Progress) -> Sequence[str]:
     if not state.answered:
         return ()
     more = state.answered - len(state.latest)
-    return (f"{state.answered:,} answered so far:", *(f"  {name}" for name in state.latest),
-            *((f"  and {more:,} before",) if more else ()))
+    return (
+        f"{state.answered:,} answered so far:",
+        *(f"  {name}" for name in state.latest),
+        *((f"  and {more:,} before",) if more else ()),
+    )
 
 
 def _searching_columns() -> Sequence[ProgressColumn]:
@@ -158,6 +164,7 @@ def _rounded(span_s: float) -> str:
 
 
 _READING: _BarKind[SourceState] = _BarKind(
-    _reading_columns, lambda state: {"completed": state.done_bytes, "total": state.total_bytes})
+    _reading_columns, lambda state: {"completed": state.done_bytes, "total": state.total_bytes}
+)
 _SEARCHING: _BarKind[SearchProgress] = _BarKind(_searching_columns, lambda state: {"words": search_words(state)})
 _SCANNING: _BarKind[Progress] = _BarKind(_scanning_columns, _scanning_fields, scan_lines)

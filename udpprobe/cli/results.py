@@ -145,8 +145,14 @@ def is_stream(output_format: OutputFormat, *, events: bool, is_live: bool = Fals
     return events and (output_format is OutputFormat.NDJSON or (is_live and output_format is OutputFormat.TABLE))
 
 
-def finish(verdicts: Iterable[str | None], failing: frozenset[str], *, interrupted: bool,
-           failure: UdpprobeError | None = None, is_incomplete: bool = False) -> NoReturn:
+def finish(
+    verdicts: Iterable[str | None],
+    failing: frozenset[str],
+    *,
+    interrupted: bool,
+    failure: UdpprobeError | None = None,
+    is_incomplete: bool = False,
+) -> NoReturn:
     """End with the exit status: 130 after Ctrl-C, 3 where something could not be done, 1 where `--fail-on` found some.
 
     Status 3 hides 1, so stderr names both.

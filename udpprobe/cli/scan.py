@@ -121,8 +121,9 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     guard_outputs(output, write)
     for option, path in (("-o", output), ("-w", write)):
         guard_inputs(path, _read_files(targets_file, payload, payloads), option=option, what="what the scan reads")
-    resolved = _resolved(asked, left_out, default_ports, _family(only_v4, only_v6), interface,
-                         allow_broadcast=allow_broadcast)
+    resolved = _resolved(
+        asked, left_out, default_ports, _family(only_v4, only_v6), interface, allow_broadcast=allow_broadcast
+    )
     for failure in resolved.failures:
         complain(str(failure))
     for meant in filter(None, map(meant_with_port, asked if ports is None else ())):
@@ -131,17 +132,30 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     from udpprobe.engines.prepare import EngineOptions  # noqa: PLC0415 - help does without the core
 
     options = EngineOptions(
-        rate_pps=rate, retries=retries, timeout_s=timeout, payload=payload, payload_file=payloads, size=size or 0,
-        ttl=ttl, source_port=source_port or 0, source_addresses=sources, interface=interface, write=write,
-        control=control, engine=engine.value if engine else "auto", loop_ttl=loop_ttl,
-        capture=capture or "auto")
+        rate_pps=rate,
+        retries=retries,
+        timeout_s=timeout,
+        payload=payload,
+        payload_file=payloads,
+        size=size or 0,
+        ttl=ttl,
+        source_port=source_port or 0,
+        source_addresses=sources,
+        interface=interface,
+        write=write,
+        control=control,
+        engine=engine.value if engine else "auto",
+        loop_ttl=loop_ttl,
+        capture=capture or "auto",
+    )
     if dry_run:
         write_rows(_plan_rows(resolved, options))
         raise Exit
     names = names_for(output_format, dns=resolve, asn_db=asn_db, asn_dns=asn_dns)
     with opened(output, stream=output_format is OutputFormat.NDJSON) as out:
-        writer = ReportWriter(out, output_format, events=events,
-                              style=style_of(out, color, utc=utc, names=names), names=names)
+        writer = ReportWriter(
+            out, output_format, events=events, style=style_of(out, color, utc=utc, names=names), names=names
+        )
         report, interrupted = _follow(resolved, options, writer, progress)
         writer.write(report)
     finish(verdicts_in(report), failing, interrupted=interrupted, is_incomplete=bool(resolved.failures))
@@ -161,13 +175,23 @@ def _family(only_v4: bool, only_v6: bool) -> int | None:
 
 def _read_files(targets_file: str | None, payload: str, payloads: str | None) -> list[str]:
     """The files that the options name as inputs."""
-    of_payload = [text.partition(":")[2] for text, prefix in ((payload, "file:"), (payloads or "", "nmap:"))
-                  if text.startswith(prefix)]
+    of_payload = [
+        text.partition(":")[2]
+        for text, prefix in ((payload, "file:"), (payloads or "", "nmap:"))
+        if text.startswith(prefix)
+    ]
     return [*of_payload, *([targets_file] if targets_file else [])]
 
 
-def _resolved(asked: list[Target], left_out: list[Target], ports: Ports | None, family: int | None,
-              interface: str | None, *, allow_broadcast: bool) -> "Resolved":
+def _resolved(
+    asked: list[Target],
+    left_out: list[Target],
+    ports: Ports | None,
+    family: int | None,
+    interface: str | None,
+    *,
+    allow_broadcast: bool,
+) -> "Resolved":
     from udpprobe.payloads import known_ports  # noqa: PLC0415 - as above
     from udpprobe.targets import Wanted, resolve  # noqa: PLC0415 - as above
 
@@ -197,8 +221,9 @@ def _write_rows(output_format: OutputFormat, output: str | None, rows: "Listing"
         out.write(ROWS_FORMATS[output_format](rows, width_of(out)))
 
 
-def _follow(resolved: "Resolved", options: "EngineOptions", writer: ReportWriter,
-            progress: bool | None) -> tuple["Report", bool]:
+def _follow(
+    resolved: "Resolved", options: "EngineOptions", writer: ReportWriter, progress: bool | None
+) -> tuple["Report", bool]:
     from udpprobe.commands import scan as scanning  # noqa: PLC0415 - as above
     from udpprobe.interrupt import Interrupted  # noqa: PLC0415 - as above
     from udpprobe.targets import as_asked, named  # noqa: PLC0415 - as above
@@ -214,8 +239,11 @@ def _follow(resolved: "Resolved", options: "EngineOptions", writer: ReportWriter
     with shown_of_scan(progress) as on_progress:
         try:
             listeners = scanning.ScanListeners(
-                on_events, on_settled if writer.format is OutputFormat.NDJSON and not writer.events else None,
-                on_progress, _warn)
+                on_events,
+                on_settled if writer.format is OutputFormat.NDJSON and not writer.events else None,
+                on_progress,
+                _warn,
+            )
             report, interrupted = scanning.scan(resolved.destinations, options, listeners), False
         except Interrupted as ctrl_c:
             report, interrupted = ctrl_c.report, True

@@ -67,52 +67,121 @@ class CaptureMethod(StrEnum):
     SCAPY = "scapy"
 
 
-Targets = Annotated[list[str] | None, Argument(
-    metavar="TARGET...", show_default=False, help="What to probe: hosts, with or without ports; see below.")]
-PortsOption = Annotated[list[str] | None, Option(
-    "--ports", "-p", metavar="PORTS", show_default=False,
-    help="Ports of targets that name none: 53,domain,1000-2000; - is all. May be repeated.")]
-AllowBroadcast = Annotated[bool, Option(
-    "--allow-broadcast", help="Probe multicast, broadcast and 0.0.0.0/8 addresses too.")]
-TargetsFile = Annotated[str | None, Option(
-    metavar="FILE", help="More targets, between blanks or line ends, # before comments; - is standard input.")]
-Exclude = Annotated[list[str] | None, Option(
-    metavar="TARGET[,TARGET]", show_default=False,
-    help="Do not probe these: hosts, networks, host:port. May be repeated.")]
+Targets = Annotated[
+    list[str] | None,
+    Argument(metavar="TARGET...", show_default=False, help="What to probe: hosts, with or without ports; see below."),
+]
+PortsOption = Annotated[
+    list[str] | None,
+    Option(
+        "--ports",
+        "-p",
+        metavar="PORTS",
+        show_default=False,
+        help="Ports of targets that name none: 53,domain,1000-2000; - is all. May be repeated.",
+    ),
+]
+AllowBroadcast = Annotated[
+    bool, Option("--allow-broadcast", help="Probe multicast, broadcast and 0.0.0.0/8 addresses too.")
+]
+TargetsFile = Annotated[
+    str | None,
+    Option(metavar="FILE", help="More targets, between blanks or line ends, # before comments; - is standard input."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    Option(
+        metavar="TARGET[,TARGET]",
+        show_default=False,
+        help="Do not probe these: hosts, networks, host:port. May be repeated.",
+    ),
+]
 OnlyV4 = Annotated[bool, Option("-4", help="Only IPv4 addresses.")]
 OnlyV6 = Annotated[bool, Option("-6", help="Only IPv6 addresses.")]
-Rate = Annotated[float, Option(
-    min=0, metavar="PPS", callback=rate_of,
-    help="Datagrams a second, to all hosts together; 0: as fast as this host sends.")]
-Retries = Annotated[int, Option(
-    min=0, max=100, metavar="N", help="Further probes to a port that has not replied.")]
-Timeout = Annotated[float, Option(
-    min=0.01, max=LONGEST_S, metavar="SECONDS", callback=seconds_of,
-    help="Seconds to wait for a host that has not replied at all.")]
-Payload = Annotated[str, Option(metavar="PAYLOAD", help=(
-    "auto (what the port's service speaks), empty, token, hex:..., file:..., or names from the table."))]
-Payloads = Annotated[str | None, Option(
-    metavar="nmap:FILE", help="Use the payloads of an installed nmap's file first.")]
+Rate = Annotated[
+    float,
+    Option(
+        min=0,
+        metavar="PPS",
+        callback=rate_of,
+        help="Datagrams a second, to all hosts together; 0: as fast as this host sends.",
+    ),
+]
+Retries = Annotated[int, Option(min=0, max=100, metavar="N", help="Further probes to a port that has not replied.")]
+Timeout = Annotated[
+    float,
+    Option(
+        min=0.01,
+        max=LONGEST_S,
+        metavar="SECONDS",
+        callback=seconds_of,
+        help="Seconds to wait for a host that has not replied at all.",
+    ),
+]
+Payload = Annotated[
+    str,
+    Option(
+        metavar="PAYLOAD",
+        help=("auto (what the port's service speaks), empty, token, hex:..., file:..., or names from the table."),
+    ),
+]
+Payloads = Annotated[
+    str | None, Option(metavar="nmap:FILE", help="Use the payloads of an installed nmap's file first.")
+]
 ListPayloads = Annotated[bool, Option("--list-payloads", help="Show the table of payloads and exit.")]
-Size = Annotated[int | None, Option(
-    min=28, max=65535, metavar="BYTES", help="Pad every probe to an IP packet of this size.")]
+Size = Annotated[
+    int | None, Option(min=28, max=65535, metavar="BYTES", help="Pad every probe to an IP packet of this size.")
+]
 Ttl = Annotated[int, Option(min=1, max=255, metavar="TTL", help="TTL or hop limit of the probes.")]
-SourcePort = Annotated[int | None, Option(
-    min=1, max=65535, metavar="PORT", show_default=False, help="Send from this port instead of a free one.")]
-SourceAddress = Annotated[str | None, Option(metavar="A,B,...", help=(
-    "Addresses of this host to send from, in turn: many hosts limit errors per destination address."))]
-Interface = Annotated[str | None, Option("--interface", "-i", metavar="IFACE", help=(
-    "Interface to send and listen on; also the zone of link-local targets."))]
-CaptureOption = Annotated[CaptureMethod | None, Option("--capture", show_default=False, help=(
-    "The kernel's ring (AF_PACKET), or Scapy's sockets, as where there is no such ring."))]
-Write = Annotated[str | None, Option(
-    "--write", "-w", metavar="FILE.pcapng", help="Write probes and answers there, verdicts as packet comments.")]
-Control = Annotated[bool, Option(
-    "--control/--no-control", help="Also probe ports that are almost certainly closed, to learn what silence means.")]
-EngineOption = Annotated[EngineName | None, Option(
-    "--engine", show_default=False, help=(
-        "How to send and listen: raw where this user may, else recverr (see udpprobe scan --help)."))]
+SourcePort = Annotated[
+    int | None,
+    Option(min=1, max=65535, metavar="PORT", show_default=False, help="Send from this port instead of a free one."),
+]
+SourceAddress = Annotated[
+    str | None,
+    Option(
+        metavar="A,B,...",
+        help=("Addresses of this host to send from, in turn: many hosts limit errors per destination address."),
+    ),
+]
+Interface = Annotated[
+    str | None,
+    Option(
+        "--interface",
+        "-i",
+        metavar="IFACE",
+        help=("Interface to send and listen on; also the zone of link-local targets."),
+    ),
+]
+CaptureOption = Annotated[
+    CaptureMethod | None,
+    Option(
+        "--capture",
+        show_default=False,
+        help=("The kernel's ring (AF_PACKET), or Scapy's sockets, as where there is no such ring."),
+    ),
+]
+Write = Annotated[
+    str | None,
+    Option("--write", "-w", metavar="FILE.pcapng", help="Write probes and answers there, verdicts as packet comments."),
+]
+Control = Annotated[
+    bool,
+    Option(
+        "--control/--no-control", help="Also probe ports that are almost certainly closed, to learn what silence means."
+    ),
+]
+EngineOption = Annotated[
+    EngineName | None,
+    Option(
+        "--engine",
+        show_default=False,
+        help=("How to send and listen: raw where this user may, else recverr (see udpprobe scan --help)."),
+    ),
+]
 DryRun = Annotated[bool, Option("--dry-run", help="Show what would be sent, and send nothing.")]
-LoopTtl = Annotated[int, Option(
-    min=1, max=255, metavar="TTL", help="Count a probe that left with this TTL or more and expired as looping.")]
+LoopTtl = Annotated[
+    int,
+    Option(min=1, max=255, metavar="TTL", help="Count a probe that left with this TTL or more and expired as looping."),
+]
 Events = Annotated[bool, Option("--events", help="One row per ICMP error, in order of arrival.")]

@@ -96,11 +96,16 @@ class Screen:
         from rich.console import Console  # noqa: PLC0415 - when it is shown
         from rich.live import Live  # noqa: PLC0415 - as above
 
-        console = Console(file=sys.stdout, color_system="standard" if self._style.is_coloured else None,
-                          no_color=not self._style.is_coloured, highlight=False)
+        console = Console(
+            file=sys.stdout,
+            color_system="standard" if self._style.is_coloured else None,
+            no_color=not self._style.is_coloured,
+            highlight=False,
+        )
         self._held.enter_context(self._keys)
-        self._live = self._held.enter_context(Live(
-            console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False))
+        self._live = self._held.enter_context(
+            Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+        )
         return self._change
 
     def __exit__(self, *_: object) -> None:
@@ -158,8 +163,18 @@ class Screen:
         if self._has_names:
             self._names.ask(each.address for hop in report.hops for each in hop.reporters)
         targets = tuple(each.report for each in self._targets) if len(self._targets) > 1 else ()
-        view = View(report, time.time_ns(), chosen.number, "paused" if self._is_paused else chosen.state(),
-                    self._has_names, self._has_help, self._keys.are_read, is_ascii(sys.stdout), targets, self._chosen)
+        view = View(
+            report,
+            time.time_ns(),
+            chosen.number,
+            "paused" if self._is_paused else chosen.state(),
+            self._has_names,
+            self._has_help,
+            self._keys.are_read,
+            is_ascii(sys.stdout),
+            targets,
+            self._chosen,
+        )
         size = self._live.console.size
         text = trace_screen(view, size.width, size.height, self._style)
         self._live.update(Text.from_ansi(text, no_wrap=True, overflow="crop"), refresh=True)

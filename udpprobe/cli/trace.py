@@ -52,28 +52,68 @@ Examples:
 
 MaxTtl = Annotated[int, Option("--max-ttl", "-m", min=1, max=255, metavar="TTL", help="Highest TTL to try.")]
 FirstTtl = Annotated[int, Option("--first-ttl", "-f", min=1, max=255, metavar="TTL", help="Lowest TTL to try.")]
-Queries = Annotated[int | None, Option(
-    "--queries", "-q", min=1, max=100, metavar="N", show_default="3; with --watch 1", help="Probes for each hop.")]
-Timeout = Annotated[float, Option(min=0.01, max=opt.LONGEST_S, metavar="SECONDS", callback=opt.seconds_of, help=(
-    "Seconds to wait for a reply where no later hop has replied."))]
-Rate = Annotated[float, Option(
-    min=0, metavar="PPS", callback=opt.rate_of, help="Probes a second, at most; 0: no limit.")]
+Queries = Annotated[
+    int | None,
+    Option(
+        "--queries", "-q", min=1, max=100, metavar="N", show_default="3; with --watch 1", help="Probes for each hop."
+    ),
+]
+Timeout = Annotated[
+    float,
+    Option(
+        min=0.01,
+        max=opt.LONGEST_S,
+        metavar="SECONDS",
+        callback=opt.seconds_of,
+        help=("Seconds to wait for a reply where no later hop has replied."),
+    ),
+]
+Rate = Annotated[
+    float, Option(min=0, metavar="PPS", callback=opt.rate_of, help="Probes a second, at most; 0: no limit.")
+]
 Flows = Annotated[int, Option(min=1, max=64, metavar="N", help="Number of flows, each with a source port of its own.")]
-SourceAddress = Annotated[str | None, Option(
-    metavar="ADDRESS", callback=opt.address_of, help="Address of this host to send from.")]
-Watch = Annotated[bool, Option("--watch", help=(
-    "Repeat until Ctrl-C, keep statistics, and report what changes; on a terminal, a screen with keys."))]
-ReportCycles = Annotated[int | None, Option("--report-cycles", "-c", min=1, max=10**9, metavar="N", help=(
-    "As --watch, but end after N rounds with a report of their statistics."))]
-Interval = Annotated[float | None, Option(
-    min=0, max=opt.LONGEST_S, metavar="SECONDS", callback=opt.seconds_or_none,
-    show_default="1 for each target, up to 10 where a router limits its replies",
-    help="Pause between the rounds of --watch.")]
+SourceAddress = Annotated[
+    str | None, Option(metavar="ADDRESS", callback=opt.address_of, help="Address of this host to send from.")
+]
+Watch = Annotated[
+    bool,
+    Option(
+        "--watch",
+        help=("Repeat until Ctrl-C, keep statistics, and report what changes; on a terminal, a screen with keys."),
+    ),
+]
+ReportCycles = Annotated[
+    int | None,
+    Option(
+        "--report-cycles",
+        "-c",
+        min=1,
+        max=10**9,
+        metavar="N",
+        help=("As --watch, but end after N rounds with a report of their statistics."),
+    ),
+]
+Interval = Annotated[
+    float | None,
+    Option(
+        min=0,
+        max=opt.LONGEST_S,
+        metavar="SECONDS",
+        callback=opt.seconds_or_none,
+        show_default="1 for each target, up to 10 where a router limits its replies",
+        help="Pause between the rounds of --watch.",
+    ),
+]
 
 
 def trace(  # noqa: PLR0913 - a command's options are its arguments
-    targets: Annotated[list[str], Argument(metavar="HOST:PORT...", help=(
-        f"Where to; without a port, {TRACEROUTE_PORT}. Of a name's addresses, the system's first choice."))],
+    targets: Annotated[
+        list[str],
+        Argument(
+            metavar="HOST:PORT...",
+            help=(f"Where to; without a port, {TRACEROUTE_PORT}. Of a name's addresses, the system's first choice."),
+        ),
+    ],
     *,
     only_v4: opt.OnlyV4 = False,
     only_v6: opt.OnlyV6 = False,
@@ -115,29 +155,55 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
 
     is_watch = watch or report_cycles is not None
     options = TraceOptions(
-        max_ttl=max_ttl, first_ttl=first_ttl, queries=queries or (1 if is_watch else 3), timeout_s=timeout,
-        rate_pps=rate, flows=flows, interface=interface, source_address=source_address, source_port=source_port or 0,
-        payload=payload, size=size or 0, capture=capture or "auto")
+        max_ttl=max_ttl,
+        first_ttl=first_ttl,
+        queries=queries or (1 if is_watch else 3),
+        timeout_s=timeout,
+        rate_pps=rate,
+        flows=flows,
+        interface=interface,
+        source_address=source_address,
+        source_port=source_port or 0,
+        payload=payload,
+        size=size or 0,
+        capture=capture or "auto",
+    )
     names = names_for(output_format, dns=not numeric, asn_db=asn_db, asn_dns=asn_dns)
     typed = [name for name, _ in asked]
     with opened(output, stream=output_format is OutputFormat.NDJSON) as out:
-        told = _Output(out, output_format, style_of(out, color, utc=utc, names=names), typed, names,
-                       is_watch=is_watch, is_report=report_cycles is not None)
+        told = _Output(
+            out,
+            output_format,
+            style_of(out, color, utc=utc, names=names),
+            typed,
+            names,
+            is_watch=is_watch,
+            is_report=report_cycles is not None,
+        )
         screen = None
         if is_watch and is_screen(output_format, output):
             from udpprobe.cli.screen import Screen  # noqa: PLC0415 - when it is shown
             from udpprobe.resolver import Names  # noqa: PLC0415 - as above
 
             asn_db = asn_db or os.environ.get("UDPPROBE_ASN_DB")
-            screen = Screen(typed, style_of(sys.stdout, color, utc=utc), Names(asn_db=asn_db, asn_dns=asn_dns),
-                            has_names=not numeric)
+            screen = Screen(
+                typed,
+                style_of(sys.stdout, color, utc=utc),
+                Names(asn_db=asn_db, asn_dns=asn_dns),
+                has_names=not numeric,
+            )
         load_ahead("udpprobe.reports.trace", output_format)
         verdicts, last = set(), {}
         with screen or _live(told) as on_change:
             for place, traced in trace_all(
-                    [endpoint for _, endpoint in asked], options, on_change, interval_s=interval,
-                    on_hops=told.take_hops if output_format is OutputFormat.NDJSON else None,
-                    rounds=report_cycles if is_watch else 1, wish=screen.wish if screen else None):
+                [endpoint for _, endpoint in asked],
+                options,
+                on_change,
+                interval_s=interval,
+                on_hops=told.take_hops if output_format is OutputFormat.NDJSON else None,
+                rounds=report_cycles if is_watch else 1,
+                wish=screen.wish if screen else None,
+            ):
                 verdicts.add(traced.report.verdict)
                 last[place] = traced
                 if screen:
@@ -153,8 +219,9 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     finish(verdicts, failing, interrupted=interrupted, failure=UdpprobeError(failures[-1]) if failures else None)
 
 
-def _asked(targets: "Sequence[str]", family: int | None, interface: str | None, *,
-           allow_broadcast: bool) -> "tuple[list[tuple[str | None, Endpoint]], list[str]]":
+def _asked(
+    targets: "Sequence[str]", family: int | None, interface: str | None, *, allow_broadcast: bool
+) -> "tuple[list[tuple[str | None, Endpoint]], list[str]]":
     """The targets with the names that were typed; of several, why some have no address.
 
     Raises:
@@ -209,8 +276,17 @@ class _Output:
         is_report: whether a table is of the statistics at the end, and nothing before.
     """
 
-    def __init__(self, out: TextIO, output_format: OutputFormat, style: "Style", typed: "Sequence[str | None]",
-                 names: "Names | None" = None, *, is_watch: bool, is_report: bool) -> None:
+    def __init__(
+        self,
+        out: TextIO,
+        output_format: OutputFormat,
+        style: "Style",
+        typed: "Sequence[str | None]",
+        names: "Names | None" = None,
+        *,
+        is_watch: bool,
+        is_report: bool,
+    ) -> None:
         self.out, self.format, self.style, self.names = out, output_format, style, names
         self.is_live = output_format is OutputFormat.TABLE and out.isatty() and not is_watch
         self._targets = [_OfTarget(name) for name in typed]
@@ -263,15 +339,18 @@ class _Output:
         if self.format is OutputFormat.NDJSON:
             from msgspec.structs import replace  # noqa: PLC0415 - as above
 
-            self._write(target, self._text(target, replace(
-                report, hops=tuple(hop for hop in report.hops if hop.ttl > target.told_ttl))))
+            self._write(
+                target,
+                self._text(
+                    target, replace(report, hops=tuple(hop for hop in report.hops if hop.ttl > target.told_ttl))
+                ),
+            )
             target.told_ttl = 0
         elif self.format is OutputFormat.TABLE and self._is_watch and not (is_shown or self._is_report):
             from udpprobe.reports.trace import change_lines, target_of  # noqa: PLC0415 - as above
 
             whither = target_of(report) if len(self._targets) > 1 else ""
-            self._write(target, self._text(target, report) if is_first else change_lines(
-                changes, self.style, whither))
+            self._write(target, self._text(target, report) if is_first else change_lines(changes, self.style, whither))
 
     def _write(self, target: _OfTarget, text: str) -> None:
         target.is_told = True
@@ -284,13 +363,17 @@ class _Output:
 
         if self.names and not self._is_watch:
             self.names.wait()
-        reports = [replace(report, name=target.name) for target in self._targets
-                   if not target.is_told and (report := target.rounds.report()) is not None]
+        reports = [
+            replace(report, name=target.name)
+            for target in self._targets
+            if not target.is_told and (report := target.rounds.report()) is not None
+        ]
         if not reports:
             return
         if not self._is_watch:
-            reports = [replace(report, hops=tuple(replace(hop, statistics=None) for hop in report.hops))
-                       for report in reports]
+            reports = [
+                replace(report, hops=tuple(replace(hop, statistics=None) for hop in report.hops)) for report in reports
+            ]
         from udpprobe.reports.trace import trace_table, traces_text  # noqa: PLC0415 - as above
 
         width = width_of(self.out)
@@ -299,8 +382,11 @@ class _Output:
         elif self._is_watch:
             from udpprobe.reports.screen import statistics_table  # noqa: PLC0415 - as above
 
-            self.out.write("\n".join(statistics_table(report, width, self.style, is_ascii=is_ascii(self.out))
-                                     for report in reports))
+            self.out.write(
+                "\n".join(
+                    statistics_table(report, width, self.style, is_ascii=is_ascii(self.out)) for report in reports
+                )
+            )
         else:
             self.out.write("\n".join(trace_table(report, width, self.style) for report in reports))
 
@@ -316,6 +402,7 @@ def _live(output: _Output) -> Iterator["Callable[[int, TraceReport], None] | Non
     from rich.text import Text  # noqa: PLC0415 - as above
 
     with Live(console=Console(file=sys.stdout), auto_refresh=False, transient=True) as live:
+
         def on_change(place: int, report: "TraceReport") -> None:
             output.look_up(place, report)
             live.update(Text.from_ansi(output.running(place, report)), refresh=True)

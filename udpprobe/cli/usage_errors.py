@@ -27,7 +27,9 @@ OPTIONS_ALIKE = 0.75
 
 
 def sentence_of(  # noqa: PLR0911 - a sentence a kind
-        error: Any, commands: Iterable[str] = ()) -> str:  # noqa: ANN401 - Click's, either copy
+    error: Any,  # noqa: ANN401 - Click's, either copy
+    commands: Iterable[str] = (),
+) -> str:
     """A usage error in one sentence, with a suggestion for a misspelt word.
 
     Args:
@@ -36,8 +38,9 @@ def sentence_of(  # noqa: PLR0911 - a sentence a kind
     """
     context, text = getattr(error, "ctx", None), error.format_message().rstrip(".")
     if text.startswith("No such option") and (option := getattr(error, "option_name", None)):
-        known = [name for each in (context.command.params if context else ())
-                 for name in (*each.opts, *each.secondary_opts)]
+        known = [
+            name for each in (context.command.params if context else ()) for name in (*each.opts, *each.secondary_opts)
+        ]
         alike = meant(option, [*known, "--help"] if option.startswith("--") else [], OPTIONS_ALIKE)
         return f"No such option: {option}{alike}"
     if found := re.match(r"No such command '(?P<word>.*?)'", text, re.DOTALL):
@@ -64,7 +67,8 @@ def _of_value(what: str, why: str, parameter: Any) -> str:  # noqa: ANN401 - the
         listed = str(getattr(parameter, "metavar", None) or "")
         known = listed.strip("[]").split("|") if "|" in listed else re.findall(r"'([^']+)'", found["known"])
         return f"{name} {found['value']}: give {' or '.join(filter(None, (', '.join(known[:-1]), known[-1])))}" + meant(
-            found["value"].strip("'"), known)
+            found["value"].strip("'"), known
+        )
     return f"{name}: {why}" if name else why
 
 

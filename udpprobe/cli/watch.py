@@ -86,7 +86,7 @@ class Watching(TyperCommand):
             raise UsageError(f"{' '.join(extra)!r}: {EXTRA['watch']}")
         if at == len(args) - 1:
             raise UsageError("-- without a command; give the program and its arguments behind it")
-        ctx.params["command"] = args[at + 1:] or None
+        ctx.params["command"] = args[at + 1 :] or None
         return left
 
 
@@ -121,37 +121,74 @@ def _is_number(seconds: float | None) -> float | None:
 
 
 def watch(  # noqa: PLR0913 - a command's options are its arguments
-    command: Annotated[list[str] | None, Argument(
-        metavar="[-- COMMAND...]", help="A program to run and to watch, and its arguments.")] = None,
+    command: Annotated[
+        list[str] | None, Argument(metavar="[-- COMMAND...]", help="A program to run and to watch, and its arguments.")
+    ] = None,
     *,
-    interface: Annotated[str | None, Option("--interface", "-i", metavar="IFACE",
-                                                  help="Listen on this interface; on all without it.")] = None,
+    interface: Annotated[
+        str | None, Option("--interface", "-i", metavar="IFACE", help="Listen on this interface; on all without it.")
+    ] = None,
     capture: CaptureOption = None,
-    bpf: Annotated[str | None, Option("--filter", metavar="BPF",
-                                            help="Read only packets that match this pcap filter.")] = None,
-    events: Annotated[bool, Option("--events", help=(
-        "A line for each ICMP error, at once, instead of the table."))] = False,
+    bpf: Annotated[
+        str | None, Option("--filter", metavar="BPF", help="Read only packets that match this pcap filter.")
+    ] = None,
+    events: Annotated[
+        bool, Option("--events", help=("A line for each ICMP error, at once, instead of the table."))
+    ] = False,
     show_all: Annotated[bool, Option("--all", help="Show healthy destinations too.")] = False,
-    loop_ttl: Annotated[int, Option(
-        min=1, max=255, metavar="TTL",
-        help="Count a datagram that left with this TTL or more and expired as looping.")] = 32,
-    write: Annotated[str | None, Option("--write", "-w", metavar="FILE.pcapng", help=(
-        "Write errors and their datagrams to this file, with packet comments."))] = None,
-    rotate: Annotated[str, Option(metavar="SIZE", help="Size at which FILE is full: it becomes FILE.1, that one FILE.2 "
-                                        "and so on.")] = "100MB",
+    loop_ttl: Annotated[
+        int,
+        Option(
+            min=1,
+            max=255,
+            metavar="TTL",
+            help="Count a datagram that left with this TTL or more and expired as looping.",
+        ),
+    ] = 32,
+    write: Annotated[
+        str | None,
+        Option(
+            "--write",
+            "-w",
+            metavar="FILE.pcapng",
+            help=("Write errors and their datagrams to this file, with packet comments."),
+        ),
+    ] = None,
+    rotate: Annotated[
+        str, Option(metavar="SIZE", help="Size at which FILE is full: it becomes FILE.1, that one FILE.2 and so on.")
+    ] = "100MB",
     keep: Annotated[int, Option(min=1, max=10_000, metavar="N", help="Number of files to keep.")] = 10,
-    sent: Annotated[bool, Option("--sent", help=(
-        "Report, too, which ICMP errors this host sends, to whom, for which port and why, and how many its rate limits "
-        "hold back (in the table and JSON)."))] = False,
-    kernel: Annotated[Kernel | None, Option(help=(
-        "Let the kernel's own events say which socket was told of an error (tracefs, root): auto, where they are to be "
-        "had, else by the sockets' states."), show_default="auto")] = None,
-    duration: Annotated[float | None, Option(min=0, max=LONGEST_S, metavar="SECONDS", callback=_is_number,
-                                                   help="Stop after this many seconds.")] = None,
-    count: Annotated[int | None, Option("--count", "-c", min=1, metavar="N",
-                                              help="Stop after this many errors.")] = None,
-    verbose: Annotated[bool, Option("--verbose", "-v", help=(
-        "Print on standard error what is listened to, even if that is no terminal."))] = False,
+    sent: Annotated[
+        bool,
+        Option(
+            "--sent",
+            help=(
+                "Report, too, which ICMP errors this host sends, to whom, for which port and why, and how many its "
+                "rate limits hold back (in the table and JSON)."
+            ),
+        ),
+    ] = False,
+    kernel: Annotated[
+        Kernel | None,
+        Option(
+            help=(
+                "Let the kernel's own events say which socket was told of an error (tracefs, root): auto, where they "
+                "are to be had, else by the sockets' states."
+            ),
+            show_default="auto",
+        ),
+    ] = None,
+    duration: Annotated[
+        float | None,
+        Option(min=0, max=LONGEST_S, metavar="SECONDS", callback=_is_number, help="Stop after this many seconds."),
+    ] = None,
+    count: Annotated[
+        int | None, Option("--count", "-c", min=1, metavar="N", help="Stop after this many errors.")
+    ] = None,
+    verbose: Annotated[
+        bool,
+        Option("--verbose", "-v", help=("Print on standard error what is listened to, even if that is no terminal.")),
+    ] = False,
     output_format: ReportFormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
     color: ColorOption = Color.AUTO,
@@ -174,28 +211,66 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
     rotate_bytes = parse_size(rotate)
     from udpprobe.commands.watch import WatchOptions  # noqa: PLC0415 - help does without
 
-    options = WatchOptions(interface, bpf, write, rotate_bytes, keep, duration, count, show_all,
-                           loop_ttl, capture or "auto", kernel or "auto", sent)
+    options = WatchOptions(
+        interface,
+        bpf,
+        write,
+        rotate_bytes,
+        keep,
+        duration,
+        count,
+        show_all,
+        loop_ttl,
+        capture or "auto",
+        kernel or "auto",
+        sent,
+    )
     if command:
-        for word, is_given in (("--events", events), ("--all", show_all), ("--sent", sent),
-                               ("--duration", duration is not None),
-                               ("--count", count is not None), ("--utc", utc), ("--resolve", resolve),
-                               ("--asn-db", asn_db is not None), ("--asn-dns", asn_dns)):
+        for word, is_given in (
+            ("--events", events),
+            ("--all", show_all),
+            ("--sent", sent),
+            ("--duration", duration is not None),
+            ("--count", count is not None),
+            ("--utc", utc),
+            ("--resolve", resolve),
+            ("--asn-db", asn_db is not None),
+            ("--asn-dns", asn_dns),
+        ):
             if is_given:
                 raise UsageError(f"{word} does not go with -- COMMAND, whose report is of its sockets, at its end")
         if output_format not in LIST_FORMATS:
             raise UsageError(f"--format {output_format} does not go with -- COMMAND: give {', '.join(LIST_FORMATS)}")
-        raise Exit(_run(options, command, output, output_format, failing, verbose=verbose,
-                        says_missing=verbose or kernel is not None))
+        raise Exit(
+            _run(
+                options,
+                command,
+                output,
+                output_format,
+                failing,
+                verbose=verbose,
+                says_missing=verbose or kernel is not None,
+            )
+        )
     events = events or output_format is OutputFormat.NDJSON
     names = names_for(output_format, dns=resolve, asn_db=asn_db, asn_dns=asn_dns)
     with opened(output, stream=is_stream(output_format, events=events, is_live=True)) as out:
-        writer = ReportWriter(out, output_format, events=events, style=style_of(out, color, utc=utc, names=names),
-                        names=names, is_live=True)
+        writer = ReportWriter(
+            out,
+            output_format,
+            events=events,
+            style=style_of(out, color, utc=utc, names=names),
+            names=names,
+            is_live=True,
+        )
         report, why = _follow(options, writer, verbose=verbose, says_missing=verbose or kernel is not None)
         writer.write(report)
-    finish(verdicts_in(report), failing, interrupted=why is not None,
-           failure=why if isinstance(why, UdpprobeError) else None)
+    finish(
+        verdicts_in(report),
+        failing,
+        interrupted=why is not None,
+        failure=why if isinstance(why, UdpprobeError) else None,
+    )
 
 
 def _findings(words: str) -> frozenset[str]:
@@ -208,24 +283,39 @@ def _findings(words: str) -> frozenset[str]:
     return found
 
 
-def _run(options: "WatchOptions", command: list[str], output: str | None,
-         output_format: OutputFormat, failing: frozenset[str], *, verbose: bool, says_missing: bool) -> int:
+def _run(
+    options: "WatchOptions",
+    command: list[str],
+    output: str | None,
+    output_format: OutputFormat,
+    failing: frozenset[str],
+    *,
+    verbose: bool,
+    says_missing: bool,
+) -> int:
     """The exit status of a program that is watched; the report goes to standard error, for the other one is its own."""
     from udpprobe.commands.program import watch_program  # noqa: PLC0415 - as above
     from udpprobe.commands.watch import Listeners  # noqa: PLC0415 - as above
     from udpprobe.reports.program import program_text  # noqa: PLC0415 - as above
 
     with nullcontext(sys.stderr) if output is None else opened(output, stream=False) as out:
-        outcome = watch_program(options, command, os.environ, Listeners(
-            on_start=partial(_tell, _listening(options)) if verbose else lambda: None,
-            on_warning=_tell if says_missing else lambda _: None))
+        outcome = watch_program(
+            options,
+            command,
+            os.environ,
+            Listeners(
+                on_start=partial(_tell, _listening(options)) if verbose else lambda: None,
+                on_warning=_tell if says_missing else lambda _: None,
+            ),
+        )
         if out is not None:
             out.write(program_text(outcome.sockets, output_format, width_of(out), is_all=not outcome.strays))
             out.flush()
     if outcome.strays:
         errors = "1 ICMP error is" if outcome.strays == 1 else f"{outcome.strays} ICMP errors are"
-        complain(f"{errors} about datagrams of sockets that were closed, or too many to tell apart: perhaps the "
-                 "program's")
+        complain(
+            f"{errors} about datagrams of sockets that were closed, or too many to tell apart: perhaps the program's"
+        )
     if outcome.running:
         processes = "1 process" if outcome.running == 1 else f"{outcome.running} processes"
         complain(f"{processes} of the program still run{'s' if outcome.running == 1 else ''}, unwatched from now on")
@@ -241,14 +331,16 @@ def _run(options: "WatchOptions", command: list[str], output: str | None,
     return 1 if found else outcome.status
 
 
-def _follow(options: "WatchOptions", writer: ReportWriter, *, verbose: bool,
-            says_missing: bool) -> tuple["Report", "Stopped | Interrupted | None"]:
+def _follow(
+    options: "WatchOptions", writer: ReportWriter, *, verbose: bool, says_missing: bool
+) -> tuple["Report", "Stopped | Interrupted | None"]:
     """The report, and what came between, if anything did."""
     from udpprobe.commands import watch as watching  # noqa: PLC0415 - as above
     from udpprobe.interrupt import Interrupted  # noqa: PLC0415 - as above
 
     losses = _Losses()
     with _screen(writer) as show:
+
         def on_progress(state: "SourceState", report: Callable[[], "Report"]) -> None:
             losses.see(state.dropped or 0)
             show(report)
@@ -287,8 +379,11 @@ class _Losses:
     def see(self, dropped: int) -> None:
         if dropped >= self._warned_at and sys.stderr is not None:
             self._warned_at = 2 * dropped
-            print(f"udpprobe: warning: the kernel dropped {dropped} packets before they were read: some errors or "  # noqa: T201 - its own line
-                  "their datagrams are missing; a --filter makes it less", file=sys.stderr)
+            print(  # noqa: T201 - its own line
+                f"udpprobe: warning: the kernel dropped {dropped} packets before they were read: some errors or "
+                "their datagrams are missing; a --filter makes it less",
+                file=sys.stderr,
+            )
 
 
 @contextmanager

@@ -69,8 +69,14 @@ class AnalyzeOptions(Struct, frozen=True):
 
 
 def analyze(
-        inputs: Inputs, options: AnalyzeOptions, *, workers: int | None = None, cluster: str | None = None,
-        on_events: OnEvents | None = None, on_progress: OnProgress | None = None) -> Report:
+    inputs: Inputs,
+    options: AnalyzeOptions,
+    *,
+    workers: int | None = None,
+    cluster: str | None = None,
+    on_events: OnEvents | None = None,
+    on_progress: OnProgress | None = None,
+) -> Report:
     """Read captures to their end and report what happened to the datagrams in them.
 
     Args:
@@ -90,22 +96,22 @@ def analyze(
     """
     task = Task(options.selection, SystemRandom().getrandbits(64), options.group_by == "flow", on_events is not None)
     if options.filter is not None:
-        filter_of(options.filter)       # before any file is opened
+        filter_of(options.filter)  # before any file is opened
     with CtrlC() as ctrl_c:
         with _worker_pool(inputs, workers, cluster, ctrl_c) as pool:
             named = inputs if cluster is None else inputs.for_others()
             run = _Run(named, task, options, on_events, on_progress, ctrl_c)
             run.follow_all(pool)
-        report = report_of("analyze", run.analyzer or task.analyzer(), run.state, options.question,
-                           is_final=True)
+        report = report_of("analyze", run.analyzer or task.analyzer(), run.state, options.question, is_final=True)
     if ctrl_c.came:
         raise Interrupted(report)
     return report
 
 
 @contextmanager
-def _worker_pool(inputs: Inputs, workers: int | None, cluster: str | None,
-                 ctrl_c: CtrlC) -> Iterator[WorkerPool | None]:
+def _worker_pool(
+    inputs: Inputs, workers: int | None, cluster: str | None, ctrl_c: CtrlC
+) -> Iterator[WorkerPool | None]:
     """Who follows pieces side by side; None where this thread is to do all."""
     if cluster is None:
         count = threads_for(inputs.files, workers)
@@ -168,15 +174,22 @@ class Waiting:
         if self._file is None:
             raise LookupError(number)
         self._file.seek(self._begins[number])
-        kept: Kept = pickle.load(self._file)    # noqa: S301 - this process wrote it
+        kept: Kept = pickle.load(self._file)  # noqa: S301 - this process wrote it
         return kept
 
 
 class _Run:
     """All captures of one call, as far as they were followed."""
 
-    def __init__(self, inputs: Inputs, task: Task, options: AnalyzeOptions, on_events: OnEvents | None,
-                 on_progress: OnProgress | None, ctrl_c: CtrlC) -> None:
+    def __init__(
+        self,
+        inputs: Inputs,
+        task: Task,
+        options: AnalyzeOptions,
+        on_events: OnEvents | None,
+        on_progress: OnProgress | None,
+        ctrl_c: CtrlC,
+    ) -> None:
         self.analyzer: Analyzer | None = None
         self.state = SourceState("file", inputs.name, unread=dict(inputs.unread))
         self._inputs, self._task, self._options = inputs, task, options
@@ -225,12 +238,20 @@ class _Run:
         with self._ctrl_c.striking() if self.analyzer is None else nullcontext():  # a pipe may say nothing for hours
             source: CaptureFile | MergedCaptures = CaptureFile(files[0]) if len(files) == 1 else MergedCaptures(files)
         with closing(Waiting()) as waiting:
-            self._follow_source(source, analyzer, waiting, is_ordered=is_ordered,
-                                is_live=not all(map(is_stored, files)))
+            self._follow_source(
+                source, analyzer, waiting, is_ordered=is_ordered, is_live=not all(map(is_stored, files))
+            )
         self._add(analyzer, source.state)
 
-    def _follow_source(self, source: CaptureFile | MergedCaptures, analyzer: Analyzer, waiting: Waiting, *,
-                       is_ordered: bool, is_live: bool) -> None:
+    def _follow_source(
+        self,
+        source: CaptureFile | MergedCaptures,
+        analyzer: Analyzer,
+        waiting: Waiting,
+        *,
+        is_ordered: bool,
+        is_live: bool,
+    ) -> None:
         flushed_s = monotonic()
         loops = LoopsSoFar(analyzer, self._options.loop_ttl) if is_live else None
         while (arrival := source.fill()) is not Arrival.END:
@@ -275,9 +296,13 @@ class _Run:
             raise Disordered
         total = sum(each.total_bytes for each in surveys)
         state = SourceState("file", "", total_bytes=total)
-        of = [(each, piece) for each in surveys
-              for piece in cut(each, max(round(pool.parts(total) * each.total_bytes / max(total, 1)), 1),
-                               is_gapless=len(files) > 1)]
+        of = [
+            (each, piece)
+            for each in surveys
+            for piece in cut(
+                each, max(round(pool.parts(total) * each.total_bytes / max(total, 1)), 1), is_gapless=len(files) > 1
+            )
+        ]
 
         def look(done_bytes: int) -> None:
             state.done_bytes = min(done_bytes, total)
@@ -293,8 +318,9 @@ class _Run:
             self._tell_all(analyzer, waiting)
         self._add(analyzer, state)
 
-    def _joined(self, of: list[tuple[Survey, Piece]], results: Iterator[Giving],
-                pool: WorkerPool) -> tuple[Part | None, SourceState]:
+    def _joined(
+        self, of: list[tuple[Survey, Piece]], results: Iterator[Giving], pool: WorkerPool
+    ) -> tuple[Part | None, SourceState]:
         """Put the pieces together, in their order; those that guessed wrong are followed again."""
         joined: Part | None = None
         state, seam, last, latest_ns = SourceState("file", ""), Seam(), None, None

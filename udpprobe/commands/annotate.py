@@ -162,14 +162,17 @@ class _Comments:
         kept: frames that are written, ascending; None for all of them.
     """
 
-    def __init__(self, annotations: Annotations, wanted: Sequence[int], passes: dict[int, list[str]],
-                 kept: Sequence[int] | None) -> None:
+    def __init__(
+        self, annotations: Annotations, wanted: Sequence[int], passes: dict[int, list[str]], kept: Sequence[int] | None
+    ) -> None:
         self.wanted, self._annotations, self._passes, self._kept = wanted, annotations, passes, kept
         rows = list(annotations.errors())
         self._by_error = {error: (cause, kind) for error, cause, kind in rows}
         by_cause = sorted((cause, error, kind) for error, cause, kind in rows if cause)
-        self._by_cause = {cause: [(error, kind) for _, error, kind in some]
-                          for cause, some in groupby(by_cause, key=lambda row: row[0])}
+        self._by_cause = {
+            cause: [(error, kind) for _, error, kind in some]
+            for cause, some in groupby(by_cause, key=lambda row: row[0])
+        }
 
     def number(self, frame: int) -> int:
         """The number that a frame has where it is written."""
@@ -209,7 +212,7 @@ def _filled(name: str) -> Iterator[Records]:
 def _passing(records: Records, decoder: Decoder, left: _Passes) -> list[str]:
     """What is to be said of a frame of one of the times, if it is a datagram that went round; once."""
     said = []
-    data = bytes(records.data[records.at:records.at + records.captured])
+    data = bytes(records.data[records.at : records.at + records.captured])
     for packet in decoder.packets(data, records.length, records.time_ns, records.link_type, records.frame):
         for port in () if packet.is_error else (packet.destination_port, None):
             some = left.get((address_text(*packet.destination), port), [])
@@ -238,19 +241,19 @@ class _Copied:
             is_section = status == BLOCK and _kind(records) == SECTION
             is_wanted = status == FRAME and records.frame == frame
             if not self._only_involved and not (is_section or is_wanted):
-                continue        # with what follows, in one piece
+                continue  # with what follows, in one piece
             if not self._only_involved:
-                self._out.write(records.data[begun:records.record])
+                self._out.write(records.data[begun : records.record])
             begun = records.start
-            block = bytes(records.data[records.record:records.start])
+            block = bytes(records.data[records.record : records.start])
             if is_section:
-                block = block[:16] + ANY_LENGTH + block[24:]        # it grows
+                block = block[:16] + ANY_LENGTH + block[24:]  # it grows
             elif is_wanted:
                 self._next += 1
                 block = self._commented(block, frame, is_big=bool(records.is_big))
             self._out.write(block)
         if not self._only_involved:
-            self._out.write(records.data[begun:records.start])
+            self._out.write(records.data[begun : records.start])
 
     def _commented(self, block: bytes, frame: int, *, is_big: bool) -> bytes:
         made = with_comment(block, self._comments.of(frame), is_big=is_big)
@@ -259,7 +262,9 @@ class _Copied:
 
 
 def _kind(records: Records) -> int:
-    return int.from_bytes(bytes(records.data[records.record:records.record + 4]), "big" if records.is_big else "little")
+    return int.from_bytes(
+        bytes(records.data[records.record : records.record + 4]), "big" if records.is_big else "little"
+    )
 
 
 def with_comment(block: bytes, text: str, *, is_big: bool) -> bytes | None:
@@ -285,11 +290,11 @@ def with_comment(block: bytes, text: str, *, is_big: bool) -> bytes | None:
             break
         at += 4 + (length + 3 & -4)
     if at > last:
-        at = options    # they are broken; whoever reads them stops there
+        at = options  # they are broken; whoever reads them stops there
     value = clean(text)
     added = struct.pack(f"{order}2H", COMMENT, len(value)) + value + bytes(-len(value) % 4)
     if at == last:
-        added += bytes(4)       # opt_endofopt
+        added += bytes(4)  # opt_endofopt
     total = struct.pack(f"{order}I", size + len(added))
     return block[:4] + total + block[8:at] + added + block[at:last] + total
 

@@ -103,14 +103,21 @@ def check(asks: Sequence[Check], settings: Settings, on_checked: Callable[[Check
                 break
             again = run.checked([asks[row] for row in failed])
             for row, checks in zip(failed, again, strict=True):
-                if not is_late() or _is_fine(checks):   # what could not be asked again in time stays a failure
+                if not is_late() or _is_fine(checks):  # what could not be asked again in time stays a failure
                     found[row] = checks
     flat = tuple(each for checks in found for each in checks)
     if on_checked and settings.confirm:
         for each in flat:
             on_checked(each)
-    return Outcome(flat, time.monotonic() - start_s, time_ns, __version__, tuple(dict.fromkeys(run.warnings)),
-                   run.is_stopped, run.is_cut)
+    return Outcome(
+        flat,
+        time.monotonic() - start_s,
+        time_ns,
+        __version__,
+        tuple(dict.fromkeys(run.warnings)),
+        run.is_stopped,
+        run.is_cut,
+    )
 
 
 def _is_fine(checks: Sequence[Checked]) -> bool:
@@ -136,8 +143,11 @@ class _Run(Struct):
         places = self._side_by_side(_place, asks, lambda _: STOPPED)
         reports = self._scanned(asks, places)
         jobs = [list(_jobs(ask, place, reports)) for ask, place in zip(asks, places, strict=True)]
-        told = iter(self._side_by_side(self._looked_at, [job for some in jobs for job in some],
-                                       lambda job: _unchecked(job, STOPPED)))
+        told = iter(
+            self._side_by_side(
+                self._looked_at, [job for some in jobs for job in some], lambda job: _unchecked(job, STOPPED)
+            )
+        )
         return [list(islice(told, len(some))) for some in jobs]
 
     def _scanned(self, asks: Sequence[Check], places: Sequence[Place]) -> dict[Alike, Found]:
@@ -153,11 +163,18 @@ class _Run(Struct):
 
     def _scan(self, probing: Probing, asked: list[tuple[Check, Destinations]], rate_pps: float) -> Found:
         settings = self.settings
-        listeners = scan.ScanListeners(on_warning=self.warnings.append,
-                                       on_settled=partial(self._tell_settled, asked) if self.on_checked else None)
-        options = EngineOptions(rate_pps=rate_pps, retries=settings.retries, timeout_s=settings.patience_s,
-                                linger_s=settings.silence_s,
-                                payload=probing.payload, interface=probing.interface, engine=settings.engine)
+        listeners = scan.ScanListeners(
+            on_warning=self.warnings.append, on_settled=partial(self._tell_settled, asked) if self.on_checked else None
+        )
+        options = EngineOptions(
+            rate_pps=rate_pps,
+            retries=settings.retries,
+            timeout_s=settings.patience_s,
+            linger_s=settings.silence_s,
+            payload=probing.payload,
+            interface=probing.interface,
+            engine=settings.engine,
+        )
         try:
             report = scan.scan(_united([place for _, place in asked]), options, listeners)
         except UdpprobeError as error:
@@ -170,8 +187,11 @@ class _Run(Struct):
                 self._stop()
         else:
             undecided = frozenset()
-        return {(each.address, each.port or 0): self._facts(each, report.source.dropped or 0)
-                for each in report.destinations if (each.address, each.port or 0) not in undecided}
+        return {
+            (each.address, each.port or 0): self._facts(each, report.source.dropped or 0)
+            for each in report.destinations
+            if (each.address, each.port or 0) not in undecided
+        }
 
     def _tell_settled(self, asked: list[tuple[Check, Destinations]], rows: Sequence[Destination]) -> None:
         """Tell the checks that are settled with some destinations: those of one address, without mtu and trace.
@@ -230,9 +250,16 @@ class _Run(Struct):
         from udpprobe.engines import wire  # noqa: PLC0415 - as below
 
         least = ask.expectation.min_mtu
-        measured = mtu.mtu(wire.endpoint_of(place, 0), mtu.MtuOptions(
-            retries=self.settings.retries, timeout_s=self.settings.silence_s, payload=ask.probing.payload,
-            interface=ask.probing.interface, most=max(least, LEAST_MOST)))
+        measured = mtu.mtu(
+            wire.endpoint_of(place, 0),
+            mtu.MtuOptions(
+                retries=self.settings.retries,
+                timeout_s=self.settings.silence_s,
+                payload=ask.probing.payload,
+                interface=ask.probing.interface,
+                most=max(least, LEAST_MOST),
+            ),
+        )
         is_known = not measured.interrupted or (measured.report.path_mtu or 0) >= least
         return measured.report if is_known else None
 
@@ -241,13 +268,20 @@ class _Run(Struct):
         from udpprobe.commands import trace  # noqa: PLC0415 - as above
         from udpprobe.engines import wire  # noqa: PLC0415 - as above
 
-        traced = trace.trace(wire.endpoint_of(place, 0), trace.TraceOptions(
-            queries=1, timeout_s=self.settings.silence_s, payload=ask.probing.payload,
-            interface=ask.probing.interface))
+        traced = trace.trace(
+            wire.endpoint_of(place, 0),
+            trace.TraceOptions(
+                queries=1,
+                timeout_s=self.settings.silence_s,
+                payload=ask.probing.payload,
+                interface=ask.probing.interface,
+            ),
+        )
         return None if traced.interrupted else traced.report
 
-    def _side_by_side(self, function: Callable[[Work], Result], work: Sequence[Work],
-                      otherwise: Callable[[Work], Result]) -> list[Result]:
+    def _side_by_side(
+        self, function: Callable[[Work], Result], work: Sequence[Work], otherwise: Callable[[Work], Result]
+    ) -> list[Result]:
         """The function's results, in order; what is to be stopped in time here is so there.
 
         Args:
@@ -265,9 +299,11 @@ class _Run(Struct):
                 return [each.result() for each in waiting]
             except KeyboardInterrupt:
                 pool.shutdown(wait=False, cancel_futures=True)
-                self._stop()        # the threads hear of no signal
-                return [otherwise(each) if result.cancelled() else result.result()
-                        for each, result in zip(work, waiting, strict=True)]
+                self._stop()  # the threads hear of no signal
+                return [
+                    otherwise(each) if result.cancelled() else result.result()
+                    for each, result in zip(work, waiting, strict=True)
+                ]
 
 
 _Job = tuple[Check, Destinations | None, Facts | UdpprobeError, str | None]
@@ -302,8 +338,11 @@ def _jobs(ask: Check, place: Place, reports: dict[Alike, Found]) -> Iterator[_Jo
     found = reports[_alike(ask, place)]
     rows = [place.take(slice(row, row + 1)) for row in range(len(place))]
     each = [found if isinstance(found, UdpprobeError) else found.get(_endpoint(one), NOT_PROBED) for one in rows]
-    sent = {_family_of(one) for one, told in zip(rows, each, strict=True)
-            if isinstance(told, Facts) and told.destination.verdict != "unsent"}
+    sent = {
+        _family_of(one)
+        for one, told in zip(rows, each, strict=True)
+        if isinstance(told, Facts) and told.destination.verdict != "unsent"
+    }
     for one, told in zip(rows, each, strict=True):
         other = sent - {_family_of(one)} if isinstance(ask.target.host, str) else set()
         yield ask, one, told, other.pop() if other and isinstance(told, Facts) else None
@@ -326,6 +365,8 @@ def _united(places: Sequence[Destinations]) -> Destinations:
     """All of them, each once."""
     rows = Destinations.concatenate(list(places))
     columns = zip(rows.high, rows.low, rows.zone, rows.port, strict=True)
-    targets = [Target("", Block(high << 64 | low, zone=str(zone or "")), (range(port, port + 1),))
-               for high, low, zone, port in columns]
+    targets = [
+        Target("", Block(high << 64 | low, zone=str(zone or "")), (range(port, port + 1),))
+        for high, low, zone, port in columns
+    ]
     return resolve(targets, [], Wanted((), allow_broadcast=True)).destinations

@@ -60,6 +60,7 @@ JOIN_FIRST = 1
 
 # ---- at a worker
 
+
 class _Kept:
     """What stays at a worker: an analyzer that nobody changes any more; and, of a piece, the receipt for it."""
 
@@ -135,6 +136,7 @@ def _end(run: str) -> None:
 
 # ---- here
 
+
 class _Job:
     """A piece that is to be followed; `call` is what was asked for, in case it must be asked again."""
 
@@ -161,7 +163,7 @@ class RemotePart:
 
     def append(self, right: RemotePart) -> None:
         """Add the piece directly behind this one, which is used up."""
-        (level, kept), = right._tree     # joined with none so far
+        ((level, kept),) = right._tree  # joined with none so far
         while self._tree and self._tree[-1][0] == level:
             kept = self._pool.submit(_join, self._tree.pop()[1], kept, priority=JOIN_FIRST)
             level += 1
@@ -199,8 +201,9 @@ class ClusterPool:
     def follow(self, pieces: Sequence[Piece], task: Task, look: Callable[[int], None]) -> Generator[Giving]:
         """See `WorkerPool`. Few pieces run before they can be joined: they take memory, and Ctrl-C wastes it."""
         self._run, self._is_stopped, self._look, self._done_bytes = uuid4().hex, False, look, 0
-        waiting = (_Job(self._run, piece, task, number == 0, number == len(pieces) - 1)
-                   for number, piece in enumerate(pieces))
+        waiting = (
+            _Job(self._run, piece, task, number == 0, number == len(pieces) - 1) for number, piece in enumerate(pieces)
+        )
         try:
             self._jobs.extend(map(self._given, islice(waiting, self.count + AHEAD)))
             while self._jobs:
@@ -209,7 +212,7 @@ class ClusterPool:
         finally:
             self._jobs.clear()
             self._is_stopped = True
-            with suppress(OSError, RuntimeError):   # it may be gone, and whoever waited for it has said so
+            with suppress(OSError, RuntimeError):  # it may be gone, and whoever waited for it has said so
                 self._client.run(_end, self._run)
 
     def follow_again(self, piece: Piece, task: Task, *, is_first: bool) -> Followed:
@@ -268,7 +271,7 @@ class ClusterPool:
                 return future.result(timeout=patience_s)
             except TimeoutError:
                 if future.done():
-                    patience_s *= 2     # what takes so long to come is large; or it was lost, and is computed again
+                    patience_s *= 2  # what takes so long to come is large; or it was lost, and is computed again
             except KilledWorker as error:
                 raise CaptureError(f"{about}: workers died over it (killed, or out of memory?)") from error
             except OSError as error:
@@ -300,6 +303,7 @@ class ClusterPool:
 
 # ---- hiring
 
+
 @contextmanager
 def hired(address: str, files: Sequence[str], workers: int | None, ctrl_c: CtrlC) -> Iterator[ClusterPool]:
     """The workers of a cluster, fit for the work; nothing is left there afterwards.
@@ -323,8 +327,11 @@ def hired(address: str, files: Sequence[str], workers: int | None, ctrl_c: CtrlC
         stack.enter_context(silence_logging_cmgr(logging.CRITICAL))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        where = (stack.enter_context(_local_cluster(workers or len(os.sched_getaffinity(0)))) if address == LOCAL
-                 else _scheduler(address))
+        where = (
+            stack.enter_context(_local_cluster(workers or len(os.sched_getaffinity(0))))
+            if address == LOCAL
+            else _scheduler(address)
+        )
         client = stack.enter_context(Client(where, timeout=PATIENCE_S))
         _see_that_all_have_what_is_needed(client.get_versions(packages=["udpprobe"]), client.scheduler.address)
         yield ClusterPool(client, ctrl_c)
@@ -352,10 +359,14 @@ async def _role_at(address: str) -> str:
 @contextmanager
 def _local_cluster(workers: int) -> Iterator[LocalCluster]:
     _start_fork_server()
-    with (dask.config.set({"distributed.worker.multiprocessing-method": "forkserver",
-                           "distributed.worker.profile.enabled": False}),
-          LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None,
-                       silence_logs=logging.CRITICAL) as cluster):
+    with (
+        dask.config.set(
+            {"distributed.worker.multiprocessing-method": "forkserver", "distributed.worker.profile.enabled": False}
+        ),
+        LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+        ) as cluster,
+    ):
         yield cluster
 
 
@@ -377,8 +388,10 @@ def _see_that_all_have_what_is_needed(versions: Mapping[str, Any], address: str)
         for place, theirs in versions["workers"].items():
             there = theirs["packages"][package]
             if there is None:
-                raise UdpprobeError(f"{package} is not installed at the worker {place}; "
-                                    "install udpprobe[cluster] there")
+                raise UdpprobeError(
+                    f"{package} is not installed at the worker {place}; install udpprobe[cluster] there"
+                )
             if here != there:
-                raise UdpprobeError(f"{package} is {here} here, but {there} at the worker {place}; "
-                                    "install the same version")
+                raise UdpprobeError(
+                    f"{package} is {here} here, but {there} at the worker {place}; install the same version"
+                )

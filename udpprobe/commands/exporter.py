@@ -92,12 +92,15 @@ class ProbeService:
         self._registry = prometheus.CollectorRegistry()
         for collector in (prometheus.ProcessCollector, prometheus.PlatformCollector, prometheus.GCCollector):
             collector(registry=self._registry)
-        self._results = prometheus.Counter("udpprobe_exporter_probes", "Probes, by what came of them.",
-                                           ("module", "result"), registry=self._registry)
-        self._running = prometheus.Gauge("udpprobe_exporter_probes_in_progress", "Probes under way.",
-                                         registry=self._registry)
-        prometheus.Gauge("udpprobe_build_info", "1; the version is a label.", ("version",),
-                         registry=self._registry).labels(__version__).set(1)
+        self._results = prometheus.Counter(
+            "udpprobe_exporter_probes", "Probes, by what came of them.", ("module", "result"), registry=self._registry
+        )
+        self._running = prometheus.Gauge(
+            "udpprobe_exporter_probes_in_progress", "Probes under way.", registry=self._registry
+        )
+        prometheus.Gauge(
+            "udpprobe_build_info", "1; the version is a label.", ("version",), registry=self._registry
+        ).labels(__version__).set(1)
 
     def metrics(self, _query: Mapping[str, list[str]], _timeout_s: float) -> bytes:
         """About the exporter itself."""
@@ -111,8 +114,9 @@ class ProbeService:
         """
         module = _one(query, "module", "answered")
         if module not in self._options.modules:
-            raise RejectedRequest(HTTPStatus.BAD_REQUEST,
-                                  f"no such module; there are {', '.join(self._options.modules)}")
+            raise RejectedRequest(
+                HTTPStatus.BAD_REQUEST, f"no such module; there are {', '.join(self._options.modules)}"
+            )
         limit_s = time.monotonic() + timeout_s
         try:
             with self._place(timeout_s / 2):
@@ -127,7 +131,7 @@ class ProbeService:
     def _found(self, text: str, module: Module, limit_s: float) -> Checked:
         try:
             asked = self._asked(text, *module)
-        except UdpprobeError as error:      # a probe that failed, for whoever alerts on that, and no failure of ours
+        except UdpprobeError as error:  # a probe that failed, for whoever alerts on that, and no failure of ours
             return unchecked(text, None, str(error))
         left_s = max(limit_s - time.monotonic(), MARGIN_S)
         try:
@@ -140,9 +144,10 @@ class ProbeService:
     @contextmanager
     def _place(self, wait_s: float) -> Iterator[None]:
         if not self._places.acquire(timeout=wait_s):
-            raise RejectedRequest(HTTPStatus.SERVICE_UNAVAILABLE,
-                                  "too many probes are under way; see --at-once, and the limit on descriptors "
-                                  "(ulimit -n)")
+            raise RejectedRequest(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "too many probes are under way; see --at-once, and the limit on descriptors (ulimit -n)",
+            )
         try:
             with self._running.track_inprogress():
                 yield
@@ -166,7 +171,7 @@ class ProbeService:
 def places() -> int:
     """How many probes at a time there are descriptors for, once the limit is raised as far as allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):     # there may be a limit for the whole system below it
+    with suppress(ValueError, OSError):  # there may be a limit for the whole system below it
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
     return max((soft - OTHER_DESCRIPTORS) // PROBE_DESCRIPTORS, 1)
@@ -235,7 +240,10 @@ class MetricsServer(ThreadingHTTPServer):
         self.timeout_s = options.settings.timeout_s
         prober = ProbeService(options)
         self.pages: Mapping[str, Callable[[Mapping[str, list[str]], float], bytes]] = {
-            "/probe": prober.probe, "/metrics": prober.metrics, "/-/healthy": lambda _query, _timeout_s: b"Healthy\n"}
+            "/probe": prober.probe,
+            "/metrics": prober.metrics,
+            "/-/healthy": lambda _query, _timeout_s: b"Healthy\n",
+        }
         self._connections = threading.BoundedSemaphore(CONNECTIONS)
         self.silent: dict[Handler, None] = {}
         """Connections that have not asked yet, the oldest first."""
@@ -244,8 +252,7 @@ class MetricsServer(ThreadingHTTPServer):
             where = socket.getaddrinfo(host, port, self.address_family, socket.SOCK_STREAM)[0][4]
             super().__init__(where, Handler)  # type: ignore[arg-type]  # a pair is typeshed's guess
         except OSError as error:
-            raise UdpprobeError(f"cannot listen on {host}, TCP port {port}: "
-                                f"{error.strerror or error}") from error
+            raise UdpprobeError(f"cannot listen on {host}, TCP port {port}: {error.strerror or error}") from error
 
     @property
     def url(self) -> str:
@@ -256,7 +263,7 @@ class MetricsServer(ThreadingHTTPServer):
     def process_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]  # of TCP
         """Serve a connection in a thread; where there are too many, nobody who is slow may keep it out."""
         if not self._connections.acquire(blocking=False):
-            with suppress(StopIteration, RuntimeError, KeyError):   # none, or another thread was faster
+            with suppress(StopIteration, RuntimeError, KeyError):  # none, or another thread was faster
                 slowest = next(iter(self.silent))
                 del self.silent[slowest]
                 slowest.hang_up()
@@ -277,7 +284,7 @@ class MetricsServer(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
         """Clients that go away are nobody's error; all else is told on standard error."""
         if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)   # type: ignore[arg-type]  # of TCP
+            super().handle_error(request, client_address)  # type: ignore[arg-type]  # of TCP
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -307,7 +314,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def hang_up(self) -> None:
         """End with a client that does not ask."""
-        with suppress(OSError):     # the client was faster
+        with suppress(OSError):  # the client was faster
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def do_GET(self) -> None:

@@ -110,8 +110,9 @@ class Machine(Protocol):
         ...
 
 
-def mtu(endpoint: Endpoint, options: MtuOptions,
-        on_progress: Callable[[SearchProgress], None] | None = None) -> Measured:
+def mtu(
+    endpoint: Endpoint, options: MtuOptions, on_progress: Callable[[SearchProgress], None] | None = None
+) -> Measured:
     """Find the path MTU to a destination.
 
     Args:
@@ -139,10 +140,25 @@ def _unsent(endpoint: Endpoint, error: UnsentError) -> MtuReport:
     name = errorcode.get(error.code)
     advice = sentence(unsent_case(name), [endpoint_text(endpoint.text, endpoint.port, error.zone)], endpoint.text)
     return MtuReport(
-        version=__version__, target=Target(endpoint.text, endpoint.port, error.zone), verdict="unsent", errno=name,
-        path_mtu=None, udp_payload_max=None, proof=None, state=Phase.ERROR.value, interface="", interface_mtu=0,
-        source_address="", control_port=None, reports=(), black_hole=None, sent=0, duration_ms=0,
-        time_ns=time.time_ns(), advice=advice)
+        version=__version__,
+        target=Target(endpoint.text, endpoint.port, error.zone),
+        verdict="unsent",
+        errno=name,
+        path_mtu=None,
+        udp_payload_max=None,
+        proof=None,
+        state=Phase.ERROR.value,
+        interface="",
+        interface_mtu=0,
+        source_address="",
+        control_port=None,
+        reports=(),
+        black_hole=None,
+        sent=0,
+        duration_ms=0,
+        time_ns=time.time_ns(),
+        advice=advice,
+    )
 
 
 def _wires(endpoint: Endpoint, options: MtuOptions, held: ExitStack) -> list[Wire]:
@@ -165,8 +181,13 @@ def _other_port(port: int) -> int:
 class _Run:
     """One search under way."""
 
-    def __init__(self, listener: Listener, options: MtuOptions, ctrl_c: CtrlC,
-                 on_progress: Callable[[SearchProgress], None] | None) -> None:
+    def __init__(
+        self,
+        listener: Listener,
+        options: MtuOptions,
+        ctrl_c: CtrlC,
+        on_progress: Callable[[SearchProgress], None] | None,
+    ) -> None:
         self._listener, self._wires, self._options, self._ctrl_c = listener, listener.wires, options, ctrl_c
         self._on_progress = on_progress or (lambda _: None)
         self._wire = self._wires[SERVICE]
@@ -193,13 +214,22 @@ class _Run:
         found = outcome(self._rounds, self._reports, locator, self._context())
         if not self._ctrl_c.came or (self._rounds.is_over and (locator is None or locator.is_over)):
             return found
-        return replace(found, verdict=None, errno=None, black_hole=None, notes=self._forged(), advice=None,
-                       interrupted=True)
+        return replace(
+            found, verdict=None, errno=None, black_hole=None, notes=self._forged(), advice=None, interrupted=True
+        )
 
     def _plan(self) -> LocatorPlan:
         rounds, role = self._rounds, self._rounds.judge
-        return LocatorPlan(role, rounds.search.smallest_lost or 0, rounds.least[role], hops_to(self._reply_ttl),
-                      self._options.retries + 1, rounds.timeout_ns, len(rounds.sent), self._wire.target.address)
+        return LocatorPlan(
+            role,
+            rounds.search.smallest_lost or 0,
+            rounds.least[role],
+            hops_to(self._reply_ttl),
+            self._options.retries + 1,
+            rounds.timeout_ns,
+            len(rounds.sent),
+            self._wire.target.address,
+        )
 
     def _follow(self, machine: Machine) -> None:
         while not self._ctrl_c.came and not machine.is_over:
@@ -209,7 +239,7 @@ class _Run:
             wake_ns = max(machine.wake_ns, self._free_ns)
             for reply in self._receive(min(max((wake_ns - self._now_ns) / SECOND, 0), LONGEST_WAIT_S)):
                 self._take(reply)
-                self._rounds.take(reply)        # a router's word may come late
+                self._rounds.take(reply)  # a router's word may come late
                 if machine is not self._rounds:
                     machine.take(reply)
 
@@ -239,9 +269,21 @@ class _Run:
     def _context(self) -> SearchContext:
         wire = self._wire
         control = self._wires[CONTROL].flows.port if len(self._wires) > CONTROL else None
-        return SearchContext(__version__, wire.target, wire.flows.family, wire.interface, wire.mtu,
-                     wire.source, control, self._options.most, self._start_ns, self._now_ns,
-                     dict(sorted(self._listener.faults.items())), frozenset(self._changed), self._forged())
+        return SearchContext(
+            __version__,
+            wire.target,
+            wire.flows.family,
+            wire.interface,
+            wire.mtu,
+            wire.source,
+            control,
+            self._options.most,
+            self._start_ns,
+            self._now_ns,
+            dict(sorted(self._listener.faults.items())),
+            frozenset(self._changed),
+            self._forged(),
+        )
 
     def _forged(self) -> tuple[str, ...]:
         """What is said of the host, which all wires lead to; each counts for itself."""

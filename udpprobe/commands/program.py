@@ -60,8 +60,9 @@ class ProgramOutcome(Struct, frozen=True):
     """What ended the watch before the program ended."""
 
 
-def watch_program(options: WatchOptions, words: Sequence[str], environment: Mapping[str, str],
-                  listeners: Listeners) -> ProgramOutcome:
+def watch_program(
+    options: WatchOptions, words: Sequence[str], environment: Mapping[str, str], listeners: Listeners
+) -> ProgramOutcome:
     """Run a program to its end, and watch which ICMP errors its datagrams draw. Signals are passed on to the program.
 
     Raises:
@@ -73,11 +74,20 @@ def watch_program(options: WatchOptions, words: Sequence[str], environment: Mapp
         signals = held.enter_context(Signals(signal.SIGCHLD))
         kernel = held.enter_context(closing(KernelEvents(options.kernel, listeners.on_warning)))
         kernel.settle()
-        capture = held.enter_context(closing(open_capture(
-            expression_of(options), interface=options.interface, bulk=True, capture=options.capture)))
-        rotation = options.write and held.enter_context(Rotation(
-            options.write, most_bytes=options.rotate_bytes, files=options.keep, application=f"udpprobe {__version__}"))
-        sockets = Sockets(own_addresses, idle_share=0)      # its sockets are there only as long as it is
+        capture = held.enter_context(
+            closing(
+                open_capture(expression_of(options), interface=options.interface, bulk=True, capture=options.capture)
+            )
+        )
+        rotation = options.write and held.enter_context(
+            Rotation(
+                options.write,
+                most_bytes=options.rotate_bytes,
+                files=options.keep,
+                application=f"udpprobe {__version__}",
+            )
+        )
+        sockets = Sockets(own_addresses, idle_share=0)  # its sockets are there only as long as it is
         sockets.look()
         family = Descendants()
         sockets.on_holders = family.meet
@@ -89,13 +99,21 @@ def watch_program(options: WatchOptions, words: Sequence[str], environment: Mapp
         family.add(program.pid)
         failure = None
         try:
-            watching.follow(Listeners(on_events=found.take, on_progress=listeners.on_progress),
-                            lambda: program.is_over(watching.heard_ns))
+            watching.follow(
+                Listeners(on_events=found.take, on_progress=listeners.on_progress),
+                lambda: program.is_over(watching.heard_ns),
+            )
         except UdpprobeError as why:
             failure = why
             program.wait()
-        return ProgramOutcome(program.status, found.sockets(last_sent(watching)), found.strays, family.running(),
-                       capture.state.dropped or 0, failure)
+        return ProgramOutcome(
+            program.status,
+            found.sockets(last_sent(watching)),
+            found.strays,
+            family.running(),
+            capture.state.dropped or 0,
+            failure,
+        )
 
 
 class Program:
@@ -119,8 +137,7 @@ class Program:
             heard_ns: until when all packets were read, since 1970.
         """
         self._heed()
-        return bool(self._ended_ns) and (
-            heard_ns >= self._ended_ns + LINGER_NS or time.monotonic() >= self._given_up_s)
+        return bool(self._ended_ns) and (heard_ns >= self._ended_ns + LINGER_NS or time.monotonic() >= self._given_up_s)
 
     def wait(self) -> None:
         """Until it ended."""
@@ -141,11 +158,11 @@ class Program:
             # a terminal that closes signals only the process that opened it
             if number == signal.SIGHUP or not (by_terminal and self._has_terminal):
                 self._send(number)
-                self._send(signal.SIGCONT)      # a stopped process would not act on it
+                self._send(signal.SIGCONT)  # a stopped process would not act on it
 
     def _send(self, number: int) -> None:
         """Signal the program, and all of its process group if it has one of its own; it is not reaped yet."""
-        with suppress(ProcessLookupError, PermissionError):     # it may be another user by now
+        with suppress(ProcessLookupError, PermissionError):  # it may be another user by now
             if self._has_terminal:
                 os.kill(self.pid, number)
             else:
@@ -213,8 +230,7 @@ class ProgramFindings:
         errors.blind += heard is False
         if quoted.source_port is None or quoted.destination_port is None:
             return
-        flow = (number_of(quoted.destination), quoted.destination_port,
-                number_of(quoted.source), quoted.source_port)
+        flow = (number_of(quoted.destination), quoted.destination_port, number_of(quoted.source), quoted.source_port)
         key = flow, event.verdict == "too-big"
         if key not in errors.flows and len(errors.flows) >= MOST_FLOWS:
             return
@@ -231,10 +247,19 @@ class ProgramFindings:
             last_sent: when the last datagram of a flow left, of flows that nobody answered.
         """
         found = [
-            SocketErrors(address, port, process, errors.verdicts.total(), errors.told, errors.blind,
-                         _ignored(errors, last_sent), tuple(word for word, _ in errors.verdicts.most_common()),
-                         errors.verdicts["too-big"])
-            for (address, port, process), errors in self._sockets.items()]
+            SocketErrors(
+                address,
+                port,
+                process,
+                errors.verdicts.total(),
+                errors.told,
+                errors.blind,
+                _ignored(errors, last_sent),
+                tuple(word for word, _ in errors.verdicts.most_common()),
+                errors.verdicts["too-big"],
+            )
+            for (address, port, process), errors in self._sockets.items()
+        ]
         return tuple(sorted(found, key=lambda each: (-each.errors, each.process.pid, each.port, each.address)))
 
 
@@ -257,8 +282,9 @@ def _ignored(errors: _Errors, last_sent: Mapping[Flow, int]) -> int:
     Linux gives the errno to the next call, and sends nothing then: so whatever left later was sent by a program that
     had the errno. Of "too big" only a later datagram that was too big again counts: a smaller one heeds it.
     """
-    return sum(told.sent(0 if is_too_big else last_sent.get(flow, 0))
-               for (flow, is_too_big), told in errors.flows.items())
+    return sum(
+        told.sent(0 if is_too_big else last_sent.get(flow, 0)) for (flow, is_too_big), told in errors.flows.items()
+    )
 
 
 def last_sent(watching: Watch) -> dict[Flow, int]:
@@ -267,7 +293,7 @@ def last_sent(watching: Watch) -> dict[Flow, int]:
     words = memoryview(totals.words)
     found: dict[Flow, int] = {}
     for at in range(0, FLOW_WORDS * totals.size, FLOW_WORDS):
-        high, low, port, source_high, source_low, source_port, _, _, _, answered, last_ns = words[at:at + 11]
+        high, low, port, source_high, source_low, source_port, _, _, _, answered, last_ns = words[at : at + 11]
         if not answered and last_ns:
             found[high << 64 | low, port, source_high << 64 | source_low, source_port] = last_ns - BIAS_NS
     return found

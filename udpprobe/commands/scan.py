@@ -126,8 +126,9 @@ def _recorder(path: str) -> Recorder:
 class _Run:
     """One scan under way."""
 
-    def __init__(self, destinations: Destinations, options: EngineOptions, held: ExitStack,
-                 listeners: ScanListeners) -> None:
+    def __init__(
+        self, destinations: Destinations, options: EngineOptions, held: ExitStack, listeners: ScanListeners
+    ) -> None:
         self._options, self._listeners = options, listeners
         self._catalogue = catalogue_of(options)
         own = are_own(destinations)
@@ -140,22 +141,40 @@ class _Run:
             ports.share()
             if self._recorder:
                 listeners.warn(f"the kernel's sockets show no packets: {options.write} will have none")
-        patience = Patience(options.rate_pps, options.retries, int(options.timeout_s * SECOND), options.control,
-                            int(options.linger_s * SECOND))
+        patience = Patience(
+            options.rate_pps,
+            options.retries,
+            int(options.timeout_s * SECOND),
+            options.control,
+            int(options.linger_s * SECOND),
+        )
         self._clock = SteadyClock()
         self._now_ns = time.time_ns()
         self._pacing = Pacing(self._plan, patience, self._now_ns)
         for task in compress(range(len(own)), own):
-            self._pacing.watched[self._plan.host[task]] = 1     # this host hears its probes come, and when
-        self._pacing.leave_out(task for task in compress(range(len(own)), own) if self._plan.is_own(
-            destinations.port[task]))
+            self._pacing.watched[self._plan.host[task]] = 1  # this host hears its probes come, and when
+        self._pacing.leave_out(
+            task for task in compress(range(len(own)), own) if self._plan.is_own(destinations.port[task])
+        )
         self._record = Record(self._plan)
         self._errnos: dict[int, int] = {}
-        self._known = Known(self._plan, self._pacing, self._record, self._errnos, options.loop_ttl,
-                            self._engine.tells_origin, interface_of=self._interface_of)
-        self._replies = Replies(self._plan, self._pacing, self._record,
-                                self._keep_event if listeners.on_events else None,
-                                recognises=self._recognises, tells_origin=self._engine.tells_origin)
+        self._known = Known(
+            self._plan,
+            self._pacing,
+            self._record,
+            self._errnos,
+            options.loop_ttl,
+            self._engine.tells_origin,
+            interface_of=self._interface_of,
+        )
+        self._replies = Replies(
+            self._plan,
+            self._pacing,
+            self._record,
+            self._keep_event if listeners.on_events else None,
+            recognises=self._recognises,
+            tells_origin=self._engine.tells_origin,
+        )
         self._sweep: Sweep | None = None
         self._swept = self._swept_bytes = 0
         """Packets that it took, and their bytes, as far as they are counted here."""
@@ -191,7 +210,7 @@ class _Run:
         due = self._pacing.due(self._now_ns, ROOM - self._engine.backlog)
         most = len(self._batch.task)
         for start in range(0, len(due), most):
-            self._send(due[start:start + most])
+            self._send(due[start : start + most])
         self._sent += len(due)
         self._tell_settled()
         self._tell_progress()
@@ -254,7 +273,7 @@ class _Run:
 
     def _sift(self, records: Records, block: bytes, since_ns: int) -> list[RawFrame] | None:
         """Take the ordinary refusals out of a block of captured packets."""
-        if self._sweep is None or self._clock.is_set:       # then each time has to be turned
+        if self._sweep is None or self._clock.is_set:  # then each time has to be turned
             return None
         left = self._sweep.take(records, block, since_ns, is_first=not self._has_left)
         self._has_left |= bool(left)
@@ -311,8 +330,10 @@ class _Run:
     def _interface_of(self, task: int) -> str:
         """Name of the interface that the probes of a task leave by; empty where that is not known."""
         plan, size = self._plan, {4: 4, 6: 16}[self._plan.family_of(task)]
-        source, destination = (((high << 64) | low).to_bytes(16, "big")[-size:] for high, low in (
-            plan.sources.addresses[plan.host[task]][0], plan.tasks.address(task)))
+        source, destination = (
+            ((high << 64) | low).to_bytes(16, "big")[-size:]
+            for high, low in (plan.sources.addresses[plan.host[task]][0], plan.tasks.address(task))
+        )
         with suppress(OSError):
             return socket.if_indextoname(outgoing_interface(source, destination, plan.tasks.zone[task]))
         return ""
@@ -329,18 +350,30 @@ class _Run:
             self._listeners.on_settled(settled_rows(known, tasks))
 
     def _notes_of(self, answers: Mapping[int, bytes]) -> tuple[Mapping[int, str], ...]:
-        return (notes_of_other_ports(self._catalogue, self._plan, answers, self._replies.other_ports),
-                notes_of_answers(self._catalogue, self._plan, answers))
+        return (
+            notes_of_other_ports(self._catalogue, self._plan, answers, self._replies.other_ports),
+            notes_of_answers(self._catalogue, self._plan, answers),
+        )
 
     def _tell_progress(self) -> None:
         now_s = time.monotonic()
         if self._listeners.on_progress and now_s >= self._told_s + TELL_S:
             self._told_s = now_s
             answers, tasks = self._record.answers, self._plan.tasks
-            latest = tuple(endpoint_text(address_text(*tasks.address(task)), tasks.port[task])
-                           for task in islice(reversed(answers), MOST_LATEST))
-            self._listeners.on_progress(Progress(self._pacing.decided(), self._plan.asked, self._sent,
-                                                 self._pacing.remaining_s(), len(answers), latest))
+            latest = tuple(
+                endpoint_text(address_text(*tasks.address(task)), tasks.port[task])
+                for task in islice(reversed(answers), MOST_LATEST)
+            )
+            self._listeners.on_progress(
+                Progress(
+                    self._pacing.decided(),
+                    self._plan.asked,
+                    self._sent,
+                    self._pacing.remaining_s(),
+                    len(answers),
+                    latest,
+                )
+            )
 
     def report(self, *, interrupted: bool = False) -> Report:
         """What is known."""
@@ -352,58 +385,81 @@ class _Run:
         self._warn_of_gaps(len(told))
         if self._settling:
             told = told.beginning_with(self._settling.told)
-        return Report("scan", __version__, self._source(), told.rows(), (), self._faults(),
-                      interrupted=interrupted)
+        return Report("scan", __version__, self._source(), told.rows(), (), self._faults(), interrupted=interrupted)
 
     def undecided(self) -> frozenset[tuple[str, int]]:
         """Addresses and ports whose verdict a later packet might change."""
         plan = self._plan
-        return frozenset((address_text(*plan.tasks.address(task)), plan.port[task])
-                         for task in undecided_tasks(self._known, self._now_ns))
+        return frozenset(
+            (address_text(*plan.tasks.address(task)), plan.port[task])
+            for task in undecided_tasks(self._known, self._now_ns)
+        )
 
     def _warn_of_gaps(self, told: int) -> None:
         """What was not asked, or not heard, that should have been."""
         if told < self._plan.asked:
             self._listeners.warn(f"stopped after {told} of {self._plan.asked} destinations: the others were not asked")
         states = self._pacing.state.values
-        gone = [task for task, state in enumerate(states) if state == UNSENT and self._plan.left[task]] if (
-            UNSENT in states) else []
+        gone = (
+            [task for task, state in enumerate(states) if state == UNSENT and self._plan.left[task]]
+            if (UNSENT in states)
+            else []
+        )
         if names := sorted({errno.errorcode.get(self._errnos[task], "?") for task in gone}):
-            self._listeners.warn(f"{len(gone)} ports were not asked again, for this host could not send to them any "
-                                 f"more ({', '.join(names)}): their silence means nothing")
+            self._listeners.warn(
+                f"{len(gone)} ports were not asked again, for this host could not send to them any "
+                f"more ({', '.join(names)}): their silence means nothing"
+            )
         if self._engine.state.faults["interface-down"]:
-            self._listeners.warn("an interface that was listened to went down: answers may be missing, and silence "
-                                 "may mean nothing")
+            self._listeners.warn(
+                "an interface that was listened to went down: answers may be missing, and silence may mean nothing"
+            )
 
         if step_ns := self._clock.step_ns:
-            self._listeners.warn(f"the clock was set {'forward' if step_ns > 0 else 'back'} by "
-                                 f"{abs(step_ns) / SECOND:.3g} s; times are told as if it had not been")
+            self._listeners.warn(
+                f"the clock was set {'forward' if step_ns > 0 else 'back'} by "
+                f"{abs(step_ns) / SECOND:.3g} s; times are told as if it had not been"
+            )
 
     def _write(self, told: Mapping[int, Destination]) -> None:
         if self._recorder:
             if self._from_elsewhere > MOST_FROM_ELSEWHERE:
-                self._listeners.warn(f"{self._options.write} has the first {MOST_FROM_ELSEWHERE} of "
-                                     f"{self._from_elsewhere} datagrams that answer no probe")
+                self._listeners.warn(
+                    f"{self._options.write} has the first {MOST_FROM_ELSEWHERE} of "
+                    f"{self._from_elsewhere} datagrams that answer no probe"
+                )
             only = self._replies.only_task_at
-            marks = ((number, task if task >= 0 else only(AT_PORT_0 - task))
-                     for number, task in zip(*self._marks, strict=True))
-            self._recorder.finish(comments_of(told, marks),
-                                  application=f"udpprobe {__version__}")
+            marks = (
+                (number, task if task >= 0 else only(AT_PORT_0 - task))
+                for number, task in zip(*self._marks, strict=True)
+            )
+            self._recorder.finish(comments_of(told, marks), application=f"udpprobe {__version__}")
 
     def _faults(self) -> dict[str, int]:
         faults = Counter(self._decoder.counted_faults() + self._engine.state.faults)
         faults["foreign"] += self._replies.foreign
         if self._replies.foreign:
-            self._listeners.warn(f"{self._replies.foreign} ICMP errors quote datagrams that this scan did not send: "
-                                 "forged, or caused by another program; they are not believed")
+            self._listeners.warn(
+                f"{self._replies.foreign} ICMP errors quote datagrams that this scan did not send: "
+                "forged, or caused by another program; they are not believed"
+            )
         return dict(sorted((+faults).items()))
 
     def _source(self) -> SourceReport:
         state = self._engine.state
         if state.dropped:
-            self._listeners.warn(f"the kernel dropped {state.dropped} packets before they were read: some answers may "
-                                 "be missing; try a lower --rate")
+            self._listeners.warn(
+                f"the kernel dropped {state.dropped} packets before they were read: some answers may "
+                "be missing; try a lower --rate"
+            )
         return SourceReport(
-            kind="probe", name=state.name, link_types=tuple(sorted(self._link_types)), packets=self._packets,
-            bytes=self._bytes, first_time_ns=self._first_ns, last_time_ns=self._last_ns, dropped=state.dropped,
-            cut_short=False)
+            kind="probe",
+            name=state.name,
+            link_types=tuple(sorted(self._link_types)),
+            packets=self._packets,
+            bytes=self._bytes,
+            first_time_ns=self._first_ns,
+            last_time_ns=self._last_ns,
+            dropped=state.dropped,
+            cut_short=False,
+        )

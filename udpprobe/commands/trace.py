@@ -89,15 +89,22 @@ def trace(endpoint: Endpoint, options: TraceOptions, on_change: Callable[[TraceR
         PrivilegeError: raw sockets are not allowed.
         UdpprobeError: this host cannot do it.
     """
-    return next(traced for _, traced in trace_all(
-        [endpoint], options, (lambda _, report: on_change(report)) if on_change else None))
+    return next(
+        traced
+        for _, traced in trace_all([endpoint], options, (lambda _, report: on_change(report)) if on_change else None)
+    )
 
 
-def trace_all(endpoints: Sequence[Endpoint], options: TraceOptions,
-              on_change: Callable[[int, TraceReport], None] | None = None, *,
-              on_hops: Callable[[int, Target, Sequence[Hop]], None] | None = None,
-              interval_s: float | None = None, rounds: int | None = 1,
-              wish: Callable[[], Wish] | None = None) -> Iterator[tuple[int, Traced]]:
+def trace_all(
+    endpoints: Sequence[Endpoint],
+    options: TraceOptions,
+    on_change: Callable[[int, TraceReport], None] | None = None,
+    *,
+    on_hops: Callable[[int, Target, Sequence[Hop]], None] | None = None,
+    interval_s: float | None = None,
+    rounds: int | None = 1,
+    wish: Callable[[], Wish] | None = None,
+) -> Iterator[tuple[int, Traced]]:
     """Trace the ways to some destinations side by side, once or in rounds.
 
     Args:
@@ -131,7 +138,8 @@ def trace_all(endpoints: Sequence[Endpoint], options: TraceOptions,
         if not ways:
             return
         listener = held.enter_context(
-            Listener([each.wire for each in ways], options.interface, capture=options.capture))
+            Listener([each.wire for each in ways], options.interface, capture=options.capture)
+        )
         while True:
             for place, traced in _turned(ways, listener, stop, rounds):
                 if on_change:
@@ -140,7 +148,7 @@ def trace_all(endpoints: Sequence[Endpoint], options: TraceOptions,
             if stop.came or all(each.done == rounds for each in ways):
                 if all(each.round is None for each in ways):
                     return
-                continue    # it came in between: the rounds of those before it end too
+                continue  # it came in between: the rounds of those before it end too
             wait_s = min(each.send(listener) for each in ways)
             received = listener.hear_each(min(max(wait_s, 0), LONGEST_WAIT_S))
             stop.look()
@@ -151,12 +159,17 @@ def trace_all(endpoints: Sequence[Endpoint], options: TraceOptions,
 
 def _wire_to(endpoint: Endpoint, place: int, options: TraceOptions) -> Wire:
     first_port = options.source_port + place * options.flows if options.source_port else 0
-    return Wire(endpoint, payload_for(endpoint.port, options.payload), source_port=first_port,
-                interface=options.interface, source_address=options.source_address, flows=options.flows)
+    return Wire(
+        endpoint,
+        payload_for(endpoint.port, options.payload),
+        source_port=first_port,
+        interface=options.interface,
+        source_address=options.source_address,
+        flows=options.flows,
+    )
 
 
-def _turned(ways: Sequence[_Way], listener: Listener, stop: _Stop,
-            rounds: int | None) -> Iterator[tuple[int, Traced]]:
+def _turned(ways: Sequence[_Way], listener: Listener, stop: _Stop, rounds: int | None) -> Iterator[tuple[int, Traced]]:
     """Begin rounds that are due; those that are over."""
     for each in ways:
         each.begin(listener, stop, rounds)
@@ -167,10 +180,21 @@ def _turned(ways: Sequence[_Way], listener: Listener, stop: _Stop,
 
 def _unsent(endpoint: Endpoint, error: UnsentError) -> TraceReport:
     """Of a destination that this host has no way to: no hop."""
-    return advised(TraceReport(
-        version=__version__, target=Target(endpoint.text, endpoint.port, error.zone), source_address="",
-        source_ports=(), interface="", time_ns=time.time_ns(), verdict="unsent",
-        errno=errorcode.get(error.code), reached=False, hops=(), loop=None))
+    return advised(
+        TraceReport(
+            version=__version__,
+            target=Target(endpoint.text, endpoint.port, error.zone),
+            source_address="",
+            source_ports=(),
+            interface="",
+            time_ns=time.time_ns(),
+            verdict="unsent",
+            errno=errorcode.get(error.code),
+            reached=False,
+            hops=(),
+            loop=None,
+        )
+    )
 
 
 def guard(options: TraceOptions, targets: int = 1) -> None:
@@ -183,13 +207,16 @@ def guard(options: TraceOptions, targets: int = 1) -> None:
         raise UsageError(f"--first-ttl {options.first_ttl} is beyond --max-ttl {options.max_ttl}")
     probes = _probes(options, 1)
     if probes > MOST_OF_A_ROUND:
-        raise UsageError(f"up to {probes:,} probes are too many, at most {MOST_OF_A_ROUND:,}; lower --flows, --queries "
-                         "or --max-ttl")
+        raise UsageError(
+            f"up to {probes:,} probes are too many, at most {MOST_OF_A_ROUND:,}; lower --flows, --queries or --max-ttl"
+        )
     if targets > MOST_TARGETS:
         raise UsageError(f"{targets} targets are too many to trace side by side, at most {MOST_TARGETS}")
     if options.source_port + targets * options.flows > 65_536:
-        raise UsageError(f"--source-port {options.source_port}: each flow to each target takes another port from there "
-                         "on, and there are no more")
+        raise UsageError(
+            f"--source-port {options.source_port}: each flow to each target takes another port from there "
+            "on, and there are no more"
+        )
 
 
 def _probes(options: TraceOptions, burst: int) -> int:
@@ -264,15 +291,19 @@ class _Way:
         if self.round:
             return self.round.send(listener.now_ns)
         left_s = self._next_s - time.monotonic()
-        return left_s if left_s > 0 else LONGEST_WAIT_S     # it is held, or has had all its rounds
+        return left_s if left_s > 0 else LONGEST_WAIT_S  # it is held, or has had all its rounds
 
     def take(self, replies: Sequence[Reply]) -> None:
         """What came back; what comes in a pause is late, and forgotten."""
         if self.round:
             self.round.tracing.take(replies)
 
-    def tell(self, stop: _Stop, on_change: Callable[[int, TraceReport], None] | None,
-             on_hops: Callable[[int, Target, Sequence[Hop]], None] | None) -> None:
+    def tell(
+        self,
+        stop: _Stop,
+        on_change: Callable[[int, TraceReport], None] | None,
+        on_hops: Callable[[int, Target, Sequence[Hop]], None] | None,
+    ) -> None:
         """Hand on what is known of the round by now."""
         if self.round is None:
             return
@@ -285,13 +316,21 @@ class _Way:
 class _Round:
     """One round under way."""
 
-    def __init__(self, listener: Listener, wire: Wire, options: TraceOptions, number: int, pace: Pace,
-                 targets: int) -> None:
+    def __init__(
+        self, listener: Listener, wire: Wire, options: TraceOptions, number: int, pace: Pace, targets: int
+    ) -> None:
         self.is_thorough = pace.is_thorough(listener.now_ns)
         interval_ns = int(targets * SECOND / options.rate_pps) if options.rate_pps else 0
-        policy = TracePolicy(options.max_ttl, options.first_ttl, options.queries, int(options.timeout_s * SECOND),
-                            interval_ns, burst=BURST if _probes(options, BURST) <= MOST_OF_A_ROUND else 1,
-                            asks_again=self.is_thorough, likely_ttl=pace.likely_ttl)
+        policy = TracePolicy(
+            options.max_ttl,
+            options.first_ttl,
+            options.queries,
+            int(options.timeout_s * SECOND),
+            interval_ns,
+            burst=BURST if _probes(options, BURST) <= MOST_OF_A_ROUND else 1,
+            asks_again=self.is_thorough,
+            likely_ttl=pace.likely_ttl,
+        )
         self.tracing = Schedule(policy, flows=options.flows, size=options.size, first_number=number)
         self._listener, self._wire = listener, wire
         self._start_ns = listener.now_ns
@@ -333,11 +372,20 @@ class _Round:
         end = worst([end_of(path) for path in paths])
         faults = self._listener.faults_of(wire) + Counter({"source-quench": self.tracing.quenches})
         report = TraceReport(
-            version=__version__, target=wire.target, source_address=wire.source,
-            source_ports=wire.flows.source_ports, interface=wire.interface, time_ns=self._start_ns,
-            verdict=end.verdict, errno=end.errno, reached=end.reached,
-            hops=hops_of(paths, wire.target.address, self._listener.now_ns, wire.interface), loop=loop_of(paths),
-            notes=wire.notes, faults=dict(sorted(faults.items())))
+            version=__version__,
+            target=wire.target,
+            source_address=wire.source,
+            source_ports=wire.flows.source_ports,
+            interface=wire.interface,
+            time_ns=self._start_ns,
+            verdict=end.verdict,
+            errno=end.errno,
+            reached=end.reached,
+            hops=hops_of(paths, wire.target.address, self._listener.now_ns, wire.interface),
+            loop=loop_of(paths),
+            notes=wire.notes,
+            faults=dict(sorted(faults.items())),
+        )
         if self._is_done or self.tracing.done(self._listener.now_ns):
             return advised(report)
         if end.verdict in SURE:

@@ -80,7 +80,6 @@ class WatchOptions(Struct, frozen=True):
 class Listeners(Struct, frozen=True):
     """Who is told."""
 
-
     on_events: Callable[[Sequence[WatchedEvent]], None] = lambda _: None
     """Gets every error, as soon as it is known."""
     on_progress: Callable[[SourceState, Callable[[], Report]], None] = lambda _state, _report: None
@@ -103,10 +102,19 @@ def watch(options: WatchOptions, listeners: Listeners) -> Report:
     """
     with ExitStack() as held:
         kernel = held.enter_context(closing(KernelEvents(options.kernel, listeners.on_warning)))
-        capture = held.enter_context(closing(open_capture(
-            expression_of(options), interface=options.interface, bulk=True, capture=options.capture)))
-        rotation = options.write and held.enter_context(Rotation(
-            options.write, most_bytes=options.rotate_bytes, files=options.keep, application=f"udpprobe {__version__}"))
+        capture = held.enter_context(
+            closing(
+                open_capture(expression_of(options), interface=options.interface, bulk=True, capture=options.capture)
+            )
+        )
+        rotation = options.write and held.enter_context(
+            Rotation(
+                options.write,
+                most_bytes=options.rotate_bytes,
+                files=options.keep,
+                application=f"udpprobe {__version__}",
+            )
+        )
         sockets = Sockets(own_addresses)
         sockets.look()
         watching = Watch(capture, options, sockets, rotation or None, kernel=kernel)
@@ -140,9 +148,17 @@ class Watch:
         by_flow: whether datagrams are counted by their source, too.
     """
 
-    def __init__(self, source: LiveCapture, options: WatchOptions, sockets: Sockets,
-                 rotation: Rotation | None = None, most_rows: int = MOST_ROWS, kernel: KernelEvents | None = None, *,
-                 by_flow: bool = False) -> None:
+    def __init__(
+        self,
+        source: LiveCapture,
+        options: WatchOptions,
+        sockets: Sockets,
+        rotation: Rotation | None = None,
+        most_rows: int = MOST_ROWS,
+        kernel: KernelEvents | None = None,
+        *,
+        by_flow: bool = False,
+    ) -> None:
         self.source, self.options, self.sockets, self.rotation = source, options, sockets, rotation
         self.most_rows, self._kernel = most_rows, kernel or KernelEvents("off")
         self.told = 0
@@ -178,7 +194,7 @@ class Watch:
             is_late = end_ns is not None and now_ns >= end_ns
             if is_late or is_over() or self._is_enough() or self._is_gone():
                 break
-        while self._kernel.waits():     # for the kernel's word on the last errors
+        while self._kernel.waits():  # for the kernel's word on the last errors
             time.sleep(self._kernel.wait_s(WAIT_S))
             self._say(listeners)
         self.sockets.look()
@@ -199,13 +215,16 @@ class Watch:
 
     def _tell(self, listeners: Listeners) -> None:
         kept = self.analyzer.take_events()
-        events: list[Event] = list(chain.from_iterable(
-            events_of(self.analyzer, some, self.options.loop_ttl, self._loops.of(some)) for some in kept))
+        events: list[Event] = list(
+            chain.from_iterable(
+                events_of(self.analyzer, some, self.options.loop_ttl, self._loops.of(some)) for some in kept
+            )
+        )
         if forgotten := age(self.analyzer, self.most_rows):
             self._aged_out += forgotten
             self._loops.forget()
         if self.options.count is not None:
-            events = events[:self.options.count - self.told]
+            events = events[: self.options.count - self.told]
         if events:
             self.told += len(events)
             events = self._sent.take(events) if self._sent else events
@@ -227,9 +246,13 @@ class Watch:
         note = sender.note(meaning, is_reported)
         self._note((event.quoted.destination, event.quoted.destination_port), note)
         return WatchedEvent(
-            **own | {"notes": (*event.notes, note)}, process=sender.process, sees=sender.sees,
+            **own | {"notes": (*event.notes, note)},
+            process=sender.process,
+            sees=sender.sees,
             reported=sender.is_reported(meaning) if is_reported is None else is_reported,
-            reported_by="inference" if is_reported is None else "kernel", mtu_discover=sender.mode)
+            reported_by="inference" if is_reported is None else "kernel",
+            mtu_discover=sender.mode,
+        )
 
     def _note(self, destination: tuple[str, int | None], note: str) -> None:
         notes = self._notes.setdefault(destination, {})
@@ -245,8 +268,9 @@ class Watch:
 
     def report(self) -> Report:
         """Of all that was not forgotten."""
-        report = report_of("watch", self.analyzer, self.source.state,
-                           Question(self.options.loop_ttl, self.options.all_destinations))
+        report = report_of(
+            "watch", self.analyzer, self.source.state, Question(self.options.loop_ttl, self.options.all_destinations)
+        )
         faults = Counter(report.faults)
         if self.rotation:
             faults += self.rotation.faults
@@ -255,9 +279,13 @@ class Watch:
         if lost := self._kernel.lost:
             faults["kernel-events-lost"] = lost
         return replace(
-            report, destinations=changed(report.destinations, self._noted),
-            unmatched=changed(report.unmatched, self._noted_unmatched), faults=dict(sorted(faults.items())),
-            receive_drops=self.sockets.receive_drops(), errors_sent=self._sent.found() if self._sent else None)
+            report,
+            destinations=changed(report.destinations, self._noted),
+            unmatched=changed(report.unmatched, self._noted_unmatched),
+            faults=dict(sorted(faults.items())),
+            receive_drops=self.sockets.receive_drops(),
+            errors_sent=self._sent.found() if self._sent else None,
+        )
 
     def _noted(self, destination: Destination) -> Destination:
         notes = self._notes.get((destination.address, destination.port), {})

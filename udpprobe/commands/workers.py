@@ -33,8 +33,9 @@ class Task(Struct, frozen=True):
 
     def analyzer(self, *, is_first: bool = True, is_ordered: bool = False) -> Analyzer:
         """One that does it."""
-        made = Analyzer(self.secret, by_flow=self.by_flow, keeps_events=self.keeps_events, is_first=is_first,
-                        is_ordered=is_ordered)
+        made = Analyzer(
+            self.secret, by_flow=self.by_flow, keeps_events=self.keeps_events, is_first=is_first, is_ordered=is_ordered
+        )
         expression = self.selection.filter
         made.select(self.selection.since_ns, self.selection.until_ns, filter_of(expression) if expression else None)
         return made
@@ -65,8 +66,15 @@ class Followed(Struct):
     """Whether it was stopped before its end."""
 
 
-def follow_piece(piece: Piece, task: Task, *, is_first: bool, is_last: bool, is_over: Callable[[], bool],
-                 state: SourceState | None = None) -> Followed:
+def follow_piece(
+    piece: Piece,
+    task: Task,
+    *,
+    is_first: bool,
+    is_last: bool,
+    is_over: Callable[[], bool],
+    state: SourceState | None = None,
+) -> Followed:
     """Follow a piece, wherever this runs.
 
     Args:
@@ -158,8 +166,13 @@ class Threads:
             while room.acquire() and not is_over.is_set() and (number := next(numbers, None)) is not None:
                 try:
                     found[number] = follow_piece(
-                        pieces[number], task, is_first=number == 0, is_last=number == len(pieces) - 1,
-                        state=states[number], is_over=lambda: self._ctrl_c.came or is_over.is_set())
+                        pieces[number],
+                        task,
+                        is_first=number == 0,
+                        is_last=number == len(pieces) - 1,
+                        state=states[number],
+                        is_over=lambda: self._ctrl_c.came or is_over.is_set(),
+                    )
                 except Disordered:
                     is_disordered.set()
                 except Exception as error:  # noqa: BLE001 - raised where it is asked for

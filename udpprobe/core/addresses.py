@@ -38,8 +38,10 @@ def address_text(high: u64, low: u64, *, as_ipv4: bool = True) -> str:
         text = f"{low >> 24 & 255}.{low >> 16 & 255}.{low >> 8 & 255}.{low & 255}"
         return text if as_ipv4 else f"::ffff:{text}"
     # five times as quick as str(IPv6Address(...)), of which a report may need millions
-    groups = (f":{high >> 48:x}:{high >> 32 & 65535:x}:{high >> 16 & 65535:x}:{high & 65535:x}"
-              f":{low >> 48:x}:{low >> 32 & 65535:x}:{low >> 16 & 65535:x}:{low & 65535:x}:")
+    groups = (
+        f":{high >> 48:x}:{high >> 32 & 65535:x}:{high >> 16 & 65535:x}:{high & 65535:x}"
+        f":{low >> 48:x}:{low >> 32 & 65535:x}:{low >> 16 & 65535:x}:{low & 65535:x}:"
+    )
     for zeros in _RUNS_OF_ZEROS:
         if zeros in groups:
             before, _, behind = groups.partition(zeros)

@@ -31,7 +31,7 @@ SENTENCES = {
     "prohibited-itself": "Allow UDP to {where} in the firewall of the host itself.",
     "host-unreach": "Look whether the host is up: {who}, the last router, cannot reach {where}.",
     "no-neighbour": "Look whether the host is up and on this link: nothing answers ARP or neighbour discovery for "
-                    "{where}.",
+    "{where}.",
     "no-route": "Ask whoever runs {who} for a route to {where}.",
     "proto-unreach": "Check the address {where}: the host there does not speak UDP.",
     "unreachable": "Ask whoever runs {who} why it cannot deliver to {where}.",
@@ -40,11 +40,11 @@ SENTENCES = {
     "malformed": "Check the IP options and extension headers of what is sent to {where}: {who} cannot read them.",
     "unknown": "Look up this ICMPv6 type: {who} sends an error that no RFC defined when this was written.",
     "listening-or-filtered": "Send what the service on {where} answers, or look at the host: silence cannot tell "
-                             "a listener from a filter.",
+    "a listener from a filter.",
     "rate-limited": "Probe {where} again, more slowly: the host's ICMP rate limit left no error for it.",
     "no-evidence": "See how far packets get with `udpprobe trace {first}`: the host is down, or a filter drops UDP.",
     "no-error": "Send what the service on {where} answers, or look at the host: it is up, but its errors do not get "
-                "here, so a closed port is silent too.",
+    "here, so a closed port is silent too.",
     "answer-from": "Bind the service on {where} to that address: it answers from {who}, where nobody asked.",
     "unsent": "Look at this host's route with `ip route get {host}`.",
     "unsent-EPERM": "Allow UDP to {where} in this host's own firewall (`nft list ruleset`).",
@@ -57,15 +57,15 @@ SENTENCES = {
     "unsent-EAFNOSUPPORT": "Give this host an address to send to {where} from.",
     "unsent-late": "Give more time: it ran out before {where} was probed.",
     "black-hole": "Have {errors} sent by what is behind {who}, and let through; until then, set the MTU of the route "
-                  "to {host} to {size}.",
+    "to {host} to {size}.",
     "liar": "Ask whoever runs {who} to correct the MTU it reports; until then, set the MTU of the route to {host} to "
-            "{size}.",
+    "{size}.",
     "below-least": "Look for a filter on the way to {where}: every link must carry {size} bytes, and more than {who} "
-                   "bytes disappear.",
+    "bytes disappear.",
     "look": "See who stops probes with `udpprobe trace {first}`.",
     "too-far": "Trace on with a higher --max-ttl: the path to {where} is longer.",
     "silent-behind": "Ask whoever runs {who}, the last router that replied, about {where}, or check that the host is "
-                     "up.",
+    "up.",
     "silent-at-all": "Check this host's firewall and its route (`ip route get {host}`): no router replied at all.",
     "too-slow": "Look at the load of {where}, and at the RTT of each hop with `udpprobe trace {first}`.",
     "not-refused": "Stop what answers on {where}, or correct what is expected of it.",
@@ -109,8 +109,17 @@ class Case(NamedTuple):
 
 
 def case_of_error(  # noqa: PLR0911, PLR0913 - a table of verdicts; the fields of an error
-        verdict: str | None, *, reason: str, reporter: str | None, address: str, family: int, mtu: int | None = None,
-        notes: Sequence[str] = (), routers: Sequence[str] = (), answered: int = 0) -> Case:
+    verdict: str | None,
+    *,
+    reason: str,
+    reporter: str | None,
+    address: str,
+    family: int,
+    mtu: int | None = None,
+    notes: Sequence[str] = (),
+    routers: Sequence[str] = (),
+    answered: int = 0,
+) -> Case:
     """What an ICMP error about a datagram to an address asks for."""
     who = reporter or SOMEBODY
     match verdict:
@@ -156,18 +165,32 @@ def case_of(found: Destination) -> Case | None:
     """
     if found.verdict is None:
         return None
-    return case_of_verdict(found.verdict, found.findings, found.address, meaning=found.meaning, errno=found.errno,
-                           answered=found.answered if found.port is not None else 0, notes=found.notes)
+    return case_of_verdict(
+        found.verdict,
+        found.findings,
+        found.address,
+        meaning=found.meaning,
+        errno=found.errno,
+        answered=found.answered if found.port is not None else 0,
+        notes=found.notes,
+    )
 
 
-def case_of_verdict(verdict: str, findings: Sequence[Finding], address: str, *, meaning: str | None = None,
-                    errno: str | None = None, answered: int = 0, notes: Sequence[str] = ()) -> Case | None:
+def case_of_verdict(
+    verdict: str,
+    findings: Sequence[Finding],
+    address: str,
+    *,
+    meaning: str | None = None,
+    errno: str | None = None,
+    answered: int = 0,
+    notes: Sequence[str] = (),
+) -> Case | None:
     """As `case_of`, of a destination in the making."""
     if verdict == "answered":
         return Case("amplifier") if any(AMPLIFIER in note for note in notes) else None
     if verdict == "silent":
-        other = next((each.reporter for each in findings if each.reason == ANSWER and each.reporter != address),
-                     None)
+        other = next((each.reporter for each in findings if each.reason == ANSWER and each.reporter != address), None)
         if other:
             return Case("answer-from", other)
         is_up = meaning == "no-evidence" and any(ANSWERS_ELSEWHERE in note for note in notes)
@@ -203,15 +226,32 @@ def unsent_case(errno: str | None) -> Case:
 def case_of_finding(found: Finding, address: str, answered: int = 0) -> Case:
     """What one finding asks for."""
     return case_of_error(
-        found.verdict, reason=found.reason, reporter=found.reporter, address=address, family=found.family,
-        mtu=found.mtu, notes=found.notes, routers=found.loop.routers if found.loop else (), answered=answered)
+        found.verdict,
+        reason=found.reason,
+        reporter=found.reporter,
+        address=address,
+        family=found.family,
+        mtu=found.mtu,
+        notes=found.notes,
+        routers=found.loop.routers if found.loop else (),
+        answered=answered,
+    )
 
 
-def advice_about(quoted: Quoted, verdict: str | None, reason: str, reporter: str | None, *, family: int,
-                 mtu: int | None, notes: Sequence[str]) -> str | None:
+def advice_about(
+    quoted: Quoted,
+    verdict: str | None,
+    reason: str,
+    reporter: str | None,
+    *,
+    family: int,
+    mtu: int | None,
+    notes: Sequence[str],
+) -> str | None:
     """What one error asks for about the datagram that it quotes."""
-    case = case_of_error(verdict, reason=reason, reporter=reporter, address=quoted.destination, family=family, mtu=mtu,
-                         notes=notes)
+    case = case_of_error(
+        verdict, reason=reason, reporter=reporter, address=quoted.destination, family=family, mtu=mtu, notes=notes
+    )
     return sentence(case, [endpoint_text(quoted.destination, quoted.destination_port)], quoted.destination)
 
 
@@ -228,8 +268,13 @@ def sentence(case: Case | None, places: Sequence[str], host: str = "", *, errors
         return None
     first = places[0] if places[0] != SOME else "HOST:PORT"
     return SENTENCES[case.key].format(
-        where=listed(places), first=f"'{first}'" if "[" in first else first,
-        host=host or first, who=case.who, size=case.size, errors=errors)
+        where=listed(places),
+        first=f"'{first}'" if "[" in first else first,
+        host=host or first,
+        who=case.who,
+        size=case.size,
+        errors=errors,
+    )
 
 
 def listed(names: Sequence[str]) -> str:

@@ -31,7 +31,7 @@ def age(analyzer: Analyzer, most_rows: int = MOST_ROWS) -> int:
     endpoints, findings, loops = analyzer.conversations.endpoints, analyzer.findings.table, analyzer.findings.loops
     forgotten = 0
     if max(endpoints.size, findings.size) > 2 * most_rows:
-        analyzer.findings.count_answers()       # else an answer from elsewhere has no time yet, and looks oldest
+        analyzer.findings.count_answers()  # else an answer from elsewhere has no time yet, and looks oldest
     if endpoints.size > 2 * most_rows:
         forgotten += _age_endpoints(analyzer, most_rows)
     if findings.size > 2 * most_rows:
@@ -49,12 +49,16 @@ def age(analyzer: Analyzer, most_rows: int = MOST_ROWS) -> int:
 def _age_endpoints(analyzer: Analyzer, most_rows: int) -> int:
     """Those that nobody asked anything go first: they are in no report. An endpoint is as late as its last error."""
     endpoints, findings = analyzer.conversations.endpoints, analyzer.findings.table
-    last_ns = [late if asked else 0 for late, asked in zip(
-        _column(endpoints, _ENDPOINT, _ENDPOINT_LAST_NS), _column(endpoints, _ENDPOINT, _QUESTIONS), strict=True)]
+    last_ns = [
+        late if asked else 0
+        for late, asked in zip(
+            _column(endpoints, _ENDPOINT, _ENDPOINT_LAST_NS), _column(endpoints, _ENDPOINT, _QUESTIONS), strict=True
+        )
+    ]
     words = _words(findings)
     is_by_flow = analyzer.findings.by_flow
     for at in range(0, _FINDING * findings.size, _FINDING):
-        source = (*words[at + 6:at + 8], words[at + 5] & 0xFFFF) if is_by_flow else (0, 0, 0)
+        source = (*words[at + 6 : at + 8], words[at + 5] & 0xFFFF) if is_by_flow else (0, 0, 0)
         row = endpoints.row_of((words[at], words[at + 1], words[at + 4] >> 2 & 0x1FFFF, *source))
         if row >= 0:
             last_ns[row] = max(last_ns[row], words[at + _FINDING_LAST_NS])
@@ -66,11 +70,11 @@ def _age_endpoints(analyzer: Analyzer, most_rows: int) -> int:
 
 
 def _column(table: Table, width: int, place: int) -> list[int]:
-    return list(_words(table)[place:width * table.size:width])
+    return list(_words(table)[place : width * table.size : width])
 
 
 def _words(table: Table) -> memoryview:
-    return memoryview(table.words if table.words is not None else b"")     # it is none only while the table grows
+    return memoryview(table.words if table.words is not None else b"")  # it is none only while the table grows
 
 
 def _latest(last_ns: list[int], most: int) -> list[int]:

@@ -48,11 +48,11 @@ MOST_WAITING = 1 << 16
 _GROUP = cython.declare(cython.const[index], 64)
 _ROWS = cython.declare(cython.const[index], 128)
 _KEPT = cython.declare(cython.const[index], 1 << 10)
-_MESSAGES = cython.declare(cython.const[index], 128 << 12)     # more than the messages of one group
+_MESSAGES = cython.declare(cython.const[index], 128 << 12)  # more than the messages of one group
 _HORIZON = cython.declare(cython.const[u64], 1 << 20)
 _MOST_WAITING = cython.declare(cython.const[index], 1 << 16)
-_FRAME = cython.declare(cython.const[cython.int], 0)      # capture.FRAME
-_FULL = cython.declare(cython.const[cython.int], 10)      # tables need room
+_FRAME = cython.declare(cython.const[cython.int], 0)  # capture.FRAME
+_FULL = cython.declare(cython.const[cython.int], 10)  # tables need room
 _SECOND_NS = cython.declare(cython.const[i64], 1_000_000_000)
 _EARLIEST_NS = cython.declare(cython.const[i64], -(1 << 63))
 _LATEST_NS = cython.declare(cython.const[i64], (1 << 63) - 1)
@@ -83,8 +83,11 @@ class Kept:
         self.messages_end = 0
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
-        return _kept, (self.rows, pickled(memoryview(self.words)[:MATCH_WORDS * self.rows.size], protocol),
-                       pickled(memoryview(self.messages)[:self.messages_end], protocol))
+        return _kept, (
+            self.rows,
+            pickled(memoryview(self.words)[: MATCH_WORDS * self.rows.size], protocol),
+            pickled(memoryview(self.messages)[: self.messages_end], protocol),
+        )
 
     @cython.cfunc
     @cython.nogil
@@ -112,9 +115,14 @@ class Kept:
     def put_match(self, row: index, match: Match, finding: u64, before: u64) -> cython.int:
         """Keep what was found for a row; which finding it went to; and how many datagrams came before it."""
         at: index = row * MATCH_WORDS
-        self.words[at] = (cython.cast(u64, match.steps) << 32 | cython.cast(u64, match.rank) << 24
-                     | cython.cast(u64, match.evidence) << 16 | cython.cast(u64, match.sureness) << 8
-                     | cython.cast(u64, match.is_ambiguous) << 1 | cython.cast(u64, match.way))
+        self.words[at] = (
+            cython.cast(u64, match.steps) << 32
+            | cython.cast(u64, match.rank) << 24
+            | cython.cast(u64, match.evidence) << 16
+            | cython.cast(u64, match.sureness) << 8
+            | cython.cast(u64, match.is_ambiguous) << 1
+            | cython.cast(u64, match.way)
+        )
         self.words[at + 1], self.words[at + 2], self.words[at + 3] = match.detail, match.notes, match.ordinal
         self.words[at + 4] = cython.cast(u64, match.frame)
         self.words[at + 5] = cython.cast(u64, match.time_ns) & _MASK64
@@ -137,8 +145,9 @@ class Kept:
         match.detail, match.notes, match.ordinal = self.words[at + 1], self.words[at + 2], self.words[at + 3]
         match.frame = cython.cast(i64, self.words[at + 4])
         time_ns: u64 = self.words[at + 5]
-        match.time_ns = (cython.cast(i64, time_ns) if time_ns <= _MOST_SIGNED
-                         else -cython.cast(i64, _MASK64 - time_ns) - 1)
+        match.time_ns = (
+            cython.cast(i64, time_ns) if time_ns <= _MOST_SIGNED else -cython.cast(i64, _MASK64 - time_ns) - 1
+        )
         match.conversation = cython.cast(index, self.words[at + 6] >> 32) - 1
         return 0
 
@@ -176,11 +185,11 @@ class Kept:
 
     def frames(self) -> list[int]:
         """Frame number of each row."""
-        return list(memoryview(self.rows.frame)[:self.rows.size])
+        return list(memoryview(self.rows.frame)[: self.rows.size])
 
     def message(self, row: index) -> bytes:
         """The ICMP message of a row, as far as it was captured."""
-        return bytes(memoryview(self.messages)[self.rows.message[row]:self.rows.message_end[row]])
+        return bytes(memoryview(self.messages)[self.rows.message[row] : self.rows.message_end[row]])
 
 
 def _kept(rows: Rows, words: Pickled, messages: Pickled) -> Kept:
@@ -209,8 +218,15 @@ class Analyzer:
         ports: what sees which ports this host sends from, once it is told this host's addresses.
     """
 
-    def __init__(self, secret: int, *, by_flow: bool = False, keeps_events: bool = False, is_first: bool = True,
-                 is_ordered: bool = False) -> None:
+    def __init__(
+        self,
+        secret: int,
+        *,
+        by_flow: bool = False,
+        keeps_events: bool = False,
+        is_first: bool = True,
+        is_ordered: bool = False,
+    ) -> None:
         self.secret, self.keeps_events, self.is_first, self.is_ordered = secret, keeps_events, is_first, is_ordered
         self.decoder = Decoder(GROUP, keeps_messages=keeps_events)
         self.conversations = Conversations(secret, by_flow=by_flow, is_first=is_first)
@@ -250,10 +266,22 @@ class Analyzer:
         self.finish()
         counters = self.packets, self.bytes, self.frames, self.first_ns, self.last_ns
         faults = bytes(memoryview(self.decoder.faults)), bytes(memoryview(self.decoder.quote_faults))
-        return _restored, (self.secret, self.keeps_events, self.is_first, self.head_left, self.head_datagrams,
-                           counters, faults, self.filter.unfilterable if self.is_filtered else -1, self.link_types(),
-                           (self.events, self.head, self.unsure), self.conversations, self.recent, self.findings,
-                           self.duplicates)
+        return _restored, (
+            self.secret,
+            self.keeps_events,
+            self.is_first,
+            self.head_left,
+            self.head_datagrams,
+            counters,
+            faults,
+            self.filter.unfilterable if self.is_filtered else -1,
+            self.link_types(),
+            (self.events, self.head, self.unsure),
+            self.conversations,
+            self.recent,
+            self.findings,
+            self.duplicates,
+        )
 
     def seal(self) -> None:
         """Let go of what only a piece behind this one would need: there is none. Finish it first."""
@@ -392,16 +420,18 @@ class Analyzer:
                 return status
             if records.time_ns < self.since_ns or records.time_ns >= self.until_ns:
                 continue
-            if self.is_filtered and not self.filter.passes(records.at, records.captured, records.length,
-                                                           records.link_type):
+            if self.is_filtered and not self.filter.passes(
+                records.at, records.captured, records.length, records.link_type
+            ):
                 continue
             self.packets += 1
             self.bytes += records.length
             self.first_ns = min(self.first_ns, records.time_ns)
             self.last_ns = max(self.last_ns, records.time_ns)
             self._links[records.link_type & 0xFFFF] = 1
-            self.decoder.frame(records.at, records.captured, records.length, records.time_ns, records.link_type,
-                          records.frame)
+            self.decoder.frame(
+                records.at, records.captured, records.length, records.time_ns, records.link_type, records.frame
+            )
 
     # ---- following
 
@@ -410,24 +440,36 @@ class Analyzer:
     @cython.exceptval(-1, check=False)
     def _has_room(self) -> cython.bint:
         """Whether all tables have room for the rows of another group."""
-        if (self.conversations.table.size + _ROWS > self.conversations.table.room
-                or self.conversations.ends.size + 2 * _ROWS > self.conversations.ends.room
-                or self.conversations.rtt.pending + 2 * _ROWS > self.conversations.rtt.room
-                or self.conversations.table.size >= self.conversations.forget_at):
+        if (
+            self.conversations.table.size + _ROWS > self.conversations.table.room
+            or self.conversations.ends.size + 2 * _ROWS > self.conversations.ends.room
+            or self.conversations.rtt.pending + 2 * _ROWS > self.conversations.rtt.room
+            or self.conversations.table.size >= self.conversations.forget_at
+        ):
             return False
-        if (self.findings.table.size + _ROWS > self.findings.table.room
-                or self.findings.loops.size + _ROWS > self.findings.loops.room
-                or self.findings.records.size + _ROWS > self.findings.records.room
-                or self.findings.answers.size + _ROWS > self.findings.answers.room
-                or self.findings.rtt.pending + _ROWS > self.findings.rtt.room):
+        if (
+            self.findings.table.size + _ROWS > self.findings.table.room
+            or self.findings.loops.size + _ROWS > self.findings.loops.room
+            or self.findings.records.size + _ROWS > self.findings.records.room
+            or self.findings.answers.size + _ROWS > self.findings.answers.room
+            or self.findings.rtt.pending + _ROWS > self.findings.rtt.room
+        ):
             return False
-        if (self.recent.count + _ROWS > cython.cast(u64, self.recent.room)
-                and cython.cast(u64, self.recent.room) < _HORIZON):
+        if (
+            self.recent.count + _ROWS > cython.cast(u64, self.recent.room)
+            and cython.cast(u64, self.recent.room) < _HORIZON
+        ):
             return False
         if self.recent.fragments.size + _ROWS > self.recent.fragments.room:
             return False
-        return (self._event.rows.size <= _KEPT and self._head.rows.size <= _KEPT and self._unsure.rows.size <= _KEPT
-                and self._fits(self._event) and self._fits(self._head) and self._fits(self._unsure))
+        return (
+            self._event.rows.size <= _KEPT
+            and self._head.rows.size <= _KEPT
+            and self._unsure.rows.size <= _KEPT
+            and self._fits(self._event)
+            and self._fits(self._head)
+            and self._fits(self._unsure)
+        )
 
     @cython.cfunc
     @cython.nogil
@@ -470,10 +512,13 @@ class Analyzer:
             touched ^= self.duplicates.touch(self._identities[row])
         for row in range(rows.size):
             place = self._places[row]
-            if place >= 0:      # a record of 16 words lies on two cache lines, or three
-                touched ^= (self.conversations.table.words[16 * place] ^ self.conversations.table.words[16 * place + 8]
-                            ^ self.conversations.table.words[16 * place + 15])
-        self._touched = touched     # or the loops above would be left out
+            if place >= 0:  # a record of 16 words lies on two cache lines, or three
+                touched ^= (
+                    self.conversations.table.words[16 * place]
+                    ^ self.conversations.table.words[16 * place + 8]
+                    ^ self.conversations.table.words[16 * place + 15]
+                )
+        self._touched = touched  # or the loops above would be left out
         is_head: cython.bint
         for row in range(rows.size):
             is_head = self.head_left > 0
@@ -495,8 +540,11 @@ class Analyzer:
         way: cython.int = self._ways[row]
         ordinal: u64 = self.recent.count
         conversation: index = self._places[row]
-        if (conversation < 0 or not self.conversations.table.is_key(conversation, 5 * row)
-                or self.conversations.is_over(conversation, ordinal)):
+        if (
+            conversation < 0
+            or not self.conversations.table.is_key(conversation, 5 * row)
+            or self.conversations.is_over(conversation, ordinal)
+        ):
             conversation = self.conversations.table.find(hash_, 5 * row)
             if conversation >= 0 and self.conversations.is_over(conversation, ordinal):
                 conversation = -1
@@ -661,7 +709,7 @@ class Analyzer:
     def _drop_messages(self) -> None:
         """Let go of the messages of errors that wait no more; where most wait, make room for as many again."""
         old, rows = self._waiting.message_view(), self._waiting.rows
-        slots = [each for each in memoryview(self._heap)[:self._heap_size] if rows.is_error[cython.cast(index, each)]]
+        slots = [each for each in memoryview(self._heap)[: self._heap_size] if rows.is_error[cython.cast(index, each)]]
         size: index = _MESSAGES
         slot: index
         first: index
@@ -672,7 +720,7 @@ class Analyzer:
         new = bytearray(max(len(old), 2 * size))
         for slot in slots:
             first, last = rows.message[slot], rows.message_end[slot]
-            new[end:end + last - first] = old[first:last]
+            new[end : end + last - first] = old[first:last]
             rows.message[slot], rows.message_end[slot] = end, end + last - first
             end += last - first
         self._waiting.use_messages(new, end)
@@ -688,7 +736,7 @@ class Analyzer:
         """
         before: u64 = self.recent.count
         frames = self.frames
-        self._is_joining = True     # matches name conversations by their numbers
+        self._is_joining = True  # matches name conversations by their numbers
         for kept in right.unsure:
             kept.rows_before(before)
             self._look_again(kept)
@@ -770,7 +818,7 @@ class Analyzer:
         for row in range(kept.rows.size):
             kept.load_match(row, match)
             kept.rows.frame[row] += frames
-            if match.sureness and not kept.finding(row):     # it was found behind
+            if match.sureness and not kept.finding(row):  # it was found behind
                 number = numbers[match.conversation]
                 match.conversation = number
                 match.frame += frames
@@ -798,10 +846,21 @@ def _no_program(_: int) -> None:
 
 
 def _restored(
-        secret: int, keeps_events: bool, is_first: bool, head_left: int, head_datagrams: int,
-        counters: tuple[int, ...], faults: tuple[bytes, bytes], unfilterable: int, link_types: list[int],
-        kept: tuple[list[Kept], list[Kept], list[Kept]], conversations: Conversations, recent: Recent,
-        findings: Findings, duplicates: Duplicates) -> Analyzer:
+    secret: int,
+    keeps_events: bool,
+    is_first: bool,
+    head_left: int,
+    head_datagrams: int,
+    counters: tuple[int, ...],
+    faults: tuple[bytes, bytes],
+    unfilterable: int,
+    link_types: list[int],
+    kept: tuple[list[Kept], list[Kept], list[Kept]],
+    conversations: Conversations,
+    recent: Recent,
+    findings: Findings,
+    duplicates: Duplicates,
+) -> Analyzer:
     made: Analyzer = Analyzer(secret, by_flow=conversations.by_flow, keeps_events=keeps_events, is_first=is_first)
     made.head_left, made.head_datagrams = head_left, head_datagrams
     made.packets, made.bytes, made.frames, made.first_ns, made.last_ns = counters

@@ -64,8 +64,9 @@ class Believer:
         self.all_misses = 0
         self.errors: dict[int, dict[Error, dict[int, int]]] = {}
 
-    def weigh(self, destination: int, error: Error, attempt: int, bits: int, shared: int = 0, *,
-              is_rewritten: bool = False) -> int:
+    def weigh(
+        self, destination: int, error: Error, attempt: int, bits: int, shared: int = 0, *, is_rewritten: bool = False
+    ) -> int:
         """Return MISSED, DOUBTED or BELIEVED.
 
         Args:
@@ -93,8 +94,7 @@ class Believer:
         """As `weigh`, of a single error; counts what misses."""
         if self.is_proof(bits, shared):
             return _BELIEVED
-        is_calm: cython.int = (self.all_misses == 0
-                               or bits + shared - bit_length(self.all_misses) >= LEFT_ALONE)
+        is_calm: cython.int = self.all_misses == 0 or bits + shared - bit_length(self.all_misses) >= LEFT_ALONE
         if bits >= LEAST and not is_rewritten and is_calm and self.misses[destination] <= RARE:
             return _BELIEVED
         if bits < LEAST or is_rewritten:
@@ -120,8 +120,11 @@ class Believer:
         """By destination that somebody seems to be guessing about, the note that says so."""
         if self.all_misses <= MOST_ACCIDENTS:
             return {}
-        return {destination: f"forged: {count} ICMP errors quote no probe of it, and are not believed"
-                for destination, count in enumerate(self.misses) if count > MOST_ACCIDENTS}
+        return {
+            destination: f"forged: {count} ICMP errors quote no probe of it, and are not believed"
+            for destination, count in enumerate(self.misses)
+            if count > MOST_ACCIDENTS
+        }
 
     def _probes(self, destination: int, error: Error) -> dict[int, int]:
         """By probe that drew a doubted error of a destination: how many bits agreed."""

@@ -21,7 +21,7 @@ ROOM_BYTES = 1 << 20
 _FRAME = cython.declare(cython.int, FRAME)
 _FULL = cython.declare(cython.int, FULL)
 _ENHANCED_PACKET = cython.declare(u64, 6)
-_AROUND_BYTES = cython.declare(index, 32)      # what a block has besides its frame
+_AROUND_BYTES = cython.declare(index, 32)  # what a block has besides its frame
 _MASK64 = cython.declare(u64, (1 << 64) - 1)
 
 
@@ -73,7 +73,7 @@ class PacketBlocks:
         padded: index = captured + 3 & -4
         size: index = padded + _AROUND_BYTES
         time: u64 = cython.cast(u64, records.time_ns) & _MASK64
-        self._put(at + 24 + padded, 0)      # padding; the rest is written over
+        self._put(at + 24 + padded, 0)  # padding; the rest is written over
         self._put(at, _ENHANCED_PACKET)
         self._put(at + 4, size)
         self._put(at + 8, 0)
@@ -81,7 +81,7 @@ class PacketBlocks:
         self._put(at + 16, time)
         self._put(at + 20, captured)
         self._put(at + 24, records.length)
-        self._bytes[at + 28:at + 28 + captured] = records.data[records.at:records.at + captured]
+        self._bytes[at + 28 : at + 28 + captured] = records.data[records.at : records.at + captured]
         self._put(at + 28 + padded, size)
         self.size = at + size
         return 0

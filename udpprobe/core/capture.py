@@ -72,7 +72,7 @@ _LINK_RAW = cython.declare(cython.const[cython.int], 101)
 
 # pcapng (draft-ietf-opsawg-pcapng section 4)
 SECTION_HEADER = b"\x0a\x0d\x0d\x0a"
-_SECTION = cython.declare(cython.const[i64], 0x0A0D0D0A)      # the same in either byte order
+_SECTION = cython.declare(cython.const[i64], 0x0A0D0D0A)  # the same in either byte order
 _ORDER_MAGIC = cython.declare(cython.const[i64], 0x1A2B3C4D)
 _ORDER_SWAPPED = cython.declare(cython.const[i64], 0x4D3C2B1A)
 _INTERFACE = cython.declare(cython.const[i64], 1)
@@ -82,8 +82,8 @@ _STATISTICS = cython.declare(cython.const[i64], 5)
 _ENHANCED_PACKET = cython.declare(cython.const[i64], 6)
 _MIN_BLOCK_BYTES = cython.declare(cython.const[i64], 12)
 _MIN_SECTION_BYTES = cython.declare(cython.const[i64], 28)
-_PACKET_BYTES = cython.declare(cython.const[i64], 32)          # an enhanced or old packet block without its frame
-_SIMPLE_BYTES = cython.declare(cython.const[i64], 16)          # a simple one
+_PACKET_BYTES = cython.declare(cython.const[i64], 32)  # an enhanced or old packet block without its frame
+_SIMPLE_BYTES = cython.declare(cython.const[i64], 16)  # a simple one
 
 # Options of interface descriptions (section 4.2) and statistics (section 4.6: isb_ifdrop, isb_osdrop)
 _TIME_RESOLUTION = cython.declare(cython.const[i64], 9)
@@ -92,7 +92,7 @@ _INTERFACE_DROPS = cython.declare(cython.const[i64], 5)
 _SYSTEM_DROPS = cython.declare(cython.const[i64], 7)
 
 _MICROSECONDS = cython.declare(cython.const[i64], 6)
-_UNKNOWN_LINK = cython.declare(cython.const[i64], 0xFFFF)      # of an interface whose description is too short
+_UNKNOWN_LINK = cython.declare(cython.const[i64], 0xFFFF)  # of an interface whose description is too short
 # of one section: more are an attack on our memory, not a host
 _MAX_INTERFACES = cython.declare(cython.const[i64], 1 << 16)
 
@@ -152,7 +152,8 @@ def _twice(kind: str, values: list[int]) -> memoryview:
 def is_capture(head: bytes) -> bool:
     """Whether a file that begins with these bytes is pcap or pcapng."""
     return head[:4] == SECTION_HEADER or any(
-        int.from_bytes(head[:4], order) in PCAP_MAGICS for order in ("little", "big"))
+        int.from_bytes(head[:4], order) in PCAP_MAGICS for order in ("little", "big")
+    )
 
 
 @cython.final
@@ -173,8 +174,15 @@ class Records:
             which has one for some blocks without a packet, too.
     """
 
-    def __init__(self, entry: Entry, first: int | None = None, stop: int = EVERYTHING,
-                 capacity: int = CAPACITY_BYTES, *, is_gapless: bool = False) -> None:
+    def __init__(
+        self,
+        entry: Entry,
+        first: int | None = None,
+        stop: int = EVERYTHING,
+        capacity: int = CAPACITY_BYTES,
+        *,
+        is_gapless: bool = False,
+    ) -> None:
         self.head = entry.head
         self.is_pcapng = entry.head[:4] == SECTION_HEADER
         self.is_ring = not entry.head
@@ -213,7 +221,7 @@ class Records:
         self._offsets_ns = memoryview(array("Q", [0] * 4))
         self._drops = memoryview(array("Q", [0] * 4))
         self._has_drops = memoryview(array("B", [0] * 4))
-        self._powers = memoryview(array("Q", [int("1" + "0" * zeros) for zeros in range(20)]))     # ** may be a float's
+        self._powers = memoryview(array("Q", [int("1" + "0" * zeros) for zeros in range(20)]))  # ** may be a float's
         self._snap_bytes = 0
         self._before_ns = entry.last_ns
         self.leans_on_time = False
@@ -235,7 +243,7 @@ class Records:
         self._set_order(little not in PCAP_MAGICS)
         order: Literal["big", "little"] = "big" if self.is_big else "little"
         self._unit_ns, self._header_bytes = PCAP_MAGICS[int.from_bytes(head[:4], order)]
-        self.link_type = int.from_bytes(head[20:24], order) & 0xFFFF     # above: whether there is an FCS
+        self.link_type = int.from_bytes(head[20:24], order) & 0xFFFF  # above: whether there is an FCS
 
     def _resume(self, known: SectionState) -> None:
         self._set_order(known.order == ">")
@@ -263,7 +271,7 @@ class Records:
         """Space for the next bytes, at least one; what was not read yet may move."""
         if self.end == self._capacity:
             self._move()
-        return memoryview(self._buffer)[self.end:self._capacity]
+        return memoryview(self._buffer)[self.end : self._capacity]
 
     def filled(self, count: int) -> None:
         """The first `count` bytes of `room()` are there now."""
@@ -274,10 +282,10 @@ class Records:
 
     def _move(self) -> None:
         # A record that is not all there is moved once: it then begins the buffer, until it is all there.
-        left = bytes(memoryview(self._buffer)[self.start:self.end])
+        left = bytes(memoryview(self._buffer)[self.start : self.end])
         if self.start == 0:
             self._allot(2 * self._capacity)
-        self._buffer[:len(left)] = left
+        self._buffer[: len(left)] = left
         self.base += self.start
         self.end -= self.start
         self.start = 0
@@ -342,7 +350,7 @@ class Records:
         if self.first_ns == _EARLIEST_NS:
             self.first_ns = time_ns
         if time_ns < self.time_ns:
-            step: u64 = cython.cast(u64, self.time_ns) - cython.cast(u64, time_ns)    # may not fit into i64
+            step: u64 = cython.cast(u64, self.time_ns) - cython.cast(u64, time_ns)  # may not fit into i64
             self.is_disordered |= step <= _GIGA
         self.record = self.start
         self.start = behind
@@ -403,7 +411,7 @@ class Records:
             self._block_frames = 0
             self.faults[_BAD_RECORD] += 1
             return _MORE
-        step: i64 = self._word(at)      # 0 at the last one
+        step: i64 = self._word(at)  # 0 at the last one
         self._block_frames = self._block_frames - 1 if step else 0
         return self._found(place, captured, self._word(at + 16), time_ns, at + step)
 
@@ -497,7 +505,7 @@ class Records:
             if at + self._header_bytes > self.end:
                 return _FRAME if is_last else _WAIT
             if self.is_pcapng and self._word(at) == _SECTION:
-                return _FRAME       # all may be different behind it
+                return _FRAME  # all may be different behind it
             size: index = self._plausible_size(at)
             if size == 0:
                 return _MORE
@@ -527,7 +535,7 @@ class Records:
         on_wire: i64 = lengths >> 32
         if captured > on_wire or on_wire > _MAX_CAPTURED_BYTES or (time >> 32) * self._unit_ns >= _GIGA:
             return 0
-        if lengths == 0 and time & _MASK32 == 0:     # zeros are no records
+        if lengths == 0 and time & _MASK32 == 0:  # zeros are no records
             return 0
         return captured + self._header_bytes
 
@@ -590,9 +598,9 @@ class Records:
             self.faults[_BAD_BLOCK] += 1
             return _MORE
         interface: i64 = self._word(at + 8)
-        if kind == _SIMPLE_PACKET:      # of the first interface
+        if kind == _SIMPLE_PACKET:  # of the first interface
             interface = 0
-        elif kind == _OLD_PACKET:       # 16 bits, then a count of drops
+        elif kind == _OLD_PACKET:  # 16 bits, then a count of drops
             interface = interface >> 16 if self.is_big else interface & 0xFFFF
         if interface >= self._interfaces:
             self.faults[_NO_INTERFACE] += 1
@@ -808,9 +816,13 @@ class Records:
         """What is known where the reading has come to."""
         if not self.is_pcapng:
             return Entry(self.head)
-        clocks = [(self._resolutions[number], int.from_bytes(
-            int(self._offsets_ns[number]).to_bytes(8, "big"), "big", signed=True))
-            for number in range(self._interfaces)]
+        clocks = [
+            (
+                self._resolutions[number],
+                int.from_bytes(int(self._offsets_ns[number]).to_bytes(8, "big"), "big", signed=True),
+            )
+            for number in range(self._interfaces)
+        ]
         links = [self._links[number] for number in range(self._interfaces)]
         section = SectionState(">" if self.is_big else "<", tuple(links), tuple(clocks), self._snap_bytes)
         return Entry(self.head, section, self._before_ns if self.first_ns == _EARLIEST_NS else self.time_ns)

@@ -49,7 +49,7 @@ _FRAGMENTED = cython.declare(cython.const[u64], 2)
 _UNKNOWN = cython.declare(cython.const[i64], 1 << 20)
 _LAYERS = cython.declare(cython.const[cython.int], 40)
 _MESSAGE = cython.declare(cython.const[index], 4096)
-_AGGREGATED = cython.declare(cython.const[index], 20)     # as MOST_AGGREGATED
+_AGGREGATED = cython.declare(cython.const[index], 20)  # as MOST_AGGREGATED
 _MASK64 = cython.declare(cython.const[u64], 0xFFFF_FFFF_FFFF_FFFF)
 
 # Bits of `notes.Note`.
@@ -111,13 +111,14 @@ class Decoder:
         self.rows.size = self.messages_end = 0
         self.quote.closed = True
         self.frame(0, len(data), length, time_ns, link_type, frame)
-        messages = bytes(memoryview(self.message_bytes)[:self.messages_end]) if self.messages_end else b""
+        messages = bytes(memoryview(self.message_bytes)[: self.messages_end]) if self.messages_end else b""
         found = [self.rows.packet(row, data, messages) for row in range(self.rows.size)]
         self.rows.size = self.messages_end = 0
         return found
 
-    def receive(self, data: bytes | bytearray | memoryview, stride: int, lengths: views.i64s, addresses: views.u64s,
-                count: int) -> None:
+    def receive(
+        self, data: bytes | bytearray | memoryview, stride: int, lengths: views.i64s, addresses: views.u64s, count: int
+    ) -> None:
         """Write what messages of a raw ICMP socket say into `rows`, in place of what is there.
 
         A row's frame is the number of its message, from 0, which stands in `data`; the caller knows when it came.
@@ -145,15 +146,20 @@ class Decoder:
             if has_ip:
                 self.frame(at, size, size, 0, _RAW, number)
             else:
-                self.headers.start_message(size, addresses[4 * number], addresses[4 * number + 1],
-                                           addresses[4 * number + 2], addresses[4 * number + 3])
+                self.headers.start_message(
+                    size,
+                    addresses[4 * number],
+                    addresses[4 * number + 1],
+                    addresses[4 * number + 2],
+                    addresses[4 * number + 3],
+                )
                 self.headers.at, self.headers.end = at, at + size
                 if self._has(8, _CUT_ICMP) and self._is_error():
                     self._error(0, number, 0)
             if self.rows.size == before + 1 and self.rows.is_error[before]:
                 self.rows.message[before], self.rows.message_end[before] = self.headers.at, self.headers.end
             else:
-                self.rows.size = before     # what carries UDP is no message of ICMP
+                self.rows.size = before  # what carries UDP is no message of ICMP
 
     def add_faults(self, other: Decoder) -> None:
         """Count what another decoder counted, too."""
@@ -172,8 +178,9 @@ class Decoder:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def frame(self, at: index, captured: i64, length: i64, time_ns: i64, link_type: cython.int,
-              frame: i64) -> cython.int:
+    def frame(
+        self, at: index, captured: i64, length: i64, time_ns: i64, link_type: cython.int, frame: i64
+    ) -> cython.int:
         """Decode one frame that stands at `at`; 0."""
         if link_type != 1 and link_type != 113 and link_type != 276 and link_type != 101:
             return self._rare_link(at, at + captured, captured < length, time_ns, link_type, frame)
@@ -228,14 +235,16 @@ class Decoder:
         """Whether a datagram has a port of the rarer tunnels, or a first byte that `enter_datagram` would recognize."""
         ports: u64 = self.rows.ports[row]
         byte: u64 = self.rows.payload_high[row] >> 56
-        return (1701 <= ports & 0xFFFF <= 6635 or 1701 <= ports >> 16 <= 6635
-                or byte <= 4 or byte == 0x45 or byte == 0x60)
+        return (
+            1701 <= ports & 0xFFFF <= 6635 or 1701 <= ports >> 16 <= 6635 or byte <= 4 or byte == 0x45 or byte == 0x60
+        )
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _rare_link(self, at: index, end: index, cut: cython.bint, time_ns: i64, link_type: cython.int,
-                   frame: i64) -> cython.int:
+    def _rare_link(
+        self, at: index, end: index, cut: cython.bint, time_ns: i64, link_type: cython.int, frame: i64
+    ) -> cython.int:
         """Decode a frame of a link layer that few captures have."""
         before: index = self.rows.size
         self.headers.at, self.headers.end, self.headers.cut = at, end, cut
@@ -284,12 +293,20 @@ class Decoder:
         """Who sent the frame on which link, so that links and their two directions can be told apart; 0 if unknown."""
         if link_type == 1:
             return self.headers.word64(at + 6) >> 16 if captured >= 14 else 0
-        if link_type == 113:    # LINKTYPE_LINUX_SLL: with the packet's direction, LINUX_SLL2: and its interface
-            return (self.headers.word64(at + 6) >> 16 | cython.cast(u64, self.headers.u16(at) & 15) << 48
-                    if captured >= 16 else 0)
+        if link_type == 113:  # LINKTYPE_LINUX_SLL: with the packet's direction, LINUX_SLL2: and its interface
+            return (
+                self.headers.word64(at + 6) >> 16 | cython.cast(u64, self.headers.u16(at) & 15) << 48
+                if captured >= 16
+                else 0
+            )
         if link_type == 276:
-            return (self.headers.word64(at + 12) >> 16 | cython.cast(u64, self.headers.u8(at + 10) & 15) << 48
-                    | cython.cast(u64, self.headers.u32(at + 4) & 0xFFF) << 52 if captured >= 20 else 0)
+            return (
+                self.headers.word64(at + 12) >> 16
+                | cython.cast(u64, self.headers.u8(at + 10) & 15) << 48
+                | cython.cast(u64, self.headers.u32(at + 4) & 0xFFF) << 52
+                if captured >= 20
+                else 0
+            )
         return 0
 
     @cython.cfunc
@@ -300,7 +317,7 @@ class Decoder:
         row: index = self.rows.start_row()
         at: index = self.headers.at
         self.headers.read(at)
-        word: u64 = self.headers.first      # ports, length, checksum
+        word: u64 = self.headers.first  # ports, length, checksum
         udp_length: i64 = cython.cast(i64, word >> 16 & 0xFFFF)
         checksum: i64 = cython.cast(i64, word & 0xFFFF)
         header: i64 = at - self.headers.ip_start
@@ -311,13 +328,19 @@ class Decoder:
         self.rows.destination_low[row] = self.headers.destination_low
         self.rows.ports[row] = word >> 32
         self.rows.ip_length[row] = header + udp_length if self.headers.first_fragment else self.headers.ip_length
-        self.rows.detail[row] = (self._id(self.headers) << 48 | cython.cast(u64, udp_length) << 32
-                            | cython.cast(u64, checksum) << 16 | cython.cast(u64, self.headers.ttl) << 8
-                            | (_FRAGMENTED if self.headers.first_fragment else 0)
-                            | (_TUNNELLED if self.headers.depth else 0))
+        self.rows.detail[row] = (
+            self._id(self.headers) << 48
+            | cython.cast(u64, udp_length) << 32
+            | cython.cast(u64, checksum) << 16
+            | cython.cast(u64, self.headers.ttl) << 8
+            | (_FRAGMENTED if self.headers.first_fragment else 0)
+            | (_TUNNELLED if self.headers.depth else 0)
+        )
         # A UDP length below 8 or beyond its IP packet (RFC 768), whose header has no options as far as this goes.
-        if udp_length < 8 or (not self.headers.first_fragment
-                              and udp_length + (20 if self.headers.family == 4 else 40) > self.rows.ip_length[row]):
+        if udp_length < 8 or (
+            not self.headers.first_fragment
+            and udp_length + (20 if self.headers.family == 4 else 40) > self.rows.ip_length[row]
+        ):
             self.faults[_BAD_UDP_LENGTH] += 1
         self.rows.payload_at[row] = at + 8
         self.rows.payload_end[row] = max(min(self.headers.end, at + udp_length), at + 8)
@@ -396,7 +419,8 @@ class Decoder:
         given: i64 = self._quote_length()
         end: index = at + 8 + given if given else self.headers.end
         protocol: cython.int = self.quote.walk_quote(
-            at + 8, end, self.headers.cut and end == self.headers.end, self.headers.family)
+            at + 8, end, self.headers.cut and end == self.headers.end, self.headers.family
+        )
         first: index = self.rows.size
         port: cython.int
         kind: cython.int
@@ -411,9 +435,10 @@ class Decoder:
                 if port == 4789 or port == 8472 or port == 6081 or port == 2152:
                     protocol = self.quote.walk_tunnel(port)
                     continue
-                self.quote.depth += 1       # from here on, nothing is a fault
+                self.quote.depth += 1  # from here on, nothing is a fault
                 kind = self.quoted_encapsulation.enter_datagram(
-                    cython.cast(cython.int, self.quote.u16(self.quote.at)), port)
+                    cython.cast(cython.int, self.quote.u16(self.quote.at)), port
+                )
             elif protocol < 50 or self.quote.closed:
                 return 0
             else:
@@ -441,11 +466,13 @@ class Decoder:
         self.rows.is_error[row] = 1
         self.rows.frame[row], self.rows.time_ns[row], self.rows.link[row] = frame, time_ns, link
         self.rows.kind[row] = cython.cast(u64, self.headers.family) << 16 | cython.cast(u64, kind)
-        self.rows.outer[row] = (self._id(self.headers) << 48 | cython.cast(u64, tunnel) << 16
-                                | cython.cast(u64, self.headers.ttl) << 8
-                                | (8 if self.headers.family != self.quote.family else 0)
-                                | (4 if self.headers.family == 4
-                                   and self.headers.u8(self.headers.ip_start + 6) & 0x40 else 0))
+        self.rows.outer[row] = (
+            self._id(self.headers) << 48
+            | cython.cast(u64, tunnel) << 16
+            | cython.cast(u64, self.headers.ttl) << 8
+            | (8 if self.headers.family != self.quote.family else 0)
+            | (4 if self.headers.family == 4 and self.headers.u8(self.headers.ip_start + 6) & 0x40 else 0)
+        )
         self.rows.mtu[row] = self._next_hop_mtu(kind)
         self.rows.reporter_high[row], self.rows.reporter_low[row] = self.headers.source_high, self.headers.source_low
         self.rows.source_high[row], self.rows.source_low[row] = self.quote.source_high, self.quote.source_low
@@ -499,7 +526,7 @@ class Decoder:
         checksum: i64 = self.quote.u16(at + 6) if there >= 8 else 0
         notes: u64 = _QUOTES_LATER_FRAGMENT if self.quote.later_fragment else 0
         self.rows.ports[row] = cython.cast(u64, self.quote.u32(at)) if there >= 4 else 0
-        if 2 <= there < 4:      # the source port helps to find the datagram
+        if 2 <= there < 4:  # the source port helps to find the datagram
             self.rows.ports[row] = cython.cast(u64, self.quote.u16(at)) << 16
         if there < 4:
             notes |= _NO_PORTS
@@ -509,12 +536,20 @@ class Decoder:
             notes |= _NO_CHECKSUM
         else:
             self.quote.read(at)
-            self._payload(row, (self.quote.end if udp_length < 8 else min(self.quote.end, at + udp_length)) - at - 8,
-                          self.quote.second, self.quote.third)
-        self.rows.detail[row] = (self._id(self.quote) << 48 | cython.cast(u64, udp_length) << 32
-                            | cython.cast(u64, checksum) << 16 | cython.cast(u64, self.quote.ttl) << 8
-                            | (_FRAGMENTED if self.quote.first_fragment else 0)
-                            | (_TUNNELLED if self.headers.depth or self.quote.depth else 0))
+            self._payload(
+                row,
+                (self.quote.end if udp_length < 8 else min(self.quote.end, at + udp_length)) - at - 8,
+                self.quote.second,
+                self.quote.third,
+            )
+        self.rows.detail[row] = (
+            self._id(self.quote) << 48
+            | cython.cast(u64, udp_length) << 32
+            | cython.cast(u64, checksum) << 16
+            | cython.cast(u64, self.quote.ttl) << 8
+            | (_FRAGMENTED if self.quote.first_fragment else 0)
+            | (_TUNNELLED if self.headers.depth or self.quote.depth else 0)
+        )
         if there >= 6 and not self.quote.first_fragment and said > 0 and said != udp_length + header:
             swapped: i64 = (said & 0xFF) << 8 | said >> 8
             notes |= _IP_LENGTH_SWAPPED if swapped == udp_length + header else _IP_LENGTH_LIES
@@ -534,10 +569,11 @@ class Decoder:
     @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
     def _notes(self) -> u64:
         """What is odd about the error itself."""
-        notes: u64 = ((_IN_TUNNEL if self.headers.depth else 0)
-                      | (_ICMP_FRAGMENTED if self.headers.first_fragment else 0))
+        notes: u64 = (_IN_TUNNEL if self.headers.depth else 0) | (
+            _ICMP_FRAGMENTED if self.headers.first_fragment else 0
+        )
         if self.headers.cut or self.headers.first_fragment:
-            return notes        # not all of what its checksum is over
+            return notes  # not all of what its checksum is over
         total: i64 = self.headers.word_sum(self.headers.at, self.headers.end)
         if self.headers.family == 6:
             total += self.headers.pseudo_sum(self.headers.end - self.headers.at, 58)

@@ -31,8 +31,15 @@ class Queue:
         last_ns: (hosts,) when one of its tasks was last taken.
     """
 
-    def __init__(self, hosts: array[int], per_host: index, attempts: array[int], state: bytearray, again: bytearray,
-                 last_ns: array[int]) -> None:
+    def __init__(
+        self,
+        hosts: array[int],
+        per_host: index,
+        attempts: array[int],
+        state: bytearray,
+        again: bytearray,
+        last_ns: array[int],
+    ) -> None:
         self._hosts, self._attempts, self._state, self._again = hosts, attempts, state, again
         self._last_ns, self._per_host = last_ns, per_host
         self.size = 0
@@ -137,9 +144,22 @@ class Departures:
         seen: (tasks,) whether one was seen to leave.
     """
 
-    def __init__(self, batch: Batch, *, ttl: int, size: int, hosts: array[int], sources: array[int],  # noqa: PLR0913 - columns
-                 zones: array[int], attempts: array[int], left: array[int], left_bytes: array[int],
-                 last_ns: array[int], frame: array[int], seen: bytearray) -> None:
+    def __init__(  # noqa: PLR0913 - columns
+        self,
+        batch: Batch,
+        *,
+        ttl: int,
+        size: int,
+        hosts: array[int],
+        sources: array[int],
+        zones: array[int],
+        attempts: array[int],
+        left: array[int],
+        left_bytes: array[int],
+        last_ns: array[int],
+        frame: array[int],
+        seen: bytearray,
+    ) -> None:
         self._batch, self._ttl, self._size = batch, ttl, size
         self._hosts, self._sources, self._zones = hosts, sources, zones
         self._per_host: index = len(sources) // max(max(hosts, default=0) + 1, 1)
@@ -212,8 +232,7 @@ def place(batch: Batch, rows: Sequence[int], pieces: views.u64s, base: u64) -> N
         pieces[2 * at + 1] = batch.length[row]
 
 
-def copy(batch: Batch, rows: Sequence[int], begin: index, size: index, room: views.u8s, at: index,
-         step: index) -> None:
+def copy(batch: Batch, rows: Sequence[int], begin: index, size: index, room: views.u8s, at: index, step: index) -> None:
     """Copy a field out of the headers of some packets of a batch.
 
     Args:

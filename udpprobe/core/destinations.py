@@ -127,12 +127,21 @@ class Destinations:
     """
 
     def __init__(
-            self, ranking: Ranking, findings: Table, loops: Table, endpoints: Table, endpoint_rtt: Histograms,
-            rtt: Histograms, are_loops: Collection[int], *, group_by: str) -> None:
+        self,
+        ranking: Ranking,
+        findings: Table,
+        loops: Table,
+        endpoints: Table,
+        endpoint_rtt: Histograms,
+        rtt: Histograms,
+        are_loops: Collection[int],
+        *,
+        group_by: str,
+    ) -> None:
         self.ranking, self.findings, self.loops, self.endpoints = ranking, findings, loops, endpoints
         self.endpoint_rtt, self.rtt, self.are_loops = endpoint_rtt, rtt, are_loops
         self.by_flow, self.by_reporter = group_by == "flow", group_by == "reporter"
-        self._looping: dict[tuple[int, ...], list[int]] = {}    # by host, its errors of loops; filled when asked for
+        self._looping: dict[tuple[int, ...], list[int]] = {}  # by host, its errors of loops; filled when asked for
         self._refusals: Table | None = None
 
     def destination(self, number: int) -> Destination:
@@ -162,7 +171,7 @@ class Destinations:
         mtu: u64 = 0
         length: u64 = 0
         has_rtt: cython.bint = False
-        is_own: cython.bint = False     # its reporter is who the row is about
+        is_own: cython.bint = False  # its reporter is who the row is about
         if last > first:
             row: index = ranking.found_rows[first]
             if last > first + 1 or row >= self.findings.size or (self.are_loops and row in self.are_loops):
@@ -184,8 +193,15 @@ class Destinations:
             answered = self.endpoints.words[_ENDPOINT * endpoint + 9]
             asked_ns = self.endpoints.words[_ENDPOINT * endpoint + 10]
             other_port = self.endpoints.words[_ENDPOINT * endpoint + 11]
-        flags: index = (is_own << 6 | (last > first) << 5 | has_rtt << 4 | self.endpoint_rtt.has(endpoint) << 3
-                        | (answered > 0) << 2 | is_mapped << 1 | (ranking.subjects.words[at + 2] < _PORTS))
+        flags: index = (
+            is_own << 6
+            | (last > first) << 5
+            | has_rtt << 4
+            | self.endpoint_rtt.has(endpoint) << 3
+            | (answered > 0) << 2
+            | is_mapped << 1
+            | (ranking.subjects.words[at + 2] < _PORTS)
+        )
         meaning = self._meaning(high, low, asked_ns) if rank == _SILENT else None
         return rank, flags, kind, notes, mtu, length, other_port, meaning
 
@@ -205,8 +221,17 @@ class Destinations:
         port, source, source_port, answered, rtt = own[1], own[2], own[3], own[6], own[8]
         # what there is to say of an address depends on its family, and on whether it reported the error
         address = "<a:0>" if ":" in own[0] else "<a0>"
-        marks = (address, None if port is None else "<n2>", source and "<a3>", None if source_port is None else "<n5>",
-                 "<n6>", "<n7>", answered and "<n8>", "<n9>", rtt and Spread(*_MARKS))
+        marks = (
+            address,
+            None if port is None else "<n2>",
+            source and "<a3>",
+            None if source_port is None else "<n5>",
+            "<n6>",
+            "<n7>",
+            answered and "<n8>",
+            "<n9>",
+            rtt and Spread(*_MARKS),
+        )
         first: index = self.ranking.starts[number]
         if self.ranking.starts[number + 1] == first:
             return self._made(number, marks, ())
@@ -223,7 +248,7 @@ class Destinations:
         endpoint: index = _ENDPOINT * self.ranking.endpoint_of[number]
         first: index = self.ranking.starts[number]
         place: index
-        for place in range(6):      # address, port; of a flow, its source
+        for place in range(6):  # address, port; of a flow, its source
             filler.words[place] = self.ranking.subjects.words[at + place]
         filler.words[6] = filler.words[7] = filler.words[8] = 0
         if endpoint >= 0:
@@ -260,12 +285,21 @@ class Destinations:
         if self.by_flow:
             source, source_port = address_text(words[at + 3], words[at + 4]), words[at + 5] if has_port else None
         errors = self.ranking.errors(number)
-        if endpoint < 0:        # nothing was seen to be sent
+        if endpoint < 0:  # nothing was seen to be sent
             return address, port, source, source_port, 0, 0, 0, errors, None
         counters = self.endpoints.words
         at = _ENDPOINT * endpoint
-        return (address, port, source, source_port, counters[at + 6], counters[at + 7], counters[at + 9], errors,
-                _spread(self.endpoint_rtt, endpoint))
+        return (
+            address,
+            port,
+            source,
+            source_port,
+            counters[at + 6],
+            counters[at + 7],
+            counters[at + 9],
+            errors,
+            _spread(self.endpoint_rtt, endpoint),
+        )
 
     def _told(self, row: index) -> tuple[Any, ...]:
         """The values of a finding."""
@@ -297,17 +331,38 @@ class Destinations:
         meaning = None
         if verdict == "silent":
             words = ranking.subjects.words
-            meaning = self._meaning(words[_SUBJECT * number], words[_SUBJECT * number + 1],
-                                    self.endpoints.words[at + 10] if endpoint >= 0 else 0)
-        case = case_by_reporter(verdict, findings) if self.by_reporter else case_of_verdict(
-            verdict, findings, address, meaning=meaning, answered=answered if port is not None else 0)
+            meaning = self._meaning(
+                words[_SUBJECT * number],
+                words[_SUBJECT * number + 1],
+                self.endpoints.words[at + 10] if endpoint >= 0 else 0,
+            )
+        case = (
+            case_by_reporter(verdict, findings)
+            if self.by_reporter
+            else case_of_verdict(
+                verdict, findings, address, meaning=meaning, answered=answered if port is not None else 0
+            )
+        )
         return Destination(
-            address=address, port=port, verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict), meaning=meaning,
-            sent=sent, sent_bytes=sent_bytes, answered=answered, errors=errors, rtt_ms=rtt, findings=findings,
-            notes=tuple(notes), source=source, source_port=source_port, advice=self._advice(case, address, port))
+            address=address,
+            port=port,
+            verdict=verdict,
+            errno=ERRNO_OF_VERDICT.get(verdict),
+            meaning=meaning,
+            sent=sent,
+            sent_bytes=sent_bytes,
+            answered=answered,
+            errors=errors,
+            rtt_ms=rtt,
+            findings=findings,
+            notes=tuple(notes),
+            source=source,
+            source_port=source_port,
+            advice=self._advice(case, address, port),
+        )
 
     def _advice(self, case: Case | None, address: str, port: Any) -> str | None:  # noqa: ANN401 - it may be a mark
-        if self.by_reporter:      # the address is not of who was asked, but of who reported
+        if self.by_reporter:  # the address is not of who was asked, but of who reported
             return advice_by_reporter(case, address)
         return sentence(case, [endpoint_text(address, port)], address)
 
@@ -336,8 +391,16 @@ class Destinations:
             return rank_of("loop"), -int(loops[loop + 6]), "", loops[loop + 7], 0, 0, 0, 0
         words, at = self.findings.words, _FINDING * row
         kind: u64 = words[at + 4]
-        return (self._kind_of(row).rank, -int(words[at + 8]), address_text(words[at + 2], words[at + 3]), words[at + 9],
-                kind >> 28 & 0xFF, kind >> 20 & 0xFF, _mtu(words[at + 5]) or 0, words[at + 5] >> 50)
+        return (
+            self._kind_of(row).rank,
+            -int(words[at + 8]),
+            address_text(words[at + 2], words[at + 3]),
+            words[at + 9],
+            kind >> 28 & 0xFF,
+            kind >> 20 & 0xFF,
+            _mtu(words[at + 5]) or 0,
+            words[at + 5] >> 50,
+        )
 
     def _finding(self, row: index, loop: Loop | None, told: tuple[Any, ...]) -> Finding:
         """One finding; `told` are its values."""
@@ -349,20 +412,38 @@ class Destinations:
         packed: u64 = words[at + 4]
         notes: u64 = words[at + 11]
         kind, family, mtu = self._kind_of(row), packed >> 36 & 0xFF, _mtu(words[at + 5])
-        if packed >> 28 & 0xFF == 0:        # an answer came from where nobody had been asked
+        if packed >> 28 & 0xFF == 0:  # an answer came from where nobody had been asked
             return answer_from(
-                family, reporter, count, first_ns, last_ns,
-                f"{endpoint_text(reporter, mtu or 0)}, which was not asked: connected sockets drop it")
+                family,
+                reporter,
+                count,
+                first_ns,
+                last_ns,
+                f"{endpoint_text(reporter, mtu or 0)}, which was not asked: connected sockets drop it",
+            )
         texts = texts_of(notes & _NOTE_BITS, words[at + 12], family, words[at + 5] >> 50, mtu)
         if is_group(words[at], words[at + 1]):
             texts += (GROUP_MEMBER,)
         if notes & _NO_NEIGHBOUR:
             texts += no_neighbour_notes(family, "")
         return Finding(
-            verdict=kind.verdict, errno=kind.errno, linux=kind.linux, family=family, icmp_type=packed >> 28 & 0xFF,
-            icmp_code=packed >> 20 & 0xFF, reason=kind.reason, reporter=reporter, count=count, first_time_ns=first_ns,
-            last_time_ns=last_ns, mtu=mtu, match=MATCHES[notes >> 56], rtt_ms=rtt,
-            loop=loop if kind.verdict == "loop" else None, notes=texts)
+            verdict=kind.verdict,
+            errno=kind.errno,
+            linux=kind.linux,
+            family=family,
+            icmp_type=packed >> 28 & 0xFF,
+            icmp_code=packed >> 20 & 0xFF,
+            reason=kind.reason,
+            reporter=reporter,
+            count=count,
+            first_time_ns=first_ns,
+            last_time_ns=last_ns,
+            mtu=mtu,
+            match=MATCHES[notes >> 56],
+            rtt_ms=rtt,
+            loop=loop if kind.verdict == "loop" else None,
+            notes=texts,
+        )
 
     def _reporter(self, row: index) -> str:
         """Who reported a finding. In an IPv6 header, an IPv4-mapped address is what it is."""
@@ -374,10 +455,23 @@ class Destinations:
         words, at = self.loops.words, _LOOP * (row - self.findings.size)
         _, count, first_ns, last_ns, _ = told
         return Finding(
-            verdict="loop", errno=ERRNO_OF_VERDICT["loop"], linux=None,
-            family=4 if words[at] == 0 and words[at + 1] >> 32 == _MAPPED else 6, icmp_type=None, icmp_code=None,
-            reason="no-response", reporter=None, count=count, first_time_ns=first_ns, last_time_ns=last_ns, mtu=None,
-            match="none", rtt_ms=None, loop=loop, notes=(SEEN_LOOPING,))
+            verdict="loop",
+            errno=ERRNO_OF_VERDICT["loop"],
+            linux=None,
+            family=4 if words[at] == 0 and words[at + 1] >> 32 == _MAPPED else 6,
+            icmp_type=None,
+            icmp_code=None,
+            reason="no-response",
+            reporter=None,
+            count=count,
+            first_time_ns=first_ns,
+            last_time_ns=last_ns,
+            mtu=None,
+            match="none",
+            rtt_ms=None,
+            loop=loop,
+            notes=(SEEN_LOOPING,),
+        )
 
     # ---- loops
 
@@ -386,13 +480,14 @@ class Destinations:
         size = self.findings.size
         words = memoryview(self.findings.words)
         candidates = [row for row in found if row < size and row in self.are_loops]
-        rows = nsmallest(MOST_FINDINGS, candidates, key=lambda row: (
-            words[17 * row + 9], words[17 * row + 2], words[17 * row + 3]))
+        rows = nsmallest(
+            MOST_FINDINGS, candidates, key=lambda row: (words[17 * row + 9], words[17 * row + 2], words[17 * row + 3])
+        )
         seen = [row - size for row in found if row >= size]
         if not rows and not seen:
             return None
         period = self.loops.words[_LOOP * seen[0] + 9] if seen else period_of([ttls_of(words, row) for row in rows])
-        if period is None and rows:     # a traceroute that takes a port for each probe
+        if period is None and rows:  # a traceroute that takes a port for each probe
             all_ttls = self._ttls_around(rows[0])
             period = period_of(list(all_ttls.values()))
             if period:
@@ -420,11 +515,15 @@ class Destinations:
         address, finding = address_text(words[at], words[at + 1]), self._finding(row, None, self._told(row))
         number = port if has_port else None
         source = address_text(words[at + 6], words[at + 7]) if self.by_flow else None
-        case = (case_by_reporter(finding.verdict, (finding,)) if self.by_reporter
-                else case_of_finding(finding, address))
-        return Unmatched(address, number, finding, source=source,
-                         source_port=words[at + 5] & 0xFFFF if self.by_flow and has_port else None,
-                         advice=self._advice(case, address, number))
+        case = case_by_reporter(finding.verdict, (finding,)) if self.by_reporter else case_of_finding(finding, address)
+        return Unmatched(
+            address,
+            number,
+            finding,
+            source=source,
+            source_port=words[at + 5] & 0xFFFF if self.by_flow and has_port else None,
+            advice=self._advice(case, address, number),
+        )
 
     def unmatched_order(self) -> list[int]:
         """Findings of such errors, the worst first."""

@@ -27,11 +27,12 @@ class Directory:
         secret: where the hashes of addresses begin; any number.
     """
 
-    def __init__(self, by_host: array[int], ports: array[int], starts: array[int], controls: array[int],
-                 secret: int) -> None:
+    def __init__(
+        self, by_host: array[int], ports: array[int], starts: array[int], controls: array[int], secret: int
+    ) -> None:
         self.by_host, self.ports, self.starts, self.controls = by_host, ports, starts, controls
         self.asked: index = len(by_host)
-        self.table = Table(3, 2, secret_words(secret))      # a host's address and number
+        self.table = Table(3, 2, secret_words(secret))  # a host's address and number
         self.table.reserve(len(controls))
 
     def add_host(self, high: int, low: int, number: int) -> None:
@@ -62,7 +63,7 @@ class Directory:
         end: index = self.starts[host + 1]
         at: index = first
         if first < end and port > self.ports[first]:
-            at = first + port - self.ports[first]       # where they stand without a gap
+            at = first + port - self.ports[first]  # where they stand without a gap
             if at >= end or self.ports[at] != port:
                 at = self.search(first, end, port)
         if at < end and self.ports[at] == port:

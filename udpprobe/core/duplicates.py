@@ -32,7 +32,7 @@ WINDOW_NS = cython.declare(cython.const[i64], 1_000_000_000)
 # with the same TTL, only this soon after is the same thing a copy …
 MIRROR_NS = cython.declare(cython.const[i64], 500_000)
 AT_ONCE_NS = cython.declare(cython.const[i64], 20_000)  # … and only this soon where nothing tells two payloads apart
-FORWARD_NS = cython.declare(cython.const[i64], 20_000_000)    # a router takes no longer to pass a datagram on
+FORWARD_NS = cython.declare(cython.const[i64], 20_000_000)  # a router takes no longer to pass a datagram on
 # rather come round a short loop than sent again with a lower TTL
 ROUND_NS = cython.declare(cython.const[i64], 5_000_000)
 
@@ -46,8 +46,8 @@ PASS = cython.declare(cython.const[cython.int], 2)
 # sighting + 256) << 12, the fall since the last on the same link << 3, flags.
 _BUCKETS = cython.declare(cython.const[u64], (1 << 15) - 1)
 _WINDOW = cython.declare(cython.const[u64], 1 << 14)
-_ROSE = cython.declare(cython.const[u64], 1)              # its TTL was higher than before
-_LOOPED = cython.declare(cython.const[u64], 2)            # it was seen coming round
+_ROSE = cython.declare(cython.const[u64], 1)  # its TTL was higher than before
+_LOOPED = cython.declare(cython.const[u64], 2)  # it was seen coming round
 _MULTIPLIER = cython.declare(cython.const[u64], 0x9E3779B97F4A7C15)
 _MASK64 = cython.declare(cython.const[u64], 0xFFFF_FFFF_FFFF_FFFF)
 _PORT = cython.declare(cython.const[u64], 0xFFFF)
@@ -80,8 +80,8 @@ class Duplicates:
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
         filled = min(self.count, WINDOW)
-        heads = memoryview(self.heads)[:len(self.heads) if filled else 0]
-        columns = [pickled(each[:filled * len(each) // WINDOW], protocol) for each in self._columns()]
+        heads = memoryview(self.heads)[: len(self.heads) if filled else 0]
+        columns = [pickled(each[: filled * len(each) // WINDOW], protocol) for each in self._columns()]
         return _restored, (self._key, self.count, pickled(heads, protocol), *columns)
 
     def _columns(self) -> list[memoryview]:
@@ -91,7 +91,7 @@ class Duplicates:
         """Take the columns that were pickled."""
         for mine, column in zip([memoryview(self.heads), *self._columns()], columns, strict=True):
             memory = memoryview(column).cast("B")
-            mine.cast("B")[:len(memory)] = memory
+            mine.cast("B")[: len(memory)] = memory
 
     @cython.cfunc
     @cython.nogil
@@ -100,7 +100,7 @@ class Duplicates:
         """All that is the same in each sighting of a datagram: its flow, id, lengths, checksum and payload."""
         proof: u64 = rows.proof[row]
         detail: u64 = rows.detail[row] & ~_PORT
-        if proof >> 16:     # one interface shows the checksum half computed, another one whole
+        if proof >> 16:  # one interface shows the checksum half computed, another one whole
             detail = detail & ~(_PORT << 16) | proof >> 16 << 16
         word: u64 = self._mixed(flow ^ cython.cast(u64, way))
         word = self._mixed(word ^ detail)
@@ -136,16 +136,22 @@ class Duplicates:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _remember(self, identity: u64, time_ns: i64, link: u64, same: u64, ttl: cython.int, fall: cython.int,
-                  state: u64) -> cython.int:
+    def _remember(
+        self, identity: u64, time_ns: i64, link: u64, same: u64, ttl: cython.int, fall: cython.int, state: u64
+    ) -> cython.int:
         """Add a sighting; `same` is 1 + the number of the last one of its identity."""
         bucket: index = cython.cast(index, identity & _BUCKETS)
         at: index = cython.cast(index, self.count & (_WINDOW - 1))
         distance: u64 = self.count + 1 - self.heads[bucket] if self.heads[bucket] else 0
         since: u64 = self.count + 1 - same if same else 0
         self.sightings[2 * at], self.links[at], self.times[at] = identity, link, time_ns
-        self.sightings[2 * at + 1] = ((distance if distance <= _WINDOW else 0) << 48 | since << 32
-                                      | cython.cast(u64, ttl) << 24 | cython.cast(u64, fall + 256) << 12 | state)
+        self.sightings[2 * at + 1] = (
+            (distance if distance <= _WINDOW else 0) << 48
+            | since << 32
+            | cython.cast(u64, ttl) << 24
+            | cython.cast(u64, fall + 256) << 12
+            | state
+        )
         self.heads[bucket] = self.count + 1
         self.count += 1
         return 0
@@ -183,16 +189,22 @@ class Duplicates:
         apart_ns: i64 = time_ns - self.times[at]
         fall: cython.int = cython.cast(cython.int, chain >> 24 & 0xFF) - ttl
         has_id: cython.bint = rows.detail[row] >> 48 != 0
-        is_told: cython.bint = has_id or rows.proof[row] >> 16 != 0 or (
-            not rows.proof[row] & 1 and rows.detail[row] >> 16 & _PORT != 0)
+        is_told: cython.bint = (
+            has_id or rows.proof[row] >> 16 != 0 or (not rows.proof[row] & 1 and rows.detail[row] >> 16 & _PORT != 0)
+        )
         rose: cython.bint = chain & _ROSE != 0
         is_copy: cython.bint = False
         if fall == 0:
             is_copy = (apart_ns <= (MIRROR_NS if has_id else AT_ONCE_NS) and is_told) or (
-                apart_ns <= MIRROR_NS and self._shown_by_another(link, ttl, same, time_ns))
+                apart_ns <= MIRROR_NS and self._shown_by_another(link, ttl, same, time_ns)
+            )
         elif fall > 0:
-            is_copy = ((fall == 1 and apart_ns <= FORWARD_NS) or apart_ns <= ROUND_NS or (has_id and not rose)
-                       or (cython.cast(cython.int, chain >> 12 & 0xFFF) - 256 == fall and (has_id or fall >= 2)))
+            is_copy = (
+                (fall == 1 and apart_ns <= FORWARD_NS)
+                or apart_ns <= ROUND_NS
+                or (has_id and not rose)
+                or (cython.cast(cython.int, chain >> 12 & 0xFFF) - 256 == fall and (has_id or fall >= 2))
+            )
         state: u64 = self._came_round(link, ttl, same, time_ns, has_id)
         self._remember(identity, time_ns, link, same, ttl, fall, state | (_ROSE if fall < 0 else 0))
         if state & _LOOPED:
@@ -214,7 +226,7 @@ class Duplicates:
         _pass: cython.int
         _step: cython.int
         at: index
-        for _pass in range(2):      # which link was the first, then how often
+        for _pass in range(2):  # which link was the first, then how often
             place = same
             for _step in range(_MOST_LINKS):
                 at = cython.cast(index, (place - 1) & (_WINDOW - 1))
@@ -258,8 +270,11 @@ class Duplicates:
                 if fall <= 0:
                     return 0
                 self.step = fall
-                if (cython.cast(cython.int, chain >> 3 & 0x1FF) == fall and (has_id or fall >= 2)
-                        and time_ns - self.times[at] <= WINDOW_NS):
+                if (
+                    cython.cast(cython.int, chain >> 3 & 0x1FF) == fall
+                    and (has_id or fall >= 2)
+                    and time_ns - self.times[at] <= WINDOW_NS
+                ):
                     self.falls, self.since_ns = (1, time_ns) if chain & _LOOPED else (2, self.times[at])
                     return cython.cast(u64, fall) << 3 | _LOOPED
                 return cython.cast(u64, fall) << 3

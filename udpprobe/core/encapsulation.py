@@ -43,9 +43,9 @@ _UNREAD_L2TPV3 = cython.declare(cython.const[cython.int], 68)
 _UNREAD_FOU = cython.declare(cython.const[cython.int], 69)
 _UNREAD_GUE = cython.declare(cython.const[cython.int], 70)
 
-MAX_LINKS = cython.declare(cython.const[cython.int], 8)           # inside each other: pktap, PPI, radiotap, 802.11
-MAX_ATTRIBUTES = cython.declare(cython.const[cython.int], 64)     # of an NFLOG packet; Linux writes at most 20
-PKTAP_BYTES = cython.declare(cython.const[i64], 108)              # the shortest struct pktap_header
+MAX_LINKS = cython.declare(cython.const[cython.int], 8)  # inside each other: pktap, PPI, radiotap, 802.11
+MAX_ATTRIBUTES = cython.declare(cython.const[cython.int], 64)  # of an NFLOG packet; Linux writes at most 20
+PKTAP_BYTES = cython.declare(cython.const[i64], 108)  # the shortest struct pktap_header
 
 
 @cython.final
@@ -88,7 +88,7 @@ class Encapsulation:
     @cython.exceptval(-2, check=False)
     def _behind_link(self, link_type: cython.int) -> cython.int:
         """What stands behind one link layer's header; the same link layer where it is not known here."""
-        if link_type in (12, 14, 101, 228, 229):    # raw IP as several systems number it, IPv4 and IPv6
+        if link_type in (12, 14, 101, 228, 229):  # raw IP as several systems number it, IPv4 and IPv6
             return _RAW_IP
         if link_type == 127:
             return self._radiotap()
@@ -96,11 +96,11 @@ class Encapsulation:
             return self._wlan(False, False)
         if link_type == 119:
             return self._prism()
-        if link_type == 163:    # AVS
+        if link_type == 163:  # AVS
             return self._sized(self.headers.u32(self.headers.at + 4), 64, _LINK | 105) if self._has_link(8) else _OTHER
         if link_type == 192:
             return self._ppi()
-        if link_type == 117:    # pflog: its first byte is its length without the padding to four bytes
+        if link_type == 117:  # pflog: its first byte is its length without the padding to four bytes
             return self._sized(self.headers.u8(self.headers.at) + 3 & ~3, 48, _RAW_IP) if self._has_link(1) else _OTHER
         if link_type == 258 or (link_type == 149 and self._is_pktap()):
             return self._pktap()
@@ -112,25 +112,25 @@ class Encapsulation:
             return self._frame_relay()
         if link_type == 100:
             return self._atm()
-        if link_type == 17:     # pflog before OpenBSD 3.4
+        if link_type == 17:  # pflog before OpenBSD 3.4
             return self._skip(28, _RAW_IP)
-        if link_type == 109:    # enc: address family, SPI, flags
+        if link_type == 109:  # enc: address family, SPI, flags
             return self._skip(12, _RAW_IP)
-        if link_type == 226:    # Solaris IPNET
+        if link_type == 226:  # Solaris IPNET
             return self._skip(24, _RAW_IP)
-        if link_type == 204:    # PPP, Cisco HDLC and frame relay behind a byte for the direction
+        if link_type == 204:  # PPP, Cisco HDLC and frame relay behind a byte for the direction
             return self._skip(1, _PPP)
         if link_type == 205:
             return self._skip(1, _LINK | 104)
         if link_type == 206:
             return self._skip(1, _LINK | 107)
-        if link_type == 240 or link_type == 282:    # netANALYZER; Broadcom's switch tag in front
+        if link_type == 240 or link_type == 282:  # netANALYZER; Broadcom's switch tag in front
             return self._skip(4, _ETHERNET)
-        if link_type == 138 or link_type == 281 or link_type == 284:    # IEEE 1394; Ethernet with a switch's tag
+        if link_type == 138 or link_type == 281 or link_type == 284:  # IEEE 1394; Ethernet with a switch's tag
             return self._typed(18)
         if link_type == 285:
             return self._typed(22)
-        if link_type == 242:    # IP over InfiniBand: a route of 40 bytes, an EtherType, two bytes
+        if link_type == 242:  # IP over InfiniBand: a route of 40 bytes, an EtherType, two bytes
             if not self._has_link(44):
                 return _OTHER
             return self.headers._ether_type(44, self.headers.u16(self.headers.at + 40))
@@ -199,10 +199,10 @@ class Encapsulation:
         if not self._has_link(size):
             return _OTHER
         field: i64 = 8
-        while self.headers.u8(at + field - 1) & 0x80 and field + 4 <= size:     # another mask follows
+        while self.headers.u8(at + field - 1) & 0x80 and field + 4 <= size:  # another mask follows
             field += 4
         present: i64 = self.headers.u8(at + 4)
-        if present & 1:     # the time, aligned to eight bytes
+        if present & 1:  # the time, aligned to eight bytes
             field = (field + 7 & ~7) + 8
         flags: i64 = self.headers.u8(at + field) if present & 2 and field < size else 0
         if flags & 0x40:
@@ -242,9 +242,9 @@ class Encapsulation:
         at: index = self.headers.at
         control: i64 = self.headers.u8(at + 1) if is_swapped else self.headers.u8(at)
         flags: i64 = self.headers.u8(at) if is_swapped else self.headers.u8(at + 1)
-        if control & 0x0F != 0x08 or control & 0x40:     # management, control, or data without data
+        if control & 0x0F != 0x08 or control & 0x40:  # management, control, or data without data
             return _OTHER
-        size: index = 30 if flags & 3 == 3 else 24      # a fourth address between stations that forward
+        size: index = 30 if flags & 3 == 3 else 24  # a fourth address between stations that forward
         quality: index = at + size
         is_quality: cython.bint = control & 0x80 != 0
         if is_quality:
@@ -253,16 +253,16 @@ class Encapsulation:
             return _OTHER
         if flags & 0x40:
             return self.headers._fail(_ENCRYPTED_WLAN)
-        if self.headers.u8(at + 22) & 15:        # a later fragment
+        if self.headers.u8(at + 22) & 15:  # a later fragment
             return _OTHER
         if flags & 4:
-            self.headers.cut = True              # the first one
+            self.headers.cut = True  # the first one
         self.sender = self.headers.word64(at + 10) >> 16
         self.headers.at += size + 3 & ~3 if is_padded else size
         if not is_quality:
             return _LLC
         if self.headers.u8(quality) & 0x80:
-            if self.msdus_end:           # an A-MSDU in a tunnel in an A-MSDU
+            if self.msdus_end:  # an A-MSDU in a tunnel in an A-MSDU
                 return self.headers._fail(_TOO_MANY)
             if not self.headers._has(14, _WLAN):
                 return _OTHER
@@ -270,8 +270,12 @@ class Encapsulation:
             self.msdus_cut = self.headers.cut
             return self.next_msdu()
         # a mesh's header, with up to two more addresses (9.2.4.7.3)
-        if (flags & 3 == 3 and self.headers.u8(quality + 1) & 1 and self.headers.end - self.headers.at >= 6
-                and self.headers.u16(self.headers.at) != 0xAAAA):
+        if (
+            flags & 3 == 3
+            and self.headers.u8(quality + 1) & 1
+            and self.headers.end - self.headers.at >= 6
+            and self.headers.u16(self.headers.at) != 0xAAAA
+        ):
             self.headers.at += 6 + 6 * (self.headers.u8(self.headers.at) & 3)
         return _LLC
 
@@ -307,8 +311,11 @@ class Encapsulation:
     def _is_pktap(self) -> cython.bint:
         """Whether a frame of LINKTYPE_USER2, as which macOS wrote pktap, has its header."""
         at: index = self.headers.at
-        return (self.headers.end - at >= PKTAP_BYTES and PKTAP_BYTES <= self._little32(at) <= 1024
-                and self._little32(at + 4) == 1)
+        return (
+            self.headers.end - at >= PKTAP_BYTES
+            and PKTAP_BYTES <= self._little32(at) <= 1024
+            and self._little32(at + 4) == 1
+        )
 
     @cython.cfunc
     @cython.nogil
@@ -373,7 +380,7 @@ class Encapsulation:
                 return _OTHER
             more = self.headers.u8(self.headers.at)
             self.headers.at += 8
-        if kind in (2, 11, 16, 20):         # two bytes before the frame
+        if kind in (2, 11, 16, 20):  # two bytes before the frame
             return self._skip(2, _ETHERNET)
         if kind in (1, 10, 15, 19):
             return _LINK | 104
@@ -385,7 +392,7 @@ class Encapsulation:
     def _frame_relay(self) -> cython.int:
         """Q.922's address, then NLPID (RFC 2427) or, by Cisco, an EtherType."""
         size: index = 0
-        while True:     # the lowest bit ends the address
+        while True:  # the lowest bit ends the address
             if not self._has_link(size + 3):
                 return _OTHER
             size += 1
@@ -394,15 +401,15 @@ class Encapsulation:
             if size == 4:
                 return self.headers._fail(_BAD_LINK_HEADER)
         at: index = self.headers.at + size
-        if self.headers.u8(at) != 3:     # unnumbered information
+        if self.headers.u8(at) != 3:  # unnumbered information
             return self._typed(size + 2)
-        if self.headers.u8(at + 1) == 0:     # padding
+        if self.headers.u8(at + 1) == 0:  # padding
             size += 1
         if not self._has_link(size + 2):
             return _OTHER
         protocol: i64 = self.headers.u8(self.headers.at + size + 1)
         if protocol == 0x80:
-            return self._typed(size + 7)        # SNAP: an organization's number, and its type
+            return self._typed(size + 7)  # SNAP: an organization's number, and its type
         self.headers.at += size + 2
         return _RAW_IP if protocol == 0xCC or protocol == 0x8E else _OTHER
 
@@ -426,17 +433,17 @@ class Encapsulation:
     @cython.exceptval(-2, check=False)
     def enter_protocol(self, protocol: cython.int) -> cython.int:
         """What an IP protocol carries that `Headers.walk` does not know, as it takes it; -1 for nothing."""
-        if protocol == 97:      # EtherIP (RFC 3378); some BSDs wrote the version into the other half of its byte
+        if protocol == 97:  # EtherIP (RFC 3378); some BSDs wrote the version into the other half of its byte
             if not self.headers._has(2, _ETHERIP):
                 return _OTHER
             version: i64 = self.headers.u8(self.headers.at)
             self.headers.at += 2
             return _ETHERNET if version == 0x30 or version == 3 else self.headers._fail(_BAD_ETHERIP)
-        if protocol == 137:     # RFC 4023
+        if protocol == 137:  # RFC 4023
             return _MPLS
         if protocol == 50:
             return self.headers._fail(_ENCRYPTED_ESP)
-        if protocol == 115:     # L2TPv3 (RFC 3931): who set it up knows the cookie's length. Session 0 is for control.
+        if protocol == 115:  # L2TPv3 (RFC 3931): who set it up knows the cookie's length. Session 0 is for control.
             if not self.headers._has(4, _L2TP) or self.headers.u32(self.headers.at) == 0:
                 return _OTHER
             return self.headers._fail(_UNREAD_L2TPV3)
@@ -465,20 +472,20 @@ class Encapsulation:
         elif destination == 6080:
             self.headers.at = at
             kind = self._gue()
-        elif destination == 6635:       # RFC 7510
+        elif destination == 6635:  # RFC 7510
             self.headers.at, kind = at, _MPLS
-        elif destination == 4754:       # RFC 8086
+        elif destination == 4754:  # RFC 8086
             if first >> 16 & 0x4FFF == 0:
                 self.headers.at = at
                 kind = self.headers._gre()
-        elif destination == 4790:       # VXLAN-GPE (draft-ietf-nvo3-vxlan-gpe)
+        elif destination == 4790:  # VXLAN-GPE (draft-ietf-nvo3-vxlan-gpe)
             if self.headers.end - at >= 8 and first >> 24 & 0xC8 == 0x08 and self.headers.u8(at + 7) == 0:
                 self.headers.at = at + 8
                 kind = _next_protocol(first & 0xFF if first >> 24 & 4 else 3)
-        elif destination == 3544 or source == 3544:     # Teredo (RFC 4380), without the indications of its servers
+        elif destination == 3544 or source == 3544:  # Teredo (RFC 4380), without the indications of its servers
             if first >> 28 == 6:
                 self.headers.at, kind = at, _RAW_IP
-        elif destination == 4500 or source == 4500:     # RFC 3948: no SPI means IKE
+        elif destination == 4500 or source == 4500:  # RFC 3948: no SPI means IKE
             if first and size > 8:
                 kind = self.headers._fail(_ENCRYPTED_ESP)
         else:
@@ -491,7 +498,7 @@ class Encapsulation:
     def _l2tp(self, flags: i64) -> cython.int:
         """L2TPv2's data (RFC 2661, 3.1): PPP behind up to four optional fields."""
         version: i64 = flags & 15
-        if flags & 0xB4F0 or (version != 2 and version != 3):     # control, or none of L2TP's
+        if flags & 0xB4F0 or (version != 2 and version != 3):  # control, or none of L2TP's
             return _OTHER
         if version == 3:
             return self.headers._fail(_UNREAD_L2TPV3)
@@ -514,7 +521,7 @@ class Encapsulation:
         first: i64 = self.headers.u8(self.headers.at)
         if first >> 6 == 1:
             return _RAW_IP
-        if first >> 5:      # version, control
+        if first >> 5:  # version, control
             return _OTHER
         protocol: cython.int = cython.cast(cython.int, self.headers.u8(self.headers.at + 1))
         if not self.headers._has(4 + 4 * (first & 31), _GUE):
@@ -538,11 +545,11 @@ class Encapsulation:
             return _OTHER
         if not self.headers._has(size, _CAPWAP):
             return _OTHER
-        if flags & 8:       # keeps the session alive
+        if flags & 8:  # keeps the session alive
             return _OTHER
         if flags & 0x80:
             if self.headers.u16(at + 6) >> 3:
-                return _OTHER               # a later fragment
+                return _OTHER  # a later fragment
             self.headers.cut = True
         self.headers.at += size
         if not flags & 0x100:
@@ -561,9 +568,12 @@ class Encapsulation:
         WireGuard's handshakes are told by type and length, its data by the port, too (whitepaper, 5.4). IP in UDP is
         told by its length and, for IPv4, its checksum; GUE may stand before it.
         """
-        if ((first == 0x01000000 and size == 148) or (first == 0x02000000 and size == 92)
-                or (first == 0x03000000 and size == 64)
-                or (first == 0x04000000 and size >= 32 and size & 15 == 0 and is_wireguard)):
+        if (
+            (first == 0x01000000 and size == 148)
+            or (first == 0x02000000 and size == 92)
+            or (first == 0x03000000 and size == 64)
+            or (first == 0x04000000 and size >= 32 and size & 15 == 0 and is_wireguard)
+        ):
             return self.headers._fail(_ENCRYPTED_WIREGUARD)
         if (first == 0x00040000 or first == 0x00290000) and self._is_ip(at + 4, size - 4):
             return self.headers._fail(_UNREAD_GUE)

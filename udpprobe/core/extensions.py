@@ -28,10 +28,10 @@ def extensions_of(message: bytes, family: int) -> tuple[Objects | None, Note]:
         its place, BAD_EXTENSION where its checksum or an object's length is wrong.
     """
     declared = _declared_bytes(message, family)
-    structure = message[8 + (declared or QUOTE_BYTES):]
-    if declared and not _is_structure(structure) and _is_structure(message[8 + QUOTE_BYTES:]):
+    structure = message[8 + (declared or QUOTE_BYTES) :]
+    if declared and not _is_structure(structure) and _is_structure(message[8 + QUOTE_BYTES :]):
         # Routers pad the quote to 128 bytes, and yet declare how long the datagram in it is.
-        structure = message[8 + QUOTE_BYTES:]
+        structure = message[8 + QUOTE_BYTES :]
     if len(structure) < 4 or not _can_be_extended(message, family):
         return None, Note(0)
     if structure[0] >> 4 != 2 or (not declared and not _checksum_holds(structure)):
@@ -53,8 +53,13 @@ def _declared_bytes(message: bytes, family: int) -> int:
 
 def _is_structure(structure: bytes) -> bool:
     """Whether it is an extension structure with an object, and with a checksum that holds."""
-    return (len(structure) >= 8 and structure[0] >> 4 == 2 and structure[2:4] != b"\0\0"
-            and _checksum_holds(structure) and bool(_objects(structure)[0]))
+    return (
+        len(structure) >= 8
+        and structure[0] >> 4 == 2
+        and structure[2:4] != b"\0\0"
+        and _checksum_holds(structure)
+        and bool(_objects(structure)[0])
+    )
 
 
 def _checksum_holds(structure: bytes) -> bool:
@@ -62,7 +67,7 @@ def _checksum_holds(structure: bytes) -> bool:
     if structure[2:4] == b"\0\0":
         return True
     padded = structure + b"\0" * (len(structure) & 1)
-    total = sum(int.from_bytes(padded[i:i + 2]) for i in range(0, len(padded), 2))
+    total = sum(int.from_bytes(padded[i : i + 2]) for i in range(0, len(padded), 2))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return total == 0xFFFF
@@ -73,10 +78,10 @@ def _objects(structure: bytes) -> tuple[Objects, bool]:
     objects: list[dict[str, Any]] = []
     at = 4
     while at + 4 <= len(structure):
-        length = int.from_bytes(structure[at:at + 2])
+        length = int.from_bytes(structure[at : at + 2])
         if length < 4 or at + length > len(structure):
             return tuple(objects), False
-        objects.append(_object(structure[at + 2], structure[at + 3], structure[at + 4:at + length]))
+        objects.append(_object(structure[at + 2], structure[at + 3], structure[at + 4 : at + length]))
         at += length
     return tuple(objects), at == len(structure)
 
@@ -91,9 +96,11 @@ def _object(kind: int, subtype: int, payload: bytes) -> dict[str, Any]:
 
 def _labels(payload: bytes) -> list[dict[str, int]]:
     """RFC 4950: a label stack, top first; RFC 3032's entry."""
-    entries = (int.from_bytes(payload[i:i + 4]) for i in range(0, len(payload) - 3, 4))
-    return [{"label": entry >> 12, "traffic_class": entry >> 9 & 7, "bottom": entry >> 8 & 1, "ttl": entry & 255}
-            for entry in entries]
+    entries = (int.from_bytes(payload[i : i + 4]) for i in range(0, len(payload) - 3, 4))
+    return [
+        {"label": entry >> 12, "traffic_class": entry >> 9 & 7, "bottom": entry >> 8 & 1, "ttl": entry & 255}
+        for entry in entries
+    ]
 
 
 def _interface(subtype: int, payload: bytes) -> dict[str, Any]:
@@ -115,15 +122,15 @@ def _address(payload: bytes, about: dict[str, Any]) -> bytes:
     """An address family number (1 or 2), two reserved bytes, the address."""
     size = {1: 4, 2: 16}.get(int.from_bytes(payload[:2]), 0)
     if size and len(payload) >= 4 + size:
-        about["address"] = str(ip_address(payload[4:4 + size]))
-    return payload[4 + size:]
+        about["address"] = str(ip_address(payload[4 : 4 + size]))
+    return payload[4 + size :]
 
 
 def _name(payload: bytes, about: dict[str, Any]) -> bytes:
     """A length that counts itself, then UTF-8 padded with zeros."""
     size = payload[0] if payload else 0
     about["name"] = payload[1:size].rstrip(b"\0").decode(errors="replace")
-    return payload[max(size, 1):]
+    return payload[max(size, 1) :]
 
 
 def _mtu(payload: bytes, about: dict[str, Any]) -> bytes:

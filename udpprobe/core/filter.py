@@ -22,7 +22,7 @@ Rows = Iterable[tuple[int, int, int, int]]
 
 _MASK32 = cython.declare(cython.const[u64], 0xFFFF_FFFF)
 _BACKWARDS = cython.declare(cython.const[u64], 1 << 31)
-_MAX_LOOPS = cython.declare(cython.const[index], 1 << 16)     # a frame has no more headers, of 8 bytes each
+_MAX_LOOPS = cython.declare(cython.const[index], 1 << 16)  # a frame has no more headers, of 8 bytes each
 _MEMORY_WORDS = 16
 
 _LOADS = {0x00, 0x20, 0x40, 0x60, 0x80, 0x28, 0x48, 0x30, 0x50}
@@ -36,8 +36,8 @@ _MOVES = {0x07, 0x87}
 _KNOWN = _LOADS | _INDEX_LOADS | _STORES | _ARITHMETIC | _JUMPS | {_ALWAYS} | _RETURNS | _MOVES
 
 _IN_MEMORY = {0x60, 0x61, 0x02, 0x03}
-_BY_CONSTANT = {0x34, 0x94}     # division: the operand must not be 0
-_ANCILLARY = 0xFFFF_F000        # Linux's loads of what is beside the packet (SKF_AD_OFF), which a file has not
+_BY_CONSTANT = {0x34, 0x94}  # division: the operand must not be 0
+_ANCILLARY = 0xFFFF_F000  # Linux's loads of what is beside the packet (SKF_AD_OFF), which a file has not
 
 
 def packed(rows: Rows) -> list[int]:
@@ -51,12 +51,16 @@ def packed(rows: Rows) -> list[int]:
         raise ValueError("a filter without instructions")
     for number, (code, if_true, if_false, operand) in enumerate(program):
         reach = max(if_true, if_false) if code in _JUMPS else 0
-        if code == _ALWAYS:     # backwards, too: libpcap's "protochain" walks a chain of headers
+        if code == _ALWAYS:  # backwards, too: libpcap's "protochain" walks a chain of headers
             reach = (operand ^ 1 << 31) - (1 << 31)
         is_inside = 0 <= number + 1 + reach < len(program) or code in _RETURNS
-        if (code not in _KNOWN or not is_inside or (code in _BY_CONSTANT and not operand)
-                or (code in _IN_MEMORY and operand >= _MEMORY_WORDS)
-                or (code in _LOADS and code & 0xE0 in {0x20, 0x40} and operand >= _ANCILLARY)):
+        if (
+            code not in _KNOWN
+            or not is_inside
+            or (code in _BY_CONSTANT and not operand)
+            or (code in _IN_MEMORY and operand >= _MEMORY_WORDS)
+            or (code in _LOADS and code & 0xE0 in {0x20, 0x40} and operand >= _ANCILLARY)
+        ):
             raise ValueError(f"instruction {number} of a filter: ({code:#x}, {if_true}, {if_false}, {operand:#x})")
     return [code << 48 | if_true << 40 | if_false << 32 | operand for code, if_true, if_false, operand in program]
 
@@ -76,7 +80,7 @@ class Filter:
     def __init__(self, compiled: Callable[[int], Rows | None]) -> None:
         self._compiled = compiled
         self._programs = memoryview(array("Q", [0]))
-        self._known = 0     # link types: in the same order, each one's number and where its program starts, or -1
+        self._known = 0  # link types: in the same order, each one's number and where its program starts, or -1
         self._links = memoryview(array("i", [0]))
         self._starts = memoryview(array("q", [0]))
         self._memory = memoryview(array("Q", [0] * _MEMORY_WORDS))
@@ -97,8 +101,8 @@ class Filter:
             programs += packed(rows)
         self._programs = memoryview(array("Q", programs))
         links, starts = list(self._links), list(self._starts)
-        self._links = memoryview(array("i", [*links[:self._known], link_type]))
-        self._starts = memoryview(array("q", [*starts[:self._known], start]))
+        self._links = memoryview(array("i", [*links[: self._known], link_type]))
+        self._starts = memoryview(array("q", [*starts[: self._known], start]))
         self._known += 1
 
     @cython.ccall
@@ -143,8 +147,8 @@ class Filter:
             k: u64 = instruction & _MASK32
             other: u64 = x if code & 8 else k
             kind: cython.int = code & 0xF0
-            if code & 7 == 0:       # load A
-                if kind in (0x20, 0x30, 0x40, 0x50):    # from the frame, or behind X
+            if code & 7 == 0:  # load A
+                if kind in (0x20, 0x30, 0x40, 0x50):  # from the frame, or behind X
                     place: u64 = k + x if kind >= 0x40 else k
                     size: u64 = 2 if code & 8 else 1 if code & 16 else 4
                     if place + size > captured:
@@ -158,8 +162,8 @@ class Filter:
                     a = self._memory[k]
                 else:
                     a = length if kind == 0x80 else k
-            elif code & 7 == 1:     # load X
-                if kind == 0xB0:    # the length of an IPv4 header
+            elif code & 7 == 1:  # load X
+                if kind == 0xB0:  # the length of an IPv4 header
                     if k >= captured:
                         return 0
                     x = (self.data[at + k] & 15) << 2
@@ -171,7 +175,7 @@ class Filter:
                 self._memory[k] = a
             elif code & 7 == 3:
                 self._memory[k] = x
-            elif code & 7 == 4:     # calculate
+            elif code & 7 == 4:  # calculate
                 if kind == 0x00:
                     a = a + other & _MASK32
                 elif kind == 0x10:
@@ -190,13 +194,13 @@ class Filter:
                     a = _MASK32 + 1 - a & _MASK32
                 elif kind == 0xA0:
                     a ^= other
-                elif other == 0:    # division by X
+                elif other == 0:  # division by X
                     return 0
                 elif kind == 0x30:
                     a //= other
                 else:
                     a %= other
-            elif code & 7 == 5:     # jump
+            elif code & 7 == 5:  # jump
                 if kind == 0x00:
                     counter += k
                     if k >= _BACKWARDS:
@@ -204,12 +208,19 @@ class Filter:
                         loops += 1
                         if loops > _MAX_LOOPS:
                             return 0
-                elif (a == other if kind == 0x10 else a > other if kind == 0x20 else a >= other if kind == 0x30
-                        else a & other != 0):
+                elif (
+                    a == other
+                    if kind == 0x10
+                    else a > other
+                    if kind == 0x20
+                    else a >= other
+                    if kind == 0x30
+                    else a & other != 0
+                ):
                     counter += instruction >> 40 & 255
                 else:
                     counter += instruction >> 32 & 255
-            elif code & 7 == 6:     # answer
+            elif code & 7 == 6:  # answer
                 return a if kind == 0x10 else k
             elif code == 0x07:
                 x = a

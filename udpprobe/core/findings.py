@@ -21,22 +21,22 @@ from udpprobe.core.rows import Rows
 from udpprobe.core.table import Table, secret_words
 
 # A finding's row: its key, then what is counted.
-HIGH = cython.declare(cython.const[index], 0)         # the destination
+HIGH = cython.declare(cython.const[index], 0)  # the destination
 LOW = cython.declare(cython.const[index], 1)
 REPORTER_HIGH = cython.declare(cython.const[index], 2)
 REPORTER_LOW = cython.declare(cython.const[index], 3)
 # `Rows.kind` << 20 | its port << 2 | from the destination itself << 1 | matched
 KIND = cython.declare(cython.const[index], 4)
-MTU = cython.declare(cython.const[index], 5)          # a tunnel's bytes << 50 | MTU + 1 << 17 | source port
+MTU = cython.declare(cython.const[index], 5)  # a tunnel's bytes << 50 | MTU + 1 << 17 | source port
 SOURCE_HIGH = cython.declare(cython.const[index], 6)
 SOURCE_LOW = cython.declare(cython.const[index], 7)
 KEY = cython.declare(cython.const[index], 8)
 COUNT = cython.declare(cython.const[index], 8)
-FIRST_NS = cython.declare(cython.const[index], 9)     # times are kept with BIAS_NS
+FIRST_NS = cython.declare(cython.const[index], 9)  # times are kept with BIAS_NS
 LAST_NS = cython.declare(cython.const[index], 10)
-NOTES = cython.declare(cython.const[index], 11)       # sureness << 56 | evidence << 48 | notes
-LENGTH = cython.declare(cython.const[index], 12)      # of the shortest of the datagrams
-TTLS = cython.declare(cython.const[index], 13)        # 256 bits: TTLs that the matched datagrams left with
+NOTES = cython.declare(cython.const[index], 11)  # sureness << 56 | evidence << 48 | notes
+LENGTH = cython.declare(cython.const[index], 12)  # of the shortest of the datagrams
+TTLS = cython.declare(cython.const[index], 13)  # 256 bits: TTLs that the matched datagrams left with
 WIDTH = cython.declare(cython.const[index], 17)
 
 # A loop's row: destination, port (and source), passes, first, last, period.
@@ -104,8 +104,15 @@ class Findings:
         self.rtt = Histograms()
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
-        return _restored, (self.conversations, self.by_flow, self.table, self.loops, self.records, self.answers,
-                           self.rtt)
+        return _restored, (
+            self.conversations,
+            self.by_flow,
+            self.table,
+            self.loops,
+            self.records,
+            self.answers,
+            self.rtt,
+        )
 
     def reserve(self, count: index) -> None:
         """Make room for so many errors and datagrams more."""
@@ -208,8 +215,8 @@ class Findings:
             endpoints.keys[3], endpoints.keys[4] = words[at + 4], words[at + 5]
             found = endpoints.find(endpoints.hash(0), 0)
             if found < 0:
-                continue    # it was forgotten
-            more = (words[at + WHOLE] - 9) // (words[at + SEGMENT] - 8)      # ⌈payload / segment⌉ - 1
+                continue  # it was forgotten
+            more = (words[at + WHOLE] - 9) // (words[at + SEGMENT] - 8)  # ⌈payload / segment⌉ - 1
             found *= 12
             endpoints.words[found + 6] += more
             endpoints.words[found + 7] += more * words[at + HEADERS]
@@ -234,7 +241,7 @@ class Findings:
         to: index = at + (2 if asked_way == 0 else 0)
         source: index = at + (0 if asked_way == 0 else 2)
         by: index = came + (0 if answer_way == 0 else 2)
-        ports: u64 = self.conversations.table.words[at + 4]     # of the question: source, destination
+        ports: u64 = self.conversations.table.words[at + 4]  # of the question: source, destination
         if asked_way:
             ports = (ports & _PORT) << 16 | ports >> 16
         port: u64 = self.conversations.table.words[came + 4]
@@ -278,7 +285,7 @@ class Findings:
         sent: u64
         words: views.u64s = self.answers.words
         conversations: views.u64s = self.conversations.table.words
-        for row in range(self.answers.size if self.conversations.table.size else 0):    # else they are closed
+        for row in range(self.answers.size if self.conversations.table.size else 0):  # else they are closed
             at = 16 * cython.cast(index, words[row * ANSWER_WIDTH])
             here = WIDTH * cython.cast(index, words[row * ANSWER_WIDTH + ANSWER_FINDING])
             sent = conversations[at + 8 + cython.cast(index, conversations[at + 14] & 1)]
@@ -303,7 +310,7 @@ class Findings:
     def _move_answers(self, answers: Table, conversations: Sequence[int], findings: Sequence[int]) -> None:
         """Add answers that have other numbers of conversations and findings here, without those that are -1."""
         for row in range(answers.size):
-            old = memoryview(answers.words)[row * ANSWER_WIDTH:(row + 1) * ANSWER_WIDTH].tolist()
+            old = memoryview(answers.words)[row * ANSWER_WIDTH : (row + 1) * ANSWER_WIDTH].tolist()
             conversation, finding = conversations[old[0]], findings[old[1]]
             if conversation >= 0 and finding >= 0:
                 at: index = self.answers.add_key((conversation,)) * ANSWER_WIDTH
@@ -313,8 +320,9 @@ class Findings:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _count(self, found: index, rows: Rows, row: index, match: Match, is_copy: cython.bint,
-               is_first: cython.bint) -> cython.int:
+    def _count(
+        self, found: index, rows: Rows, row: index, match: Match, is_copy: cython.bint, is_first: cython.bint
+    ) -> cython.int:
         at: index = found * WIDTH
         time_ns: u64 = (cython.cast(u64, rows.time_ns[row]) & _MASK64) ^ _BIAS
         length: u64 = cython.cast(u64, self.length_of(rows, row, match))
@@ -325,10 +333,15 @@ class Findings:
         sureness: u64 = max(self.table.words[at + NOTES] >> 56, cython.cast(u64, match.sureness))
         evidence: u64 = self.table.words[at + NOTES] >> 48 & 0xFF | cython.cast(u64, match.evidence)
         # a host sends itself this where it finds no neighbour: the time that takes is no round trip
-        own: u64 = _NO_NEIGHBOUR if (
-            (rows.kind[row] == _HOST_UNREACH or rows.kind[row] == _ADDRESS_UNREACH)
-            and rows.reporter_high[row] == rows.source_high[row]
-            and rows.reporter_low[row] == rows.source_low[row]) else 0
+        own: u64 = (
+            _NO_NEIGHBOUR
+            if (
+                (rows.kind[row] == _HOST_UNREACH or rows.kind[row] == _ADDRESS_UNREACH)
+                and rows.reporter_high[row] == rows.source_high[row]
+                and rows.reporter_low[row] == rows.source_low[row]
+            )
+            else 0
+        )
         notes: u64 = (rows.notes[row] | match.notes | self._mtu_notes(rows, row, length)) & ~_SEEN_BEFORE
         notes |= self.table.words[at + NOTES] & _NOTE_BITS | own
         self.table.words[at + NOTES] = sureness << 56 | evidence << 48 | notes
@@ -387,8 +400,9 @@ class Findings:
         at: index = found * LOOP_WIDTH
         time_ns: u64 = (cython.cast(u64, rows.time_ns[row]) & _MASK64) ^ _BIAS
         first_ns: u64 = (cython.cast(u64, since_ns) & _MASK64) ^ _BIAS
-        self.loops.words[at + LOOP_FIRST_NS] = (min(self.loops.words[at + LOOP_FIRST_NS], first_ns)
-                                                if self.loops.words[at + PASSES] else first_ns)
+        self.loops.words[at + LOOP_FIRST_NS] = (
+            min(self.loops.words[at + LOOP_FIRST_NS], first_ns) if self.loops.words[at + PASSES] else first_ns
+        )
         self.loops.words[at + LOOP_LAST_NS] = max(self.loops.words[at + LOOP_LAST_NS], time_ns)
         self.loops.words[at + PASSES] += cython.cast(u64, falls)
         self.loops.words[at + PERIOD] = self._common(self.loops.words[at + PERIOD], cython.cast(u64, step))
@@ -424,8 +438,9 @@ class Findings:
             here, at = found * LOOP_WIDTH, row * LOOP_WIDTH
             mine: views.u64s = self.loops.words
             is_new: cython.bint = not mine[here + PASSES]
-            mine[here + LOOP_FIRST_NS] = (words[at + LOOP_FIRST_NS] if is_new
-                                          else min(mine[here + LOOP_FIRST_NS], words[at + LOOP_FIRST_NS]))
+            mine[here + LOOP_FIRST_NS] = (
+                words[at + LOOP_FIRST_NS] if is_new else min(mine[here + LOOP_FIRST_NS], words[at + LOOP_FIRST_NS])
+            )
             mine[here + LOOP_LAST_NS] = max(mine[here + LOOP_LAST_NS], words[at + LOOP_LAST_NS])
             mine[here + PASSES] += words[at + PASSES]
             mine[here + PERIOD] = self._common(mine[here + PERIOD], words[at + PERIOD])
@@ -457,8 +472,9 @@ class Findings:
             own[here + FIRST_NS] = words[at + FIRST_NS] if is_new else min(own[here + FIRST_NS], words[at + FIRST_NS])
             own[here + LAST_NS] = max(own[here + LAST_NS], words[at + LAST_NS])
             own[here + LENGTH] = words[at + LENGTH] if is_new else min(own[here + LENGTH], words[at + LENGTH])
-            own[here + NOTES] = (max(own[here + NOTES] >> 56, words[at + NOTES] >> 56) << 56
-                                 | (own[here + NOTES] | words[at + NOTES]) & ((_PORT >> 8) << 48 | _NOTE_BITS))
+            own[here + NOTES] = max(own[here + NOTES] >> 56, words[at + NOTES] >> 56) << 56 | (
+                own[here + NOTES] | words[at + NOTES]
+            ) & ((_PORT >> 8) << 48 | _NOTE_BITS)
             for place in range(4):
                 own[here + TTLS + place] |= words[at + TTLS + place]
         return rows
@@ -482,8 +498,15 @@ def _rows_here(mine: Table, theirs: Table) -> list[int]:
     return rows
 
 
-def _restored(conversations: Conversations, by_flow: bool, table: Table, loops: Table, records: Table,
-              answers: Table, rtt: Histograms) -> Findings:
+def _restored(
+    conversations: Conversations,
+    by_flow: bool,
+    table: Table,
+    loops: Table,
+    records: Table,
+    answers: Table,
+    rtt: Histograms,
+) -> Findings:
     made = Findings(conversations, 0, by_flow=by_flow)
     made.table, made.loops, made.records, made.answers, made.rtt = table, loops, records, answers, rtt
     return made

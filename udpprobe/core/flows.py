@@ -46,14 +46,14 @@ A_HIGH = cython.declare(cython.const[index], 0)
 A_LOW = cython.declare(cython.const[index], 1)
 B_HIGH = cython.declare(cython.const[index], 2)
 B_LOW = cython.declare(cython.const[index], 3)
-PORTS = cython.declare(cython.const[index], 4)        # A's << 16 | B's
-LAST_NS = cython.declare(cython.const[index], 5)      # when its last datagram was sent
-HEAD = cython.declare(cython.const[index], 6)         # each way, 1 + the ordinal of its last datagram; 0 for none
-SENT = cython.declare(cython.const[index], 8)         # datagrams, each way
-BYTES = cython.declare(cython.const[index], 10)       # of their IP packets, each way
+PORTS = cython.declare(cython.const[index], 4)  # A's << 16 | B's
+LAST_NS = cython.declare(cython.const[index], 5)  # when its last datagram was sent
+HEAD = cython.declare(cython.const[index], 6)  # each way, 1 + the ordinal of its last datagram; 0 for none
+SENT = cython.declare(cython.const[index], 8)  # datagrams, each way
+BYTES = cython.declare(cython.const[index], 10)  # of their IP packets, each way
 FIRST_NS = cython.declare(cython.const[index], 12)
-FIRST = cython.declare(cython.const[index], 13)       # ordinal of its first datagram
-STATE = cython.declare(cython.const[index], 14)       # flags, the other port << 8, first datagram the other way << 24
+FIRST = cython.declare(cython.const[index], 13)  # ordinal of its first datagram
+STATE = cython.declare(cython.const[index], 14)  # flags, the other port << 8, first datagram the other way << 24
 LINKS = cython.declare(cython.const[index], 15)  # 1 + the conversation before it that has the same end: A's << 32 | B's
 WIDTH = cython.declare(cython.const[index], 16)
 KEY = cython.declare(cython.const[index], 5)
@@ -62,12 +62,12 @@ KEY = cython.declare(cython.const[index], 5)
 FIRST_WAY = cython.declare(cython.const[u64], 1)
 LAST_WAY = cython.declare(cython.const[u64], 2)
 ASKING_WAY = cython.declare(cython.const[u64], 4)
-OPEN = cython.declare(cython.const[u64], 8)           # it may have begun, or may answer what began, in a piece before
-EITHER = cython.declare(cython.const[u64], 16)        # the other side may turn out to ask
-OVER = cython.declare(cython.const[u64], 32)          # another one of the same key has begun
+OPEN = cython.declare(cython.const[u64], 8)  # it may have begun, or may answer what began, in a piece before
+EITHER = cython.declare(cython.const[u64], 16)  # the other side may turn out to ask
+OVER = cython.declare(cython.const[u64], 32)  # another one of the same key has begun
 # none of its datagrams was counted here; those before it in the capture are
 UNCOUNTED = cython.declare(cython.const[u64], 64)
-IN_HEAD = cython.declare(cython.const[u64], 128)      # its first datagram was not counted here
+IN_HEAD = cython.declare(cython.const[u64], 128)  # its first datagram was not counted here
 OTHER_PORT = cython.declare(cython.const[u64], 0xFFFF00)
 
 # An endpoint's row: its key, then counters.
@@ -78,20 +78,32 @@ ANSWERED = cython.declare(cython.const[index], 9)
 LAST_TO_NS = cython.declare(cython.const[index], 10)
 ANSWERED_FROM = cython.declare(cython.const[index], 11)
 
-ENDPOINT_COLUMNS = ("high", "low", "port", "source_high", "source_low", "source_port", "sent", "sent_bytes",
-                    "questions", "answered", "last_ns", "other_port")
+ENDPOINT_COLUMNS = (
+    "high",
+    "low",
+    "port",
+    "source_high",
+    "source_low",
+    "source_port",
+    "sent",
+    "sent_bytes",
+    "questions",
+    "answered",
+    "last_ns",
+    "other_port",
+)
 """Of `Conversations.endpoints` and of `totals`: address and port (of a flow, its source too; else 0); datagrams sent
 there and their bytes; those of them that asked; how many were answered; when the last one was sent (+ 2^63 ns); the
 port that answers came from if it was another one, else 0."""
 
-SOON_NS = cython.declare(cython.const[u64], 30_000_000_000)       # an answer from another port comes within this time
+SOON_NS = cython.declare(cython.const[u64], 30_000_000_000)  # an answer from another port comes within this time
 # what took longer is no round trip, or a clock was set
 LONGEST_RTT_NS = cython.declare(cython.const[u64], 300_000_000_000)
 _HORIZON = cython.declare(cython.const[u64], 1 << 20)
-_MOST_STEPS = cython.declare(cython.const[cython.int], 256)       # conversations of one end that are looked through
+_MOST_STEPS = cython.declare(cython.const[cython.int], 256)  # conversations of one end that are looked through
 _PORT = cython.declare(cython.const[u64], 0xFFFF)
 _MASK64 = cython.declare(cython.const[u64], 0xFFFF_FFFF_FFFF_FFFF)
-_BIAS = cython.declare(cython.const[u64], 1 << 63)                # as `findings.BIAS_NS`
+_BIAS = cython.declare(cython.const[u64], 1 << 63)  # as `findings.BIAS_NS`
 _LOWER = cython.declare(cython.const[u64], 0xFFFF_FFFF)
 
 
@@ -124,8 +136,17 @@ class Conversations:
         self.answers: list[tuple[int, int]] = []
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
-        return _restored, (self.secret, self.by_flow, self.open_until, self.forget_at, self.table, self.ends,
-                           self.endpoints, self.rtt, self.endpoint_rtt)
+        return _restored, (
+            self.secret,
+            self.by_flow,
+            self.open_until,
+            self.forget_at,
+            self.table,
+            self.ends,
+            self.endpoints,
+            self.rtt,
+            self.endpoint_rtt,
+        )
 
     def seal(self) -> None:
         """Nothing comes behind this any more: let go of what only that would need."""
@@ -155,8 +176,9 @@ class Conversations:
         high: u64 = rows.destination_high[row]
         low: u64 = rows.destination_low[row]
         ports: u64 = rows.ports[row]
-        if (source_high < high or (source_high == high and (source_low < low or (
-                source_low == low and ports >> 16 <= ports & _PORT)))):
+        if source_high < high or (
+            source_high == high and (source_low < low or (source_low == low and ports >> 16 <= ports & _PORT))
+        ):
             self.table.keys[at], self.table.keys[at + 1] = source_high, source_low
             self.table.keys[at + 2], self.table.keys[at + 3], self.table.keys[at + 4] = high, low, ports
             self.hashes[slot] = self.table.hash5(source_high, source_low, high, low, ports)
@@ -180,8 +202,15 @@ class Conversations:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def begin(self, hash: u64, at: index, rows: Rows, row: index, way: cython.int,  # noqa: A002 - it is one
-              ordinal: u64) -> index:
+    def begin(
+        self,
+        hash: u64,  # noqa: A002 - it is one
+        at: index,
+        rows: Rows,
+        row: index,
+        way: cython.int,
+        ordinal: u64,
+    ) -> index:
         """A new conversation with the key at a place of `table.keys`, whose first datagram goes this way."""
         self.answered = -1
         before: index = self.table.find(hash, at)
@@ -282,7 +311,7 @@ class Conversations:
             row = self.ends.find(self.ends.hash(0), 0)
             if row < 0:
                 row = self.ends.add(self.ends.hash(0), 0)
-            if self.ends.words[4 * row + 3] != cython.cast(u64, conversation + 1):    # an end that talks to itself
+            if self.ends.words[4 * row + 3] != cython.cast(u64, conversation + 1):  # an end that talks to itself
                 links |= self.ends.words[4 * row + 3] << (32 - 32 * end)
             self.ends.words[4 * row + 3] = cython.cast(u64, conversation + 1)
         self.table.words[at + LINKS] = links
@@ -312,11 +341,17 @@ class Conversations:
     def way_from(self, conversation: index, high: u64, low: u64, port: u64) -> cython.int:
         """The way of datagrams from this end; -1 where it has no such end."""
         at: index = conversation * WIDTH
-        if (self.table.words[at + A_HIGH] == high and self.table.words[at + A_LOW] == low
-                and self.table.words[at + PORTS] >> 16 == port):
+        if (
+            self.table.words[at + A_HIGH] == high
+            and self.table.words[at + A_LOW] == low
+            and self.table.words[at + PORTS] >> 16 == port
+        ):
             return 0
-        if (self.table.words[at + B_HIGH] == high and self.table.words[at + B_LOW] == low
-                and self.table.words[at + PORTS] & _PORT == port):
+        if (
+            self.table.words[at + B_HIGH] == high
+            and self.table.words[at + B_LOW] == low
+            and self.table.words[at + PORTS] & _PORT == port
+        ):
             return 1
         return -1
 
@@ -328,8 +363,11 @@ class Conversations:
         at: index = conversation * WIDTH
         end: index = at + (2 if way == 0 else 0)
         its_port: u64 = self.table.words[at + PORTS] & _PORT if way == 0 else self.table.words[at + PORTS] >> 16
-        return (self.table.words[end] == high and self.table.words[end + 1] == low
-                and (port < 0 or its_port == cython.cast(u64, port)))
+        return (
+            self.table.words[end] == high
+            and self.table.words[end + 1] == low
+            and (port < 0 or its_port == cython.cast(u64, port))
+        )
 
     @cython.cfunc
     @cython.nogil
@@ -352,8 +390,8 @@ class Conversations:
         question: index = self.newest_of(high, low, client_port)
         record: index = 0
         asked_port: u64 = 0
-        waits_at_port: index = -1       # the question at that port that waits for an answer
-        waits: index = -1               # … at any
+        waits_at_port: index = -1  # the question at that port that waits for an answer
+        waits: index = -1  # … at any
         waiting: cython.int = 0
         seen: cython.int = 0
         is_open: u64 = 0
@@ -363,37 +401,46 @@ class Conversations:
         for _step in range(_MOST_STEPS):
             record = question * WIDTH
             if question < 0 or self.table.words[record + FIRST] + _HORIZON < self.table.words[at + FIRST]:
-                is_told = True          # those before it are older still
+                is_told = True  # those before it are older still
                 question = -1
                 break
             is_open |= self.table.words[record + STATE] & OPEN
             asked_way = self.way_from(question, high, low, client_port)
             if question != conversation:
                 seen += 1
-            if (question != conversation and asked_way == (1 if self.table.words[record + STATE] & FIRST_WAY else 0)
-                    and self.table.words[record + FIRST] <= self.table.words[at + FIRST]):
+            if (
+                question != conversation
+                and asked_way == (1 if self.table.words[record + STATE] & FIRST_WAY else 0)
+                and self.table.words[record + FIRST] <= self.table.words[at + FIRST]
+            ):
                 if self.goes_to(question, asked_way, self.table.words[host], self.table.words[host + 1], -1):
                     break
-                asked_port = (self.table.words[record + PORTS] & _PORT if asked_way == 0
-                              else self.table.words[record + PORTS] >> 16)
-                if asked_port != client_port and (self._waits(question, conversation, asked_way)
-                                                  or self.table.words[record + STATE] & OPEN):
+                asked_port = (
+                    self.table.words[record + PORTS] & _PORT
+                    if asked_way == 0
+                    else self.table.words[record + PORTS] >> 16
+                )
+                if asked_port != client_port and (
+                    self._waits(question, conversation, asked_way) or self.table.words[record + STATE] & OPEN
+                ):
                     waits = question
                     if asked_port == host_port:
                         waits_at_port = question
                         waiting += 1
             question = self.next_of(question, high, low, client_port)
         else:
-            self.table.words[at + STATE] |= is_open     # some may have begun before those that were looked at
+            self.table.words[at + STATE] |= is_open  # some may have begun before those that were looked at
             return 0
         if is_told:
             if waiting != 1:
                 waits_at_port = -1
                 if waits >= 0 and seen == 1 and waiting == 0:
                     record = waits * WIDTH
-                    asked_port = (self.table.words[record + PORTS] & _PORT
-                                  if self.way_from(waits, high, low, client_port) == 0
-                                  else self.table.words[record + PORTS] >> 16)
+                    asked_port = (
+                        self.table.words[record + PORTS] & _PORT
+                        if self.way_from(waits, high, low, client_port) == 0
+                        else self.table.words[record + PORTS] >> 16
+                    )
                     if asked_port < client_port and client_port >= 1024:
                         waits_at_port = waits
             if waits < 0 or (waits_at_port < 0 and not is_open):
@@ -461,8 +508,13 @@ class Conversations:
 
     def _keep(self, kept: Sequence[int], numbers: Sequence[int]) -> None:
         rtt = Histograms()
-        rtt.absorb(self.rtt, [2 * numbers[owner >> 1] + (owner & 1) if numbers[owner >> 1] >= 0 else -1
-                              for owner in range(2 * len(numbers))])
+        rtt.absorb(
+            self.rtt,
+            [
+                2 * numbers[owner >> 1] + (owner & 1) if numbers[owner >> 1] >= 0 else -1
+                for owner in range(2 * len(numbers))
+            ],
+        )
         self.rtt = rtt
         self.table.keep(kept)
         self.ends = Table(4, 3, memoryview(self.table.secret))
@@ -476,7 +528,7 @@ class Conversations:
         endpoints, rtt = Table(12, 6, memoryview(self.table.secret)), Histograms()
         endpoints.reserve(self.endpoints.size)
         width, count = self.endpoints.width, self.endpoints.size
-        memoryview(endpoints.words)[:width * count] = memoryview(self.endpoints.words)[:width * count]
+        memoryview(endpoints.words)[: width * count] = memoryview(self.endpoints.words)[: width * count]
         endpoints.size = count
         endpoints.reindex()
         rtt.absorb(self.endpoint_rtt, range(max(count, self.endpoint_rtt.owners)))
@@ -511,12 +563,13 @@ class Conversations:
             endpoints.words[asked + SENT_TO] += words[at + SENT + asking]
             endpoints.words[asked + BYTES_TO] += words[at + BYTES + asking]
             endpoints.words[asked + QUESTIONS] += words[at + SENT + asking]
-            endpoints.words[asked + ANSWERED] += max(min(words[at + SENT], words[at + SENT + 1]),
-                                                     1 if state & OTHER_PORT else 0)
-            endpoints.words[asked + LAST_TO_NS] = max(endpoints.words[asked + LAST_TO_NS],
-                                                      words[at + LAST_NS] ^ _BIAS)
-            endpoints.words[asked + ANSWERED_FROM] = max(endpoints.words[asked + ANSWERED_FROM],
-                                                         (state & OTHER_PORT) >> 8)
+            endpoints.words[asked + ANSWERED] += max(
+                min(words[at + SENT], words[at + SENT + 1]), 1 if state & OTHER_PORT else 0
+            )
+            endpoints.words[asked + LAST_TO_NS] = max(endpoints.words[asked + LAST_TO_NS], words[at + LAST_NS] ^ _BIAS)
+            endpoints.words[asked + ANSWERED_FROM] = max(
+                endpoints.words[asked + ANSWERED_FROM], (state & OTHER_PORT) >> 8
+            )
             owners[2 * conversation + asking] = asked // 12
             if words[at + SENT + 1 - asking]:
                 asking_end = self._add_endpoint(endpoints, conversation, 1 - asking)
@@ -570,11 +623,14 @@ class Conversations:
             hash_ = self.table.hash(0)
             here = self.table.find(hash_, 0)
             if words[at + STATE] & UNCOUNTED:
-                numbers.append(here)    # what is to be counted of it was fed to `self`
+                numbers.append(here)  # what is to be counted of it was fed to `self`
                 continue
             state = words[at + STATE]
-            if here >= 0 and not state & IN_HEAD and (
-                    not state & OPEN or self.is_over(here, words[at + FIRST] + shift)):
+            if (
+                here >= 0
+                and not state & IN_HEAD
+                and (not state & OPEN or self.is_over(here, words[at + FIRST] + shift))
+            ):
                 self.table.words[here * WIDTH + STATE] |= OVER
                 here = -1
             if here >= 0:
@@ -594,8 +650,13 @@ class Conversations:
                     if self.answered >= 0:
                         self.answers.append((self.answered, here))
             numbers.append(here)
-        self.rtt.absorb(right.rtt, [2 * numbers[owner >> 1] + (owner & 1) if numbers[owner >> 1] >= 0 else -1
-                                    for owner in range(2 * len(numbers))])
+        self.rtt.absorb(
+            right.rtt,
+            [
+                2 * numbers[owner >> 1] + (owner & 1) if numbers[owner >> 1] >= 0 else -1
+                for owner in range(2 * len(numbers))
+            ],
+        )
         self._merge_endpoints(right)
         return numbers
 
@@ -608,7 +669,7 @@ class Conversations:
         state: u64 = words[mine + STATE]
         other: u64 = more[theirs + STATE]
         way: cython.int
-        if state & UNCOUNTED:       # it begins with what was counted there
+        if state & UNCOUNTED:  # it begins with what was counted there
             ways: u64 = FIRST_WAY | LAST_WAY | ASKING_WAY
             for way in range(LAST_NS, LINKS):
                 words[mine + way] = words[mine + way] if way == HEAD or way == HEAD + 1 else more[theirs + way]
@@ -617,7 +678,7 @@ class Conversations:
             return
         first_way: cython.int = 1 if other & FIRST_WAY else 0
         last_way: cython.int = 1 if state & LAST_WAY else 0
-        if state & UNCOUNTED:   # what was here is for the piece before to count, so all that is known is behind
+        if state & UNCOUNTED:  # what was here is for the piece before to count, so all that is known is behind
             words[mine + FIRST_NS], words[mine + FIRST] = more[theirs + FIRST_NS], more[theirs + FIRST] + shift
             state, last_way = other, first_way
         if first_way != last_way and (state & (OPEN | EITHER) or last_way == (1 if state & ASKING_WAY else 0)):
@@ -663,8 +724,17 @@ class Conversations:
         self.endpoint_rtt.absorb(right.endpoint_rtt, owners or [-1])
 
 
-def _restored(secret: int, by_flow: bool, open_until: int, forget_at: int, table: Table, ends: Table,
-              endpoints: Table, rtt: Histograms, endpoint_rtt: Histograms) -> Conversations:
+def _restored(
+    secret: int,
+    by_flow: bool,
+    open_until: int,
+    forget_at: int,
+    table: Table,
+    ends: Table,
+    endpoints: Table,
+    rtt: Histograms,
+    endpoint_rtt: Histograms,
+) -> Conversations:
     made = Conversations(secret, by_flow=by_flow)
     made.open_until, made.forget_at = open_until, forget_at
     made.table, made.ends, made.endpoints, made.rtt, made.endpoint_rtt = table, ends, endpoints, rtt, endpoint_rtt

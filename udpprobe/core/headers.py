@@ -16,16 +16,59 @@ try:
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
-NAMES = ("ethernet", "vlan", "llc", "pppoe", "ppp", "hdlc", "mpls", "sll", "sll2", "null", "ip", "ipv4", "ipv6",
-         "ipv6-extension", "gre", "geneve", "gtp", "udp", "icmp", "link-header", "wlan", "erspan", "etherip", "l2tp",
-         "gue", "capwap")
+NAMES = (
+    "ethernet",
+    "vlan",
+    "llc",
+    "pppoe",
+    "ppp",
+    "hdlc",
+    "mpls",
+    "sll",
+    "sll2",
+    "null",
+    "ip",
+    "ipv4",
+    "ipv6",
+    "ipv6-extension",
+    "gre",
+    "geneve",
+    "gtp",
+    "udp",
+    "icmp",
+    "link-header",
+    "wlan",
+    "erspan",
+    "etherip",
+    "l2tp",
+    "gue",
+    "capwap",
+)
 """Headers, in the order of the constants below; a `link-header` is that of a rare link layer (encapsulation.py)."""
 
-FAULTS = (*(f"cut-{name}" for name in NAMES), *(f"short-{name}" for name in NAMES),
-          "unknown-link-type", "too-many-headers", "bad-ip-version", "bad-ipv4-header", "bad-ipv6-header",
-          "bad-udp-length", "bad-link-header", "unknown-null-family", "unknown-gre-payload", "bad-erspan-header",
-          "bad-etherip-header", "bad-wlan-checksum", "encrypted-wlan", "encrypted-capwap", "encrypted-esp",
-          "encrypted-wireguard", "unread-l2tpv3", "unread-fou", "unread-gue")
+FAULTS = (
+    *(f"cut-{name}" for name in NAMES),
+    *(f"short-{name}" for name in NAMES),
+    "unknown-link-type",
+    "too-many-headers",
+    "bad-ip-version",
+    "bad-ipv4-header",
+    "bad-ipv6-header",
+    "bad-udp-length",
+    "bad-link-header",
+    "unknown-null-family",
+    "unknown-gre-payload",
+    "bad-erspan-header",
+    "bad-etherip-header",
+    "bad-wlan-checksum",
+    "encrypted-wlan",
+    "encrypted-capwap",
+    "encrypted-esp",
+    "encrypted-wireguard",
+    "unread-l2tpv3",
+    "unread-fou",
+    "unread-gue",
+)
 """Names of the counters in `Headers.faults`: a header that the capture cut, one that its packet is too short for."""
 
 _ETHERNET = cython.declare(cython.const[cython.int], 0)
@@ -57,17 +100,17 @@ _UNKNOWN_GRE = cython.declare(cython.const[cython.int], 60)
 _BAD_ERSPAN = cython.declare(cython.const[cython.int], 61)
 
 # What stands at the cursor: a number of one of these name spaces.
-LINK = cython.declare(cython.const[cython.int], 1 << 16)      # LINKTYPE_ values, https://www.tcpdump.org/linktypes.html
-ETHER = cython.declare(cython.const[cython.int], 2 << 16)     # EtherTypes
-IP = cython.declare(cython.const[cython.int], 3 << 16)        # IP protocols
-PPP = cython.declare(cython.const[cython.int], 4 << 16)       # PPP protocol field follows
-RAW_IP = cython.declare(cython.const[cython.int], 5 << 16)    # IPv4 or IPv6, told by the version
+LINK = cython.declare(cython.const[cython.int], 1 << 16)  # LINKTYPE_ values, https://www.tcpdump.org/linktypes.html
+ETHER = cython.declare(cython.const[cython.int], 2 << 16)  # EtherTypes
+IP = cython.declare(cython.const[cython.int], 3 << 16)  # IP protocols
+PPP = cython.declare(cython.const[cython.int], 4 << 16)  # PPP protocol field follows
+RAW_IP = cython.declare(cython.const[cython.int], 5 << 16)  # IPv4 or IPv6, told by the version
 LLC = cython.declare(cython.const[cython.int], 6 << 16)
 MPLS = cython.declare(cython.const[cython.int], 7 << 16)
 NOTHING = cython.declare(cython.const[cython.int], 0)
 
 # Where a walk ends: an IP protocol, or one of these. `decode.py` reads them by these numbers.
-_OTHER = cython.declare(cython.const[cython.int], -1)         # something that carries neither UDP nor ICMP
+_OTHER = cython.declare(cython.const[cython.int], -1)  # something that carries neither UDP nor ICMP
 _MORE = cython.declare(cython.const[cython.int], -3)
 
 MAPPED = cython.declare(cython.const[u64], 0xFFFF_0000_0000)
@@ -111,7 +154,7 @@ class Headers:
         """Walk over these bytes from now on."""
         if len(data) % 8 or not IS_LITTLE:
             padded = bytearray(len(data) + 8 & -8)
-            padded[:len(data)] = data
+            padded[: len(data)] = data
             data = padded
         self.data = data
         self.longs = memoryview(data).cast("B").cast("Q")
@@ -140,8 +183,12 @@ class Headers:
     @cython.exceptval(-1, check=False)
     def u32(self, at: index) -> i64:
         """Four bytes, big-endian."""
-        return (cython.cast(i64, self.data[at]) << 24 | cython.cast(i64, self.data[at + 1]) << 16
-                | cython.cast(i64, self.data[at + 2]) << 8 | self.data[at + 3])
+        return (
+            cython.cast(i64, self.data[at]) << 24
+            | cython.cast(i64, self.data[at + 1]) << 16
+            | cython.cast(i64, self.data[at + 2]) << 8
+            | self.data[at + 3]
+        )
 
     @cython.cfunc
     @cython.nogil
@@ -160,7 +207,7 @@ class Headers:
     def _joined(self, first: u64, second: u64, shift: u64) -> u64:
         """Eight bytes, big-endian, of two aligned words, from so many bits on (0 to 56)."""
         word: u64 = first >> shift | second << 1 << (63 - shift) & MASK64
-        word = (word & EVEN_BYTES) << 8 | word >> 8 & EVEN_BYTES      # what a compiler knows as one instruction
+        word = (word & EVEN_BYTES) << 8 | word >> 8 & EVEN_BYTES  # what a compiler knows as one instruction
         word = (word & EVEN_PAIRS) << 16 | word >> 16 & EVEN_PAIRS
         return (word & MASK32) << 32 | word >> 32
 
@@ -213,8 +260,12 @@ class Headers:
 
         The sum of words of 32 bits, folded, is that of words of 16 bits (RFC 1071, section 2).
         """
-        total: u64 = (cython.cast(u64, length) + cython.cast(u64, protocol)
-                      + (self.source_low & MASK32) + (self.destination_low & MASK32))
+        total: u64 = (
+            cython.cast(u64, length)
+            + cython.cast(u64, protocol)
+            + (self.source_low & MASK32)
+            + (self.destination_low & MASK32)
+        )
         if self.family == 6:
             total += (self.source_low >> 32) + (self.destination_low >> 32)
             total += (self.source_high & MASK32) + (self.source_high >> 32)
@@ -233,15 +284,16 @@ class Headers:
             of interest, is a later fragment, or has a fault.
         """
         self.at, self.end, self.cut, self.depth, self.family = at, end, cut, 0, 0
-        if link_type in (12, 14, 101, 228, 229):    # LINKTYPE_RAW as several systems wrote it, _IPV4 and _IPV6
+        if link_type in (12, 14, 101, 228, 229):  # LINKTYPE_RAW as several systems wrote it, _IPV4 and _IPV6
             return self.walk(RAW_IP)
         return self.walk(LINK | link_type)
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def start_message(self, size: index, source_high: u64, source_low: u64, destination_high: u64,
-                      destination_low: u64) -> cython.int:
+    def start_message(
+        self, size: index, source_high: u64, source_low: u64, destination_high: u64, destination_low: u64
+    ) -> cython.int:
         """Stand at an ICMPv6 message that came without its IPv6 header, whose fields are unknown but for addresses."""
         self.at, self.end, self.cut, self.depth, self.family = 0, size, False, 0, 6
         self.ip_start, self.ttl, self.ip_id, self.fragment_id = 0, 0, 0, -1
@@ -332,15 +384,15 @@ class Headers:
     def _link_layer(self, kind: cython.int) -> cython.int:
         """Every other layer below IP: what follows it."""
         at: index = self.at
-        if kind in (ETHER | 0x8100, ETHER | 0x88A8, ETHER | 0x9100):     # IEEE 802.1Q and 802.1ad
+        if kind in (ETHER | 0x8100, ETHER | 0x88A8, ETHER | 0x9100):  # IEEE 802.1Q and 802.1ad
             return self._ether_type(4, self.u16(at + 2)) if self._has(4, _VLAN) else _OTHER
         if kind == (ETHER | 0x8847) or kind == (ETHER | 0x8848) or kind == MPLS:
             return self._mpls()
-        if kind == LLC:     # with SNAP (RFC 1042); anything else there carries no UDP
+        if kind == LLC:  # with SNAP (RFC 1042); anything else there carries no UDP
             if not self._has(8, _LLC) or self.u16(at) != 0xAAAA or self.u8(at + 2) != 3:
                 return _OTHER
             return self._ether_type(8, self.u16(at + 6))
-        if kind == (ETHER | 0x8864) or kind == (LINK | 51):     # PPPoE session stage (RFC 2516)
+        if kind == (ETHER | 0x8864) or kind == (LINK | 51):  # PPPoE session stage (RFC 2516)
             if not self._has(6, _PPPOE):
                 return _OTHER
             self.at += 6
@@ -352,9 +404,9 @@ class Headers:
             if not self._has(4, _HDLC):
                 return _OTHER
             return PPP if self.u16(at) == 0xFF03 else self._ether_type(4, self.u16(at + 2))
-        if kind == (LINK | 113):    # LINKTYPE_LINUX_SLL
+        if kind == (LINK | 113):  # LINKTYPE_LINUX_SLL
             return self._ether_type(16, self.u16(at + 14)) if self._has(16, _SLL) else _OTHER
-        if kind == (LINK | 276):    # LINKTYPE_LINUX_SLL2
+        if kind == (LINK | 276):  # LINKTYPE_LINUX_SLL2
             return self._ether_type(20, self.u16(at)) if self._has(20, _SLL2) else _OTHER
         if kind == LINK or kind == (LINK | 108):
             return self._null()
@@ -439,17 +491,17 @@ class Headers:
             return _OTHER
         at: index = self.at
         self.read(at)
-        word: u64 = self.first      # version and header length, class, length; id, flags and offset
+        word: u64 = self.first  # version and header length, class, length; id, flags and offset
         size: i64 = cython.cast(i64, word >> 56 & 15) * 4
         if word >> 60 != 4 or size < 20:
             return self._fail(_BAD_IPV4)
         if not self._has(size, _IPV4):
             return _OTHER
         length: i64 = cython.cast(i64, word >> 32 & 0xFFFF)
-        if 0 < length < size and not self.quoted:   # no host takes such a packet; 0 is what offloading leaves there
+        if 0 < length < size and not self.quoted:  # no host takes such a packet; 0 is what offloading leaves there
             return self._fail(_BAD_IPV4)
         self._end_at_length(length, size)
-        more: u64 = self.second     # TTL, protocol, checksum; source
+        more: u64 = self.second  # TTL, protocol, checksum; source
         self.family = 4
         self.ip_id = cython.cast(cython.int, word >> 16 & 0xFFFF)
         self.ttl = cython.cast(cython.int, more >> 56)
@@ -458,8 +510,13 @@ class Headers:
         self.destination_low = self.third >> 32 | MAPPED
         if size > 20:
             self._follow_options(at + 20, at + size)
-        return self._fragment(cython.cast(i64, word & 0x1FFF), word & 0x2000 != 0, self.ip_id,
-                              cython.cast(cython.int, more >> 48 & 0xFF), size)
+        return self._fragment(
+            cython.cast(i64, word & 0x1FFF),
+            word & 0x2000 != 0,
+            self.ip_id,
+            cython.cast(cython.int, more >> 48 & 0xFF),
+            size,
+        )
 
     @cython.cfunc
     @cython.nogil
@@ -503,7 +560,7 @@ class Headers:
         elif kind == 4 and size >= 24 and left <= self.u8(at + 4) + 1:
             last = at + 8
         elif kind == 3:
-            kept: i64 = 16 - (self.u8(at + 4) & 15)     # the last address has so many bytes, the others are the prefix
+            kept: i64 = 16 - (self.u8(at + 4) & 15)  # the last address has so many bytes, the others are the prefix
             last = at + size - (self.u8(at + 5) >> 4) - kept
             place: i64
             for place in range(16 - kept, 16):
@@ -535,7 +592,7 @@ class Headers:
             return _OTHER
         at: index = self.at
         self.read(at)
-        word: u64 = self.first      # version, class and flow label; length, next header, hop limit
+        word: u64 = self.first  # version, class and flow label; length, next header, hop limit
         if word >> 60 != 6:
             return self._fail(_BAD_IPV6)
         payload_length: i64 = cython.cast(i64, word >> 16 & 0xFFFF)
@@ -568,8 +625,9 @@ class Headers:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-2, check=False)
-    def _fragment(self, offset: i64, more: cython.bint, fragment_id: i64, protocol: cython.int,
-                  size: i64) -> cython.int:
+    def _fragment(
+        self, offset: i64, more: cython.bint, fragment_id: i64, protocol: cython.int, size: i64
+    ) -> cython.int:
         """Keep what tells the fragments of a datagram together; only the first one has its UDP header."""
         self.at += size
         self.first_fragment = offset == 0 and more
@@ -598,14 +656,13 @@ class Headers:
                 self._follow_route(at, size)
             self.at += size
             return IP | cython.cast(cython.int, self.u8(at))
-        if protocol == 44:      # RFC 8200, section 4.5
+        if protocol == 44:  # RFC 8200, section 4.5
             if not self._has(8, _EXTENSION):
                 return _OTHER
             size = self.u16(at + 2)
-            return self._fragment(size >> 3, size & 1 != 0, self.u32(at + 4),
-                                  cython.cast(cython.int, self.u8(at)), 8)
+            return self._fragment(size >> 3, size & 1 != 0, self.u32(at + 4), cython.cast(cython.int, self.u8(at)), 8)
         if not self.closed:
-            if protocol == 4 or protocol == 41:     # IPv4 or IPv6 in either (RFC 2003, 2473, 4213)
+            if protocol == 4 or protocol == 41:  # IPv4 or IPv6 in either (RFC 2003, 2473, 4213)
                 self.depth += 1
                 return RAW_IP
             if protocol == 47:
@@ -645,7 +702,7 @@ class Headers:
             return _OTHER
         if flags & 7 > 1:
             return self._fail(_UNKNOWN_GRE)
-        if protocol == 0x6558:      # transparent Ethernet bridging
+        if protocol == 0x6558:  # transparent Ethernet bridging
             return LINK | 1
         if protocol == 0x880B:
             return PPP
@@ -653,7 +710,7 @@ class Headers:
             return ETHER | protocol
         if protocol == 0x88BE or protocol == 0x22EB:
             return self._erspan(flags & 0x1000 != 0, protocol == 0x22EB)
-        if protocol == 0x883E and self.end > self.at:       # WCCP; version 2 has four bytes more (Linux, gre_demux.c)
+        if protocol == 0x883E and self.end > self.at:  # WCCP; version 2 has four bytes more (Linux, gre_demux.c)
             if self.u8(self.at) >> 4 != 4:
                 self.at += 4
             return RAW_IP

@@ -28,9 +28,9 @@ MOST_PENDING = 1 << 21
 """New durations are collected before they are put in order; the more are kept already, the more."""
 
 _EXACT = cython.declare(cython.const[index], 64)
-_KEPT_BITS = cython.declare(cython.const[cython.int], 7)      # of each duration, beyond that: 1.6 %
+_KEPT_BITS = cython.declare(cython.const[cython.int], 7)  # of each duration, beyond that: 1.6 %
 _BUCKETS = cython.declare(cython.const[index], 1 << 13)
-_MOST_NS = cython.declare(cython.const[u64], (1 << 40) - 1)   # 18 minutes; longer ones count as that
+_MOST_NS = cython.declare(cython.const[u64], (1 << 40) - 1)  # 18 minutes; longer ones count as that
 
 
 @cython.final
@@ -47,9 +47,13 @@ class Histograms:
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
         self.settle()
-        return _restored, (self.owners, self.stored, pickled(self.starts, protocol),
-                           pickled(memoryview(self.values)[:self.stored], protocol),
-                           pickled(memoryview(self.counts)[:self.stored], protocol))
+        return _restored, (
+            self.owners,
+            self.stored,
+            pickled(self.starts, protocol),
+            pickled(memoryview(self.values)[: self.stored], protocol),
+            pickled(memoryview(self.counts)[: self.stored], protocol),
+        )
 
     def __len__(self) -> int:
         """How much is kept: distinct durations, and those that are not settled yet."""
@@ -106,8 +110,7 @@ class Histograms:
                     at += 1
         self._merge(owner, ns, counts, at)
 
-    def _merge(self, owner: views.u64s, ns: views.u64s, weight: views.u64s,
-               count: index) -> None:
+    def _merge(self, owner: views.u64s, ns: views.u64s, weight: views.u64s, count: index) -> None:
         """Counting sort by owner, of what is kept and of `count` new ones; then each owner by itself."""
         if not count:
             return
@@ -147,8 +150,15 @@ class Histograms:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _gather(self, ends: views.u64s, ns: views.u64s, weight: views.u64s,
-                values: views.u64s, counts: views.u64s, owners: index) -> index:
+    def _gather(
+        self,
+        ends: views.u64s,
+        ns: views.u64s,
+        weight: views.u64s,
+        values: views.u64s,
+        counts: views.u64s,
+        owners: index,
+    ) -> index:
         """Order, and round where there are many; `ends` become where each owner's begin. How many there are."""
         out: index = 0
         own: index
@@ -173,8 +183,16 @@ class Histograms:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _few(self, first: index, last: index, ns: views.u64s, weight: views.u64s,
-             values: views.u64s, counts: views.u64s, out: index) -> index:
+    def _few(
+        self,
+        first: index,
+        last: index,
+        ns: views.u64s,
+        weight: views.u64s,
+        values: views.u64s,
+        counts: views.u64s,
+        out: index,
+    ) -> index:
         """Insertion sort; equal ones become one."""
         place: index
         at: index
@@ -198,8 +216,16 @@ class Histograms:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _many(self, first: index, last: index, ns: views.u64s, weight: views.u64s,
-              values: views.u64s, counts: views.u64s, out: index) -> index:
+    def _many(
+        self,
+        first: index,
+        last: index,
+        ns: views.u64s,
+        weight: views.u64s,
+        values: views.u64s,
+        counts: views.u64s,
+        out: index,
+    ) -> index:
         """Count by leading bits; the least and the greatest stay as they are, and none is rounded below the least."""
         least: u64 = ns[first]
         most: u64 = ns[first]
@@ -286,7 +312,7 @@ class Histograms:
             return None
         first: index = self.starts[owner]
         last: index = self.starts[owner + 1]
-        if last == first + 1:       # of a million destinations, most have but one
+        if last == first + 1:  # of a million destinations, most have but one
             return int(self.values[first]), float(self.values[first]), int(self.values[first])
         place: index
         values, counts = self.values, self.counts
@@ -301,7 +327,7 @@ class Histograms:
                 lower = values[place]
             if seen > total // 2:
                 return int(values[first]), (lower + values[place]) / 2, int(values[last - 1])
-        raise AssertionError     # the last one is behind the middle
+        raise AssertionError  # the last one is behind the middle
 
 
 def _words(count: int) -> memoryview:

@@ -29,20 +29,22 @@ class TooBig(NamedTuple):
     each send gives."""
 
 
-TOO_BIG = MappingProxyType({
-    (4, "DONT"): TooBig(None, None, "fragments"),
-    (4, "WANT"): TooBig("EMSGSIZE", "EMSGSIZE", "fragments"),
-    (4, "DO"): TooBig("EMSGSIZE", "EMSGSIZE", "EMSGSIZE"),
-    (4, "PROBE"): TooBig("EMSGSIZE", "EMSGSIZE", "whole"),
-    (4, "INTERFACE"): TooBig("EMSGSIZE", "EMSGSIZE", "whole"),
-    (4, "OMIT"): TooBig("EMSGSIZE", "EMSGSIZE", "whole"),
-    (6, "DONT"): TooBig(None, "EMSGSIZE", "fragments"),
-    (6, "WANT"): TooBig("EMSGSIZE", "EMSGSIZE", "fragments"),
-    (6, "DO"): TooBig("EMSGSIZE", "EMSGSIZE", "EMSGSIZE"),
-    (6, "PROBE"): TooBig("EMSGSIZE", "EMSGSIZE", "whole"),
-    (6, "INTERFACE"): TooBig(None, None, "whole"),
-    (6, "OMIT"): TooBig(None, None, "whole"),
-})
+TOO_BIG = MappingProxyType(
+    {
+        (4, "DONT"): TooBig(None, None, "fragments"),
+        (4, "WANT"): TooBig("EMSGSIZE", "EMSGSIZE", "fragments"),
+        (4, "DO"): TooBig("EMSGSIZE", "EMSGSIZE", "EMSGSIZE"),
+        (4, "PROBE"): TooBig("EMSGSIZE", "EMSGSIZE", "whole"),
+        (4, "INTERFACE"): TooBig("EMSGSIZE", "EMSGSIZE", "whole"),
+        (4, "OMIT"): TooBig("EMSGSIZE", "EMSGSIZE", "whole"),
+        (6, "DONT"): TooBig(None, "EMSGSIZE", "fragments"),
+        (6, "WANT"): TooBig("EMSGSIZE", "EMSGSIZE", "fragments"),
+        (6, "DO"): TooBig("EMSGSIZE", "EMSGSIZE", "EMSGSIZE"),
+        (6, "PROBE"): TooBig("EMSGSIZE", "EMSGSIZE", "whole"),
+        (6, "INTERFACE"): TooBig(None, None, "whole"),
+        (6, "OMIT"): TooBig(None, None, "whole"),
+    }
+)
 """By family and mode."""
 
 
@@ -67,7 +69,7 @@ def calls_of(meaning: Meaning, state: str, mode: str = "WANT") -> Calls:
     errno, later = told_errno(meaning, state, mode), "whole"
     if meaning.verdict == "too-big":
         later = TOO_BIG[meaning.family, mode].later
-    if later == "EMSGSIZE":     # ip_append_data looks at the route's MTU, whoever learnt it
+    if later == "EMSGSIZE":  # ip_append_data looks at the route's MTU, whoever learnt it
         return Calls(("EMSGSIZE",) * 3, (None,) * 3, (errno, None, None))
     return Calls((errno, None, None), (None if errno else later, later, later), (errno, None, None))
 
@@ -87,8 +89,10 @@ class Step(NamedTuple):
     text: str
 
 
-_LOOKUP = ("finds the socket: connected between the quoted addresses and ports; or with the quoted source port, and "
-           "bound to the quoted source address or to any")
+_LOOKUP = (
+    "finds the socket: connected between the quoted addresses and ports; or with the quoted source port, and "
+    "bound to the quoted source address or to any"
+)
 
 
 def path_of(meaning: Meaning) -> tuple[Step, ...]:
@@ -103,15 +107,23 @@ def _path_v4(meaning: Meaning) -> tuple[Step, ...]:
         return received, Step("icmp_unreach", "counts it, and drops it")
     if meaning.type == 3 and not meaning.recverr:
         return received, Step("icmp_unreach", "drops it: it knows no code above 15")
-    unreach = Step("icmp_unreach", "the quote holds an IP header" + (
-        ", and net.ipv4.ip_no_pmtu_disc is below 2" if meaning.verdict == "too-big" else ""))
+    unreach = Step(
+        "icmp_unreach",
+        "the quote holds an IP header"
+        + (", and net.ipv4.ip_no_pmtu_disc is below 2" if meaning.verdict == "too-big" else ""),
+    )
     deliver = Step("icmp_socket_deliver", "the quote has 8 bytes behind its IP header, whose protocol is UDP")
     before: tuple[Step, ...] = received, unreach, deliver, Step("__udp4_lib_err", _LOOKUP)
     if meaning.type == 4:
         return *before, Step("__udp4_lib_err", "drops a source quench")
     if meaning.verdict == "too-big":
-        before = *before, Step("ipv4_sk_update_pmtu", (
-            "the route learns the MTU, unless the socket has IP_PMTUDISC_INTERFACE or OMIT; with DONT it ends here"))
+        before = (
+            *before,
+            Step(
+                "ipv4_sk_update_pmtu",
+                "the route learns the MTU, unless the socket has IP_PMTUDISC_INTERFACE or OMIT; with DONT it ends here",
+            ),
+        )
     return *before, _option("IP_RECVERR", "ip_icmp_error", meaning), _told(meaning)
 
 
@@ -120,17 +132,28 @@ def _path_v6(meaning: Meaning) -> tuple[Step, ...]:
     before: tuple[Step, ...] = (
         Step("icmpv6_rcv", "the ICMPv6 checksum is right"),
         Step("icmpv6_notify", "the quote holds an IPv6 header, and 8 bytes of UDP behind its extension headers"),
-        Step("__udp6_lib_err", _LOOKUP))
+        Step("__udp6_lib_err", _LOOKUP),
+    )
     if meaning.verdict == "too-big":
-        before = *before, Step("ip6_sk_update_pmtu", (
-            "the route learns the MTU, if that is 1280 or more; with IPV6_PMTUDISC_INTERFACE or OMIT it ends here "
-            "instead, with DONT it goes on only to IPV6_RECVERR"))
+        before = (
+            *before,
+            Step(
+                "ip6_sk_update_pmtu",
+                (
+                    "the route learns the MTU, if that is 1280 or more; with IPV6_PMTUDISC_INTERFACE or OMIT it ends "
+                    "here instead, with DONT it goes on only to IPV6_RECVERR"
+                ),
+            ),
+        )
     return *before, _option("IPV6_RECVERR", "ipv6_icmp_error", meaning), _told(meaning)
 
 
 def _option(name: str, function: str, meaning: Meaning) -> Step:
-    without = ("goes on if the socket is connected, for the error is hard" if meaning.connected else
-               "ends here even if the socket is connected, for the error is soft")
+    without = (
+        "goes on if the socket is connected, for the error is hard"
+        if meaning.connected
+        else "ends here even if the socket is connected, for the error is soft"
+    )
     return Step(function, f"with {name} the error waits in the error queue; without, it {without}")
 
 

@@ -111,7 +111,7 @@ def _round(rows: Rows, first: int, period: int) -> Round | None:
     strange = sum(place.strange for place in places)
     if places[0].repeats == 0 or not places[0].addresses & rows[first] or strange * TOLERANCE > repeats:
         return None
-    if period > 1 and len({place.router for place in places}) == 1:    # then it is a loop of 1, or none
+    if period > 1 and len({place.router for place in places}) == 1:  # then it is a loop of 1, or none
         return None
     return Round(first, period, tuple(place.router for place in places), repeats, max(rows))
 

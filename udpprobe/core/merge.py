@@ -30,10 +30,10 @@ class Merge:
     """
 
     def __init__(self) -> None:
-        self._captures: list[Any] = []     # Records; None where one was dropped
-        self._keys = memoryview(array("q", [0]))    # time of each one's next frame; earliest where it must be looked at
+        self._captures: list[Any] = []  # Records; None where one was dropped
+        self._keys = memoryview(array("q", [0]))  # time of each one's next frame; earliest where it must be looked at
         self._ranks = memoryview(array("q", [0]))
-        self._heap = memoryview(array("q", [0]))    # places in these, of the captures at hand; the next frame's first
+        self._heap = memoryview(array("q", [0]))  # places in these, of the captures at hand; the next frame's first
         self._count = 0
         self._turn = -1
         self.until_ns = _LATEST_NS
@@ -139,5 +139,6 @@ class Merge:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def _is_before(self, one: index, other: index) -> cython.bint:
-        return (self._keys[one] < self._keys[other]
-                or (self._keys[one] == self._keys[other] and self._ranks[one] < self._ranks[other]))
+        return self._keys[one] < self._keys[other] or (
+            self._keys[one] == self._keys[other] and self._ranks[one] < self._ranks[other]
+        )

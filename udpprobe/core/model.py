@@ -74,8 +74,8 @@ class LazyRows(Sequence[Row]):
         if isinstance(which, int):
             return next(islice(self, range(len(self))[which], None))
         try:
-            return tuple(islice(self, which.start, which.stop, which.step))     # the head needs no length
-        except ValueError:      # counted from the end
+            return tuple(islice(self, which.start, which.stop, which.step))  # the head needs no length
+        except ValueError:  # counted from the end
             return tuple(self)[which]
 
 
@@ -141,9 +141,23 @@ class Finding(Model, frozen=True):
 def answer_from(family: int, address: str, count: int, first_ns: int, last_ns: int, note: str) -> Finding:
     """The finding that datagrams came from where nobody had been asked."""
     return Finding(
-        verdict=None, errno=None, linux=None, family=family, icmp_type=None, icmp_code=None, reason=ANSWER,
-        reporter=address, count=count, first_time_ns=first_ns, last_time_ns=last_ns, mtu=None, match="none",
-        rtt_ms=None, loop=None, notes=(f"answer-from {note}",))
+        verdict=None,
+        errno=None,
+        linux=None,
+        family=family,
+        icmp_type=None,
+        icmp_code=None,
+        reason=ANSWER,
+        reporter=address,
+        count=count,
+        first_time_ns=first_ns,
+        last_time_ns=last_ns,
+        mtu=None,
+        match="none",
+        rtt_ms=None,
+        loop=None,
+        notes=(f"answer-from {note}",),
+    )
 
 
 class Unmatched(Model, frozen=True):
@@ -245,10 +259,17 @@ class Alike(Struct, frozen=True):
         address = address_text(high, low)
         (finding,) = self.template.findings
         ms = rtt_ns / 1e6
-        finding = replace(finding, reporter=address, first_time_ns=time_ns, last_time_ns=time_ns,
-                          rtt_ms=Spread(ms, ms, ms))
-        return replace(self.template, address=address, port=port, sent_bytes=sent_bytes, findings=(finding,),
-                       advice=sentence(REFUSED, [endpoint_text(address, port)]))
+        finding = replace(
+            finding, reporter=address, first_time_ns=time_ns, last_time_ns=time_ns, rtt_ms=Spread(ms, ms, ms)
+        )
+        return replace(
+            self.template,
+            address=address,
+            port=port,
+            sent_bytes=sent_bytes,
+            findings=(finding,),
+            advice=sentence(REFUSED, [endpoint_text(address, port)]),
+        )
 
 
 class Parts(LazyRows[Destination]):
@@ -260,8 +281,9 @@ class Parts(LazyRows[Destination]):
         row: makes one of them, by its place.
     """
 
-    def __init__(self, parts: Callable[[], Iterator[Destination | Alike]], count: int,
-                 row: Callable[[int], Destination]) -> None:
+    def __init__(
+        self, parts: Callable[[], Iterator[Destination | Alike]], count: int, row: Callable[[int], Destination]
+    ) -> None:
         super().__init__(self._rows, count)
         self.parts, self._row = parts, row
 
@@ -410,12 +432,17 @@ def quoted_of(packet: Any) -> Quoted:  # noqa: ANN401 - a `Packet`, or one with 
         return None if notes & missing else value
 
     return Quoted(
-        source=address_text(*packet.source), source_port=unless(Note.NO_PORTS, packet.source_port),
+        source=address_text(*packet.source),
+        source_port=unless(Note.NO_PORTS, packet.source_port),
         destination=address_text(*packet.destination),
         destination_port=unless(Note.NO_PORTS, packet.destination_port),
-        ip_id=packet.ip_id if packet.quoted_family == 4 else None, ttl=packet.ttl, ip_length=packet.ip_length,
+        ip_id=packet.ip_id if packet.quoted_family == 4 else None,
+        ttl=packet.ttl,
+        ip_length=packet.ip_length,
         udp_length=unless(Note.NO_LENGTH, packet.udp_length),
-        udp_checksum=unless(Note.NO_CHECKSUM, packet.udp_checksum), bytes=packet.quoted_bytes)
+        udp_checksum=unless(Note.NO_CHECKSUM, packet.udp_checksum),
+        bytes=packet.quoted_bytes,
+    )
 
 
 class Event(Model, frozen=True):

@@ -98,8 +98,8 @@ class Payloads:
         start = array("I")
         for row, at, size in rows:
             start.append(len(data))
-            data += row[:at] + bytes(size) + row[at + size:]
-            while len(data) % 4:    # payloads are copied in words
+            data += row[:at] + bytes(size) + row[at + size :]
+            while len(data) % 4:  # payloads are copied in words
                 data.append(0)
         self.data = bytes(data)
         self.words = memoryview(self.data).cast("I")
@@ -107,7 +107,7 @@ class Payloads:
         self.length = array("I", [len(row) for row, _, _ in rows])
         self.token_at = array("I", [at for _, at, _ in rows])
         self.token_size = bytes([size for _, _, size in rows])
-        self.sum = array("I", [_word_sum(row[:at] + bytes(size) + row[at + size:]) for row, at, size in rows])
+        self.sum = array("I", [_word_sum(row[:at] + bytes(size) + row[at + size :]) for row, at, size in rows])
         self.longest = max(self.length)
         self.order = array("i", [row for choice in choices for row in choice])
         self.first = array("I", [sum(map(len, choices[:number])) for number in range(len(choices))])
@@ -127,8 +127,14 @@ class Tasks:
         choice: which of the choices of `Payloads` they carry ("H").
     """
 
-    def __init__(self, destination_high: array[int], destination_low: array[int], source_port: array[int],
-                 port: array[int], choice: array[int]) -> None:
+    def __init__(
+        self,
+        destination_high: array[int],
+        destination_low: array[int],
+        source_port: array[int],
+        port: array[int],
+        choice: array[int],
+    ) -> None:
         self.destination_high = destination_high
         self.destination_low = destination_low
         self.source_port = source_port
@@ -171,7 +177,7 @@ class Batch:
     @cython.exceptval(-1, check=False)
     def put(self, word: index, value: u64) -> cython.int:
         """Write 32 bits in network byte order: a row of the RFCs' pictures of headers."""
-        if IS_LITTLE:   # pragma: no branch - machines where it isn't are rare
+        if IS_LITTLE:  # pragma: no branch - machines where it isn't are rare
             value = (value & 0xFF) << 24 | (value & 0xFF00) << 8 | value >> 8 & 0xFF00 | value >> 24 & 0xFF
         self.words[word] = value & MASK32
         return 0
@@ -233,9 +239,17 @@ class Prober:
         label_per_flow: whether the IPv6 flow label is the same in all probes of a flow.
     """
 
-    def __init__(self, key: tuple[int, int], payloads: Payloads, sources: Sequence[tuple[int, int]],
-                 *, first_port: int, ports: int = 1, port_bits: int | None = None,
-                 label_per_flow: bool = False) -> None:
+    def __init__(
+        self,
+        key: tuple[int, int],
+        payloads: Payloads,
+        sources: Sequence[tuple[int, int]],
+        *,
+        first_port: int,
+        ports: int = 1,
+        port_bits: int | None = None,
+        label_per_flow: bool = False,
+    ) -> None:
         self.hash = SipHash(key)
         self.payloads = payloads
         self.sources_high = array("Q", [high for high, _ in sources])
@@ -258,15 +272,33 @@ class Prober:
     @cython.exceptval(-1, check=False)
     def select(self, tasks: Tasks, task: index, source: index, attempt: index, size: index) -> cython.int:
         """Compute the probe of a task, source and attempt: the same one whenever it is asked for."""
-        return self.compute(self.sources_high[source], self.sources_low[source],
-                            tasks.destination_high[task], tasks.destination_low[task],
-                            tasks.source_port[task], tasks.port[task], tasks.choice[task], attempt, size)
+        return self.compute(
+            self.sources_high[source],
+            self.sources_low[source],
+            tasks.destination_high[task],
+            tasks.destination_low[task],
+            tasks.source_port[task],
+            tasks.port[task],
+            tasks.choice[task],
+            attempt,
+            size,
+        )
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def compute(self, source_high: u64, source_low: u64, destination_high: u64, destination_low: u64,  # noqa: PLR0913, PLR0917
-                source_port: u64, port: u64, choice: index, attempt: index, size: index) -> cython.int:
+    def compute(  # noqa: PLR0913, PLR0917
+        self,
+        source_high: u64,
+        source_low: u64,
+        destination_high: u64,
+        destination_low: u64,
+        source_port: u64,
+        port: u64,
+        choice: index,
+        attempt: index,
+        size: index,
+    ) -> cython.int:
         """Compute a probe: its payload, token, id or label, length and checksum."""
         self.source_high = source_high
         self.source_low = source_low
@@ -280,7 +312,7 @@ class Prober:
         mark: u64 = self.hash.second
 
         turn: index = 0
-        if self.payloads.count[choice] > 1:     # a division costs more than all of this
+        if self.payloads.count[choice] > 1:  # a division costs more than all of this
             turn = attempt % self.payloads.count[choice]
         row: index = self.payloads.order[self.payloads.first[choice] + turn]
         self.length_bits = 0
@@ -293,14 +325,14 @@ class Prober:
         if family_of(destination_high, destination_low) == 4:
             self.family = 4
             self.header = 28
-            self.ident = 1 + (mark & MASK32) % 0xFFFF       # never 0: the kernel would choose another
+            self.ident = 1 + (mark & MASK32) % 0xFFFF  # never 0: the kernel would choose another
         else:
             self.family = 6
             self.header = 48
             if self.label_per_flow:
                 self.hash.five(source_high, source_low, destination_high, destination_low, flow | FLOW)
                 mark = self.hash.first
-            self.ident = 1 + (mark & MASK32) % 0xFFFFF      # never 0: that is no label (RFC 6437, section 2)
+            self.ident = 1 + (mark & MASK32) % 0xFFFFF  # never 0: that is no label (RFC 6437, section 2)
         self.length = max(self.header + self.payloads.length[row], size)
         return self.sum_up()
 
@@ -315,11 +347,18 @@ class Prober:
         if size > 0:
             token: u64 = self.token >> (64 - 8 * size) << (64 - 8 * size)
             token = folded(halves(token))
-            if self.payloads.token_at[self.row] & 1:    # it begins in the middle of a word
+            if self.payloads.token_at[self.row] & 1:  # it begins in the middle of a word
                 token <<= 8
             self.rest += token
-        self.checksum = checksum_of(self.rest, self.source_high, self.source_low, self.destination_high,
-                                    self.destination_low, self.source_port, self.port)
+        self.checksum = checksum_of(
+            self.rest,
+            self.source_high,
+            self.source_low,
+            self.destination_high,
+            self.destination_low,
+            self.source_port,
+            self.port,
+        )
         return 0
 
     def port_for(self, destination: tuple[int, int], rank: int) -> int:
@@ -355,8 +394,9 @@ class Prober:
         if done < wanted:
             raise ValueError(f"a probe of {self.length} bytes has no room in {batch.stride}, or in an IP packet")
 
-    def craft_one(self, tasks: Tasks, task: int, *, source: int = 0, attempt: int = 0,
-                  ttl: int = 64, size: int = 0) -> bytes:
+    def craft_one(
+        self, tasks: Tasks, task: int, *, source: int = 0, attempt: int = 0, ttl: int = 64, size: int = 0
+    ) -> bytes:
         """The IP packet of one probe.
 
         Args:
@@ -376,7 +416,7 @@ class Prober:
         batch.task[0], batch.source[0], batch.attempt[0] = task, source, attempt
         batch.ttl[0], batch.size[0] = ttl, size
         self.craft(tasks, batch, 1)
-        return bytes(batch.packets[:self.length])
+        return bytes(batch.packets[: self.length])
 
     @cython.cfunc
     @cython.nogil
@@ -539,7 +579,8 @@ class Prober:
         self.source = self.score = 0
         for source in range(self.source_count):
             if source == known or (
-                    known < 0 and family_of(self.sources_high[source], self.sources_low[source]) == family):
+                known < 0 and family_of(self.sources_high[source], self.sources_low[source]) == family
+            ):
                 for attempt in range(attempts):
                     self.consider(quoted, tasks, task, source, attempt, size)
                 tried += attempts
@@ -548,14 +589,15 @@ class Prober:
         elif tried > 1:
             self.select(tasks, task, self.source, self.attempt, size)
             self.compare(quoted)
-            self.agree = max(self.agree - doublings(tried), 0)      # each gives a guess twice the chance
+            self.agree = max(self.agree - doublings(tried), 0)  # each gives a guess twice the chance
         return self.attempt
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def consider(self, quoted: Quoted, tasks: Tasks, task: index, source: index, attempt: index,
-                 size: index) -> cython.int:
+    def consider(
+        self, quoted: Quoted, tasks: Tasks, task: index, source: index, attempt: index, size: index
+    ) -> cython.int:
         """Note a probe if it agrees better than those before; of equals the latest."""
         self.select(tasks, task, source, attempt, size)
         if self.compare(quoted) == 0 or self.agree == 0:
@@ -643,7 +685,7 @@ class Prober:
             else:
                 self.agree += bits
         elif self.family == 4 and ((quoted.ident & 0xFF) << 8 | quoted.ident >> 8) == self.ident:
-            self.agree += bits - 1      # two guesses would do
+            self.agree += bits - 1  # two guesses would do
             self.changed |= _SWAPPED
         else:
             self.changed |= _IDENT
@@ -660,9 +702,16 @@ class Prober:
         bits: index = min(self.hidden, CHECKSUM_BITS)
         adapted: cython.longlong = self.checksum
         if self.changed & (_SOURCE | _DESTINATION):
-            adapted = checksum_of(self.rest, quoted.source_high, quoted.source_low, quoted.destination_high,
-                                  quoted.destination_low, quoted.source_port, quoted.port)
-            bits = max(bits - 1, 0)     # two guesses would do
+            adapted = checksum_of(
+                self.rest,
+                quoted.source_high,
+                quoted.source_low,
+                quoted.destination_high,
+                quoted.destination_low,
+                quoted.source_port,
+                quoted.port,
+            )
+            bits = max(bits - 1, 0)  # two guesses would do
         if quoted.checksum == self.checksum or quoted.checksum == adapted:  # noqa: PLR1714 - no tuple is made
             self.agree += bits
         else:
@@ -718,15 +767,22 @@ def folded(total: u64) -> cython.longlong:
 @cython.inline
 @cython.nogil
 @cython.exceptval(-1, check=False)
-def checksum_of(rest: u64, source_high: u64, source_low: u64, destination_high: u64,
-                destination_low: u64, source_port: u64, port: u64) -> cython.longlong:
+def checksum_of(
+    rest: u64,
+    source_high: u64,
+    source_low: u64,
+    destination_high: u64,
+    destination_low: u64,
+    source_port: u64,
+    port: u64,
+) -> cython.longlong:
     """The UDP checksum (RFC 768; RFC 8200, 8.1), where `rest` is the sum of all but addresses and ports.
 
     What maps an IPv4 address adds 0xFFFF, which changes no such sum.
     """
     ends: u64 = halves(source_high) + halves(source_low) + halves(destination_high) + halves(destination_low)
     checksum: u64 = MASK16 ^ folded(rest + ends + source_port + port)
-    return checksum or 0xFFFF       # 0 says that there is none
+    return checksum or 0xFFFF  # 0 says that there is none
 
 
 def _word_sum(data: bytes) -> int:

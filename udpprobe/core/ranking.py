@@ -40,8 +40,8 @@ _SUBJECT = cython.declare(cython.const[index], 6)
 _RANK = cython.declare(cython.const[index], 0)
 _ERRORS = cython.declare(cython.const[index], 1)
 _NAME = cython.declare(cython.const[index], 3)
-_SHORT = cython.declare(cython.const[index], 2)       # words of text; 15 bytes are the longest of IPv4
-_LONG = cython.declare(cython.const[index], 5)        # 39 those of IPv6
+_SHORT = cython.declare(cython.const[index], 2)  # words of text; 15 bytes are the longest of IPv4
+_LONG = cython.declare(cython.const[index], 5)  # 39 those of IPv6
 
 _MATCHED = cython.declare(cython.const[u64], 1)
 _ITSELF = cython.declare(cython.const[u64], 2)
@@ -170,7 +170,7 @@ class Ranking:
         rows: list[int] = []
         place: index
         for place in range(self.starts[number], self.starts[number + 1]):
-            rows.append(self.found_rows[place])     # noqa: PERF401 - a comprehension's variable is no C integer
+            rows.append(self.found_rows[place])  # noqa: PERF401 - a comprehension's variable is no C integer
         return rows
 
     def subject(self, number: index) -> tuple[int, int, int, int, int, int]:
@@ -271,7 +271,8 @@ class Ranking:
                 self._keys[at + _RANK] = answered if has_answered else silent
             self._keys[at + _ERRORS] = _MASK64 - self._keys[at + _ERRORS]
             self._keys[at + _ERRORS + 1] = _MASK64 - (
-                self.endpoints.words[_ENDPOINT * endpoint + _SENT] if endpoint >= 0 else 0)
+                self.endpoints.words[_ENDPOINT * endpoint + _SENT] if endpoint >= 0 else 0
+            )
 
     def _put_name(self, at: index, text_words: index, subject: index) -> None:
         """Write an address and a port so that numbers compare as their text does."""
@@ -355,8 +356,13 @@ def reported_by(findings: Table, hosts: Collection[tuple[int, ...]], rows: Itera
     packed: u64
     for row in range(findings.size) if rows is None else rows:
         packed = findings.words[_FINDING * row + _KIND]
-        if (packed & _MATCHED and packed & _ITSELF and packed >> 20 != _EXPIRED and packed >> 20 != _EXPIRED_6
-                and (findings.words[_FINDING * row], findings.words[_FINDING * row + 1]) in hosts):
+        if (
+            packed & _MATCHED
+            and packed & _ITSELF
+            and packed >> 20 != _EXPIRED
+            and packed >> 20 != _EXPIRED_6
+            and (findings.words[_FINDING * row], findings.words[_FINDING * row + 1]) in hosts
+        ):
             found.append(row)
     return found
 

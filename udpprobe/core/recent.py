@@ -34,11 +34,11 @@ EVIDENCE = ("ip-id", "udp-checksum", "payload")
 
 # An entry of the ring.
 DETAIL = cython.declare(cython.const[index], 0)
-PAYLOAD = cython.declare(cython.const[index], 1)      # 16 bytes in two words
+PAYLOAD = cython.declare(cython.const[index], 1)  # 16 bytes in two words
 TIME_NS = cython.declare(cython.const[index], 3)
 # frame << 21 | how many datagrams before it the conversation's last one was
 FRAME = cython.declare(cython.const[index], 4)
-FLOW = cython.declare(cython.const[index], 5)         # conversation << 33 | way << 32 | `Rows.proof`
+FLOW = cython.declare(cython.const[index], 5)  # conversation << 33 | way << 32 | `Rows.proof`
 WIDTH = cython.declare(cython.const[index], 6)
 
 LEAST_ROOM = 1 << 10
@@ -47,8 +47,8 @@ _DISTANCE = cython.declare(cython.const[u64], (1 << 21) - 1)
 # datagrams of its flow that one error looks at, and others
 _MOST_STEPS = cython.declare(cython.const[cython.int], 1 << 14)
 _INDEXED = cython.declare(cython.const[u64], 1 << 16)
-_MOST_SEGMENTS = cython.declare(cython.const[u64], 128)           # of one record: UDP_MAX_SEGMENTS of Linux
-_LONGEST_PACKET = cython.declare(cython.const[u64], 9216)         # jumbo frames of any switch
+_MOST_SEGMENTS = cython.declare(cython.const[u64], 128)  # of one record: UDP_MAX_SEGMENTS of Linux
+_LONGEST_PACKET = cython.declare(cython.const[u64], 9216)  # jumbo frames of any switch
 _LONGEST_ETHERNET = cython.declare(cython.const[u64], 1500)
 
 # Ways of looking: by the whole flow; by all but the source, which a NAT changed; by all but the destination, where a
@@ -142,8 +142,13 @@ class Recent:
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
         filled = min(self.count, self.room)
-        return _restored, (self.conversations, self.count, filled,
-                           pickled(memoryview(self.words)[:WIDTH * filled], protocol), self.fragments)
+        return _restored, (
+            self.conversations,
+            self.count,
+            filled,
+            pickled(memoryview(self.words)[: WIDTH * filled], protocol),
+            self.fragments,
+        )
 
     def seal(self) -> None:
         """Forget all, and take no more: nothing will be looked for here."""
@@ -205,8 +210,9 @@ class Recent:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def look(self, rows: Rows, row: index, conversation: index, way: cython.int, behind: u64,
-             match: Match) -> cython.int:
+    def look(
+        self, rows: Rows, row: index, conversation: index, way: cython.int, behind: u64, match: Match
+    ) -> cython.int:
         """Find the datagram that an error quotes, or a better one than `match` has.
 
         Args:
@@ -232,10 +238,11 @@ class Recent:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _walk(self, rows: Rows, row: index, conversation: index, way: cython.int, behind: u64,
-              match: Match) -> cython.int:
+    def _walk(
+        self, rows: Rows, row: index, conversation: index, way: cython.int, behind: u64, match: Match
+    ) -> cython.int:
         """Look through the datagrams of one conversation and way, the latest first."""
-        place: u64 = self.conversations.head(conversation, way)     # 1 + ordinal
+        place: u64 = self.conversations.head(conversation, way)  # 1 + ordinal
         at: index
         rank: cython.int
         ahead_ns: u64
@@ -247,7 +254,7 @@ class Recent:
             ahead_ns = self.words[at + TIME_NS] - cython.cast(u64, rows.time_ns[row]) & _MASK64
             rank = self._rank(rows, row, at, _FLOW)
             if 0 < ahead_ns <= _SECOND_NS:
-                rank = -1       # of several queues: it was sent after the error
+                rank = -1  # of several queues: it was sent after the error
             if rank >= 0:
                 if self._evidence & _BY_PAYLOAD and match.evidence & _BY_PAYLOAD:
                     # a neighbour has the same bytes, so far as they are known: they tell neither from the other
@@ -291,8 +298,9 @@ class Recent:
         if by_id < 2 and quoted_id:
             evidence |= _BY_ID
         compared: u64 = min(rows.proof[row] >> 8 & 0xFF, proof >> 8 & 0xFF)
-        is_record: cython.bint = not notes & _NO_LENGTH and entry_length > length and self._is_record(
-            entry, length, quoted_id, proof)
+        is_record: cython.bint = (
+            not notes & _NO_LENGTH and entry_length > length and self._is_record(entry, length, quoted_id, proof)
+        )
         if is_record:
             by_id = 0 if quoted_id - entry_id & _PORT < min(self._segments(entry_length, length), _MOST_SEGMENTS) else 2
             if by_id == 0 and quoted_id and kind == _FLOW:
@@ -315,19 +323,18 @@ class Recent:
                     if checksum and (proof >> 16 or not proof & 1):
                         evidence |= _BY_CHECKSUM
                 elif proof & 1 and checksum == entry >> 16 & _PORT:
-                    by_sums = 0     # half computed in the quote too: the same for all of this length
+                    by_sums = 0  # half computed in the quote too: the same for all of this length
                 elif proof >> 16 or (checksum and not proof & 1 and entry >> 16 & _PORT):
-                    by_sums = 2     # both whole, and different: another datagram, or a NAT
+                    by_sums = 2  # both whole, and different: another datagram, or a NAT
         elif is_record:
             by_sums = 3
         if by_id == 2 and quoted_id and entry_id:
-            evidence = 0        # another datagram of the flow, whatever else is the same
+            evidence = 0  # another datagram of the flow, whatever else is the same
         self._evidence = evidence
         if kind == _FLOW:
             return (by_id * 5 + by_sums) * 2 + (1 if (entry ^ quoted) & 1 else 0)
         # without an id, only what stands in the payload can make up for what was changed
-        if (by_id or not quoted_id) and (
-                (quoted_id and entry_id) or not (evidence & _BY_PAYLOAD and compared >= 8)):
+        if (by_id or not quoted_id) and ((quoted_id and entry_id) or not (evidence & _BY_PAYLOAD and compared >= 8)):
             return -1
         if kind == _PORTLESS:
             return 0
@@ -349,8 +356,11 @@ class Recent:
         count: u64 = min(self._segments(entry >> 32 & _PORT, length), _MOST_SEGMENTS)
         if entry & _FRAGMENTED or count < 2:
             return False
-        return proof & 1 != 0 or size > _LONGEST_PACKET or (
-            size > _LONGEST_ETHERNET and quoted_id != 0 and quoted_id - (entry >> 48) & _PORT < count)
+        return (
+            proof & 1 != 0
+            or size > _LONGEST_PACKET
+            or (size > _LONGEST_ETHERNET and quoted_id != 0 and quoted_id - (entry >> 48) & _PORT < count)
+        )
 
     @cython.cfunc
     @cython.nogil
@@ -370,8 +380,9 @@ class Recent:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _take(self, conversation: index, way: cython.int, ordinal: u64, rank: cython.int, kind: cython.int,
-              match: Match) -> cython.int:
+    def _take(
+        self, conversation: index, way: cython.int, ordinal: u64, rank: cython.int, kind: cython.int, match: Match
+    ) -> cython.int:
         at: index = cython.cast(index, ordinal & cython.cast(u64, self.room - 1)) * WIDTH
         match.rank, match.evidence, match.conversation, match.way = rank, self._evidence, conversation, way
         match.ordinal, match.detail = ordinal, self.words[at + DETAIL]
@@ -409,15 +420,16 @@ class Recent:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _look_by_name(self, rows: Rows, row: index, kind: cython.int, name: u64, behind: u64,
-                      match: Match) -> cython.int:
+    def _look_by_name(
+        self, rows: Rows, row: index, kind: cython.int, name: u64, behind: u64, match: Match
+    ) -> cython.int:
         by_source: cython.bint = kind != _SOURCE_CHANGED
         high: u64 = rows.source_high[row] if by_source else rows.destination_high[row]
         low: u64 = rows.source_low[row] if by_source else rows.destination_low[row]
         port: u64 = rows.ports[row] >> 16 if by_source else rows.ports[row] & _PORT
         there_high: u64 = rows.reporter_high[row] if kind == _SERVICE else rows.destination_high[row]
         there_low: u64 = rows.reporter_low[row] if kind == _SERVICE else rows.destination_low[row]
-        place: u64 = self._index[self._bucket(high, low, port, name, by_source)]     # 1 + ordinal
+        place: u64 = self._index[self._bucket(high, low, port, name, by_source)]  # 1 + ordinal
         conversation: index
         way: cython.int
         rank: cython.int
@@ -428,12 +440,14 @@ class Recent:
             at = cython.cast(index, (place - 1) & cython.cast(u64, self.room - 1)) * WIDTH
             conversation = cython.cast(index, self.words[at + FLOW] >> 33)
             way = cython.cast(cython.int, self.words[at + FLOW] >> 32 & 1)
-            if self.conversations.goes_to(conversation, way if not by_source else 1 - way, high, low,
-                                          cython.cast(i64, port)):
-                match.steps += 1 << 16      # apart from those of the flow, so that pieces look as far as the whole does
+            if self.conversations.goes_to(
+                conversation, way if not by_source else 1 - way, high, low, cython.cast(i64, port)
+            ):
+                match.steps += 1 << 16  # apart from those of the flow, so that pieces look as far as the whole does
                 ahead_ns = self.words[at + TIME_NS] - cython.cast(u64, rows.time_ns[row]) & _MASK64
                 if not 0 < ahead_ns <= _SECOND_NS and (
-                        not by_source or self.conversations.goes_to(conversation, way, there_high, there_low, -1)):
+                    not by_source or self.conversations.goes_to(conversation, way, there_high, there_low, -1)
+                ):
                     rank = self._rank(rows, row, at, kind)
                     if rank >= 0:
                         if rank < match.rank or (rank == match.rank and place > match.ordinal + 1):
@@ -476,8 +490,13 @@ class Recent:
                 record = 16 * conversation + (2 if way == end else 0)
                 port = self.conversations.table.words[16 * conversation + 4]
                 port = port & _PORT if way == end else port >> 16
-                place = self._bucket(self.conversations.table.words[record],
-                                     self.conversations.table.words[record + 1], port, name, end != 0)
+                place = self._bucket(
+                    self.conversations.table.words[record],
+                    self.conversations.table.words[record + 1],
+                    port,
+                    name,
+                    end != 0,
+                )
                 distance = ordinal + 1 - self._index[place] if self._index[place] else 0
                 self._index[self._link(ordinal, end != 0)] = distance if distance < _INDEXED else 0
                 self._index[place] = ordinal + 1
@@ -524,8 +543,14 @@ class Recent:
             return 0
         at: index = cython.cast(index, (place - 1) & cython.cast(u64, self.room - 1)) * WIDTH
         self._evidence = _BY_ID
-        self._take(cython.cast(index, self.words[at + FLOW] >> 33),
-                   cython.cast(cython.int, self.words[at + FLOW] >> 32 & 1), place - 1, 0, _FLOW, match)
+        self._take(
+            cython.cast(index, self.words[at + FLOW] >> 33),
+            cython.cast(cython.int, self.words[at + FLOW] >> 32 & 1),
+            place - 1,
+            0,
+            _FLOW,
+            match,
+        )
         return 0
 
     def renumber(self, numbers: list[int]) -> None:
@@ -562,7 +587,7 @@ class Recent:
         conversation: index
         words: views.u64s = right.words
         if first > skipped:
-            self.count += first - skipped       # what is older is beyond the horizon
+            self.count += first - skipped  # what is older is beyond the horizon
         self.reserve(cython.cast(index, right.count - first))
         heads: Conversations = self.conversations
         ordinal = first
@@ -582,7 +607,8 @@ class Recent:
             self.words[here + PAYLOAD] = words[at + PAYLOAD]
             self.words[here + PAYLOAD + 1] = words[at + PAYLOAD + 1]
             self.words[here + FRAME] = ((words[at + FRAME] >> 21) + cython.cast(u64, frames)) << 21 | (
-                distance if distance < _MOST_ROOM else 0)
+                distance if distance < _MOST_ROOM else 0
+            )
             self.words[here + FLOW] = cython.cast(u64, conversation) << 33 | flow & 0x1_FFFF_FFFF
             heads.set_head(conversation, way, self.count)
             self.count += 1
@@ -615,6 +641,6 @@ def _restored(conversations: Conversations, count: int, filled: int, words: Pick
         # a ring is full, or filled from its start
         made.reserve(filled)
         memory = memoryview(words).cast("B")
-        memoryview(made.words).cast("B")[:len(memory)] = memory
+        memoryview(made.words).cast("B")[: len(memory)] = memory
     made.count = count
     return made

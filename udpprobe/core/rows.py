@@ -21,10 +21,36 @@ from udpprobe.core.views import Pickled, pickled
 TUNNELLED = 1
 FRAGMENTED = 2
 
-_SIGNED = ("frame", "time_ns", "ip_length", "payload_at", "payload_end", "mtu", "quoted_ip_length", "length",
-           "quoted_bytes", "message", "message_end")
-_UNSIGNED = ("source_high", "source_low", "destination_high", "destination_low", "ports", "detail", "link",
-             "payload_high", "payload_low", "proof", "outer", "kind", "reporter_high", "reporter_low", "notes")
+_SIGNED = (
+    "frame",
+    "time_ns",
+    "ip_length",
+    "payload_at",
+    "payload_end",
+    "mtu",
+    "quoted_ip_length",
+    "length",
+    "quoted_bytes",
+    "message",
+    "message_end",
+)
+_UNSIGNED = (
+    "source_high",
+    "source_low",
+    "destination_high",
+    "destination_low",
+    "ports",
+    "detail",
+    "link",
+    "payload_high",
+    "payload_low",
+    "proof",
+    "outer",
+    "kind",
+    "reporter_high",
+    "reporter_low",
+    "notes",
+)
 
 
 @cython.final
@@ -119,9 +145,10 @@ class Rows:
             setattr(self, name, memoryview(bytearray(8 * room)).cast("Q"))
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
-        columns = {name: pickled(memoryview(getattr(self, name))[:self.size], protocol)
-                   for name in (*_SIGNED, *_UNSIGNED)}
-        return _restored, (self.size, bytes(memoryview(self.is_error)[:self.size]), columns)
+        columns = {
+            name: pickled(memoryview(getattr(self, name))[: self.size], protocol) for name in (*_SIGNED, *_UNSIGNED)
+        }
+        return _restored, (self.size, bytes(memoryview(self.is_error)[: self.size]), columns)
 
     def packet(self, row: index, data: bytes, messages: bytes) -> Packet:
         """A row as an object, for who looks at few.
@@ -150,11 +177,11 @@ class Rows:
             made.ip_length, made.length = self.quoted_ip_length[row], self.length[row]
             made.quoted_bytes, made.tunnel_bytes = self.quoted_bytes[row], outer >> 16 & 0xFFFF
             made.quoted_family = 10 - made.family if outer & 8 else made.family
-            made.data = messages[self.message[row]:self.message_end[row]]
+            made.data = messages[self.message[row] : self.message_end[row]]
         else:
             made.family = 4 if self.source_high[row] == 0 and self.source_low[row] >> 32 == 0xFFFF else 6
             made.ip_length = self.ip_length[row]
-            made.data = data[self.payload_at[row]:self.payload_end[row]]
+            made.data = data[self.payload_at[row] : self.payload_end[row]]
         return made
 
     @cython.cfunc
@@ -198,5 +225,5 @@ def _restored(size: int, is_error: bytes, columns: dict[str, Pickled]) -> Rows:
     rows.size = size
     memoryview(rows.is_error)[:size] = is_error
     for name, values in columns.items():
-        memoryview(getattr(rows, name)).cast("B")[:8 * size] = memoryview(values).cast("B")
+        memoryview(getattr(rows, name)).cast("B")[: 8 * size] = memoryview(values).cast("B")
     return rows

@@ -36,18 +36,18 @@ _QUOTED = re.compile(r'"(<[nm]\d+>)"')
 _ADDRESS = cython.declare(cython.const[u64], ord("a"))
 _TIME = cython.declare(cython.const[u64], ord("t"))
 _MS = cython.declare(cython.const[u64], ord("m"))
-_BIAS = cython.declare(cython.const[u64], 1 << 63)       # as `findings.BIAS_NS`
+_BIAS = cython.declare(cython.const[u64], 1 << 63)  # as `findings.BIAS_NS`
 _MINUTE_NS = cython.declare(cython.const[u64], 60_000_000_000)
 _MAPPED = cython.declare(cython.const[u64], 0xFFFF)
-_MINUTE_BYTES = cython.declare(cython.const[index], 17)      # 1970-01-01T00:00:
+_MINUTE_BYTES = cython.declare(cython.const[index], 17)  # 1970-01-01T00:00:
 _LEAST_ROOM = cython.declare(cython.const[index], 1 << 16)
-_SLACK = cython.declare(cython.const[index], 64)      # more than any value has of digits
+_SLACK = cython.declare(cython.const[index], 64)  # more than any value has of digits
 
 
 def rfc3339(time_ns: int) -> str:
     """Nanoseconds since 1970 as RFC 3339, UTC, nine decimals."""
     minutes, rest_ns = divmod(time_ns, MINUTE_NS)
-    digits = str(rest_ns + 100_000_000_000)     # always twelve: a 1, two of seconds, nine of nanoseconds
+    digits = str(rest_ns + 100_000_000_000)  # always twelve: a 1, two of seconds, nine of nanoseconds
     return f"{_minute(minutes)}{digits[1:3]}.{digits[3:]}Z"
 
 
@@ -109,8 +109,15 @@ class Columns:
         rtt_ns: from one to the other.
     """
 
-    def __init__(self, high: array[int], low: array[int], port: array[int], sent_bytes: array[int],
-                 time_ns: array[int], rtt_ns: array[int]) -> None:
+    def __init__(
+        self,
+        high: array[int],
+        low: array[int],
+        port: array[int],
+        sent_bytes: array[int],
+        time_ns: array[int],
+        rtt_ns: array[int],
+    ) -> None:
         self.high, self.low, self.port = high, low, port
         self.sent_bytes, self.time_ns, self.rtt_ns = sent_bytes, time_ns, rtt_ns
 
@@ -135,7 +142,7 @@ class Filler:
 
     def take(self) -> str:
         """What was written since this was asked last; ASCII."""
-        text = bytes(memoryview(self._memory)[:self._size]).decode("ascii")
+        text = bytes(memoryview(self._memory)[: self._size]).decode("ascii")
         self._size = 0
         return text
 
@@ -143,7 +150,7 @@ class Filler:
         """Write this."""
         size: index = len(text)
         self._reserve(size)
-        memoryview(self._memory)[self._size:self._size + size] = text
+        memoryview(self._memory)[self._size : self._size + size] = text
         self._size += size
 
     @cython.cfunc
@@ -152,7 +159,7 @@ class Filler:
         if self._size + size > self._room:
             room: index = 2 * (self._size + size)
             more = memoryview(bytearray(room))
-            more[:self._size] = memoryview(self._memory)[:self._size]
+            more[: self._size] = memoryview(self._memory)[: self._size]
             self._memory, self._room = more, room
         return 0
 
@@ -176,7 +183,7 @@ class Filler:
         at: index
         end: index = 0
         shift: index
-        self._reserve(len(stencil.bytes) + _SLACK * stencil.size)       # so nothing below moves the memory
+        self._reserve(len(stencil.bytes) + _SLACK * stencil.size)  # so nothing below moves the memory
         # an attribute is read anew for each byte, which takes five times as long; taken for each piece, a third longer
         memory: views.u8s = self._memory
         text: views.const_u8s = stencil.bytes
@@ -189,7 +196,7 @@ class Filler:
             kind: u64 = stencil.kinds[number]
             place = stencil.places[number]
             if kind == 0:
-                pass                # the end
+                pass  # the end
             elif kind == _ADDRESS:
                 self._put_address(self.words[place], self.words[place + 1])
             elif kind == _TIME:
@@ -238,7 +245,7 @@ class Filler:
         # a million findings have few minutes, and no two of them a nanosecond, in common
         if not self._minute or biased_ns < self._minute_begin or biased_ns - self._minute_begin >= _MINUTE_NS:
             if biased_ns < _MINUTE_NS:
-                self.put(rfc3339(biased_ns - BIAS_NS).encode())     # its minute began before what has a number
+                self.put(rfc3339(biased_ns - BIAS_NS).encode())  # its minute began before what has a number
                 return 0
             minutes, rest = divmod(biased_ns - BIAS_NS, MINUTE_NS)
             self._minute, self._minute_begin = _minute(minutes).encode(), biased_ns - rest

@@ -25,8 +25,8 @@ from udpprobe.core.directory import Directory
 from udpprobe.core.headers import FAULTS
 from udpprobe.core.probe import Prober, Quoted, Tasks
 
-_FRAME = cython.declare(cython.const[cython.int], 0)      # capture.FRAME
-_BELIEVED = cython.declare(cython.const[cython.int], 2)     # believer.BELIEVED
+_FRAME = cython.declare(cython.const[cython.int], 0)  # capture.FRAME
+_BELIEVED = cython.declare(cython.const[cython.int], 2)  # believer.BELIEVED
 _REFUSED_4 = cython.declare(cython.const[u64], 0x4_0303)
 _REFUSED_6 = cython.declare(cython.const[u64], 0x6_0104)
 """Family, type and code of port unreachable."""
@@ -82,12 +82,34 @@ class Sweep:
     _waiting: list[int]
 
     def __init__(  # noqa: PLR0913 - columns
-            self, prober: Prober, tasks: Tasks, directory: Directory, believer: Believer, *, size: int,
-            hosts: array[int], asked: int, sources: array[int], attempts: array[int], left: array[int],
-            sent_ns: array[int], state: bytearray, open: array[int], heard: bytearray,  # noqa: A002 - it is called so
-            refusals: Refusals, watched: bytearray, spoke: bytearray, refused: array[int], known: array[int],
-            origin: array[int], rtt_ns: array[int], hit_ns: array[int], look: array[int], look_of_host: array[int],
-            uneven: bytearray) -> None:
+        self,
+        prober: Prober,
+        tasks: Tasks,
+        directory: Directory,
+        believer: Believer,
+        *,
+        size: int,
+        hosts: array[int],
+        asked: int,
+        sources: array[int],
+        attempts: array[int],
+        left: array[int],
+        sent_ns: array[int],
+        state: bytearray,
+        open: array[int],  # noqa: A002 - it is called so
+        heard: bytearray,
+        refusals: Refusals,
+        watched: bytearray,
+        spoke: bytearray,
+        refused: array[int],
+        known: array[int],
+        origin: array[int],
+        rtt_ns: array[int],
+        hit_ns: array[int],
+        look: array[int],
+        look_of_host: array[int],
+        uneven: bytearray,
+    ) -> None:
         self._prober, self._tasks, self._directory, self._believer = prober, tasks, directory, believer
         self._size, self._asked = size, asked
         self._hosts, self._sources = hosts, sources
@@ -137,8 +159,14 @@ class Sweep:
         while records.next() == _FRAME:
             task = self._ordinary(records, is_first and not left)
             if task < 0:
-                left.append((records.time_ns, block[records.at:records.at + records.captured], records.length,
-                             records.link_type))
+                left.append(
+                    (
+                        records.time_ns,
+                        block[records.at : records.at + records.captured],
+                        records.length,
+                        records.link_type,
+                    )
+                )
                 self._leave()
             else:
                 self._take(task, max(records.time_ns, since_ns), records.length)
@@ -149,10 +177,20 @@ class Sweep:
         """Leave what else comes for the tasks of a frame that is left, too: what comes first is to be taken first."""
         row: index
         for row in range(self._rows.size):
-            self._wait(self._directory.find(self._rows.destination_high[row], self._rows.destination_low[row],
-                                            cython.cast(index, self._rows.ports[row] & 0xFFFF)))
-            self._wait(self._directory.find(self._rows.source_high[row], self._rows.source_low[row],
-                                            cython.cast(index, self._rows.ports[row] >> 16)))
+            self._wait(
+                self._directory.find(
+                    self._rows.destination_high[row],
+                    self._rows.destination_low[row],
+                    cython.cast(index, self._rows.ports[row] & 0xFFFF),
+                )
+            )
+            self._wait(
+                self._directory.find(
+                    self._rows.source_high[row],
+                    self._rows.source_low[row],
+                    cython.cast(index, self._rows.ports[row] >> 16),
+                )
+            )
 
     @cython.cfunc
     def _wait(self, task: index) -> cython.void:
@@ -166,11 +204,12 @@ class Sweep:
     def _ordinary(self, records: Records, is_first: cython.bint) -> index:
         """The task that the frame refuses as usual; -1 for every other frame."""
         self._rows.size = self._decoder.messages_end = 0
-        self._decoder.frame(records.at, records.captured, records.length, records.time_ns, records.link_type,
-                            records.frame)
+        self._decoder.frame(
+            records.at, records.captured, records.length, records.time_ns, records.link_type, records.frame
+        )
         task: index = self._task_of(records) if self._rows.size == 1 and self._rows.is_error[0] else -1
         if task < 0 or self._proves(task, is_first) == 0 or self._faults() != self._fault_count:
-            self._fault_count = -1      # it will be decoded again, and its faults are counted there
+            self._fault_count = -1  # it will be decoded again, and its faults are counted there
             return -1
         return task
 
@@ -181,17 +220,27 @@ class Sweep:
         """The task that an error is about, if that is open, probed once, and the error its host's own refusal."""
         is_v4: cython.bint = self._rows.kind[0] == _REFUSED_4
         if not (is_v4 or self._rows.kind[0] == _REFUSED_6) or (
-                self._rows.notes[0] or records.captured != records.length):
+            self._rows.notes[0] or records.captured != records.length
+        ):
             return -1
         if self._rows.detail[0] & 3 or self._rows.outer[0] & _AROUND:
             return -1
         if self._rows.reporter_high[0] != self._rows.destination_high[0] or (
-                self._rows.reporter_low[0] != self._rows.destination_low[0]):
+            self._rows.reporter_low[0] != self._rows.destination_low[0]
+        ):
             return -1
-        task: index = self._directory.find(self._rows.destination_high[0], self._rows.destination_low[0],
-                                           cython.cast(index, self._rows.ports[0] & 0xFFFF))
-        if task < 0 or self._attempts[task] != 1 or self._left[task] == 0 or self._sent_ns[task] <= 0 or (
-                self._state[task] != 0 or self._heard[task] != 0 or self._waits[task] != 0):
+        task: index = self._directory.find(
+            self._rows.destination_high[0],
+            self._rows.destination_low[0],
+            cython.cast(index, self._rows.ports[0] & 0xFFFF),
+        )
+        if (
+            task < 0
+            or self._attempts[task] != 1
+            or self._left[task] == 0
+            or self._sent_ns[task] <= 0
+            or (self._state[task] != 0 or self._heard[task] != 0 or self._waits[task] != 0)
+        ):
             return -1
         host: index = self._hosts[task]
         if self._watched[host] or (self._spoke[host] and self._origin[host] != (0 if is_v4 else 1)):
@@ -224,7 +273,7 @@ class Sweep:
         if self._quoted.source_port != self._prober.source_port or self._source(task) < 0:
             return False
         if not is_first and not self._believer.is_proof(self._prober.agree, self._prober.shared):
-            return False        # what was left before may have missed, which counts
+            return False  # what was left before may have missed, which counts
         return self._believer.alone(task, self._prober.agree, self._prober.shared, 0) == _BELIEVED
 
     @cython.cfunc

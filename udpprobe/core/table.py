@@ -71,8 +71,13 @@ class Table:
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
         scratch = len(self.keys) // self.key_width
-        return _restored, (self.width, self.key_width, bytes(self.secret), scratch,
-                           pickled(memoryview(self.words)[:self.size * self.width], protocol))
+        return _restored, (
+            self.width,
+            self.key_width,
+            bytes(self.secret),
+            scratch,
+            pickled(memoryview(self.words)[: self.size * self.width], protocol),
+        )
 
     def reserve(self, rows: index) -> None:
         """Make room for so many rows more."""
@@ -225,9 +230,9 @@ class Table:
         words, width = memoryview(self.words), self.width
         for new, row in enumerate(rows):
             if new != row:
-                words[new * width:(new + 1) * width] = words[row * width:(row + 1) * width]
+                words[new * width : (new + 1) * width] = words[row * width : (row + 1) * width]
         kept = len(rows)
-        words[kept * width:self.size * width] = memoryview(bytes(8 * width * (self.size - kept))).cast("Q")
+        words[kept * width : self.size * width] = memoryview(bytes(8 * width * (self.size - kept))).cast("Q")
         self.size = kept
         self.reindex()
 
@@ -237,7 +242,7 @@ def _restored(width: int, key_width: int, secret: bytes, scratch: int, words: Pi
     memory = memoryview(words).cast("B")
     rows = len(memory) // (8 * width)
     table.reserve(rows)
-    memoryview(table.words).cast("B")[:len(memory)] = memory
+    memoryview(table.words).cast("B")[: len(memory)] = memory
     table.size = rows
     table.reindex()
     return table

@@ -64,12 +64,15 @@ class Target(Struct, frozen=True):
     """None where the word names none."""
 
 
-_SHAPES = tuple(re.compile(shape, re.DOTALL) for shape in (
-    r"\[(?P<host>[^\[\]]+)\](?::(?P<ports>.*))?",
-    r"(?P<host>[^:\[\]]+)(?::(?P<ports>[^:]*))?",
-    r"(?P<host>[^:/\[\]]*(?::[^:/\[\]]*){2,}/[^:]*):(?P<ports>.*)",
-    r"(?P<host>[^:\[\]]*:[^:\[\]]*:[^\[\]]*)",
-))
+_SHAPES = tuple(
+    re.compile(shape, re.DOTALL)
+    for shape in (
+        r"\[(?P<host>[^\[\]]+)\](?::(?P<ports>.*))?",
+        r"(?P<host>[^:\[\]]+)(?::(?P<ports>[^:]*))?",
+        r"(?P<host>[^:/\[\]]*(?::[^:/\[\]]*){2,}/[^:]*):(?P<ports>.*)",
+        r"(?P<host>[^:\[\]]*:[^:\[\]]*:[^\[\]]*)",
+    )
+)
 """Bracketed; with one colon at most; an IPv6 network with ports; IPv6 alone, where a colon cannot mean a port.
 
 Each is matched in one way at most: the words of a stranger, in a URL, may be long."""
@@ -94,8 +97,10 @@ def parse_target(text: str) -> Target:
         UsageError: it is nothing of all that.
     """
     if url := _URL.match(text):
-        raise UsageError(f"{short(text)!r} is a URL: leave the scheme and the path, and say the port, as in "
-                         f"{short(url['host']) or 'HOST'}:{url['port'] or 53}")
+        raise UsageError(
+            f"{short(text)!r} is a URL: leave the scheme and the path, and say the port, as in "
+            f"{short(url['host']) or 'HOST'}:{url['port'] or 53}"
+        )
     found = next((match for shape in _SHAPES if (match := shape.fullmatch(text))), None)
     if found is None:
         raise UsageError(f"{short(text)!r} is no target; say host, host:port, [2001:db8::1]:port or 192.0.2.0/24")

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from udpprobe.capture.frames import Frame
 
-if TYPE_CHECKING:   # `scan --help` reads `blind` from here
+if TYPE_CHECKING:  # `scan --help` reads `blind` from here
     from udpprobe.capture.packet_socket import Sift
     from udpprobe.core.probe import Batch
     from udpprobe.scanning.events import Event

@@ -17,12 +17,20 @@ from udpprobe.engines import blind
 from udpprobe.engines.lines import TOLD, Line, LineEngine, bound_socket
 from udpprobe.engines.outgoing import Address, Outgoing
 
-IP_MTU, IPV6_MTU = 14, 24    # linux/in.h, linux/in6.h; Python does not name them
+IP_MTU, IPV6_MTU = 14, 24  # linux/in.h, linux/in6.h; Python does not name them
 MTU = {4: (socket.IPPROTO_IP, IP_MTU), 6: (socket.IPPROTO_IPV6, IPV6_MTU)}
 
 USUAL = {
-    4: {errno.ECONNREFUSED: (3, 3), errno.EMSGSIZE: (3, 4), errno.EHOSTUNREACH: (3, 13), errno.ENOPROTOOPT: (3, 2),
-        errno.ENETUNREACH: (3, 9), errno.EHOSTDOWN: (3, 7), errno.ENONET: (3, 8), errno.EPROTO: (12, 0)},
+    4: {
+        errno.ECONNREFUSED: (3, 3),
+        errno.EMSGSIZE: (3, 4),
+        errno.EHOSTUNREACH: (3, 13),
+        errno.ENOPROTOOPT: (3, 2),
+        errno.ENETUNREACH: (3, 9),
+        errno.EHOSTDOWN: (3, 7),
+        errno.ENONET: (3, 8),
+        errno.EPROTO: (12, 0),
+    },
     6: {errno.ECONNREFUSED: (1, 4), errno.EMSGSIZE: (2, 0), errno.EACCES: (1, 1), errno.EPROTO: (4, 1)},
 }
 """By family, the type and code that today's routers and hosts send where a connected socket gets this errno."""

@@ -89,8 +89,13 @@ def bound_socket(probe: Outgoing, interface: str | None) -> socket.socket:
     family = probe.family
     opened = socket.socket(AF[family], socket.SOCK_DGRAM)
     opened.setsockopt(*MTU_DISCOVERY[family], PMTUDISC_PROBE)
-    for option, value in ((SO_TIMESTAMPNS, 1), (socket.SO_BROADCAST, 1), (socket.SO_REUSEADDR, 1),
-                          (socket.SO_RCVBUF, BUFFER_BYTES), (socket.SO_SNDBUF, BUFFER_BYTES)):
+    for option, value in (
+        (SO_TIMESTAMPNS, 1),
+        (socket.SO_BROADCAST, 1),
+        (socket.SO_REUSEADDR, 1),
+        (socket.SO_RCVBUF, BUFFER_BYTES),
+        (socket.SO_SNDBUF, BUFFER_BYTES),
+    ):
         opened.setsockopt(socket.SOL_SOCKET, option, value)
     try:
         if interface is not None:
@@ -102,8 +107,9 @@ def bound_socket(probe: Outgoing, interface: str | None) -> socket.socket:
     except OSError as reason:
         opened.close()
         host, port = probe.sockname[:2]
-        raise UdpprobeError(f"cannot send from {host} port {port}: {reason.strerror}; "
-                            "try another --source-port or --source-address") from reason
+        raise UdpprobeError(
+            f"cannot send from {host} port {port}: {reason.strerror}; try another --source-port or --source-address"
+        ) from reason
     return opened
 
 
@@ -156,7 +162,7 @@ class LineEngine(ABC):
         What is later than `now_ns` waits for what may still come before it.
         """
         self._selector.select(0 if self._events else wait_s)
-        self._now_ns = max(self._now_ns, time.time_ns())    # what is heard from here on is later, on any socket
+        self._now_ns = max(self._now_ns, time.time_ns())  # what is heard from here on is later, on any socket
         for key, _ in self._selector.select(0):
             self._hear(key.data)
             self._count_dropped(key.data)
@@ -177,7 +183,7 @@ class LineEngine(ABC):
 
     def _count_dropped(self, line: Line) -> None:
         """Whoever's buffer was full has something to read, so it is enough to ask those."""
-        with suppress(OSError):     # an older kernel does not say
+        with suppress(OSError):  # an older kernel does not say
             if dropped := line.dropped():
                 self.state.dropped = (self.state.dropped or 0) + dropped
 
@@ -187,8 +193,9 @@ class LineEngine(ABC):
     def _failed(self, time_ns: int, probe: Outgoing, reporter: bytes, kind: tuple[int, int], info: int) -> None:
         """An ICMP error came for a probe; `info` is the MTU where its kind carries one."""
         mtu = info if (probe.family, kind[0], kind[1]) == (4, 3, 4) or (probe.family, kind[0]) == (6, 2) else -1
-        self._events.append(Error(time_ns, probe.task, probe.attempt, halves(probe.source), probe.family, *kind,
-                                  halves(reporter), mtu))
+        self._events.append(
+            Error(time_ns, probe.task, probe.attempt, halves(probe.source), probe.family, *kind, halves(reporter), mtu)
+        )
 
     @abstractmethod
     def _put(self, probe: Outgoing) -> int:
@@ -206,8 +213,16 @@ class LineEngine(ABC):
             except OSError as reason:
                 return 0 if reason.errno == errno.EAGAIN else reason.errno or errno.EIO
             source = socket.inet_pton(line.socket.family, sender[0].partition("%")[0])
-            self._events.append(Answer(time_of(control), halves(source), sender[1], halves(line.source), line.port,
-                                       bytes(memoryview(self._room)[:size])))
+            self._events.append(
+                Answer(
+                    time_of(control),
+                    halves(source),
+                    sender[1],
+                    halves(line.source),
+                    line.port,
+                    bytes(memoryview(self._room)[:size]),
+                )
+            )
         return 0
 
 

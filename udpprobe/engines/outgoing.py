@@ -40,7 +40,7 @@ class Outgoing(Struct):
     @property
     def data(self) -> bytes:
         """What the UDP datagram carries."""
-        return self.packet[HEADER_BYTES[self.family]:]
+        return self.packet[HEADER_BYTES[self.family] :]
 
     @property
     def source(self) -> bytes:
@@ -51,7 +51,7 @@ class Outgoing(Struct):
     def destination(self) -> bytes:
         """4 or 16 bytes."""
         at = SOURCE_AT[self.family]
-        return self.packet[at.stop:2 * at.stop - at.start]
+        return self.packet[at.stop : 2 * at.stop - at.start]
 
     @property
     def ports(self) -> tuple[int, int]:
@@ -93,4 +93,4 @@ def outgoing(batch: Batch, count: int, zones: Sequence[int]) -> Iterator[Outgoin
     packets = memoryview(batch.packets)
     for row in range(count):
         at = row * batch.stride
-        yield Outgoing(batch.task[row], batch.attempt[row], zones[row], bytes(packets[at:at + batch.length[row]]))
+        yield Outgoing(batch.task[row], batch.attempt[row], zones[row], bytes(packets[at : at + batch.length[row]]))

@@ -94,8 +94,10 @@ def catalogue_of(options: EngineOptions) -> Catalogue:
 def are_own(destinations: Destinations) -> bytearray:
     """(n,) whether each is at an address of this host."""
     own = {divmod(mapped_address(address), 1 << 64) for address in own_addresses()}
-    of_host = bytes((high == 0 and low >> 24 == LOOPBACK) or (high, low) in own
-                    for high, low in map(destinations.address, _firsts_of(destinations)))
+    of_host = bytes(
+        (high == 0 and low >> 24 == LOOPBACK) or (high, low) in own
+        for high, low in map(destinations.address, _firsts_of(destinations))
+    )
     return bytearray(map(of_host.__getitem__, destinations.host))
 
 
@@ -116,7 +118,7 @@ def reserve_source_ports(destinations: Destinations, own: Sequence[int], options
     taken = set(compress(destinations.port, own))
     needed = SOURCE_PORTS
     if is_alone(destinations):
-        needed = min(SOURCE_PORTS, len(destinations.port) + 1)      # and one for the control port
+        needed = min(SOURCE_PORTS, len(destinations.port) + 1)  # and one for the control port
     if not taken:
         return reserve_neighbours(needed, families)
     for count in (needed, 1):
@@ -150,18 +152,30 @@ def make_plan(destinations: Destinations, options: EngineOptions, ports: tuple[i
     catalogue = catalogue_of(options)
     sources, errno = _sources(destinations, options)
     choice = array("H", map(catalogue.choices_by_port().__getitem__, destinations.port))
-    dice = SystemRandom()     # `secrets` does the same, and loads OpenSSL
+    dice = SystemRandom()  # `secrets` does the same, and loads OpenSSL
     key = dice.getrandbits(64), dice.getrandbits(64)
     port_bits = PORT_BITS if is_alone(destinations) and not options.source_port else None
-    return Plan(destinations, Sources(sources, ports[0], len(ports), port_bits), choice, catalogue.payloads(), key,
-                ttl=options.ttl, size=options.size, proving=catalogue.proving), errno
+    return Plan(
+        destinations,
+        Sources(sources, ports[0], len(ports), port_bits),
+        choice,
+        catalogue.payloads(),
+        key,
+        ttl=options.ttl,
+        size=options.size,
+        proving=catalogue.proving,
+    ), errno
 
 
 def _sources(destinations: Destinations, options: EngineOptions) -> tuple[list[list[Address]], array[int]]:
     """Each host's source addresses; those that cannot be used for it stand in for by one that can."""
     hosts = _hosts_of(destinations)
-    columns = [list(zip(*sources_for(hosts.high, hosts.low, hosts.zone, bind=address, interface=options.interface),
-                        strict=True)) for address in options.source_addresses or (None,)]
+    columns = [
+        list(
+            zip(*sources_for(hosts.high, hosts.low, hosts.zone, bind=address, interface=options.interface), strict=True)
+        )
+        for address in options.source_addresses or (None,)
+    ]
     sources, errnos = [], array("i")
     for found in zip(*columns, strict=True):
         usable = next((each for each in found if each[2] == 0), found[0])
@@ -181,12 +195,13 @@ def _hosts_of(destinations: Destinations) -> Destinations:
     """A row of each host, in the order of their numbers."""
     hosts = Destinations()
     for host, row in enumerate(_firsts_of(destinations)):
-        hosts.add(host, destinations.address(row), destinations.port[row:row + 1], destinations.zone[row])
+        hosts.add(host, destinations.address(row), destinations.port[row : row + 1], destinations.zone[row])
     return hosts
 
 
-def open_engine(options: EngineOptions, ports: tuple[int, ...], warn: Callable[[str], None], *,
-                tasks: int = 0) -> Engine:
+def open_engine(
+    options: EngineOptions, ports: tuple[int, ...], warn: Callable[[str], None], *, tasks: int = 0
+) -> Engine:
     """The engine that was asked for, or the best one that is allowed; what it cannot see is told.
 
     Args:
@@ -212,8 +227,13 @@ def _open_raw(options: EngineOptions, ports: tuple[int, ...], tasks: int) -> Eng
     from udpprobe.engines.raw import Raw  # noqa: PLC0415 - the others do without a capture
 
     bulk = not 0 < options.rate_pps <= BULK_PPS
-    return Raw(ports=(ports[0], ports[-1]), interface=options.interface, bulk=bulk, capture=options.capture,
-               sees_own=not bulk or tasks < MANY_DESTINATIONS or options.write is not None)
+    return Raw(
+        ports=(ports[0], ports[-1]),
+        interface=options.interface,
+        bulk=bulk,
+        capture=options.capture,
+        sees_own=not bulk or tasks < MANY_DESTINATIONS or options.write is not None,
+    )
 
 
 def _open_recverr(options: EngineOptions, _: tuple[int, ...], __: int) -> Engine:
@@ -249,7 +269,11 @@ def planned(destinations: Destinations, options: EngineOptions) -> Iterator[Plan
         code = errnos[tasks.host[task]]
         source = plan.sources.addresses[tasks.host[task]][0]
         yield Planned(
-            address=address_text(*tasks.address(task)), port=tasks.port[task],
-            payload=catalogue.rows[plan.payload_of(task, 0)].name, bytes=plan.length_of(task, 0),
-            source=None if code else address_text(*source), source_port=plan.source_port[task] or None,
-            errno=errno.errorcode.get(code))
+            address=address_text(*tasks.address(task)),
+            port=tasks.port[task],
+            payload=catalogue.rows[plan.payload_of(task, 0)].name,
+            bytes=plan.length_of(task, 0),
+            source=None if code else address_text(*source),
+            source_port=plan.source_port[task] or None,
+            errno=errno.errorcode.get(code),
+        )

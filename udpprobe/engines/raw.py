@@ -37,11 +37,13 @@ class Raw:
     owns_port = False
     blind_to: str | None = None
 
-    def __init__(self, *, ports: tuple[int, int], interface: str | None, bulk: bool, capture: str = "auto",
-                 sees_own: bool = True) -> None:
+    def __init__(
+        self, *, ports: tuple[int, int], interface: str | None, bulk: bool, capture: str = "auto", sees_own: bool = True
+    ) -> None:
         expression = FILTER.format(first=ports[0], last=ports[1])
-        self._capture = open_capture(expression, interface=interface, bulk=bulk, kind="probe", capture=capture,
-                                     outgoing=sees_own)
+        self._capture = open_capture(
+            expression, interface=interface, bulk=bulk, kind="probe", capture=capture, outgoing=sees_own
+        )
         self.sees_own = sees_own
         self.state: EngineState = self._capture.state
         self._sender = Sender(interface=interface)

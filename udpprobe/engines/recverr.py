@@ -61,7 +61,7 @@ class RecvErr(LineEngine):
         line = self._lines.get(probe.sockname)
         if line is None:
             opened = bound_socket(probe, self._interface)
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)    # from now on nobody else shares the port
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)  # from now on nobody else shares the port
             opened.setsockopt(*RECVERR[probe.family], 1)
             line = self._lines[probe.sockname] = ErrorLine(opened, probe.source, probe.ports[0])
             self._open(line)
@@ -87,7 +87,7 @@ class RecvErr(LineEngine):
 
     def _hear(self, line: Line) -> None:
         self._hear_errors(cast("ErrorLine", line))
-        self._hear_answers(line)    # where an error ends it, that error is in the queue too: another event
+        self._hear_answers(line)  # where an error ends it, that error is in the queue too: another event
 
     def _hear_errors(self, line: ErrorLine) -> int:
         """Read the error queue; how many ICMP errors were in it."""
@@ -95,24 +95,26 @@ class RecvErr(LineEngine):
         for _ in range(MOST_HEARD):
             try:
                 size, control, _, destination = line.socket.recvmsg_into(
-                    [self._room], CONTROL_BYTES, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
+                    [self._room], CONTROL_BYTES, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT
+                )
             except BlockingIOError:
                 break
             heard += self._told(line, control, destination, bytes(self._room[:size]))
         return heard
 
-    def _told(self, line: ErrorLine, control: list[tuple[int, int, bytes]], destination: Address,
-              quoted: bytes) -> bool:
+    def _told(
+        self, line: ErrorLine, control: list[tuple[int, int, bytes]], destination: Address, quoted: bytes
+    ) -> bool:
         """Take an entry of the queue; whether it is of an ICMP error."""
         family = 6 if len(line.source) == 16 else 4
         data = next(data for level, kind, data in control if (level, kind) == RECVERR[family])
         _, origin, icmp_type, icmp_code, info, _ = EXTENDED_ERROR.unpack_from(data)
         if origin != ORIGIN_ICMP[family]:
-            return False    # what the host itself refuses, the call has said
+            return False  # what the host itself refuses, the call has said
         time_ns = time_of(control)
         cause = line.cause_of(destination, quoted, time_ns)
         if cause is not None:
-            offender = data[EXTENDED_ERROR.size:][OFFENDER[family]]
+            offender = data[EXTENDED_ERROR.size :][OFFENDER[family]]
             self._failed(time_ns, cause, offender, (icmp_type, icmp_code), info)
         elif _endpoint(destination) not in line.refused:
             self.state.faults["foreign"] += 1

@@ -28,7 +28,9 @@ IPV6_RECVERR = 25
 IP_RECVERR = 11
 IP_PKTINFO = 8
 MTU_DISCOVERY: dict[int, tuple[int, int]] = {
-    socket.AF_INET: (socket.IPPROTO_IP, 10), socket.AF_INET6: (socket.IPPROTO_IPV6, 23)}
+    socket.AF_INET: (socket.IPPROTO_IP, 10),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, 23),
+}
 PMTUDISC_PROBE = 3
 """The only limit is the interface's: what the kernel has learned of the path is what is being probed (linux/in.h)."""
 
@@ -56,13 +58,26 @@ class RawFamily(Struct, frozen=True):
 
 
 RAW_FAMILIES = {
-    4: RawFamily(socket.AF_INET, ((socket.IPPROTO_IP, socket.IP_HDRINCL), (socket.IPPROTO_IP, IP_RECVERR)),
-                 struct.pack("@H14x", socket.AF_INET), 4,
-                 struct.pack(f"{CMSGHDR}16x", socket.CMSG_LEN(12), socket.IPPROTO_IP, IP_PKTINFO), 20, 4, 12),
-    6: RawFamily(socket.AF_INET6, ((socket.IPPROTO_IPV6, IPV6_HDRINCL), (socket.IPPROTO_IPV6, IPV6_RECVERR)),
-                 struct.pack("@H26x", socket.AF_INET6), 8,
-                 struct.pack(f"{CMSGHDR}24x", socket.CMSG_LEN(20), socket.IPPROTO_IPV6, socket.IPV6_PKTINFO),
-                 16, 16, 8),
+    4: RawFamily(
+        socket.AF_INET,
+        ((socket.IPPROTO_IP, socket.IP_HDRINCL), (socket.IPPROTO_IP, IP_RECVERR)),
+        struct.pack("@H14x", socket.AF_INET),
+        4,
+        struct.pack(f"{CMSGHDR}16x", socket.CMSG_LEN(12), socket.IPPROTO_IP, IP_PKTINFO),
+        20,
+        4,
+        12,
+    ),
+    6: RawFamily(
+        socket.AF_INET6,
+        ((socket.IPPROTO_IPV6, IPV6_HDRINCL), (socket.IPPROTO_IPV6, IPV6_RECVERR)),
+        struct.pack("@H26x", socket.AF_INET6),
+        8,
+        struct.pack(f"{CMSGHDR}24x", socket.CMSG_LEN(20), socket.IPPROTO_IPV6, socket.IPV6_PKTINFO),
+        16,
+        16,
+        8,
+    ),
 }
 ZONE_AT = 24
 """Where the index of the interface stands in struct sockaddr_in6."""
@@ -85,12 +100,12 @@ class _RawSocket:
         if interface is not None:
             bind_to_interface(self.socket, interface)
         self._messages = Messages(how.name, how.control, patience_s=patience_s)
-        self._has_zones = False     # as long as none was written
+        self._has_zones = False  # as long as none was written
 
     def send(self, batch: Batch, rows: Sequence[int], zones: Sequence[int]) -> Iterable[tuple[int, int]]:
         """Send some rows of a batch in their order; the rows that were refused, and why."""
         for at in range(0, len(rows), CHUNK):
-            some = rows[at:at + CHUNK]
+            some = rows[at : at + CHUNK]
             self._messages.put(batch, some)
             self._address(batch, some, zones)
             errnos = self._messages.send(self.socket, len(some))
@@ -114,7 +129,7 @@ def _raw_socket(domain: int) -> socket.socket:
         raise PrivilegeError(f"sending needs CAP_NET_RAW: {raw_hint()}; or take --engine recverr") from None
     except OSError as error:
         raise UdpprobeError(f"cannot open a raw socket: {error.strerror}") from None
-    with suppress(OSError):     # without the privilege the buffer is what the system gives
+    with suppress(OSError):  # without the privilege the buffer is what the system gives
         opened.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER_BYTES)
     return opened
 
@@ -159,7 +174,7 @@ class Sender:
             UdpprobeError: this host knows none of the family.
         """
         refused: list[tuple[int, int]] = []
-        firsts = bytes(memoryview(batch.packets)[:count * batch.stride:batch.stride])
+        firsts = bytes(memoryview(batch.packets)[: count * batch.stride : batch.stride])
         for family in (4, 6):
             rows = _rows_of(family, firsts)
             if rows:

@@ -46,10 +46,16 @@ FULL = frozenset({errno.ENOBUFS, errno.EAGAIN})
 IP_PKTINFO, IP_RECVERR, IPV6_RECVERR, IPV6_HDRINCL, PMTUDISC_PROBE = 8, 11, 25, 36, 3
 """linux/in.h and in6.h. PROBE: the only limit is the interface's, for what the kernel knows of the path is probed."""
 RAW_OPTIONS = {
-    4: ((socket.IPPROTO_IP, socket.IP_HDRINCL, 1), (socket.IPPROTO_IP, IP_RECVERR, 1),
-        (socket.IPPROTO_IP, 10, PMTUDISC_PROBE)),
-    6: ((socket.IPPROTO_IPV6, IPV6_HDRINCL, 1), (socket.IPPROTO_IPV6, IPV6_RECVERR, 1),
-        (socket.IPPROTO_IPV6, 23, PMTUDISC_PROBE)),
+    4: (
+        (socket.IPPROTO_IP, socket.IP_HDRINCL, 1),
+        (socket.IPPROTO_IP, IP_RECVERR, 1),
+        (socket.IPPROTO_IP, 10, PMTUDISC_PROBE),
+    ),
+    6: (
+        (socket.IPPROTO_IPV6, IPV6_HDRINCL, 1),
+        (socket.IPPROTO_IPV6, IPV6_RECVERR, 1),
+        (socket.IPPROTO_IPV6, 23, PMTUDISC_PROBE),
+    ),
 }
 """By family: the header is ours; a full queue is an error and no silent loss; 10 and 23 are MTU_DISCOVER."""
 
@@ -75,8 +81,9 @@ def endpoint_of(destinations: Destinations, row: int) -> Endpoint:
     return Endpoint((high, low), int(destinations.port[row]), int(destinations.zone[row]))
 
 
-def endpoint_named(text: str, command: str, family: int | None = None, interface: str | None = None, *,
-                   allow_broadcast: bool = False) -> Endpoint:
+def endpoint_named(
+    text: str, command: str, family: int | None = None, interface: str | None = None, *, allow_broadcast: bool = False
+) -> Endpoint:
     """The one destination that `HOST:PORT` names: without a port, traceroute's; of a name, the system's first choice.
 
     Args:
@@ -110,9 +117,12 @@ def payload_for(port: int, text: str = "auto") -> Payload:
         UdpprobeError: its file cannot be read.
     """
     catalogue: Catalogue = chosen(load(), text)
-    row = catalogue.forced[0] if catalogue.forced else next(
-        (number for number, each in enumerate(catalogue.rows) if port in each.ports), 0)
-    return catalogue.rows[max(row, 0)]      # a negative one is the generic payload, which stands first
+    row = (
+        catalogue.forced[0]
+        if catalogue.forced
+        else next((number for number, each in enumerate(catalogue.rows) if port in each.ports), 0)
+    )
+    return catalogue.rows[max(row, 0)]  # a negative one is the generic payload, which stands first
 
 
 class RawSocket:
@@ -185,9 +195,17 @@ class Wire:
         UdpprobeError: there is no such interface; the source address or port cannot be had.
     """
 
-    def __init__(self, endpoint: Endpoint, payload: Payload, *, source_port: int = 0,
-                 interface: str | None = None, source_address: str | None = None, flows: int = 1,
-                 loop_ttl: int = NO_LOOP_TTL) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        payload: Payload,
+        *,
+        source_port: int = 0,
+        interface: str | None = None,
+        source_address: str | None = None,
+        flows: int = 1,
+        loop_ttl: int = NO_LOOP_TTL,
+    ) -> None:
         if interface is not None:
             interface_index(interface)
         source = source_of(endpoint.text, endpoint.zone, bind=source_address, interface=interface)
@@ -201,8 +219,13 @@ class Wire:
             self.flows = Flows(own, endpoint.address, endpoint.port, endpoint.zone, ports)
             self._socket = held.enter_context(closing(RawSocket(self.flows, interface)))
             dice = SystemRandom()
-            self._tracker = Tracker(self.flows, _with_token(payload), (dice.getrandbits(64), dice.getrandbits(64)),
-                                    port_bits=0 if source_port else PORT_BITS, loop_ttl=loop_ttl)
+            self._tracker = Tracker(
+                self.flows,
+                _with_token(payload),
+                (dice.getrandbits(64), dice.getrandbits(64)),
+                port_bits=0 if source_port else PORT_BITS,
+                loop_ttl=loop_ttl,
+            )
             self.interface, self.mtu = _way(self.flows, interface)
             self._held = held.pop_all()
 
@@ -266,8 +289,9 @@ class Listener:
 
     def __init__(self, wires: Sequence[Wire], interface: str | None = None, *, capture: str = "auto") -> None:
         self.wires = tuple(wires)
-        self._owners = {(wire.flows.destination, wire.flows.port, port): wire
-                        for wire in wires for port in wire.flows.source_ports}
+        self._owners = {
+            (wire.flows.destination, wire.flows.port, port): wire for wire in wires for port in wire.flows.source_ports
+        }
         """By what an error quotes. What quotes one wire's probes is no forgery of another's."""
         self._decoder = Decoder(1, keeps_messages=True)
         self._capture = _capture([port for wire in wires for port in wire.flows.source_ports], interface, capture)
@@ -292,19 +316,27 @@ class Listener:
 
         It may be less than `wait_s` later although nothing came back: probes that leave are heard too.
         """
-        return sorted((reply for replies in self.hear_each(wait_s) for reply in replies),
-                      key=lambda reply: reply.time_ns)
+        return sorted(
+            (reply for replies in self.hear_each(wait_s) for reply in replies), key=lambda reply: reply.time_ns
+        )
 
     def hear_each(self, wait_s: float) -> list[list[Reply]]:
         """The same for each of the wires."""
         frames = self._capture.receive(wait_s)
         self.now_ns = max(self.now_ns, frames.now_ns)
-        packets = [packet for frame in frames.frames for packet in self._decoder.packets(
-            frame.data, frame.length, frame.time_ns, frame.link_type, frame.number)]
-        owners = [self._owners.get((each.destination, each.destination_port, each.source_port))
-                  if each.is_error else None for each in packets]
-        return [wire.take([packet for packet, owner in zip(packets, owners, strict=True) if owner in {None, wire}])
-                for wire in self.wires]
+        packets = [
+            packet
+            for frame in frames.frames
+            for packet in self._decoder.packets(frame.data, frame.length, frame.time_ns, frame.link_type, frame.number)
+        ]
+        owners = [
+            self._owners.get((each.destination, each.destination_port, each.source_port)) if each.is_error else None
+            for each in packets
+        ]
+        return [
+            wire.take([packet for packet, owner in zip(packets, owners, strict=True) if owner in {None, wire}])
+            for wire in self.wires
+        ]
 
     def close(self) -> None:
         """Stop capturing."""

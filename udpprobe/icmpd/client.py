@@ -180,5 +180,11 @@ def usual_path() -> str:
 def _error(said: dict[str, Any]) -> IcmpError:
     quoted = said["quoted"]
     number = getattr(errno_numbers, said["errno"]) if said["errno"] else None
-    return IcmpError((quoted["destination"], quoted["destination_port"]), said["verdict"], number, said["mtu"],
-                     said["reporter"], said)
+    return IcmpError(
+        (quoted["destination"], quoted["destination_port"]),
+        said["verdict"],
+        number,
+        said["mtu"],
+        said["reporter"],
+        said,
+    )

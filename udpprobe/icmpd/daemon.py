@@ -167,6 +167,7 @@ def _heed(server: Server, came: socket.socket, tell: Callable[[dict[str, Any]], 
 
 # ---- the Unix socket: its own path, or one that systemd opened
 
+
 def default_path(environment: Mapping[str, str]) -> Path:
     """`/run/udpprobe/icmpd.sock` for the superuser and where that is, else below `$XDG_RUNTIME_DIR`."""
     system = Path("/run") / DIRECTORY / NAME
@@ -193,7 +194,7 @@ class ListeningSocket:
             if self.path is not None and _mark(self.path) == self.mark:
                 self.path.unlink()
         except OSError:
-            return      # it is gone, or not ours to remove any more; the next daemon replaces it
+            return  # it is gone, or not ours to remove any more; the next daemon replaces it
 
 
 def passed(environment: Mapping[str, str]) -> ListeningSocket | None:
@@ -296,10 +297,11 @@ def notify(environment: Mapping[str, str], state: str) -> None:
         try:
             told.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
         except OSError:
-            return      # it asked for nothing that could be done differently without
+            return  # it asked for nothing that could be done differently without
 
 
 # ---- privileges: as many descriptors as allowed, then none of the rest
+
 
 def raise_descriptors() -> int:
     """Raise the limit on descriptors as far as allowed; how many clients fit."""
@@ -307,7 +309,7 @@ def raise_descriptors() -> int:
     for limit in (max(hard, WANTED_DESCRIPTORS), hard):
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-        except (ValueError, OSError):       # the hard limit is for the superuser to raise
+        except (ValueError, OSError):  # the hard limit is for the superuser to raise
             continue
         soft = limit
         break
@@ -334,7 +336,7 @@ def become(user: str) -> None:
 def give_up_privileges() -> None:
     """Give up all capabilities, and the way to new ones (capabilities(7), PR_SET_NO_NEW_PRIVS)."""
     header = struct.pack("=Ii", CAPABILITY_VERSION_3, 0)
-    none = bytes(2 * 12)    # struct __user_cap_data_struct, twice
+    none = bytes(2 * 12)  # struct __user_cap_data_struct, twice
     _do(_libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     _do(_libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0))
     _do(_libc.capset(header, none))

@@ -123,8 +123,13 @@ class Owners:
 
         Where a UDP socket is asked for, source and destination are those of what it receives.
         """
-        wanted = (quote.destination_port.to_bytes(2), quote.source_port.to_bytes(2),
-                  _packed(quote.destination, quote.family), _packed(quote.source, quote.family), quote.interface)
+        wanted = (
+            quote.destination_port.to_bytes(2),
+            quote.source_port.to_bytes(2),
+            _packed(quote.destination, quote.family),
+            _packed(quote.source, quote.family),
+            quote.interface,
+        )
         answers = self._exchange(quote.family, NLM_F_REQUEST, wanted)
         return next(answers, NOBODY)
 
@@ -132,15 +137,16 @@ class Owners:
         """All UDP sockets: of those that share a port, the kernel names but one."""
         if self._all is None:
             none = (b"", b"", b"", b"", 0)
-            self._all = {name for family in FAMILIES
-                         for name in self._exchange(family, NLM_F_REQUEST | NLM_F_DUMP, none)}
+            self._all = {
+                name for family in FAMILIES for name in self._exchange(family, NLM_F_REQUEST | NLM_F_DUMP, none)
+            }
         return self._all
 
     def _exchange(self, family: int, flags: int, wanted: tuple[bytes, bytes, bytes, bytes, int]) -> Iterator[Name]:
         body = REQUEST.pack(FAMILIES[family], socket.IPPROTO_UDP, 0, ANY_STATE, *wanted, ANY_COOKIE)
         with suppress(BlockingIOError):
             while self._netlink.recv(ANSWER_BYTES, socket.MSG_DONTWAIT):
-                pass    # what an earlier question that was given up left behind
+                pass  # what an earlier question that was given up left behind
         self._netlink.send(HEADER.pack(HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, flags, 0, 0) + body)
         while True:
             kinds = list(_messages(self._netlink.recv(ANSWER_BYTES)))
@@ -160,7 +166,7 @@ def _messages(answer: bytes) -> Iterator[tuple[int, Name]]:
 
 def _name(answer: bytes, at: int) -> Name:
     low, high = HALVES.unpack_from(answer, at + COOKIE_AT)
-    return high << 32 | low, int.from_bytes(answer[at + PORT_AT:at + PORT_AT + 2])
+    return high << 32 | low, int.from_bytes(answer[at + PORT_AT : at + PORT_AT + 2])
 
 
 def _packed(address: int, family: int) -> bytes:

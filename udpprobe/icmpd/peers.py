@@ -101,7 +101,7 @@ def _groups(peer: socket.socket) -> list[int]:
     numbers = (ctypes.c_uint32 * MOST_GROUPS)()
     size = ctypes.c_uint32(ctypes.sizeof(numbers))
     failed = _libc.getsockopt(peer.fileno(), socket.SOL_SOCKET, SO_PEERGROUPS, numbers, ctypes.byref(size))
-    return [] if failed else numbers[:size.value // 4]
+    return [] if failed else numbers[: size.value // 4]
 
 
 def close_foreign(*descriptors: int) -> None:
@@ -115,12 +115,12 @@ def close_foreign(*descriptors: int) -> None:
         has_own.append(_libc.unshare(CLONE_FILES) == 0)
         is_ready.set()
         is_closed.wait()
-        if not has_own[0]:      # then it is only this thread that waits
+        if not has_own[0]:  # then it is only this thread that waits
             _close(descriptors)
 
     try:
         threading.Thread(target=hold, name="close", daemon=True).start()
-    except RuntimeError:        # no more threads: better late than never
+    except RuntimeError:  # no more threads: better late than never
         _close(descriptors)
         return
     is_ready.wait()
@@ -177,7 +177,7 @@ def hear(client: socket.socket, gate: Gate) -> tuple[bytes, ClientSocket | Refus
             return byte, Refusal("too-many-descriptors" if received else NO_DESCRIPTOR)
         found = inspect(received.descriptors[0], credentials(client)[1])
         if isinstance(found, ClientSocket):
-            os.close(received.take())       # UDP does not linger
+            os.close(received.take())  # UDP does not linger
         return byte, found
 
 
@@ -226,8 +226,15 @@ def _described(handed: socket.socket) -> ClientSocket:
     address = _mapped(name[0])
     is_v6 = handed.family == socket.AF_INET6
     dual = is_v6 and not handed.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
-    return ClientSocket(6 if is_v6 else 4, _carries(address, dual=dual, is_v6=is_v6), name[1], address,
-                        name[3] if is_v6 else 0, peer, _number(handed, SO_COOKIE))
+    return ClientSocket(
+        6 if is_v6 else 4,
+        _carries(address, dual=dual, is_v6=is_v6),
+        name[1],
+        address,
+        name[3] if is_v6 else 0,
+        peer,
+        _number(handed, SO_COOKIE),
+    )
 
 
 def _carries(address: int, *, dual: bool, is_v6: bool) -> frozenset[int]:

@@ -95,6 +95,7 @@ def record_of(errors: Errors, row: int) -> bytes:
 # An error's fields are those of `analyze --events`, but for what a daemon that saw no datagram leave cannot know; the
 # interface it came by and the client's socket are added.
 
+
 def line(**values: Any) -> bytes:  # noqa: ANN401 - JSON's values have no narrower type
     """One object, on one line, in ASCII: nothing in it can break the line."""
     return encoded(values).encode() + b"\n"
@@ -113,19 +114,32 @@ def error_object(error: Packet, interface: int) -> dict[str, Any]:
     objects, more = extensions_of(error.data, family)
     notes = error.notes | more | mtu_notes(family, error.mtu, error.length)
     return {
-        "kind": "error", "time": rfc3339(error.time_ns), "family": family, "type": error.icmp_type,
-        "code": error.icmp_code, "verdict": verdict, "errno": ERRNO_OF_VERDICT.get(verdict or ""),
-        "reason": meaning.reason, "reporter": address_text(*error.reporter),
-        "mtu": error.mtu if error.mtu >= 0 else None, "interface": interface or None,
-        "quoted": quoted_of(error), "extensions": objects,
-        "notes": texts_of(notes, error.length, family)}
+        "kind": "error",
+        "time": rfc3339(error.time_ns),
+        "family": family,
+        "type": error.icmp_type,
+        "code": error.icmp_code,
+        "verdict": verdict,
+        "errno": ERRNO_OF_VERDICT.get(verdict or ""),
+        "reason": meaning.reason,
+        "reporter": address_text(*error.reporter),
+        "mtu": error.mtu if error.mtu >= 0 else None,
+        "interface": interface or None,
+        "quoted": quoted_of(error),
+        "extensions": objects,
+        "notes": texts_of(notes, error.length, family),
+    }
 
 
 def socket_object(handed: ClientSocket) -> dict[str, Any]:
     """What a client's socket was when it was handed over; no address where it was bound to none."""
     peer = handed.peer and {"address": _text(handed.peer[0]), "port": handed.peer[1]}
-    return {"family": handed.family, "address": _text(handed.address) if handed.address else None,
-            "port": handed.port, "peer": peer}
+    return {
+        "family": handed.family,
+        "address": _text(handed.address) if handed.address else None,
+        "port": handed.port,
+        "peer": peer,
+    }
 
 
 def _text(address: int) -> str:
@@ -133,6 +147,7 @@ def _text(address: int) -> str:
 
 
 # ---- what waits for a client
+
 
 class Outbox:
     """Messages on their way to one client: bounded, whole, the newest dropped first.
@@ -218,6 +233,7 @@ def equal_share(wanted: Iterable[int], total: int) -> int:
 
 # ---- who said what
 
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why what a client sent is not registered, in a word."""
@@ -295,14 +311,32 @@ class Protocol:
         if isinstance(handed, ClientSocket):
             self.registry.add(client, handed)
             self.counts["registered"] += 1
-            self._say(state, line(schema=SCHEMA, kind="registered", registered=True, version=__version__,
-                                  socket=socket_object(handed)) if state.speaks_json else ACCEPTED)
+            self._say(
+                state,
+                line(
+                    schema=SCHEMA, kind="registered", registered=True, version=__version__, socket=socket_object(handed)
+                )
+                if state.speaks_json
+                else ACCEPTED,
+            )
         elif handed.reason == NO_DESCRIPTOR and byte == STATUS:
             self._end(client, state, line(**self.status()))
         else:
             self.counts[f"refused-{handed.reason}"] += 1
-            self._end(client, state, line(schema=SCHEMA, kind="refused", registered=False, version=__version__,
-                                          reason=handed.reason, limit=handed.limit) if state.speaks_json else REFUSED)
+            self._end(
+                client,
+                state,
+                line(
+                    schema=SCHEMA,
+                    kind="refused",
+                    registered=False,
+                    version=__version__,
+                    reason=handed.reason,
+                    limit=handed.limit,
+                )
+                if state.speaks_json
+                else REFUSED,
+            )
 
     def _is_crowded(self, client: int, state: Client, port: int) -> bool:
         """Whether the client's user has as many sockets of a port as it may."""
@@ -334,7 +368,7 @@ class Protocol:
         told = [client for client, state in self._clients.items() if state.speaks_json and client in self.registry]
         for client in told:
             state = self._clients[client]
-            self._queue(state, [line(kind="missed", count=count)][:self._room(state)], 1)
+            self._queue(state, [line(kind="missed", count=count)][: self._room(state)], 1)
         return told
 
     def _end(self, client: int, state: Client, words: bytes) -> None:
@@ -363,7 +397,7 @@ class Protocol:
 
     def deliver(self, wanted: dict[int, list[int]], errors: Errors) -> Collection[int]:
         """Put errors into their clients' outboxes; the clients that have something to read."""
-        objects: dict[int, dict[str, Any]] = {}     # many clients may be told of one error
+        objects: dict[int, dict[str, Any]] = {}  # many clients may be told of one error
         records: dict[int, bytes] = {}
         shares = self._shares(wanted)
         for client, rows in wanted.items():
@@ -376,10 +410,10 @@ class Protocol:
                     if row not in records:
                         records[row] = record_of(errors, row)
                 told = [record for row in rows if (record := records[row])]
-                self._queue(state, told[:min(self._room(state), shares.get(client, MOST_TOLD))], len(told))
+                self._queue(state, told[: min(self._room(state), shares.get(client, MOST_TOLD))], len(told))
                 continue
             # a line costs more than all else: none is made to be dropped
-            fitting = rows[:min(self._room(state), shares.get(client, MOST_TOLD))]
+            fitting = rows[: min(self._room(state), shares.get(client, MOST_TOLD))]
             for row in fitting:
                 if row not in objects:
                     objects[row] = error_object(errors.packet(row), errors.interfaces[row])
@@ -437,6 +471,12 @@ class Protocol:
 
     def status(self) -> dict[str, Any]:
         """The counters, for JSON."""
-        return {"schema": STATUS_SCHEMA, "kind": "status", "version": __version__,
-                "clients": len(self._clients), "sockets": len(self.registry), "queued_bytes": self._queued_bytes,
-                "counts": dict(sorted(self.counts.items()))}
+        return {
+            "schema": STATUS_SCHEMA,
+            "kind": "status",
+            "version": __version__,
+            "clients": len(self._clients),
+            "sockets": len(self.registry),
+            "queued_bytes": self._queued_bytes,
+            "counts": dict(sorted(self.counts.items())),
+        }

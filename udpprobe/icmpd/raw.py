@@ -65,12 +65,14 @@ class RawIcmp:
         self._socket = _open(family)
         self._decoder = Decoder(MESSAGES)
         self._faults: Counter[str] = Counter()
-        self._data, self._pieces, self._names, self._control, self._headers = (bytearray(MESSAGES * size) for size in (
-            MESSAGE_BYTES, IOVEC.size, NAME_BYTES, CONTROL_BYTES, MMSGHDR_BYTES))
+        self._data, self._pieces, self._names, self._control, self._headers = (
+            bytearray(MESSAGES * size) for size in (MESSAGE_BYTES, IOVEC.size, NAME_BYTES, CONTROL_BYTES, MMSGHDR_BYTES)
+        )
         self._at = _laid_out(self._data, self._pieces, self._names, self._control, self._headers)
         self._fresh_headers = bytes(self._headers)
         self._header_words, self._control_words = (
-            memoryview(each).cast("I") for each in (self._headers, self._control))
+            memoryview(each).cast("I") for each in (self._headers, self._control)
+        )
         self._lengths = memoryview(bytearray(8 * MESSAGES)).cast("q")
         self._addresses = memoryview(bytearray(32 * MESSAGES if family == 6 else 0)).cast("Q")
         self._errors = Errors(self._decoder.rows, self._data, self._time_ns)
@@ -100,7 +102,7 @@ class RawIcmp:
         self.is_full = count == most
         interfaces = self._read_headers(count)
         used = MMSGHDR_BYTES * count
-        self._headers[:used] = self._fresh_headers[:used]       # the kernel wrote sizes over those that it is given
+        self._headers[:used] = self._fresh_headers[:used]  # the kernel wrote sizes over those that it is given
         self._decoder.receive(self._data, MESSAGE_BYTES, self._lengths, self._addresses, count)
         self._errors.load(interfaces)
         return self._errors
@@ -111,22 +113,26 @@ class RawIcmp:
         What cannot be judged gets a length of -1, and is counted.
         """
         headers, control, end = self._header_words, self._control_words, MMSGHDR_BYTES // 4 * count
-        controls, flags, lengths = (headers[place:end:MMSGHDR_BYTES // 4].tolist() for place in (10, 12, 14))
+        controls, flags, lengths = (headers[place : end : MMSGHDR_BYTES // 4].tolist() for place in (10, 12, 14))
         step, wanted, lost = CONTROL_BYTES // 4, WITH_CONTROL[self.family], socket.MSG_TRUNC | socket.MSG_CTRUNC
         if any(flags) or controls.count(wanted) < count:
-            self._pass_over(lengths, "oversized-icmp", [
-                bits & lost or size != wanted for bits, size in zip(flags, controls, strict=True)])
+            self._pass_over(
+                lengths,
+                "oversized-icmp",
+                [bits & lost or size != wanted for bits, size in zip(flags, controls, strict=True)],
+            )
         if self.family == 4:
-            interfaces, own, destinations = (control[place:step * count:step].tolist() for place in (12, 13, 14))
+            interfaces, own, destinations = (control[place : step * count : step].tolist() for place in (12, 13, 14))
             if own != destinations:
-                self._pass_over(lengths, "to-broadcast", [
-                    one != other for one, other in zip(own, destinations, strict=True)])
+                self._pass_over(
+                    lengths, "to-broadcast", [one != other for one, other in zip(own, destinations, strict=True)]
+                )
         else:
-            interfaces = control[16:step * count:step].tolist()
+            interfaces = control[16 : step * count : step].tolist()
             names = in_network_order(self._names, NAME_BYTES * count)
             arrived = in_network_order(self._control, CONTROL_BYTES * count)
-            for word, column in enumerate((names[1::4], names[2::4], arrived[6::step // 2], arrived[7::step // 2])):
-                self._addresses[word:4 * count:4] = memoryview(column)
+            for word, column in enumerate((names[1::4], names[2::4], arrived[6 :: step // 2], arrived[7 :: step // 2])):
+                self._addresses[word : 4 * count : 4] = memoryview(column)
         self._lengths[:count] = array("q", lengths)
         return interfaces
 
@@ -152,11 +158,21 @@ def in_network_order(data: bytearray, size: int) -> array[int]:
 def _laid_out(data: bytearray, pieces: bytearray, names: bytearray, control: bytearray, headers: bytearray) -> int:
     """Let headers (struct mmsghdr) point to room for each message; where they stand in memory."""
     at_data, at_pieces, at_names, at_control, at_headers = (
-        ctypes.addressof(ctypes.c_char.from_buffer(each)) for each in (data, pieces, names, control, headers))
+        ctypes.addressof(ctypes.c_char.from_buffer(each)) for each in (data, pieces, names, control, headers)
+    )
     for row in range(MESSAGES):
         IOVEC.pack_into(pieces, IOVEC.size * row, at_data + MESSAGE_BYTES * row, MESSAGE_BYTES)
-        MSGHDR.pack_into(headers, MMSGHDR_BYTES * row, at_names + NAME_BYTES * row, NAME_BYTES,
-                         at_pieces + IOVEC.size * row, 1, at_control + CONTROL_BYTES * row, CONTROL_BYTES, 0)
+        MSGHDR.pack_into(
+            headers,
+            MMSGHDR_BYTES * row,
+            at_names + NAME_BYTES * row,
+            NAME_BYTES,
+            at_pieces + IOVEC.size * row,
+            1,
+            at_control + CONTROL_BYTES * row,
+            CONTROL_BYTES,
+            0,
+        )
     return at_headers
 
 
@@ -175,7 +191,7 @@ def _open(family: int) -> socket.socket:
 def _configure(opened: socket.socket, family: int) -> None:
     try:
         opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
-    except PermissionError:     # CAP_NET_RAW alone does not suffice
+    except PermissionError:  # CAP_NET_RAW alone does not suffice
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
     opened.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     if family == 4:

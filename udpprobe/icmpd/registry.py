@@ -87,8 +87,19 @@ class Errors:
 
     def __init__(self, rows: Rows, data: bytes | bytearray | memoryview, time_ns: Callable[[int], int]) -> None:
         self._rows, self._data, self._time_ns = rows, data, time_ns
-        self._columns = [memoryview(getattr(rows, name)) for name in (
-            "notes", "kind", "ports", "source_high", "source_low", "destination_high", "destination_low", "frame")]
+        self._columns = [
+            memoryview(getattr(rows, name))
+            for name in (
+                "notes",
+                "kind",
+                "ports",
+                "source_high",
+                "source_low",
+                "destination_high",
+                "destination_low",
+                "frame",
+            )
+        ]
         self.notes: list[int] = []
         self.kinds: list[int] = []
         self.ports: list[int] = []
@@ -108,23 +119,36 @@ class Errors:
             interfaces: by message, from which a row may have come or not.
         """
         size = self._rows.size
-        (self.notes, self.kinds, self.ports, self.source_high, self.source_low, self.destination_high,
-         self.destination_low, messages) = (column[:size].tolist() for column in self._columns)
+        (
+            self.notes,
+            self.kinds,
+            self.ports,
+            self.source_high,
+            self.source_low,
+            self.destination_high,
+            self.destination_low,
+            messages,
+        ) = (column[:size].tolist() for column in self._columns)
         self.interfaces = [interfaces[message] for message in messages]
 
     def packet(self, row: int) -> Packet:
         """One of them, for who asks for more; until the next are written into the rows."""
         made = self._rows.packet(row, b"", b"")
         made.time_ns = self._time_ns(made.frame)
-        made.data = bytes(self._data[self._rows.message[row]:self._rows.message_end[row]])
+        made.data = bytes(self._data[self._rows.message[row] : self._rows.message_end[row]])
         return made
 
     def quote(self, row: int) -> Quote:
         """What one of them quotes."""
         ports = self.ports[row]
-        return Quote(self.kinds[row] >> 16, self.source_high[row] << 64 | self.source_low[row], ports >> 16,
-                     self.destination_high[row] << 64 | self.destination_low[row], ports & 0xFFFF,
-                     self.interfaces[row])
+        return Quote(
+            self.kinds[row] >> 16,
+            self.source_high[row] << 64 | self.source_low[row],
+            ports >> 16,
+            self.destination_high[row] << 64 | self.destination_low[row],
+            ports & 0xFFFF,
+            self.interfaces[row],
+        )
 
 
 class Registry:
@@ -180,8 +204,12 @@ class Registry:
         if now > self.most_sharing or (before == self.most_sharing and not self._ports_with[before]):
             self.most_sharing = now
 
-    def recipients(self, errors: Errors, is_own: IsOwn, is_peer_now: IsPeerNow,
-                   ) -> tuple[dict[int, list[int]], dict[str, int]]:
+    def recipients(
+        self,
+        errors: Errors,
+        is_own: IsOwn,
+        is_peer_now: IsPeerNow,
+    ) -> tuple[dict[int, list[int]], dict[str, int]]:
         """Clients whose socket sent what errors quote, as far as addresses and ports tell.
 
         Where several sockets could have sent it, all of them: a port that is shared (SO_REUSEPORT), or one bound to an
@@ -194,8 +222,15 @@ class Registry:
         wanted: dict[int, list[int]] = {}
         nobody = {"foreign": 0}
         alike: dict[tuple[int, int, int, int, int], _Alike] = {}
-        columns = zip(errors.notes, errors.ports, errors.kinds, errors.source_high, errors.source_low,
-                      errors.interfaces, strict=True)
+        columns = zip(
+            errors.notes,
+            errors.ports,
+            errors.kinds,
+            errors.source_high,
+            errors.source_low,
+            errors.interfaces,
+            strict=True,
+        )
         for row, (notes, ports, kind, high, low, interface) in enumerate(columns):
             if notes & ANY_UNFIT:
                 reason = next(name for name, bits in UNFIT.items() if notes & bits)
@@ -230,7 +265,8 @@ class Registry:
         connected: list[tuple[int, ClientSocket, bool]] = []
         for client, each in self._by_port.get(port, {}).items():
             may_be = family in each.carries and (
-                (each.address == source and each.zone in {0, interface}) if each.address else is_own(source, interface))
+                (each.address == source and each.zone in {0, interface}) if each.address else is_own(source, interface)
+            )
             if each.peer:
                 connected.append((client, each, may_be))
             elif may_be:

@@ -54,8 +54,9 @@ class Server:
         most_clients: more are refused; of one user but the superuser and the daemon's own, half of that.
     """
 
-    def __init__(self, listener: socket.socket, raws: Sequence[RawIcmp], gate: Gate, protocol: Protocol,
-                 most_clients: int) -> None:
+    def __init__(
+        self, listener: socket.socket, raws: Sequence[RawIcmp], gate: Gate, protocol: Protocol, most_clients: int
+    ) -> None:
         self.protocol = protocol
         self._listener, self._raws, self._gate, self._most_clients = listener, raws, gate, most_clients
         self._connections: dict[int, Connection] = {}
@@ -74,7 +75,7 @@ class Server:
         listener.setblocking(False)
         self._register(listener.fileno(), lambda _: self._accept())
         for raw in raws:
-            self._register(raw.fileno(), lambda _, raw=raw: self._hear(raw))    # type: ignore[misc]  # bound now
+            self._register(raw.fileno(), lambda _, raw=raw: self._hear(raw))  # type: ignore[misc]  # bound now
 
     def _register(self, descriptor: int, then: Callable[[int], None]) -> None:
         self._attending[descriptor] = then
@@ -93,7 +94,7 @@ class Server:
         attending = self._attending
         while not self._is_stopped:
             for descriptor, events in self._epoll.poll(TICK_S if self.protocol.awaits or self._has_untold else None):
-                if then := attending.get(descriptor):   # else it was parted with by an earlier event of this round
+                if then := attending.get(descriptor):  # else it was parted with by an earlier event of this round
                     then(events)
             if self.protocol.awaits:
                 for client in self.protocol.overdue(time.monotonic()):
@@ -142,7 +143,7 @@ class Server:
             self._keep_spare()
 
     def _keep_spare(self) -> None:
-        with suppress(OSError):     # others took the last one; perhaps there is one next time
+        with suppress(OSError):  # others took the last one; perhaps there is one next time
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def _use_spare(self) -> None:
@@ -179,7 +180,7 @@ class Server:
     def _attend(self, client: Connection, events: int) -> None:
         """A client spoke, went, or can be written to."""
         if client.number not in self._connections:
-            return      # its descriptor is a newer one's by now
+            return  # its descriptor is a newer one's by now
         if events & select.EPOLLOUT or self._heard(client):
             self._flush(client)
 
@@ -191,7 +192,7 @@ class Server:
         except OSError:
             self._part(client)
             return False
-        if not byte:    # all that it said was read: there is nothing in it to linger
+        if not byte:  # all that it said was read: there is nothing in it to linger
             os.close(self._forget(client))
             return False
         if client.why_not:
@@ -234,7 +235,7 @@ class Server:
     def _forget(self, client: Connection) -> int:
         """The descriptor of its connection, which is all that is left of it."""
         descriptor = client.socket.detach()
-        self._epoll.unregister(descriptor)      # somebody may hold a copy of it open
+        self._epoll.unregister(descriptor)  # somebody may hold a copy of it open
         del self._attending[descriptor]
         del self._connections[client.number]
         self._turned_away -= bool(client.why_not)
@@ -247,7 +248,7 @@ class Server:
         # Then fewer are read at a time, so that others are attended to in between.
         sharing = max(self.protocol.registry.most_sharing, 1)
         errors = raw.receive(min(max(MOST_MATCHED // sharing, 1), MESSAGES))
-        if raw.is_full:     # else nothing can have found no room since it was read before
+        if raw.is_full:  # else nothing can have found no room since it was read before
             self._has_untold = True
         if errors:
             self._tell(errors)

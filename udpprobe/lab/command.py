@@ -108,7 +108,7 @@ def is_foreground() -> bool:
 def _take_terminal() -> None:
     """Take back the terminal's foreground process group, which a shell inside took and could not return."""
     before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-    with suppress(OSError):     # it may be gone
+    with suppress(OSError):  # it may be gone
         terminal = os.open(TERMINAL, os.O_RDONLY)
         os.tcsetpgrp(terminal, os.getpgrp())
         os.close(terminal)
@@ -136,10 +136,11 @@ def start(words: Sequence[str], environment: Mapping[str, str], *, own_group: bo
     """
     try:
         if own_group:
-            return os.posix_spawnp(words[0], list(words), environment, setpgroup=0, setsigmask=(),
-                                   setsigdef=IGNORED_BY_PYTHON)
+            return os.posix_spawnp(
+                words[0], list(words), environment, setpgroup=0, setsigmask=(), setsigdef=IGNORED_BY_PYTHON
+            )
         return os.posix_spawnp(words[0], list(words), environment, setsigmask=(), setsigdef=IGNORED_BY_PYTHON)
-    except ValueError:      # an empty name, or one with a zero byte
+    except ValueError:  # an empty name, or one with a zero byte
         raise NotRun(repr(words[0]), FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))) from None
     except OSError as error:
         raise NotRun(words[0], error) from None
@@ -155,16 +156,17 @@ def reaped(command: int) -> int | None:
 
 # ---- in the keeper, process 1 of its namespace
 
+
 def _keep(words: Sequence[str], environment: Mapping[str, str], alive: int, group: Group) -> NoReturn:
     status = CRASHED
     try:
         _join(group)
         mount_private()
         status = _run(words, environment, alive)
-    except Exception:   # noqa: BLE001 - nobody above could report it
+    except Exception:  # noqa: BLE001 - nobody above could report it
         traceback.print_exc()
     finally:
-        os._exit(status)    # what the parent has open and has not written yet is the parent's to write
+        os._exit(status)  # what the parent has open and has not written yet is the parent's to write
 
 
 def _join(group: Group) -> None:
@@ -188,11 +190,11 @@ def _wait(command: int, signals: Signals, alive: int) -> int:
     while (status := reaped(command)) is None:
         ready, _, _ = select.select([signals.fileno(), alive], [], [])
         if alive in ready:
-            return CRASHED      # the parent is gone: the pipe has lost its other end
+            return CRASHED  # the parent is gone: the pipe has lost its other end
         for number, by_terminal in signals.read():
             if number != signal.SIGCHLD and not by_terminal:
                 os.kill(command, number)
-                os.kill(command, signal.SIGCONT)    # a stopped process would not act on it
+                os.kill(command, signal.SIGCONT)  # a stopped process would not act on it
     return shell_status(status)
 
 

@@ -31,11 +31,16 @@ def fragments(packet: Packet, mtu: int) -> list[Packet]:
 
 
 def _piece(packet: Packet, start: int, room: int) -> Packet:
-    data = packet.payload[start:start + room]
+    data = packet.payload[start : start + room]
     last = start + room >= len(packet.payload)
     more = packet.flags & MORE_FRAGMENTS if last else MORE_FRAGMENTS
-    return replace(packet, payload=data, offset=packet.offset + start, options=b"" if start else packet.options,
-                   flags=packet.flags & ~(MORE_FRAGMENTS | DONT_FRAGMENT) | more)
+    return replace(
+        packet,
+        payload=data,
+        offset=packet.offset + start,
+        options=b"" if start else packet.options,
+        flags=packet.flags & ~(MORE_FRAGMENTS | DONT_FRAGMENT) | more,
+    )
 
 
 class PathMtus:
@@ -83,7 +88,7 @@ class Reassembler:
         """Forget the packet whose fragments began to come with this one; its first fragment, if that had come."""
         key = self.key(piece)
         if next(iter(self._pieces.get(key, {}).values()), None) is not piece:
-            return None     # it was completed in time; a later packet may have its id
+            return None  # it was completed in time; a later packet may have its id
         return self._pieces.pop(key).get(0)
 
     @staticmethod
@@ -105,6 +110,9 @@ def _joined(pieces: list[Packet]) -> Packet | None:
     if ordered[-1].flags & MORE_FRAGMENTS or size > LARGEST[first.family]:
         return None
     whole = replace(first, payload=data, flags=first.flags & ~MORE_FRAGMENTS, fragment_header=False)
-    found = packets.dissect(packets.build(whole))   # extension headers may follow the fragment header
-    return None if isinstance(found, str) else replace(
-        found, ip_id=first.ip_id, largest_piece=max(piece.size for piece in pieces))
+    found = packets.dissect(packets.build(whole))  # extension headers may follow the fragment header
+    return (
+        None
+        if isinstance(found, str)
+        else replace(found, ip_id=first.ip_id, largest_piece=max(piece.size for piece in pieces))
+    )

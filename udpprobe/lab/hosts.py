@@ -81,8 +81,14 @@ def _answers(packet: Packet, asked: Datagram, answer: ServiceSpec, now_ns: int) 
         return
     source = next((each.ip for each in answer.from_address if each.version == packet.family), packet.destination)
     said = Datagram(answer.from_port or asked.destination_port, asked.source_port, asked.data if data is None else data)
-    reply = Response(source, packet.source, UDP, packets.udp(source, packet.source, said),
-                     flags=DONT_FRAGMENT, wait_ns=ns(answer.delay_ms))
+    reply = Response(
+        source,
+        packet.source,
+        UDP,
+        packets.udp(source, packet.source, said),
+        flags=DONT_FRAGMENT,
+        wait_ns=ns(answer.delay_ms),
+    )
     yield from [reply] * answer.times
 
 
@@ -131,7 +137,7 @@ def _options(number: int, body: bytes, at: int) -> list[ErrorKind] | None:
         action = 0 if option in _TAKEN else option >> 6
         if action:
             return [] if action == _IN_SILENCE else [ErrorKind(4, 2, at + 1 + place)]
-        place += 1 if option == _PAD else 2 + int.from_bytes(body[place + 1:place + 2])
+        place += 1 if option == _PAD else 2 + int.from_bytes(body[place + 1 : place + 2])
     return None
 
 
@@ -155,7 +161,7 @@ class _Question(NamedTuple):
     """Type and class."""
 
 
-def dns(request: bytes, now_ns: int) -> bytes | None:   # noqa: ARG001 - as every service
+def dns(request: bytes, now_ns: int) -> bytes | None:  # noqa: ARG001 - as every service
     """A resolver's answer to one question: one address for every name (RFC 1035); None for what is no query.
 
     It knows no EDNS, and leaves that to be seen from the answer (RFC 6891, 7). Bytes behind the question are ignored.
@@ -175,12 +181,12 @@ def dns(request: bytes, now_ns: int) -> bytes | None:   # noqa: ARG001 - as ever
 
 def _question(request: bytes) -> _Question | None:
     at = _DNS.size
-    while 0 < (size := int.from_bytes(request[at:at + 1])) < 64:
+    while 0 < (size := int.from_bytes(request[at : at + 1])) < 64:
         at += 1 + size
-    end = at + 5    # the root label, type, class
+    end = at + 5  # the root label, type, class
     if len(request) < end or request[at] or at - _DNS.size > 254:
         return None
-    return _Question(request[_DNS.size:end], struct.unpack_from("!HH", request, at + 1))
+    return _Question(request[_DNS.size : end], struct.unpack_from("!HH", request, at + 1))
 
 
 def _record(asked: _Question) -> bytes:
@@ -201,7 +207,7 @@ def ntp(request: bytes, now_ns: int) -> bytes | None:
     """A primary server's answer, whose clock is the lab's (RFC 5905, 9.2); None for what is no client's request."""
     if len(request) < _NTP.size or request[0] & 7 != _CLIENT:
         return None
-    now, mode = _ntp_time(now_ns), request[0] & 0x38 | _SERVER      # the client's version
+    now, mode = _ntp_time(now_ns), request[0] & 0x38 | _SERVER  # the client's version
     return _NTP.pack(mode, 1, request[2], _PRECISION, 0, 0, b"LOCL", now, request[40:48], now, now)
 
 

@@ -34,8 +34,12 @@ def _is_error(packet: Packet) -> bool:
 
 
 def _names_no_host(source: Address) -> bool:
-    return source.is_unspecified or source.is_multicast or source.is_loopback or (
-        source.version == 4 and source.is_reserved)
+    return (
+        source.is_unspecified
+        or source.is_multicast
+        or source.is_loopback
+        or (source.version == 4 and source.is_reserved)
+    )
 
 
 def message(packet: Packet, kind: ErrorKind, spec: NodeSpec, source: Address, destination: Address) -> bytes:
@@ -60,9 +64,11 @@ def message(packet: Packet, kind: ErrorKind, spec: NodeSpec, source: Address, de
 
 def _swap(v4: int | None, v6: int | None) -> Callable[[bytes], bytes]:
     """Swap the two bytes there, as a host does that forgot `htons`."""
+
     def mangle(quote: bytes) -> bytes:
         at = v4 if quote[:1] < b"\x60" else v6
-        return quote if at is None else quote[:at] + quote[at:at + 2][::-1] + quote[at + 2:]
+        return quote if at is None else quote[:at] + quote[at : at + 2][::-1] + quote[at + 2 :]
+
     return mangle
 
 
@@ -81,7 +87,7 @@ def _zero_checksum(quote: bytes) -> bytes:
 def _lower_ttl(quote: bytes) -> bytes:
     """As a router does that decrements the TTL before it quotes."""
     at = 8 if quote[:1] < b"\x60" else 7
-    return quote[:at] + bytes([max(quote[at] - 1, 0)]) + quote[at + 1:]
+    return quote[:at] + bytes([max(quote[at] - 1, 0)]) + quote[at + 1 :]
 
 
 _MANGLES: dict[str, Callable[[bytes], bytes]] = {
@@ -113,8 +119,9 @@ def _other_port(packet: Packet) -> Packet:
 
 def _other_token(packet: Packet) -> Packet:
     data = bytes(byte ^ 0x55 for byte in packet.payload[8:])
-    return replace(packet, payload=packet.payload[:8] + data, ip_id=packet.ip_id ^ GUESS,
-                   flow_label=packet.flow_label ^ GUESS)
+    return replace(
+        packet, payload=packet.payload[:8] + data, ip_id=packet.ip_id ^ GUESS, flow_label=packet.flow_label ^ GUESS
+    )
 
 
 _FORGERIES: dict[str, Callable[[Packet], Packet]] = {
@@ -163,7 +170,7 @@ class ErrorLimit(Protocol):
 class NoLimit:
     """Any number."""
 
-    def allows(self, to: Address, kind: ErrorKind, now_ns: int, *, routed: bool) -> bool:    # noqa: ARG002 - see `ErrorLimit`
+    def allows(self, to: Address, kind: ErrorKind, now_ns: int, *, routed: bool) -> bool:  # noqa: ARG002 - see `ErrorLimit`
         """Always."""
         return True
 
@@ -176,7 +183,7 @@ class PlainLimit:
         self._cost_ns = round(SECOND_NS / limit.per_s)
         self._buckets: dict[Address | None, Bucket] = {}
 
-    def allows(self, to: Address, kind: ErrorKind, now_ns: int, *, routed: bool) -> bool:    # noqa: ARG002 - see `ErrorLimit`
+    def allows(self, to: Address, kind: ErrorKind, now_ns: int, *, routed: bool) -> bool:  # noqa: ARG002 - see `ErrorLimit`
         """Whether the bucket has a token."""
         bucket = self._buckets.setdefault(to if self._limit.by == "source" else None, Bucket())
         return bucket.take(now_ns, self._cost_ns, self._limit.burst)
@@ -210,5 +217,5 @@ class LinuxLimit:
         self._global.fill(now_ns, _GLOBAL_BURST * _GLOBAL_COST_NS)
         if self._global.tokens_ns < _GLOBAL_COST_NS or not bucket.take(now_ns, cost_ns, _BURST):
             return False
-        self._global.tokens_ns -= self._dice.below(3) * _GLOBAL_COST_NS   # at random, so that nobody can count
+        self._global.tokens_ns -= self._dice.below(3) * _GLOBAL_COST_NS  # at random, so that nobody can count
         return True

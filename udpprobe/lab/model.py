@@ -99,20 +99,20 @@ class ErrorKind(NamedTuple):
 
 
 KINDS: dict[str, dict[int, ErrorKind]] = {
-    "port-unreachable":   {4: ErrorKind(3, 3), 6: ErrorKind(1, 4)},
-    "host-unreachable":   {4: ErrorKind(3, 1), 6: ErrorKind(1, 3)},
-    "net-unreachable":    {4: ErrorKind(3, 0), 6: ErrorKind(1, 0)},
-    "proto-unreachable":  {4: ErrorKind(3, 2), 6: ErrorKind(4, 1, 6)},
-    "net-prohibited":     {4: ErrorKind(3, 9), 6: ErrorKind(1, 1)},
-    "host-prohibited":    {4: ErrorKind(3, 10), 6: ErrorKind(1, 1)},
-    "admin-prohibited":   {4: ErrorKind(3, 13), 6: ErrorKind(1, 1)},
-    "policy-fail":        {4: ErrorKind(3, 13), 6: ErrorKind(1, 5)},
-    "reject-route":       {4: ErrorKind(3, 13), 6: ErrorKind(1, 6)},
-    "source-quench":      {4: ErrorKind(4, 0)},
-    "time-exceeded":      {4: ErrorKind(11, 0), 6: ErrorKind(3, 0)},
+    "port-unreachable": {4: ErrorKind(3, 3), 6: ErrorKind(1, 4)},
+    "host-unreachable": {4: ErrorKind(3, 1), 6: ErrorKind(1, 3)},
+    "net-unreachable": {4: ErrorKind(3, 0), 6: ErrorKind(1, 0)},
+    "proto-unreachable": {4: ErrorKind(3, 2), 6: ErrorKind(4, 1, 6)},
+    "net-prohibited": {4: ErrorKind(3, 9), 6: ErrorKind(1, 1)},
+    "host-prohibited": {4: ErrorKind(3, 10), 6: ErrorKind(1, 1)},
+    "admin-prohibited": {4: ErrorKind(3, 13), 6: ErrorKind(1, 1)},
+    "policy-fail": {4: ErrorKind(3, 13), 6: ErrorKind(1, 5)},
+    "reject-route": {4: ErrorKind(3, 13), 6: ErrorKind(1, 6)},
+    "source-quench": {4: ErrorKind(4, 0)},
+    "time-exceeded": {4: ErrorKind(11, 0), 6: ErrorKind(3, 0)},
     "reassembly-timeout": {4: ErrorKind(11, 1), 6: ErrorKind(3, 1)},
-    "parameter-problem":  {4: ErrorKind(12, 0, 20), 6: ErrorKind(4, 0, 40)},
-    "packet-too-big":     {4: ErrorKind(3, 4), 6: ErrorKind(2, 0)},
+    "parameter-problem": {4: ErrorKind(12, 0, 20), 6: ErrorKind(4, 0, 40)},
+    "packet-too-big": {4: ErrorKind(3, 4), 6: ErrorKind(2, 0)},
 }
 """By the names that a scenario may use, and family (IPv6 has no source quench)."""
 

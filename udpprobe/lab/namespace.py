@@ -72,7 +72,7 @@ LEAST_MTU_V6 = 1280
 PRIVATE = CLONE_NEWNET | CLONE_NEWPID
 SYSCTLS = (
     ("net/ipv6/conf/all/disable_ipv6", "0"),
-    ("net/ipv4/ping_group_range", "0 0"),           # ping without privilege, icmp(7)
+    ("net/ipv4/ping_group_range", "0 0"),  # ping without privilege, icmp(7)
     ("net/ipv4/ping_group_range", "0 2147483647"),  # a user namespace has no other group than 0
 )
 
@@ -95,8 +95,10 @@ def enter() -> str:
         _enter_as_user()
         return f"nsenter -t {os.getpid()} -U --preserve-credentials -n"
     except OSError as error:
-        raise PrivilegeError(f"cannot make a private network: {error.strerror}; see sysctl user.max_net_namespaces and "
-                             "user.max_pid_namespaces") from None
+        raise PrivilegeError(
+            f"cannot make a private network: {error.strerror}; see sysctl user.max_net_namespaces and "
+            "user.max_pid_namespaces"
+        ) from None
     return f"nsenter -t {os.getpid()} -n"
 
 
@@ -128,15 +130,16 @@ def furnish(networks: Sequence[InterfaceAddress], mtu: int) -> Tun:
     if mtu < LEAST_MTU_V6 and any(network.version == 6 for network in networks):
         raise UsageError(f"IPv6 needs an MTU of {LEAST_MTU_V6} (RFC 8200, 5), and the program's interface has {mtu}")
     for name, text in SYSCTLS:
-        with suppress(OSError):     # a container may not write there, and much works without
+        with suppress(OSError):  # a container may not write there, and much works without
             Path("/proc/sys", name).write_text(text, encoding="ascii")
     tun = Tun(INTERFACE)
     try:
         _configure(networks, mtu)
     except OSError as error:
         tun.close()
-        raise UdpprobeError(f"cannot set up {INTERFACE} with {', '.join(map(str, networks))} and MTU {mtu}: "
-                            f"{error.strerror}") from None
+        raise UdpprobeError(
+            f"cannot set up {INTERFACE} with {', '.join(map(str, networks))} and MTU {mtu}: {error.strerror}"
+        ) from None
     return tun
 
 
@@ -218,8 +221,9 @@ class Tun:
         except BlockingIOError:
             return
         except OSError as error:
-            raise UdpprobeError(f"{self.name} is gone, as if somebody inside has removed it: "
-                                f"{error.strerror}") from None
+            raise UdpprobeError(
+                f"{self.name} is gone, as if somebody inside has removed it: {error.strerror}"
+            ) from None
 
     def write(self, packet: bytes) -> bool:
         """Let this host receive an IP packet.
@@ -237,7 +241,7 @@ class Tun:
         """How many packets this host has dropped because more waited than there is room for (proc_pid_net(5))."""
         lines = Path("/proc/self/net/dev").read_text("ascii").splitlines()
         mine = [line.split(":")[1].split() for line in lines if line.strip().startswith(f"{self.name}:")]
-        return sum(int(counts[_SENT_DROPPED]) for counts in mine)   # somebody inside may have renamed it
+        return sum(int(counts[_SENT_DROPPED]) for counts in mine)  # somebody inside may have renamed it
 
     def close(self) -> None:
         """Remove the interface."""

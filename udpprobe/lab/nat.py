@@ -88,7 +88,8 @@ def _is_error(packet: Packet) -> bool:
     if packet.offset or len(packet.payload) < 8:
         return False
     return (packet.protocol == ICMP and packet.payload[0] in {3, 4, 11, 12}) or (
-        packet.protocol == ICMPV6 and packet.payload[0] < 128)
+        packet.protocol == ICMPV6 and packet.payload[0] < 128
+    )
 
 
 def _port_at(packet: Packet, *, answered: bool) -> int | None:
@@ -102,28 +103,29 @@ def _port_at(packet: Packet, *, answered: bool) -> int | None:
 
 
 def _word(data: bytes, at: int) -> int:
-    return int.from_bytes(data[at:at + 2])
+    return int.from_bytes(data[at : at + 2])
 
 
 def _readdressed(packet: Packet, at: int, endpoint: NatEndpoint, *, source: bool) -> Packet:
     """A packet with another endpoint, its checksum changed by as much (RFC 1624): a wrong one stays wrong."""
     old = packet.source if source else packet.destination
     pseudo = (old.packed, endpoint.address.packed) if packet.protocol != ICMP else (b"", b"")
-    payload = _changed(packet.payload, at, endpoint.port, _CHECKSUM_AT[packet.protocol], *pseudo,
-                       optional=packet.protocol == UDP)
+    payload = _changed(
+        packet.payload, at, endpoint.port, _CHECKSUM_AT[packet.protocol], *pseudo, optional=packet.protocol == UDP
+    )
     moved = replace(packet, payload=payload)
     return replace(moved, source=endpoint.address) if source else replace(moved, destination=endpoint.address)
 
 
 def _changed(payload: bytes, at: int, port: int, checksum_at: int, *pseudo: bytes, optional: bool) -> bytes:
-    old = payload[at:at + 2]
+    old = payload[at : at + 2]
     new = port.to_bytes(2)
-    changed = payload[:at] + new + payload[at + 2:]
+    changed = payload[:at] + new + payload[at + 2 :]
     stored = _word(changed, checksum_at)
     if len(payload) < checksum_at + 2 or (optional and stored == 0):
         return changed
     found = _adjusted(stored, old + pseudo[0], new + pseudo[1]) or (0xFFFF if optional else 0)
-    return changed[:checksum_at] + found.to_bytes(2) + changed[checksum_at + 2:]
+    return changed[:checksum_at] + found.to_bytes(2) + changed[checksum_at + 2 :]
 
 
 def _adjusted(stored: int, old: bytes, new: bytes) -> int:
@@ -138,9 +140,9 @@ def _adjusted(stored: int, old: bytes, new: bytes) -> int:
 def _translated_quote(raw: bytes, quote: Packet, at: int, endpoint: NatEndpoint) -> bytes:
     """The quoted header and payload with the source that they had; nothing else changes, not even the TTL."""
     inner = _readdressed(quote, at, endpoint, source=True).payload
-    header = raw[:len(raw) - len(quote.payload)]
+    header = raw[: len(raw) - len(quote.payload)]
     place, size = (12, 4) if quote.family == 4 else (8, 16)
-    header = header[:place] + endpoint.address.packed + header[place + size:]
+    header = header[:place] + endpoint.address.packed + header[place + size :]
     if quote.family == 4:
         found = _adjusted(_word(header, 10), quote.source.packed, endpoint.address.packed)
         header = header[:10] + found.to_bytes(2) + header[12:]

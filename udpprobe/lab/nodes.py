@@ -134,8 +134,17 @@ class Node:
         """Send a message, with an id that counts up by 1 (IPv4) or one flow label for each destination (IPv6)."""
         self._ip_id = (self._ip_id + 1) & 0xFFFF
         label = Dice(0, f"{reply.source} {reply.destination}").below(0xFFFFF) + 1 if reply.source.version == 6 else 0
-        made = Packet(reply.source, reply.destination, reply.protocol, reply.payload, self.spec.ttl, reply.tos, label,
-                      self._ip_id, reply.flags)
+        made = Packet(
+            reply.source,
+            reply.destination,
+            reply.protocol,
+            reply.payload,
+            self.spec.ttl,
+            reply.tos,
+            label,
+            self._ip_id,
+            reply.flags,
+        )
         for departure in self.send(made):
             yield departure._replace(wait_ns=reply.wait_ns)
 
@@ -193,8 +202,16 @@ class Node:
         for _ in range(rule.times):
             yield from self._send_error(packet, kind, now_ns, sender=sender, shown=shown)
 
-    def _send_error(self, packet: Packet, kind: ErrorKind, now_ns: int, *, routed: bool = False,
-                  sender: NodeSpec | None = None, shown: Packet | None = None) -> Iterator[Departure]:
+    def _send_error(
+        self,
+        packet: Packet,
+        kind: ErrorKind,
+        now_ns: int,
+        *,
+        routed: bool = False,
+        sender: NodeSpec | None = None,
+        shown: Packet | None = None,
+    ) -> Iterator[Departure]:
         """Send an error about a packet, where that is allowed; from another's address, with another quote."""
         source = _source_of_errors(sender or self.spec, packet)
         if source is None or self.spec.silent or not icmp.may_be_sent(packet, kind):
@@ -276,8 +293,11 @@ class Routes:
         written = [(goal, tuple(hops)) for text, hops in node.routes.items() for goal in goals(text, scenario)]
         ways = [(goal, (hop,)) for far, hop in _first_hops(name, scenario).items() for goal in goals(far, scenario)]
         longest = _longest_first(written)
-        self._table = [*(each for each in longest if each[0].prefixlen), *_longest_first(ways),
-                       *(each for each in longest if not each[0].prefixlen)]
+        self._table = [
+            *(each for each in longest if each[0].prefixlen),
+            *_longest_first(ways),
+            *(each for each in longest if not each[0].prefixlen),
+        ]
         if name == YOU:
             self._table += [(goal, (_neighbours(scenario)[YOU][0],)) for goal in _EVERYWHERE]
         self._known: dict[Address, tuple[str, ...]] = {}

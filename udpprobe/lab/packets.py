@@ -63,9 +63,18 @@ def _dissect_v4(raw: bytes) -> Packet | str:
         return "ip-cut"
     if checksum(raw[:header]):
         return "ip-checksum"
-    return Packet(IPv4Address(raw[12:16]), IPv4Address(raw[16:20]), layer.proto, raw[header:layer.len],
-                  layer.ttl, layer.tos, ip_id=layer.id, flags=int(layer.flags), offset=layer.frag * 8,
-                  options=raw[20:header])
+    return Packet(
+        IPv4Address(raw[12:16]),
+        IPv4Address(raw[16:20]),
+        layer.proto,
+        raw[header : layer.len],
+        layer.ttl,
+        layer.tos,
+        ip_id=layer.id,
+        flags=int(layer.flags),
+        offset=layer.frag * 8,
+        options=raw[20:header],
+    )
 
 
 def _dissect_v6(raw: bytes) -> Packet | str:
@@ -75,13 +84,24 @@ def _dissect_v6(raw: bytes) -> Packet | str:
     layer.do_dissect(raw[:40])
     if len(raw) < 40 + layer.plen:
         return "ip-cut"
-    chain = _chain(layer.nh, raw[40:40 + layer.plen])
+    chain = _chain(layer.nh, raw[40 : 40 + layer.plen])
     if isinstance(chain, str):
         return chain
     extensions, protocol, fragment, payload = chain
-    return Packet(IPv6Address(raw[8:24]), IPv6Address(raw[24:40]), protocol, payload,
-                  layer.hlim, layer.tc, layer.fl, fragment.id, int(fragment.m), fragment.offset * 8,
-                  fragment_header=fragment is not _WHOLE, extensions=tuple(extensions))
+    return Packet(
+        IPv6Address(raw[8:24]),
+        IPv6Address(raw[24:40]),
+        protocol,
+        payload,
+        layer.hlim,
+        layer.tc,
+        layer.fl,
+        fragment.id,
+        int(fragment.m),
+        fragment.offset * 8,
+        fragment_header=fragment is not _WHOLE,
+        extensions=tuple(extensions),
+    )
 
 
 _WHOLE = IPv6ExtHdrFragment(id=0, m=0, offset=0)
@@ -123,8 +143,9 @@ def dissect_quote(raw: bytes) -> Packet | None:
     if raw[0] >> 4 == 4 and header >= 20:
         layer = IP()
         layer.do_dissect(raw[:20])
-        return Packet(IPv4Address(raw[12:16]), IPv4Address(raw[16:20]), layer.proto, raw[header:],
-                      offset=layer.frag * 8)
+        return Packet(
+            IPv4Address(raw[12:16]), IPv4Address(raw[16:20]), layer.proto, raw[header:], offset=layer.frag * 8
+        )
     if raw[0] >> 4 == 6:
         return Packet(IPv6Address(raw[8:24]), IPv6Address(raw[24:40]), raw[6], raw[40:])
     return None
@@ -136,22 +157,46 @@ def build(packet: Packet) -> bytes:
 
 
 def _build_v4(packet: Packet) -> bytes:
-    header = IP(ihl=packet.header_size // 4, tos=packet.tos, len=packet.size, id=packet.ip_id, flags=packet.flags,
-                frag=packet.offset // 8, ttl=packet.ttl, proto=packet.protocol, chksum=0,
-                src=str(packet.source), dst=str(packet.destination)).self_build() + packet.options
+    header = (
+        IP(
+            ihl=packet.header_size // 4,
+            tos=packet.tos,
+            len=packet.size,
+            id=packet.ip_id,
+            flags=packet.flags,
+            frag=packet.offset // 8,
+            ttl=packet.ttl,
+            proto=packet.protocol,
+            chksum=0,
+            src=str(packet.source),
+            dst=str(packet.destination),
+        ).self_build()
+        + packet.options
+    )
     return header[:10] + checksum(header).to_bytes(2) + header[12:] + packet.payload
 
 
 def _build_v6(packet: Packet) -> bytes:
     number, chain = packet.protocol, packet.payload
     if packet.fragment_header:
-        chain = IPv6ExtHdrFragment(nh=number, offset=packet.offset // 8, m=packet.flags & model.MORE_FRAGMENTS,
-                                   id=packet.ip_id).self_build() + chain
+        chain = (
+            IPv6ExtHdrFragment(
+                nh=number, offset=packet.offset // 8, m=packet.flags & model.MORE_FRAGMENTS, id=packet.ip_id
+            ).self_build()
+            + chain
+        )
         number = _FRAGMENT
     for extension, body in reversed(packet.extensions):
         number, chain = extension, bytes([number]) + body + chain
-    header = IPv6(tc=packet.tos, fl=packet.flow_label, plen=len(chain), nh=number, hlim=packet.ttl,
-                  src=str(packet.source), dst=str(packet.destination)).self_build()
+    header = IPv6(
+        tc=packet.tos,
+        fl=packet.flow_label,
+        plen=len(chain),
+        nh=number,
+        hlim=packet.ttl,
+        src=str(packet.source),
+        dst=str(packet.destination),
+    ).self_build()
     return header + chain
 
 
@@ -175,7 +220,7 @@ def datagram(packet: Packet) -> Datagram | None:
         return None
     layer = UDP()
     layer.do_dissect(packet.payload[:8])
-    message = packet.payload[:layer.len]
+    message = packet.payload[: layer.len]
     if not 8 <= layer.len <= len(packet.payload) or not _is_intact(packet, layer.chksum, message):
         return None
     return Datagram(layer.sport, layer.dport, message[8:])
@@ -215,8 +260,15 @@ _REST_V4 = {3: ("nexthopmtu", 0xFFFF), 12: ("ptr", 0xFF)}
 """Where `ErrorKind.word` stands in IPv4, and the largest one."""
 
 
-def icmp_error(source: Address, destination: Address, kind: ErrorKind, quote: bytes, structure: bytes = b"",
-               *, counted: bool = True) -> bytes:
+def icmp_error(
+    source: Address,
+    destination: Address,
+    kind: ErrorKind,
+    quote: bytes,
+    structure: bytes = b"",
+    *,
+    counted: bool = True,
+) -> bytes:
     """The ICMP message of an error.
 
     Args:
@@ -234,7 +286,7 @@ def icmp_error(source: Address, destination: Address, kind: ErrorKind, quote: by
     return icmp_sealed(source, destination, header + quote + structure)
 
 
-@lru_cache(maxsize=1024)    # Scapy takes 0.1 ms for one, and they are all alike
+@lru_cache(maxsize=1024)  # Scapy takes 0.1 ms for one, and they are all alike
 def _error_v4(kind: ErrorKind, words: int) -> bytes:
     fields: dict[str, Any] = {"length": words} if kind.type in (3, 11, 12) else {}
     if kind.type in _REST_V4:
@@ -271,8 +323,11 @@ def tcp_reset(packet: Packet) -> bytes | None:
     if layer.flags.R:
         return None
     length = max(len(packet.payload) - layer.dataofs * 4, 0) + int(layer.flags.S) + int(layer.flags.F)
-    numbers = {"flags": "R", "seq": layer.ack} if layer.flags.A else {
-        "flags": "RA", "seq": 0, "ack": (layer.seq + length) & 0xFFFFFFFF}
+    numbers = (
+        {"flags": "R", "seq": layer.ack}
+        if layer.flags.A
+        else {"flags": "RA", "seq": 0, "ack": (layer.seq + length) & 0xFFFFFFFF}
+    )
     body = TCP(sport=layer.dport, dport=layer.sport, dataofs=5, window=0, chksum=0, **numbers).self_build()
     found = pseudo_checksum(packet.destination, packet.source, model.TCP, body)
     return body[:16] + found.to_bytes(2) + body[18:]
@@ -316,5 +371,8 @@ def _interface(name: str | None, source: Address) -> bytes:
     text += bytes(-(1 + len(text)) % 4)
     address: dict[str, Any] = {"afi": 1, "ip4": str(source)} if source.version == 4 else {"afi": 2, "ip6": str(source)}
     size = 4 + 4 + len(source.packed) + 1 + len(text)
-    return bytes(ICMPExtension_InterfaceInformation(len=size, has_ipaddr=1, has_ifname=1, ifname_len=1 + len(text),
-                                              ifname=text, **address))
+    return bytes(
+        ICMPExtension_InterfaceInformation(
+            len=size, has_ipaddr=1, has_ifname=1, ifname_len=1 + len(text), ifname=text, **address
+        )
+    )

@@ -119,8 +119,7 @@ def run(around: Surroundings, words: Sequence[str], environment: Mapping[str, st
         UdpprobeError: the kernel does not take one of the settings.
     """
     enter()
-    with (Signals() as signals, _furnished(around) as tun,
-          Command(words, environment, is_shell=is_shell) as command):
+    with Signals() as signals, _furnished(around) as tun, Command(words, environment, is_shell=is_shell) as command:
         carrier = Carrier(tun, around.world, around.note)
         while command not in (ready := _ready(carrier, signals, command)):
             if signals in ready:

@@ -24,7 +24,10 @@ Network = IPv4Network | IPv6Network
 YOU = "you"
 """The node that the program sits behind."""
 VOIDS: dict[str, dict[int, ErrorKind]] = {
-    "unreachable": {4: ErrorKind(3, 1), 6: ErrorKind(1, 0)}, "prohibit": KINDS["admin-prohibited"], "blackhole": {}}
+    "unreachable": {4: ErrorKind(3, 1), 6: ErrorKind(1, 0)},
+    "prohibit": KINDS["admin-prohibited"],
+    "blackhole": {},
+}
 """Next hops that lead nowhere, in iproute2's words, and what Linux says about them."""
 
 
@@ -46,7 +49,7 @@ _SPAN = re.compile(r"(?P<low>\d{1,5})(?:-(?P<high>\d{1,5}))?", re.ASCII)
 
 def _addresses(value: object) -> list[Interface]:
     if not isinstance(value, str | list):
-        raise ValueError('addresses are texts: ["198.18.1.1", "2001:db8:1::1"]')    # noqa: TRY004 - pydantic wants it
+        raise ValueError('addresses are texts: ["198.18.1.1", "2001:db8:1::1"]')  # noqa: TRY004 - pydantic wants it
     return [ip_interface(str(each)) for each in ([value] if isinstance(value, str) else value)]
 
 
@@ -71,7 +74,7 @@ def kinds_of(texts: list[str]) -> dict[int, ErrorKind]:
         return {family: ErrorKind(*pair) for family, pair in zip((4, 6), pairs, strict=False) if _is_kind(pair)}
     except (ValueError, TypeError):
         known = ", ".join(KINDS)
-        raise ValueError(f'{" ".join(texts)!r} is no error: give TYPE/CODE or one of {known}') from None
+        raise ValueError(f"{' '.join(texts)!r} is no error: give TYPE/CODE or one of {known}") from None
 
 
 def _is_kind(pair: tuple[int, ...]) -> bool:
@@ -153,8 +156,11 @@ class ServiceSpec(Strict):
 
 
 _WORDS = {
-    "echo": ServiceSpec(echo=True), "dns": ServiceSpec(like="dns"), "ntp": ServiceSpec(like="ntp"),
-    "silent": ServiceSpec(times=0), "refuse": ServiceSpec(refuse=True),
+    "echo": ServiceSpec(echo=True),
+    "dns": ServiceSpec(like="dns"),
+    "ntp": ServiceSpec(like="ntp"),
+    "silent": ServiceSpec(times=0),
+    "refuse": ServiceSpec(refuse=True),
 }
 
 
@@ -209,8 +215,10 @@ class NodeSpec(Strict):
     """Forwards a packet whose TTL has run out, with a TTL of 0, and leaves the error to the next router."""
     quote: Annotated[int, Field(ge=0, le=1280)] | None = None
     """Bytes after the IP header that its errors quote; else as much as RFC 1812 and RFC 4443 allow."""
-    mangles: Annotated[list[Literal["swap-length", "swap-id", "swap-offset", "short-length", "zero-checksum", "ttl"]],
-                       BeforeValidator(_list)] = []
+    mangles: Annotated[
+        list[Literal["swap-length", "swap-id", "swap-offset", "short-length", "zero-checksum", "ttl"]],
+        BeforeValidator(_list),
+    ] = []
     """What it spoils in the quoted IP header."""
     limit: Limit | None = None
     reports_from: Addresses = []
@@ -378,7 +386,7 @@ def parse(text: str, name: str) -> Scenario:
         raise UsageError(_located(name, text, first["loc"], reason_of(first, _KEYS))) from None
     except RecursionError:
         raise UsageError(f"{name}: brackets or braces are nested too deeply") from None
-    except ValueError as error:     # no TOML
+    except ValueError as error:  # no TOML
         raise UsageError(_toml_error(name, text, str(error))) from None
 
 
@@ -387,7 +395,7 @@ def _toml_error(name: str, text: str, reason: str) -> str:
     where = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", reason)
     if where is None:
         return f"{name}: {reason}"
-    return f"{name}:{where[1] or len(text.splitlines())}: {reason[:where.start()]}"
+    return f"{name}:{where[1] or len(text.splitlines())}: {reason[: where.start()]}"
 
 
 def _located(name: str, text: str, place: tuple[int | str, ...], reason: str) -> str:
@@ -406,8 +414,9 @@ def _scenario(page: Page, name: str, text: str) -> Scenario:
     links = _links(page)
     _check_names(page, links)
     mtu = min(page.mtu, *(link.mtu or page.mtu for (near, _), link in links.items() if near == YOU))
-    return Scenario(Path(name).stem, page.conclude, text, page.nodes[YOU].address, mtu, page.targets,
-                    page.seed, page.nodes, links)
+    return Scenario(
+        Path(name).stem, page.conclude, text, page.nodes[YOU].address, mtu, page.targets, page.seed, page.nodes, links
+    )
 
 
 def _check_addresses(page: Page) -> None:
@@ -466,7 +475,7 @@ def _check_names(page: Page, links: dict[tuple[str, str], LinkSpec]) -> None:
         for destination, hops in node.routes.items():
             place = ("nodes", name, "routes", destination)
             _check_destination(page, destination, place)
-            known = near | set(VOIDS) if len(hops) == 1 else near   # what leads nowhere is no way of equal cost
+            known = near | set(VOIDS) if len(hops) == 1 else near  # what leads nowhere is no way of equal cost
             _check_each(hops, known, place, f"no neighbour of {name}")
         _check_each(node.nat.inside if node.nat else [], near, ("nodes", name, "nat"), f"no neighbour of {name}")
         for row, rule in enumerate(node.rules):

@@ -27,8 +27,9 @@ class SteadyClock:
         monotonic_ns: one that nobody sets.
     """
 
-    def __init__(self, realtime_ns: Callable[[], int] = time.time_ns,
-                 monotonic_ns: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(
+        self, realtime_ns: Callable[[], int] = time.time_ns, monotonic_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
         self._realtime_ns, self._monotonic_ns = realtime_ns, monotonic_ns
         self._since_ns = self._behind_ns()
         self._heard_ns = realtime_ns()
@@ -60,5 +61,6 @@ class SteadyClock:
 
             def turned(time_ns: int) -> int:
                 return min(max(time_ns - step_ns, earliest_ns), seen_ns)
+
         self._heard_ns = max(self._heard_ns, now_ns)
         return now_ns, turned

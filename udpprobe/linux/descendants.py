@@ -20,7 +20,7 @@ class Descendants:
     """
 
     def __init__(self) -> None:
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)     # Linux 3.4
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # Linux 3.4
         self._known: set[int] = set()
 
     def add(self, pid: int) -> None:
@@ -65,4 +65,4 @@ def _state_of(pid: int) -> list[str]:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
         return []
-    return stat.rpartition(")")[2].split()      # the name before may hold anything
+    return stat.rpartition(")")[2].split()  # the name before may hold anything

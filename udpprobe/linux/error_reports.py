@@ -33,7 +33,7 @@ KEPT_S = 5.0
 EARLY_NS = 100_000
 """By so much the times of two clocks may seem to differ."""
 ANY = {0, MAPPED_PREFIX << 32}
-NAMES = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP"}     # Python calls it ENOTSUP
+NAMES = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP"}  # Python calls it ENOTSUP
 
 
 class Source(Protocol):
@@ -63,8 +63,14 @@ class ErrorReport(Struct, frozen=True):
         """What an event says."""
         fields = record.fields
         address, peer = (int.from_bytes(fields[name]) for name in ("saddr_v6", "daddr_v6"))
-        return cls(record.time_ns, NAMES.get(fields["error"]), 0 if address in ANY else address,
-                   fields["sport"], 0 if peer in ANY else peer, fields["dport"])
+        return cls(
+            record.time_ns,
+            NAMES.get(fields["error"]),
+            0 if address in ANY else address,
+            fields["sport"],
+            0 if peer in ANY else peer,
+            fields["dport"],
+        )
 
 
 class Awaited(Struct):
@@ -87,7 +93,8 @@ class Awaited(Struct):
         if report.time_ns < self.event.time_ns - EARLY_NS or report.address not in {0, number_of(quoted.source)}:
             return False
         return not report.peer_port or (
-            (report.peer, report.peer_port) == (number_of(quoted.destination), quoted.destination_port))
+            (report.peer, report.peer_port) == (number_of(quoted.destination), quoted.destination_port)
+        )
 
 
 class Judged(Struct, frozen=True, gc=False):
@@ -151,8 +158,11 @@ class ErrorReports:
         """Read what the kernel has reported, and join it with what waits."""
         if self._now_s() > self._swept_s + KEPT_S:
             self._swept_s, before_ns = self._now_s(), time.time_ns() - int(KEPT_S * 1e9)
-            self._spare = {port: kept for port, some in self._spare.items()
-                           if (kept := [each for each in some if each.time_ns > before_ns])}
+            self._spare = {
+                port: kept
+                for port, some in self._spare.items()
+                if (kept := [each for each in some if each.time_ns > before_ns])
+            }
         lost = self._source.lost
         records = self._source.read()
         if self._source.lost > lost:
@@ -174,7 +184,7 @@ class ErrorReports:
             if fitting and fitting[-1].expected:
                 fitting[-1].report = report
                 self._forget(fitting[-1])
-            elif fitting:       # of sockets that share the port, and some of which hear
+            elif fitting:  # of sockets that share the port, and some of which hear
                 last = max(fitting, key=lambda one: (one.expected is None, one.event.time_ns))
                 if report.errno:
                     last.report = report
@@ -197,7 +207,7 @@ class ErrorReports:
             is_open = one.is_doubtful or one.event.time_ns < max(self._since_ns, self._lost_ns)
             return Judged(one.event, sender, None if is_open else False)
         if not sender or not report or (one.expected is False and not report.peer_port and not sender.is_gone):
-            return Judged(one.event, sender, None)      # any namespace may have a socket of that port
+            return Judged(one.event, sender, None)  # any namespace may have a socket of that port
         if not one.expected:
             sender = Sender(sender.process, "connected" if report.peer_port else "recverr", sender.mode)
         return Judged(one.event, sender, True)

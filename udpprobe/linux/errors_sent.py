@@ -26,9 +26,14 @@ MOST_ROWS = 1 << 12
 COPY_NS = 100_000
 """A bridge and its port, both captured, show an error so soon after each other; what is quoted is the same then."""
 FORWARDED = {
-    "too-big": "the next link's MTU is smaller", "expired": "its TTL ran out here", "loop": "its TTL ran out here",
-    "prohibited": "a firewall or a prohibit route", "rejected": "a firewall", "refused": "a firewall",
-    "unreachable": "no route, or no neighbour", "reassembly": "fragments did not come",
+    "too-big": "the next link's MTU is smaller",
+    "expired": "its TTL ran out here",
+    "loop": "its TTL ran out here",
+    "prohibited": "a firewall or a prohibit route",
+    "rejected": "a firewall",
+    "refused": "a firewall",
+    "unreachable": "no route, or no neighbour",
+    "reassembly": "fragments did not come",
 }
 """Why a router does not forward a datagram, by verdict."""
 NOBODY = "no socket has the port"
@@ -85,8 +90,10 @@ class SentErrors:
         if event.reason != "port-unreach":
             return None, "fragments did not come" if event.verdict == "reassembly" else "a firewall"
         source = number_of(quoted.source), quoted.source_port
-        ranked = [(*_reason(found, number_of(quoted.destination), source), process)
-                  for found, process in self._sockets.of_port(quoted.destination_port or 0)]
+        ranked = [
+            (*_reason(found, number_of(quoted.destination), source), process)
+            for found, process in self._sockets.of_port(quoted.destination_port or 0)
+        ]
         if not ranked:
             return None, NOBODY
         _, text, process = min(ranked, key=lambda one: one[0])
@@ -94,10 +101,26 @@ class SentErrors:
 
     def found(self) -> ErrorsSent:
         """All that were sent so far, the most frequent first."""
-        rows = [ErrorSent(
-            quoted.source, quoted.destination, quoted.destination_port, event.verdict, event.reason, event.family,
-            event.type, event.code, row.count, event.time_ns, row.last_ns, row.process, row.why)
-            for row in self._rows.values() for event in (row.event,) for quoted in (event.quoted,)]
+        rows = [
+            ErrorSent(
+                quoted.source,
+                quoted.destination,
+                quoted.destination_port,
+                event.verdict,
+                event.reason,
+                event.family,
+                event.type,
+                event.code,
+                row.count,
+                event.time_ns,
+                row.last_ns,
+                row.process,
+                row.why,
+            )
+            for row in self._rows.values()
+            for event in (row.event,)
+            for quoted in (event.quoted,)
+        ]
         rows.sort(key=lambda each: (-each.count, each.to, each.address, each.port or 0))
         held = {name: (number - self._before.get(name, 0)) & MASK64 for name, number in rate_limited().items()}
         return ErrorsSent(tuple(rows), self._more, held)
@@ -132,8 +155,11 @@ def rate_limited_of(text: str) -> dict[str, int]:
     found: dict[str, int] = {}
     if rows := re.search(r"^Icmp: (\D.*)\nIcmp: (.*)", text, re.MULTILINE):
         counts = dict(zip(rows[1].split(), rows[2].split(), strict=False))
-        found |= {name: int(counts[theirs]) for name, theirs in (
-            ("ipv4_host", "OutRateLimitHost"), ("global", "OutRateLimitGlobal")) if theirs in counts}
+        found |= {
+            name: int(counts[theirs])
+            for name, theirs in (("ipv4_host", "OutRateLimitHost"), ("global", "OutRateLimitGlobal"))
+            if theirs in counts
+        }
     if row := re.search(r"^Icmp6OutRateLimitHost\s+(\d+)", text, re.MULTILINE):
         found["ipv6_host"] = int(row[1])
     return found

@@ -53,7 +53,7 @@ def holders_of(inodes: Collection[int], likely: Collection[int]) -> dict[int, Ho
     for pid in dict.fromkeys([*likely, *_youngest_first()]):
         if not wanted:
             break
-        with suppress(OSError):     # it has ended, or is another user's
+        with suppress(OSError):  # it has ended, or is another user's
             for descriptor, inode in _sockets_of(pid):
                 if inode in wanted:
                     found[inode] = Holder(Process(_name_of(pid), pid), descriptor, inode)
@@ -101,7 +101,7 @@ def options_of(holder: Holder) -> Options:
         if descriptor < 0:
             return Options()
         opened.callback(os.close, descriptor)
-        if os.fstat(descriptor).st_ino == holder.inode:     # else it is another file by now
+        if os.fstat(descriptor).st_ino == holder.inode:  # else it is another file by now
             with socket.socket(fileno=os.dup(descriptor)) as shared:
                 recverr = _option(shared, socket.IPPROTO_IPV6, IPV6_RECVERR)
                 modes = [_option(shared, *option) for option in MTU_DISCOVER]

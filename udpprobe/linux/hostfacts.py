@@ -23,7 +23,7 @@ from udpprobe.linux.netlink import bind_to_interface, interface_addresses
 Address = IPv4Address | IPv6Address
 
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
-WILDCARDS = {4: "0.0.0.0", 6: "::"}     # noqa: S104  reserved for all addresses, and nothing is ever read from it
+WILDCARDS = {4: "0.0.0.0", 6: "::"}  # noqa: S104  reserved for all addresses, and nothing is ever read from it
 
 DISCARD_PORT = 9
 """A route is asked for by a connect() that sends nothing; it wants a port (RFC 863)."""
@@ -96,8 +96,14 @@ def _family(address: str) -> int:
     return 6 if ":" in address else 4
 
 
-def sources_for(high: Sequence[int], low: Sequence[int], zone: Sequence[int], *, bind: str | None = None,
-                interface: str | None = None) -> tuple[array[int], array[int], array[int]]:
+def sources_for(
+    high: Sequence[int],
+    low: Sequence[int],
+    zone: Sequence[int],
+    *,
+    bind: str | None = None,
+    interface: str | None = None,
+) -> tuple[array[int], array[int], array[int]]:
     """`source_of` for (n,) destinations; the kernel is asked once for each distinct one.
 
     Returns:
@@ -108,8 +114,11 @@ def sources_for(high: Sequence[int], low: Sequence[int], zone: Sequence[int], *,
     """
     ask = cache(partial(_ask, bind=bind, interface=interface))
     found = list(map(ask, high, low, zone))
-    return (array("Q", [each.address >> 64 for each in found]),
-            array("Q", [each.address & (1 << 64) - 1 for each in found]), array("i", [each.errno for each in found]))
+    return (
+        array("Q", [each.address >> 64 for each in found]),
+        array("Q", [each.address & (1 << 64) - 1 for each in found]),
+        array("i", [each.errno for each in found]),
+    )
 
 
 def _ask(high: int, low: int, zone: int, *, bind: str | None, interface: str | None) -> SourceAddress:
@@ -217,8 +226,10 @@ def _reserve(families: Collection[int], port: int, held: ExitStack) -> list[sock
                 found = _reserve_once(families, port, tried)
             except OSError as error:
                 if port or error.errno != errno.EADDRINUSE:
-                    raise UdpprobeError(f"cannot take {f'UDP port {port}' if port else 'a UDP port'} to send from: "
-                                        f"{os.strerror(error.errno or errno.EIO)}") from None
+                    raise UdpprobeError(
+                        f"cannot take {f'UDP port {port}' if port else 'a UDP port'} to send from: "
+                        f"{os.strerror(error.errno or errno.EIO)}"
+                    ) from None
             else:
                 held.enter_context(tried.pop_all())
                 return found

@@ -76,7 +76,7 @@ def outgoing_interface(source: bytes, destination: bytes, interface: int = 0) ->
         answer = kernel.recv(65536)
     if MESSAGE.unpack_from(answer)[1] != NEW_ROUTE:
         return 0
-    route = dict(_attributes(answer[MESSAGE.size + ROUTE.size:]))
+    route = dict(_attributes(answer[MESSAGE.size + ROUTE.size :]))
     return struct.unpack("=i", route[ROUTE_OUT])[0] if ROUTE_OUT in route else 0
 
 
@@ -96,7 +96,7 @@ def interface_addresses() -> Iterator[bytes]:
                     return
                 if kind == ERROR:
                     _raise_error(answer, at)
-                known = dict(_attributes(answer[at + MESSAGE.size + ADDRESS.size:at + length]))
+                known = dict(_attributes(answer[at + MESSAGE.size + ADDRESS.size : at + length]))
                 if kind == NEW_ADDRESS and (address := known.get(ADDRESS_LOCAL) or known.get(ADDRESS_PEER)):
                     yield address
                 at += -(-length // 4) * 4
@@ -124,7 +124,7 @@ def shape(name: str, mtu: int, queue_packets: int) -> None:
     try:
         _set(SET_LINK, link + _attribute(LINK_FAMILIES, _attribute(socket.AF_INET6, no_link_local)))
     except OSError as error:
-        if error.errno != errno.EAFNOSUPPORT:   # no IPv6 at this MTU, hence no such address
+        if error.errno != errno.EAFNOSUPPORT:  # no IPv6 at this MTU, hence no such address
             raise
 
 
@@ -140,8 +140,13 @@ def add_address(name: str, address: InterfaceAddress) -> None:
     """
     local = address.ip.packed
     head = ADDRESS.pack(FAMILIES[address.version], address.network.prefixlen, 0, 0, socket.if_nametoindex(name))
-    _set(NEW_ADDRESS, head + _attribute(ADDRESS_LOCAL, local) + _attribute(ADDRESS_PEER, local)
-         + _attribute(ADDRESS_FLAGS, struct.pack("=I", NO_DAD)))
+    _set(
+        NEW_ADDRESS,
+        head
+        + _attribute(ADDRESS_LOCAL, local)
+        + _attribute(ADDRESS_PEER, local)
+        + _attribute(ADDRESS_FLAGS, struct.pack("=I", NO_DAD)),
+    )
 
 
 def add_default_route(name: str, version: int) -> None:
@@ -193,7 +198,7 @@ def up_interfaces() -> frozenset[str]:
     found = set()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         for _, name in socket.if_nameindex():
-            with suppress(OSError):     # it is gone
+            with suppress(OSError):  # it is gone
                 if IFREQ.unpack(fcntl.ioctl(asking, SIOCGIFFLAGS, IFREQ.pack(name.encode(), 0)))[1] & IFF_UP:
                     found.add(name)
     return frozenset(found)
@@ -216,7 +221,7 @@ def _set(kind: int, body: bytes) -> None:
     flags = REQUEST | ACKNOWLEDGE | (CREATE if kind != SET_LINK else 0)
     with _kernel() as kernel:
         kernel.send(_message(kind, flags, body))
-        _raise_error(kernel.recv(65536), 0)     # the acknowledgement is an error of number 0
+        _raise_error(kernel.recv(65536), 0)  # the acknowledgement is an error of number 0
 
 
 def _kernel() -> socket.socket:
@@ -241,5 +246,5 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     while at + ATTRIBUTE.size <= len(data):
         length, name = ATTRIBUTE.unpack_from(data, at)
-        yield name, data[at + ATTRIBUTE.size:at + max(length, ATTRIBUTE.size)]
+        yield name, data[at + ATTRIBUTE.size : at + max(length, ATTRIBUTE.size)]
         at += max(ATTRIBUTE.size, -(-length // 4) * 4)

@@ -33,7 +33,7 @@ class DropCounters:
         """By inode: counters that were not 0 at the first look. A socket that was opened later began with 0."""
         self._found: dict[int, tuple[UdpSocket, Process | None, int]] = {}
         """By inode, of sockets that dropped some: the socket, who holds it, and how many. They may be gone."""
-        self._full_before = full_buffers()      # before the first look: what it misses is not missing here
+        self._full_before = full_buffers()  # before the first look: what it misses is not missing here
 
     @property
     def is_begun(self) -> bool:
@@ -55,7 +55,7 @@ class DropCounters:
                 self._found[each.inode] = each, process_of(each.inode), count
         if len(self._found) > MOST_DROPPING:
             most = sorted(self._found.items(), key=lambda one: -one[1][2])
-            self._found = dict(most[:MOST_DROPPING // 2])
+            self._found = dict(most[: MOST_DROPPING // 2])
 
     def found(self) -> tuple[ReceiveDrops, ...]:
         """The sockets that dropped datagrams since the first look, the most first."""
@@ -64,8 +64,10 @@ class DropCounters:
         now, before = full_buffers(), self._full_before
         total = sum(count for _, _, count in self._found.values())
         is_full = now is not None and before is not None and now - before >= total
-        rows = (ReceiveDrops(process, _text(each), each.port, count, BUFFER_FULL if is_full else None)
-                for each, process, count in self._found.values())
+        rows = (
+            ReceiveDrops(process, _text(each), each.port, count, BUFFER_FULL if is_full else None)
+            for each, process, count in self._found.values()
+        )
         return tuple(sorted(rows, key=lambda row: (-row.count, row.port, row.address)))
 
 
@@ -85,7 +87,7 @@ def full_buffers_of(text: str) -> int:
 
 
 def _ipv6_counters() -> str:
-    with suppress(FileNotFoundError):       # ipv6.disable=1
+    with suppress(FileNotFoundError):  # ipv6.disable=1
         return Path("/proc/net/snmp6").read_text()
     return ""
 

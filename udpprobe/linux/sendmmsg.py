@@ -29,7 +29,7 @@ MMSGHDR_BYTES = MSGHDR.size + 8
 """struct mmsghdr: a msghdr, and how many bytes of it were sent."""
 IOVEC = struct.Struct("@PN")
 
-_libc = ctypes.CDLL(None, use_errno=True)     # lets other threads run while it sends
+_libc = ctypes.CDLL(None, use_errno=True)  # lets other threads run while it sends
 _sendmmsg = _libc.sendmmsg
 _sendmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
 
@@ -60,8 +60,17 @@ class Messages:
         names, pieces = address_of(self.names), address_of(self._pieces)
         controls = address_of(self.controls) if control else 0
         for row in range(CHUNK):
-            MSGHDR.pack_into(self._headers, row * MMSGHDR_BYTES, names + row * len(name), len(name),
-                             pieces + row * IOVEC.size, 1, controls + row * len(control), len(control), 0)
+            MSGHDR.pack_into(
+                self._headers,
+                row * MMSGHDR_BYTES,
+                names + row * len(name),
+                len(name),
+                pieces + row * IOVEC.size,
+                1,
+                controls + row * len(control),
+                len(control),
+                0,
+            )
 
     def put(self, batch: Batch, rows: Sequence[int]) -> None:
         """Let the first messages carry packets of a batch, at most CHUNK; it must live until they are sent."""

@@ -75,7 +75,7 @@ def _messages(answer: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     while at + HEADER.size <= len(answer):
         size, kind, *_ = HEADER.unpack_from(answer, at)
-        yield kind, answer[at + HEADER.size:at + size]
+        yield kind, answer[at + HEADER.size : at + size]
         at += (size + 3) & ~3
 
 
@@ -86,10 +86,18 @@ def udp_socket(message: bytes) -> UdpSocket:
     attributes = _attributes(message)
     options, memory = attributes.get(INET_DIAG_SOCKOPT), attributes.get(INET_DIAG_SKMEMINFO, b"")
     recverr = bool(options[0] & RECVERR) if options else None
-    drops = memory[4 * MEMINFO_DROPS:4 * MEMINFO_DROPS + 4]
-    return UdpSocket(is_v4, _number(address, is_v4=is_v4), int.from_bytes(port), _number(peer, is_v4=is_v4),
-                     int.from_bytes(peer_port), state == ESTABLISHED, inode, recverr,
-                     int.from_bytes(drops, sys.byteorder) if drops else None)
+    drops = memory[4 * MEMINFO_DROPS : 4 * MEMINFO_DROPS + 4]
+    return UdpSocket(
+        is_v4,
+        _number(address, is_v4=is_v4),
+        int.from_bytes(port),
+        _number(peer, is_v4=is_v4),
+        int.from_bytes(peer_port),
+        state == ESTABLISHED,
+        inode,
+        recverr,
+        int.from_bytes(drops, sys.byteorder) if drops else None,
+    )
 
 
 def _attributes(message: bytes) -> dict[int, bytes]:
@@ -97,7 +105,7 @@ def _attributes(message: bytes) -> dict[int, bytes]:
     found, at = dict[int, bytes](), MESSAGE.size
     while at + ATTRIBUTE.size <= len(message):
         size, kind = ATTRIBUTE.unpack_from(message, at)
-        found[kind] = message[at + ATTRIBUTE.size:at + size]
+        found[kind] = message[at + ATTRIBUTE.size : at + size]
         at += max((size + 3) & ~3, ATTRIBUTE.size)
     return found
 

@@ -38,8 +38,13 @@ SAVED_S = 1.0
 """Where none was taken for as long as this, several may follow at once."""
 
 
-SEES = {"connected": "connected", "recverr": "recverr", "unconnected": "blind", "elsewhere": "blind",
-        "unknown": "unknown"}
+SEES = {
+    "connected": "connected",
+    "recverr": "recverr",
+    "unconnected": "blind",
+    "elsewhere": "blind",
+    "unknown": "unknown",
+}
 """What a socket in some state can see of an error: the errno at its next call, all of it, or nothing."""
 TEXTS = {
     "connected": "its socket is connected: its next call gives {errno}",
@@ -175,8 +180,11 @@ class Sockets:
     def of_port(self, port: int) -> list[tuple[UdpSocket, Process | None]]:
         """The sockets that have a port now, and who holds them."""
         self._look()
-        return [(each.found, each.holder.process if each.holder else None)
-                for each in self._by_port.get(port, ()) if not each.gone]
+        return [
+            (each.found, each.holder.process if each.holder else None)
+            for each in self._by_port.get(port, ())
+            if not each.gone
+        ]
 
     def _expire(self) -> bool:
         """Whether what was known had expired; then it is known anew."""
@@ -193,8 +201,8 @@ class Sockets:
         start_s = time.monotonic()
         if start_s < self._next_look_s:
             return False
-        busy_s = time.thread_time()     # a machine that lets this process wait must not make it wait even longer
-        with suppress(OSError):     # the kernel is too busy to say, or says nothing: then nothing is known
+        busy_s = time.thread_time()  # a machine that lets this process wait must not make it wait even longer
+        with suppress(OSError):  # the kernel is too busy to say, or says nothing: then nothing is known
             self._see({each.inode: each for each in udp_sockets()}, start_s)
         cost_s = time.thread_time() - busy_s
         self._looked_s = start_s
@@ -208,7 +216,8 @@ class Sockets:
         for inode in new:
             holder = holders.get(inode)
             self._sightings[inode] = _Sighting(
-                there[inode], holder, options_of(holder) if holder else Options(), now_s, now_s)
+                there[inode], holder, options_of(holder) if holder else Options(), now_s, now_s
+            )
         for inode, sighting in self._sightings.items():
             sighting.gone = inode not in there
             if not sighting.gone:
@@ -234,15 +243,18 @@ class Sockets:
     def _sender(self, event: Event) -> Sender:
         quoted = event.quoted
         flow = (number_of(quoted.source), number_of(quoted.destination), quoted.destination_port)
-        ranked = [(rank, each) for each in self._by_port.get(quoted.source_port or 0, ())
-                  if (rank := _rank(each, flow)) is not None]
+        ranked = [
+            (rank, each)
+            for each in self._by_port.get(quoted.source_port or 0, ())
+            if (rank := _rank(each, flow)) is not None
+        ]
         best = max((rank for rank, _ in ranked), default=None)
         for rank, each in ranked:
             if rank == best:
                 self._ask_again(each)
         told = {_told(each, flow, event.family) for rank, each in ranked if rank == best}
         if len({sender.process for sender in told}) != 1:
-            return NOBODY       # nobody holds it any more, or several share the port
+            return NOBODY  # nobody holds it any more, or several share the port
         if len(told) == 1:
             return told.pop()
         states = {sender.state for sender in told}
@@ -274,8 +286,12 @@ def _rank(sighting: _Sighting, flow: Flow) -> tuple[int, ...] | None:
 
 def _told(sighting: _Sighting, flow: Flow, family: int) -> Sender:
     holder = sighting.holder
-    return Sender(holder.process if holder else None, _state(sighting, flow, family),
-                  sighting.options.modes[0 if family == 4 else 1], sighting.gone)
+    return Sender(
+        holder.process if holder else None,
+        _state(sighting, flow, family),
+        sighting.options.modes[0 if family == 4 else 1],
+        sighting.gone,
+    )
 
 
 def _state(sighting: _Sighting, flow: Flow, family: int) -> str:
@@ -296,4 +312,3 @@ def _state(sighting: _Sighting, flow: Flow, family: int) -> str:
 def number_of(text: str) -> int:
     """An address in 128 bits, IPv4 mapped."""
     return mapped_address(ip_address(text.partition("%")[0]))
-

@@ -55,7 +55,7 @@ class Field(Struct, frozen=True):
 
     def of(self, record: bytes) -> Any:  # noqa: ANN401 - a number, or the bytes of an array
         """Its value: 0 or fewer bytes where the record ends before it."""
-        some = record[self.offset:self.offset + self.size]
+        some = record[self.offset : self.offset + self.size]
         return some if self.is_array else int.from_bytes(some, sys.byteorder, signed=self.is_signed)
 
 
@@ -86,8 +86,10 @@ class Format(Struct, frozen=True):
 
 def fields_of(text: str) -> dict[str, Field]:
     """What a `format` file, or `events/header_page`, says of its fields."""
-    return {name: Field(int(offset), int(size), signed == "1", bool(array))
-            for _, name, array, offset, size, signed in FIELD.findall(text)}
+    return {
+        name: Field(int(offset), int(size), signed == "1", bool(array))
+        for _, name, array, offset, size, signed in FIELD.findall(text)
+    }
 
 
 def records_of(page: bytes, header: Mapping[str, Field]) -> Iterator[tuple[int, bytes]]:
@@ -99,9 +101,9 @@ def records_of(page: bytes, header: Mapping[str, Field]) -> Iterator[tuple[int, 
     at = header["data"].offset
     end = min(at + _length(page, header), len(page))
     while at + 4 <= end:
-        head = int.from_bytes(page[at:at + 4], sys.byteorder)
+        head = int.from_bytes(page[at : at + 4], sys.byteorder)
         kind, delta = (head & 31, head >> 5) if sys.byteorder == "little" else (head >> 27, head & (1 << 27) - 1)
-        word = int.from_bytes(page[at + 4:at + 8], sys.byteorder)
+        word = int.from_bytes(page[at + 4 : at + 8], sys.byteorder)
         if kind == TIME_STAMP:
             time_ns, at = word << DELTA_BITS | delta | time_ns & ~STAMP_MASK, at + 8
             continue
@@ -114,7 +116,7 @@ def records_of(page: bytes, header: Mapping[str, Field]) -> Iterator[tuple[int, 
         if not size or at + 4 + size > end or (kind == PADDING and not delta):
             return
         if kind != PADDING:
-            yield time_ns, page[begin:at + 4 + size]
+            yield time_ns, page[begin : at + 4 + size]
         at += 4 + (size + 3 & ~3)
 
 
@@ -124,7 +126,7 @@ def lost_before(page: bytes, header: Mapping[str, Field]) -> int:
     if not commit & MISSED:
         return 0
     at = header["data"].offset + _length(page, header)
-    count = int.from_bytes(page[at:at + header["commit"].size], sys.byteorder) if commit & MISSED_COUNTED else 0
+    count = int.from_bytes(page[at : at + header["commit"].size], sys.byteorder) if commit & MISSED_COUNTED else 0
     return max(count, 1)
 
 
@@ -185,15 +187,18 @@ class Tracing:
                 _write(own, f"events/{event}/filter", wanted)
         self._names = {each.number: event for event, each in self.formats.items()}
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        self._rings = [os.open(f"per_cpu/{cpu}/trace_pipe_raw", flags, dir_fd=own)
-                       for cpu in os.listdir(self._directory("per_cpu", own)) if cpu.startswith("cpu")]  # noqa: PTH208 - of a descriptor
+        self._rings = [
+            os.open(f"per_cpu/{cpu}/trace_pipe_raw", flags, dir_fd=own)
+            for cpu in os.listdir(self._directory("per_cpu", own))  # noqa: PTH208 - of a descriptor
+            if cpu.startswith("cpu")
+        ]
         for ring in self._rings:
             self._held.callback(os.close, ring)
         for event in events:
             _write(own, f"events/{event}/enable", "1")
 
     def _instance(self) -> int:
-        fcntl.flock(self.instances, fcntl.LOCK_EX)      # nobody takes it for dead before it is locked
+        fcntl.flock(self.instances, fcntl.LOCK_EX)  # nobody takes it for dead before it is locked
         try:
             remove_dead(self.instances)
             name = f"udpprobe-{os.getpid()}-{secrets.token_hex(4)}"
@@ -233,7 +238,7 @@ class Tracing:
 
     def _records(self, page: bytes, since_1970_ns: int) -> Iterator[Record]:
         for time_ns, record in records_of(page, self._header):
-            event = self._names.get(int.from_bytes(record[:2], sys.byteorder))      # common_type is always first
+            event = self._names.get(int.from_bytes(record[:2], sys.byteorder))  # common_type is always first
             if event:
                 yield Record(event, time_ns + since_1970_ns, self.formats[event].read(record))
 
@@ -285,8 +290,12 @@ def _remove(name: str, instances: int) -> None:
 
 
 def _read(directory: int, name: str) -> str:
-    with suppress(FileNotFoundError), open(name, encoding="ascii", errors="replace",
-                                           opener=lambda path, flags: os.open(path, flags, dir_fd=directory)) as file:
+    with (
+        suppress(FileNotFoundError),
+        open(
+            name, encoding="ascii", errors="replace", opener=lambda path, flags: os.open(path, flags, dir_fd=directory)
+        ) as file,
+    ):
         return file.read()
     return ""
 

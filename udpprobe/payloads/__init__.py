@@ -17,5 +17,18 @@ from udpprobe.payloads.catalogue import (
     recognise,
 )
 
-__all__ = ["GENERIC", "Catalogue", "Payload", "chosen", "from_nmap", "is_what_was_asked", "known_ports", "listing",
-           "load", "name_of_answer", "notes_of_answers", "notes_of_other_ports", "recognise"]
+__all__ = [
+    "GENERIC",
+    "Catalogue",
+    "Payload",
+    "chosen",
+    "from_nmap",
+    "is_what_was_asked",
+    "known_ports",
+    "listing",
+    "load",
+    "name_of_answer",
+    "notes_of_answers",
+    "notes_of_other_ports",
+    "recognise",
+]

@@ -29,8 +29,9 @@ def notes_of_answers(catalogue: Catalogue, plan: Plan, answers: Mapping[int, byt
     return notes
 
 
-def notes_of_other_ports(catalogue: Catalogue, plan: Plan, answers: Mapping[int, bytes],
-                         other_ports: Mapping[int, int]) -> dict[int, str]:
+def notes_of_other_ports(
+    catalogue: Catalogue, plan: Plan, answers: Mapping[int, bytes], other_ports: Mapping[int, int]
+) -> dict[int, str]:
     """By task, which other port of the host it was answered from, and whether that was what it was asked for.
 
     Args:

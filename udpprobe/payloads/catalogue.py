@@ -55,7 +55,7 @@ def recognise(payload: Payload, token: bytes, answer: bytes) -> bool:
     found = _pattern(payload.answer).match(answer) if payload.answer else None
     if found is None:
         return False
-    sent = token[:payload.token_size]
+    sent = token[: payload.token_size]
     return found.groupdict().get("token", sent) == sent
 
 
@@ -82,8 +82,13 @@ PORTS = 1 << 16
 Row = tuple[str, str, int, str, str]
 """Of `listing`: name, ports, bytes, whether an answer is known, source."""
 
-BUILT_IN = (*(Payload("token", (), bytes(TOKEN_BYTES + more), 0, TOKEN_BYTES, source="the probe's token and zeros")
-              for more in range(VARIANTS)), Payload("empty", (), b"", source="no bytes at all"))
+BUILT_IN = (
+    *(
+        Payload("token", (), bytes(TOKEN_BYTES + more), 0, TOKEN_BYTES, source="the probe's token and zeros")
+        for more in range(VARIANTS)
+    ),
+    Payload("empty", (), b"", source="no bytes at all"),
+)
 """The first rows of every catalogue."""
 
 
@@ -162,8 +167,10 @@ def _payload(row: dict[str, Any]) -> Payload:
 def listing(catalogue: Catalogue) -> list[Row]:
     """The table for people, as `--list-payloads` shows it; of the generic payload only the shortest."""
     rows = (catalogue.rows[0], *catalogue.rows[VARIANTS:])
-    return [(row.name, ",".join(map(str, row.ports)) or "any", len(row.data), "yes" if row.answer else "no", row.source)
-            for row in rows]
+    return [
+        (row.name, ",".join(map(str, row.ports)) or "any", len(row.data), "yes" if row.answer else "no", row.source)
+        for row in rows
+    ]
 
 
 # ---- the user's own
@@ -216,7 +223,7 @@ def _from_hex(digits: str) -> bytes:
 def _from_file(name: str) -> bytes:
     try:
         with Path(name).open("rb") as file:
-            return file.read(MAX_BYTES + 1)     # not all of it: a device may have no end
+            return file.read(MAX_BYTES + 1)  # not all of it: a device may have no end
     except OSError as error:
         raise UdpprobeError(f"cannot read the payload {name}: {error.strerror}") from error
 
@@ -299,8 +306,9 @@ def _nmap_ports(text: str) -> tuple[int, ...]:
 
 
 def _unescaped(string: str) -> str:
-    return ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else NAMED_ESCAPES.get(found[2], found[2]),
-                      string)
+    return ESCAPE.sub(
+        lambda found: chr(int(found[1], 16)) if found[1] else NAMED_ESCAPES.get(found[2], found[2]), string
+    )
 
 
 def _line(text: str, at: int) -> int:

@@ -52,10 +52,19 @@ class Reports:
             passed: the largest size that arrived; 0 for none.
         """
         said = sorted(self._words.items(), key=lambda item: (-item[1].count, item[0][0], item[0][1] or 0))
-        return tuple(Reported(reporter, mtu, word.count, word.smallest,
-                              (*texts_of(mtu_notes(family, mtu or 0, word.smallest), word.smallest, family),
-                               *_contradictions(mtu or 0, word.smallest, passed)))
-                     for (reporter, mtu), word in said)
+        return tuple(
+            Reported(
+                reporter,
+                mtu,
+                word.count,
+                word.smallest,
+                (
+                    *texts_of(mtu_notes(family, mtu or 0, word.smallest), word.smallest, family),
+                    *_contradictions(mtu or 0, word.smallest, passed),
+                ),
+            )
+            for (reporter, mtu), word in said
+        )
 
 
 def _contradictions(mtu: int, size: int, passed: int) -> Iterator[str]:
@@ -135,22 +144,43 @@ def outcome(rounds: SearchRounds, reports: Reports, locator: Locator | None, con
     """
     verdict, search = verdict_of(rounds), rounds.search
     mtu = _path_mtu(rounds, verdict)
-    hole = BlackHole(search.passed, search.smallest_lost or 0, locator.after if locator else None,
-                     locator.before if locator else None) if verdict == "black-hole" else None
+    hole = (
+        BlackHole(
+            search.passed,
+            search.smallest_lost or 0,
+            locator.after if locator else None,
+            locator.before if locator else None,
+        )
+        if verdict == "black-hole"
+        else None
+    )
     name = errno.errorcode.get(next(iter(rounds.errnos), 0)) if verdict == "unsent" else None
     said = reports.reported(context.family, search.passed)
     nobody = no_neighbour_notes(context.family, context.interface) if rounds.has_no_neighbour else ()
     return MtuReport(
-        version=context.version, target=context.target, verdict=verdict, errno=name, path_mtu=mtu,
+        version=context.version,
+        target=context.target,
+        verdict=verdict,
+        errno=name,
+        path_mtu=mtu,
         udp_payload_max=None if mtu is None else mtu - HEADER_BYTES[context.family],
-        proof=None if mtu is None else _proof(rounds) or "routers", state=search.state.value,
-        interface=context.interface, interface_mtu=context.interface_mtu, source_address=context.source_address,
-        control_port=context.control_port, reports=said, black_hole=hole,
-        sent=len(rounds.sent) + (locator.sent if locator else 0), duration_ms=(context.now_ns - context.time_ns) / MS,
-        time_ns=context.time_ns, notes=(*nobody, *_notes(rounds, verdict, context), *context.forged),
+        proof=None if mtu is None else _proof(rounds) or "routers",
+        state=search.state.value,
+        interface=context.interface,
+        interface_mtu=context.interface_mtu,
+        source_address=context.source_address,
+        control_port=context.control_port,
+        reports=said,
+        black_hole=hole,
+        sent=len(rounds.sent) + (locator.sent if locator else 0),
+        duration_ms=(context.now_ns - context.time_ns) / MS,
+        time_ns=context.time_ns,
+        notes=(*nobody, *_notes(rounds, verdict, context), *context.forged),
         advice=_advice(verdict, name, mtu, hole, said, context, has_no_neighbour=rounds.has_no_neighbour)
-        if not _is_cut(rounds) or mtu is None else None,
-        faults=context.faults)
+        if not _is_cut(rounds) or mtu is None
+        else None,
+        faults=context.faults,
+    )
 
 
 def _is_cut(rounds: SearchRounds) -> bool:
@@ -177,29 +207,47 @@ def _notes(rounds: SearchRounds, verdict: str, context: SearchContext) -> Iterat
     service, control = rounds.proofs[SERVICE], rounds.proofs[CONTROL] if len(rounds.proofs) > CONTROL else {}
     is_cut = _is_cut(rounds)
     candidates = (
-        (not passed and verdict == "too-big",
-         "nothing came back from the destination itself: this is what the routers say"),
-        (verdict == "answered" and not is_cut,
-         "the service answers nothing larger than its own request; that need not be the path's doing"),
+        (
+            not passed and verdict == "too-big",
+            "nothing came back from the destination itself: this is what the routers say",
+        ),
+        (
+            verdict == "answered" and not is_cut,
+            "the service answers nothing larger than its own request; that need not be the path's doing",
+        ),
         (passed and is_cut and lost, f"the search did not end: {passed} bytes arrived, {lost} did not"),
         (passed and is_cut and not lost, "the search did not end: what came back is too little to say what fits"),
         (control and not service, f"the service is silent; refusals of port {context.control_port} show what arrives"),
         (lost and lost == search.local_limit, f"this host itself does not send {lost} bytes"),
-        (verdict == "ok" and search.most == context.most_asked < context.interface_mtu,
-         f"more than {search.most} bytes were not tried"),
-        (0 < passed < LEAST[context.family] and lost,
-         f"every link must carry {LEAST[context.family]} bytes: look for a filter"),
-        (verdict == "black-hole" and service and not control and set(service) == {"answer"},
-         "only answers show what arrives: large ones may get lost on their way back"),
-        ("df" in context.changed,
-         "a refusal quotes packets without DF: a router may clear it, and fragment what does not fit"),
+        (
+            verdict == "ok" and search.most == context.most_asked < context.interface_mtu,
+            f"more than {search.most} bytes were not tried",
+        ),
+        (
+            0 < passed < LEAST[context.family] and lost,
+            f"every link must carry {LEAST[context.family]} bytes: look for a filter",
+        ),
+        (
+            verdict == "black-hole" and service and not control and set(service) == {"answer"},
+            "only answers show what arrives: large ones may get lost on their way back",
+        ),
+        (
+            "df" in context.changed,
+            "a refusal quotes packets without DF: a router may clear it, and fragment what does not fit",
+        ),
         ("port" in context.changed, "the service answers from another port than was asked"),
-        (rounds.refusals.gap_ns >= NOTEWORTHY_NS,
-         f"the host limits its refusals to one every {rounds.refusals.gap_ns / SECOND:.1f} s; they were waited for"),
-        *((True, f"the path changed: {each} bytes arrived at first, and then no more")
-          for each in sorted(search.shrunk_from)),
-        *((passed > 0, f"errors of another kind came back: {each} ({count})")
-          for each, count in sorted(rounds.complaints.items())),
+        (
+            rounds.refusals.gap_ns >= NOTEWORTHY_NS,
+            f"the host limits its refusals to one every {rounds.refusals.gap_ns / SECOND:.1f} s; they were waited for",
+        ),
+        *(
+            (True, f"the path changed: {each} bytes arrived at first, and then no more")
+            for each in sorted(search.shrunk_from)
+        ),
+        *(
+            (passed > 0, f"errors of another kind came back: {each} ({count})")
+            for each, count in sorted(rounds.complaints.items())
+        ),
     )
     return (text for holds, text in candidates if holds)
 
@@ -217,14 +265,22 @@ def liar_of(reports: Sequence[Reported], mtu: int | None) -> Reported | None:
     return min((each for each in reports if each.smallest > mtu), key=lambda each: each.smallest, default=None)
 
 
-def _advice(verdict: str, name: str | None, mtu: int | None, hole: BlackHole | None, reports: Sequence[Reported],
-            context: SearchContext, *, has_no_neighbour: bool) -> str | None:
+def _advice(
+    verdict: str,
+    name: str | None,
+    mtu: int | None,
+    hole: BlackHole | None,
+    reports: Sequence[Reported],
+    context: SearchContext,
+    *,
+    has_no_neighbour: bool,
+) -> str | None:
     """An interface's MTU is to be set only where path MTU discovery does not work: in a black hole, behind a liar."""
     target, size = context.target, (mtu or 0) - HEADER_BYTES[context.family]
     liar = liar_of(reports, mtu)
     match verdict:
         case "ok" | "answered" | "refused":
-            return None     # a closed port shows that probes arrive, too
+            return None  # a closed port shows that probes arrive, too
         case "black-hole" if mtu is not None and mtu < LEAST[context.family]:
             case = Case("below-least", str(mtu), LEAST[context.family])
         case "black-hole" if hole and mtu is not None:
@@ -244,5 +300,9 @@ def _advice(verdict: str, name: str | None, mtu: int | None, hole: BlackHole | N
             case = Case("no-neighbour")
         case _:
             case = Case("look")
-    return sentence(case, [endpoint_text(target.address, target.port, target.zone)], target.address,
-                    errors=ICMP_NAMES[context.family])
+    return sentence(
+        case,
+        [endpoint_text(target.address, target.port, target.zone)],
+        target.address,
+        errors=ICMP_NAMES[context.family],
+    )

@@ -139,7 +139,7 @@ class RefusalGaps:
     def take(self, gap_ns: int) -> None:
         """So long one was waited for, through rounds without a reply."""
         self._gaps.append(max(gap_ns, 0))
-        self.gap_ns = sorted(self._gaps)[(len(self._gaps) - 1) // 2]    # one gap may be a loss's
+        self.gap_ns = sorted(self._gaps)[(len(self._gaps) - 1) // 2]  # one gap may be a loss's
 
     @property
     def early_ns(self) -> int:
@@ -213,8 +213,11 @@ class OtherErrors:
     @property
     def believed_ns(self) -> int:
         """When they are believed if nothing arrives; NEVER while they are about one of the ports only."""
-        return max((said.believed_ns(self._least[role], self._tries) for role, said in self._said.items()),
-                   default=NEVER) if len(self._said) == len(self._least) else NEVER
+        return (
+            max((said.believed_ns(self._least[role], self._tries) for role, said in self._said.items()), default=NEVER)
+            if len(self._said) == len(self._least)
+            else NEVER
+        )
 
     @property
     def wants_repeat(self) -> bool:
@@ -307,10 +310,15 @@ class SearchRounds:
 
     def _is_enough(self, now_ns: int) -> bool:
         limits_ns = max(LIMITS_NS, 4 * self.refusals.gap_ns) if self.search.passed else 0
-        is_vain = self.is_unsent or (not self.search.passed and (
-            self.has_no_neighbour or now_ns >= self._other_errors.believed_ns))
-        return (self.search.next() is None or is_vain
-                or now_ns - self._last_ns >= self._policy.timeout_ns + limits_ns or len(self.sent) >= MOST_PROBES)
+        is_vain = self.is_unsent or (
+            not self.search.passed and (self.has_no_neighbour or now_ns >= self._other_errors.believed_ns)
+        )
+        return (
+            self.search.next() is None
+            or is_vain
+            or now_ns - self._last_ns >= self._policy.timeout_ns + limits_ns
+            or len(self.sent) >= MOST_PROBES
+        )
 
     def _close(self) -> None:
         """Draw the conclusion from the replies that did not come in the round."""
@@ -415,8 +423,13 @@ class SearchRounds:
         """
         sent = self.sent.get(reply.number)
         if sent is not None and not sent.is_unsent:
-            {ARRIVED: self._arrived, TOO_BIG: self._too_big, OTHER: self._other,
-             UNSENT: self._unsent, NO_NEIGHBOUR: self._not_found}[result_of(reply)](sent, reply)
+            {
+                ARRIVED: self._arrived,
+                TOO_BIG: self._too_big,
+                OTHER: self._other,
+                UNSENT: self._unsent,
+                NO_NEIGHBOUR: self._not_found,
+            }[result_of(reply)](sent, reply)
 
     def _arrived(self, sent: Sent, reply: Reply) -> None:
         self._learn_gap(reply.time_ns)
@@ -478,7 +491,7 @@ class SearchRounds:
             self._round.deadline_ns = min(self._round.deadline_ns, max(sent.sent_ns + REPEAT_NS, reply.time_ns))
 
     def _unsent(self, sent: Sent, reply: Reply) -> None:
-        self._refused(sent, errno.EPERM, reply.time_ns)     # its firewall, which says so to the caller as well
+        self._refused(sent, errno.EPERM, reply.time_ns)  # its firewall, which says so to the caller as well
 
     def _not_found(self, _: Sent, reply: Reply) -> None:
         self.has_no_neighbour = True

@@ -14,8 +14,32 @@ from udpprobe.core.mtu import LEAST
 BASE_PLPMTU = 1280
 """A size that nearly every path takes (RFC 8899, 5.1.2, with headers)."""
 
-CANDIDATES = (68, 296, 508, 552, 576, 1006, 1280, 1400, 1412, 1420, 1440, 1450, 1454, 1472, 1480, 1492, 1500,
-              2002, 4352, 8166, 9000, 17914, 32000, 65535)
+CANDIDATES = (
+    68,
+    296,
+    508,
+    552,
+    576,
+    1006,
+    1280,
+    1400,
+    1412,
+    1420,
+    1440,
+    1450,
+    1454,
+    1472,
+    1480,
+    1492,
+    1500,
+    2002,
+    4352,
+    8166,
+    9000,
+    17914,
+    32000,
+    65535,
+)
 """MTUs that are met: RFC 1191's plateaus, and what is left by PPPoE, tunnels and their nestings."""
 
 MOST_FALSE_HINTS = 5
@@ -121,7 +145,7 @@ class Search:
 
     def arrived(self, size: int) -> None:
         """A packet of this size reached the destination."""
-        if size in self._missed:    # it was given up too early: then nothing that was concluded of larger ones holds
+        if size in self._missed:  # it was given up too early: then nothing that was concluded of larger ones holds
             self._missed.clear()
         if size in self._reported:  # and so of routers that are wrong
             self._reported.clear()

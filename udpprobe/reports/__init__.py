@@ -58,8 +58,12 @@ class EventWriter(Protocol):
 # ruff: noqa: PLC0415
 
 
-def report_pieces(report: Report, output_format: OutputFormat, width: int,  # noqa: PLR0911 - a format each
-                  style: Style | None = None) -> Iterator[str] | Iterator[bytes]:
+def report_pieces(  # noqa: PLR0911 - a format each
+    report: Report,
+    output_format: OutputFormat,
+    width: int,
+    style: Style | None = None,
+) -> Iterator[str] | Iterator[bytes]:
     """A report in pieces: of a million destinations, the whole text would take a gigabyte.
 
     Args:
@@ -102,8 +106,11 @@ def report_pieces(report: Report, output_format: OutputFormat, width: int,  # no
             return report_parquet(report)
 
 
-def events_in(output_format: OutputFormat, spool: Callable[[], IO[str]],  # noqa: PLR0911 - a format each
-              style: Style | None = None) -> EventWriter:
+def events_in(  # noqa: PLR0911 - a format each
+    output_format: OutputFormat,
+    spool: Callable[[], IO[str]],
+    style: Style | None = None,
+) -> EventWriter:
     """What writes events.
 
     Args:

@@ -26,9 +26,13 @@ def speakers(outcome: Outcome) -> list[str]:
 
 def with_names(outcome: Outcome, style: Style) -> Outcome:
     """The same for people, with what is known of those addresses behind them."""
-    return replace(outcome, checks=tuple(
-        replace(each, text=named(each.text, style), advice=named(each.advice, style) if each.advice else None)
-        for each in outcome.checks))
+    return replace(
+        outcome,
+        checks=tuple(
+            replace(each, text=named(each.text, style), advice=named(each.advice, style) if each.advice else None)
+            for each in outcome.checks
+        ),
+    )
 
 
 def check_table(outcome: Outcome, width: int, style: Style = PLAIN) -> str:
@@ -64,9 +68,16 @@ def summary_line(outcome: Outcome) -> str:
 
 def _head(outcome: Outcome) -> dict[str, Any]:
     values = plain(outcome)
-    return {"schema": CHECK_SCHEMA, "command": "check", "version": values["version"], "state": outcome.state.name,
-            "interrupted": outcome.interrupted or outcome.is_cut,
-            "time": values["time"], "duration_s": values["duration_s"], "warnings": values["warnings"]}
+    return {
+        "schema": CHECK_SCHEMA,
+        "command": "check",
+        "version": values["version"],
+        "state": outcome.state.name,
+        "interrupted": outcome.interrupted or outcome.is_cut,
+        "time": values["time"],
+        "duration_s": values["duration_s"],
+        "warnings": values["warnings"],
+    }
 
 
 def check_junit(outcome: Outcome, _width: int) -> str:
@@ -74,15 +85,21 @@ def check_junit(outcome: Outcome, _width: int) -> str:
     from xml.etree import ElementTree as ET  # noqa: PLC0415 - for this format only; nothing is parsed
 
     states = [each.state for each in outcome.checks]
-    suite = ET.Element("testsuite", name="udpprobe check", tests=str(len(states)),
-                         failures=str(states.count("WARNING") + states.count("CRITICAL")),
-                         errors=str(states.count("UNKNOWN")), time=f"{outcome.duration_s:.3f}")
+    suite = ET.Element(
+        "testsuite",
+        name="udpprobe check",
+        tests=str(len(states)),
+        failures=str(states.count("WARNING") + states.count("CRITICAL")),
+        errors=str(states.count("UNKNOWN")),
+        time=f"{outcome.duration_s:.3f}",
+    )
     for each in outcome.checks:
         case = ET.SubElement(suite, "testcase", classname=escape(each.group or "udpprobe"), name=place_of(each))
         if each.state != "OK":
             kind = "error" if each.state == "UNKNOWN" else "failure"
             ET.SubElement(case, kind, type=each.state, message=escape(each.text)).text = "\n".join(
-                map(escape, each.notes))
+                map(escape, each.notes)
+            )
     ET.indent(suite)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"
 
@@ -95,6 +112,9 @@ def check_prometheus(outcome: Outcome, _width: int) -> str:
 
 
 CHECK_FORMATS: Mapping[str, Callable[[Outcome, int], str]] = {
-    "table": check_table, "json": check_json, "ndjson": check_ndjson, "junit": check_junit,
+    "table": check_table,
+    "json": check_json,
+    "ndjson": check_ndjson,
+    "junit": check_junit,
     "prometheus": check_prometheus,
 }

@@ -66,8 +66,9 @@ def values_of(kind: type[Model], records: Sequence[Model | None]) -> dict[str, S
     if not records:
         return dict.fromkeys(names, ())
     nothing = (None,) * len(names)
-    return dict(zip(names, zip(*(nothing if each is None else astuple(each) for each in records), strict=True),
-                    strict=True))
+    return dict(
+        zip(names, zip(*(nothing if each is None else astuple(each) for each in records), strict=True), strict=True)
+    )
 
 
 class _Column(NamedTuple):
@@ -124,7 +125,10 @@ def _integers(values: Sequence[int | None]) -> list[str]:
 
 
 _CELLS: dict[Any, Callable[[Sequence[Any]], list[str]]] = {
-    int: _integers, float: _floats, str: _texts, tuple[str, ...]: _texts,
+    int: _integers,
+    float: _floats,
+    str: _texts,
+    tuple[str, ...]: _texts,
 }
 
 
@@ -174,8 +178,14 @@ def report_csv(report: Report) -> Iterator[str]:
 
 def _rows(name: str, kind: type[Model], records: Sequence[Model], findings: Sequence[Finding | None]) -> str:
     count = len(records)
-    return _lines(zip([name] * count, *_cells(Destination, values_of(kind, records), count),
-                      *_cells(Finding, values_of(Finding, findings), count), strict=True))
+    return _lines(
+        zip(
+            [name] * count,
+            *_cells(Destination, values_of(kind, records), count),
+            *_cells(Finding, values_of(Finding, findings), count),
+            strict=True,
+        )
+    )
 
 
 class EventsCsv:

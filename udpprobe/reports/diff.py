@@ -31,8 +31,16 @@ ROWS_SHOWN = 1000
 """Of a table."""
 _REPORTERS_SHOWN = 3
 _STATE = ("verdict", "reporters", "mtu", "sent", "answered", "errors", "loss", "rtt_ms")
-_CSV = ("address", "port", "zone", "source", "source_port", "change",
-        *(f"{side}_{name}" for side in ("before", "after") for name in _STATE), "advice")
+_CSV = (
+    "address",
+    "port",
+    "zone",
+    "source",
+    "source_port",
+    "change",
+    *(f"{side}_{name}" for side in ("before", "after") for name in _STATE),
+    "advice",
+)
 
 
 def shown(comparison: Comparison, *, show_all: bool) -> Comparison:
@@ -116,8 +124,9 @@ def _difference(each: Difference, row: Compared) -> str:
 
 
 def _json(comparison: Comparison, _width: int) -> str:
-    return "".join(document({
-        "schema": DIFF_SCHEMA, **_head(comparison), "destinations": iter((lines(comparison.destinations),))}))
+    return "".join(
+        document({"schema": DIFF_SCHEMA, **_head(comparison), "destinations": iter((lines(comparison.destinations),))})
+    )
 
 
 def _ndjson(comparison: Comparison, _width: int) -> str:
@@ -126,8 +135,13 @@ def _ndjson(comparison: Comparison, _width: int) -> str:
 
 
 def _head(comparison: Comparison) -> dict[str, object]:
-    return {"command": "diff", "version": __version__, "before": comparison.before, "after": comparison.after,
-            "counts": comparison.counts}
+    return {
+        "command": "diff",
+        "version": __version__,
+        "before": comparison.before,
+        "after": comparison.after,
+        "counts": comparison.counts,
+    }
 
 
 def _csv(comparison: Comparison, _width: int) -> str:
@@ -135,8 +149,17 @@ def _csv(comparison: Comparison, _width: int) -> str:
 
 
 def _csv_row(row: Compared) -> tuple[object, ...]:
-    return (row.address, row.port, row.zone, row.source, row.source_port, row.change, *_csv_state(row.before),
-            *_csv_state(row.after), row.advice)
+    return (
+        row.address,
+        row.port,
+        row.zone,
+        row.source,
+        row.source_port,
+        row.change,
+        *_csv_state(row.before),
+        *_csv_state(row.after),
+        row.advice,
+    )
 
 
 def _csv_state(state: State | None) -> Iterator[object]:
@@ -152,7 +175,11 @@ def _html(found: Comparison, width: int) -> str:
 
 
 DIFF_FORMATS: Mapping[OutputFormat, Callable[[Comparison, int], str]] = {
-    OutputFormat.TABLE: _table, OutputFormat.JSON: _json, OutputFormat.NDJSON: _ndjson, OutputFormat.CSV: _csv,
-    OutputFormat.MARKDOWN: _markdown, OutputFormat.HTML: _html,
+    OutputFormat.TABLE: _table,
+    OutputFormat.JSON: _json,
+    OutputFormat.NDJSON: _ndjson,
+    OutputFormat.CSV: _csv,
+    OutputFormat.MARKDOWN: _markdown,
+    OutputFormat.HTML: _html,
 }
 """What each format makes of a comparison; the width of the screen is for tables."""

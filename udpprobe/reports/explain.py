@@ -12,8 +12,19 @@ from udpprobe.reports.text import Layout, markdown, table, without_tags, wrap
 from udpprobe.reports.words import About
 
 SCHEMA = "udpprobe.explain/1"
-COLUMNS = ("family", "type", "code", "name", "reason", "verdict", "errno", "linux_unconnected",
-           "linux_connected", "linux_recverr", "text")
+COLUMNS = (
+    "family",
+    "type",
+    "code",
+    "name",
+    "reason",
+    "verdict",
+    "errno",
+    "linux_unconnected",
+    "linux_connected",
+    "linux_recverr",
+    "text",
+)
 
 _OTHERWISE = {"refused": "rejected", "expired": "loop"}
 _WHEN = {
@@ -24,21 +35,33 @@ _LEGEND: tuple[tuple[Callable[[Meaning], bool], str], ...] = (
     (lambda row: row.verdict == "refused", "refused becomes rejected when the reporter is not the destination."),
     (lambda row: row.verdict == "expired", "expired becomes loop when there is evidence of a loop."),
     (lambda row: row.code == ANY_CODE, "Code * is every code without a row."),
-    (lambda row: (row.family, row.type, row.code) == (6, 4, ANY_CODE), (
-        "ICMPv6 types without a row, up to 127, have no verdict and give EPROTO with IP_RECVERR.")),
-    (lambda _row: True, (
-        "UNP: Stevens, UNIX Network Programming, table 28.1. Linux gives a connected socket the errno from its next "
-        "call, once; a socket with IP_RECVERR gets it too, and reads the whole error with MSG_ERRQUEUE. An unconnected "
-        "socket hears nothing, ever: the kernel cannot know which sendto the error belongs to.")),
-    (lambda row: row.verdict == "too-big", (
-        "But the route learns the MTU: with IP_PMTUDISC_DO each send that is larger fails with EMSGSIZE, from whatever "
-        "socket.")),
+    (
+        lambda row: (row.family, row.type, row.code) == (6, 4, ANY_CODE),
+        ("ICMPv6 types without a row, up to 127, have no verdict and give EPROTO with IP_RECVERR."),
+    ),
+    (
+        lambda _row: True,
+        (
+            "UNP: Stevens, UNIX Network Programming, table 28.1. Linux gives a connected socket the errno from its "
+            "next call, once; a socket with IP_RECVERR gets it too, and reads the whole error with MSG_ERRQUEUE. An "
+            "unconnected socket hears nothing, ever: the kernel cannot know which sendto the error belongs to."
+        ),
+    ),
+    (
+        lambda row: row.verdict == "too-big",
+        (
+            "But the route learns the MTU: with IP_PMTUDISC_DO each send that is larger fails with EMSGSIZE, from "
+            "whatever socket."
+        ),
+    ),
 )
 """What is said below a table, and of which of its rows."""
 
 
-_LATER = ("nothing of the error; but the route's MTU is known then: with IP_PMTUDISC_DO each sendto that is larger "
-          "gives EMSGSIZE, by default it leaves in fragments")
+_LATER = (
+    "nothing of the error; but the route's MTU is known then: with IP_PMTUDISC_DO each sendto that is larger "
+    "gives EMSGSIZE, by default it leaves in fragments"
+)
 _HOW = {"fragments": "leave in fragments", "whole": "leave whole, and are lost", "EMSGSIZE": "EMSGSIZE, from each send"}
 
 
@@ -57,8 +80,9 @@ def _otherwise(meaning: Meaning) -> str | None:
 def linux_words(meaning: Meaning) -> dict[str, str]:
     """What a program sees on Linux, by kind of socket: `unconnected`, `connected`, `recverr`."""
     return {
-        "unconnected": _LATER if meaning.verdict == "too-big" else
-                       "nothing, ever: the kernel cannot know which sendto it belongs to",
+        "unconnected": _LATER
+        if meaning.verdict == "too-big"
+        else "nothing, ever: the kernel cannot know which sendto it belongs to",
         "connected": _connected(meaning),
         "recverr": _recverr(meaning),
     }
@@ -97,8 +121,12 @@ def meanings_table(meanings: Sequence[Meaning], width: int, about: About | None 
 
 
 def _about(about: About, width: int) -> str:
-    facts = (("who sends it", about.sender), ("who hears of it", about.listener), ("what to do", about.advice),
-             ("look further", about.further))
+    facts = (
+        ("who sends it", about.sender),
+        ("who hears of it", about.listener),
+        ("what to do", about.advice),
+        ("look further", about.further),
+    )
     said = "\n".join(_fact(key, value, width) for key, value in facts if value)
     return f"{about.word} ({about.kind})\n{wrap(about.text, width)}" + (f"\n\n{said}" if said else "")
 
@@ -138,8 +166,12 @@ def _story(meaning: Meaning, width: int) -> str:
     )
     body = "\n".join(_fact(key, value, width) for key, value in facts)
     way = "\n".join(_fact(step.function, step.text, width) for step in path_of(meaning))
-    parts = (f"{_title(meaning)}\n{wrap(meaning.text, width)}", body, _modes(meaning, width),
-             f"The error's way through Linux, and what each function wants or does:\n{way}")
+    parts = (
+        f"{_title(meaning)}\n{wrap(meaning.text, width)}",
+        body,
+        _modes(meaning, width),
+        f"The error's way through Linux, and what each function wants or does:\n{way}",
+    )
     return "\n\n".join(filter(None, parts))
 
 
@@ -148,8 +180,11 @@ def _modes(meaning: Meaning, width: int) -> str:
     if meaning.verdict != "too-big":
         return ""
     option, name = ("IP_MTU_DISCOVER", "IP_RECVERR") if meaning.family == 4 else ("IPV6_MTU_DISCOVER", "IPV6_RECVERR")
-    rows = tuple((mode + " (default)" * (mode == "WANT"), of.connected or "-", of.recverr or "-", _HOW[of.later])
-                 for mode in MODES for of in (TOO_BIG[meaning.family, mode],))
+    rows = tuple(
+        (mode + " (default)" * (mode == "WANT"), of.connected or "-", of.recverr or "-", _HOW[of.later])
+        for mode in MODES
+        for of in (TOO_BIG[meaning.family, mode],)
+    )
     return table((Layout((option, "connected", name, "larger datagrams from then on"), rows, 0),), width)
 
 
@@ -163,8 +198,15 @@ def meanings_json(meanings: Sequence[Meaning], _width: int, about: About | None 
     """One object, `udpprobe.explain/1`."""
     from udpprobe.reports.json import document, lines  # noqa: PLC0415 - a table needs none of it
 
-    return "".join(document({"schema": SCHEMA, "about": about._asdict() if about else None,
-                             "errors": iter((lines(map(as_object, meanings)),))}))
+    return "".join(
+        document(
+            {
+                "schema": SCHEMA,
+                "about": about._asdict() if about else None,
+                "errors": iter((lines(map(as_object, meanings)),)),
+            }
+        )
+    )
 
 
 def meanings_ndjson(meanings: Sequence[Meaning], _width: int, _about: About | None = None) -> str:
@@ -187,10 +229,14 @@ def as_object(meaning: Meaning) -> dict[str, Any]:
         **meaning._asdict(),
         "code": None if meaning.code == ANY_CODE else meaning.code,
         "verdict_otherwise": _otherwise(meaning),
-        "errno": meaning.errno, "linux": meaning.linux, "linux_words": linux_words(meaning),
+        "errno": meaning.errno,
+        "linux": meaning.linux,
+        "linux_words": linux_words(meaning),
         "linux_calls": [
             {"socket": socket, "pmtudisc": mode, **calls_of(meaning, socket, mode or "WANT")._asdict()}
-            for socket in SOCKETS for mode in (MODES if meaning.verdict == "too-big" else (None,))],
+            for socket in SOCKETS
+            for mode in (MODES if meaning.verdict == "too-big" else (None,))
+        ],
         "linux_path": [step._asdict() for step in path_of(meaning)],
     }
 
@@ -205,7 +251,10 @@ def _cells(meaning: Meaning) -> tuple[str, ...]:
 
 
 MEANINGS_FORMATS: Mapping[OutputFormat, Callable[[Sequence[Meaning], int, About | None], str]] = {
-    OutputFormat.TABLE: meanings_table, OutputFormat.JSON: meanings_json, OutputFormat.NDJSON: meanings_ndjson,
-    OutputFormat.CSV: meanings_csv, OutputFormat.MARKDOWN: meanings_markdown,
+    OutputFormat.TABLE: meanings_table,
+    OutputFormat.JSON: meanings_json,
+    OutputFormat.NDJSON: meanings_ndjson,
+    OutputFormat.CSV: meanings_csv,
+    OutputFormat.MARKDOWN: meanings_markdown,
 }
 """What each format makes of the table of meanings; the width of the screen is for tables."""

@@ -67,8 +67,9 @@ def _hash(text: str) -> str:
     return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
 
 
-def _page(title: str, brand: str, lead: Sequence[str],
-          sections: Iterable[tuple[str, str, Iterable[str]]]) -> Iterator[str]:
+def _page(
+    title: str, brand: str, lead: Sequence[str], sections: Iterable[tuple[str, str, Iterable[str]]]
+) -> Iterator[str]:
     """A whole page.
 
     Args:
@@ -78,16 +79,20 @@ def _page(title: str, brand: str, lead: Sequence[str],
         sections: id, heading and HTML of each; those without HTML are left out.
     """
     css, script = _asset("page.css"), _asset("page.js")
-    policy = (f"default-src 'none'; style-src {_hash(css)}; script-src {_hash(script)}; img-src data:; "
-              "base-uri 'none'; form-action 'none'")
+    policy = (
+        f"default-src 'none'; style-src {_hash(css)}; script-src {_hash(script)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
     parts = [(name, heading, body) for name, heading, pieces in sections if (body := "".join(pieces))]
-    yield ('<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-           f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-           '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-           '<meta name="referrer" content="no-referrer">\n<link rel="icon" href="data:,">\n'
-           f"<title>{text_of(title)} - {text_of(brand)}</title>\n<style>{css}</style>\n</head>\n<body>\n"
-           '<a class="skip" href="#main">Skip to what was found</a>\n'
-           f'<header>\n<p class="brand">{text_of(brand)}</p>\n<h1>{text_of(title)}</h1>\n')
+    yield (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="referrer" content="no-referrer">\n<link rel="icon" href="data:,">\n'
+        f"<title>{text_of(title)} - {text_of(brand)}</title>\n<style>{css}</style>\n</head>\n<body>\n"
+        '<a class="skip" href="#main">Skip to what was found</a>\n'
+        f'<header>\n<p class="brand">{text_of(brand)}</p>\n<h1>{text_of(title)}</h1>\n'
+    )
     yield "".join(f"<p>{text_of(text)}</p>\n" for text in lead if text)
     yield "</header>\n"
     if len(parts) > 1:
@@ -96,18 +101,25 @@ def _page(title: str, brand: str, lead: Sequence[str],
         yield "</ul></nav>\n"
     yield '<main id="main">\n'
     for name, heading, body in parts:
-        yield (f'<section id="{name}" aria-labelledby="{name}-h">\n<h2 id="{name}-h">{text_of(heading)}</h2>\n'
-               f"{body}</section>\n")
-    yield (f"</main>\n<footer><p>Written by udpprobe {__version__}. This file loads nothing and sends nothing.</p>"
-           f"</footer>\n<script>{script}</script>\n</body>\n</html>\n")
+        yield (
+            f'<section id="{name}" aria-labelledby="{name}-h">\n<h2 id="{name}-h">{text_of(heading)}</h2>\n'
+            f"{body}</section>\n"
+        )
+    yield (
+        f"</main>\n<footer><p>Written by udpprobe {__version__}. This file loads nothing and sends nothing.</p>"
+        f"</footer>\n<script>{script}</script>\n</body>\n</html>\n"
+    )
 
 
 def _figure(drawn: str, caption: str = "", legend: Sequence[str] = (), label: str = "Picture") -> str:
     """A picture that scrolls where the screen is narrow."""
     keys = "".join(f'<li class="k-{each}">{text_of(each)}</li>' for each in legend)
-    return (f'<figure><div class="scroll" tabindex="0" role="group" aria-label="{text_of(label)}">{drawn}</div>'
-            + (f'<ul class="legend" aria-label="Colours">{keys}</ul>' if keys else "")
-            + (f"<figcaption>{text_of(caption)}</figcaption>" if caption else "") + "</figure>\n")
+    return (
+        f'<figure><div class="scroll" tabindex="0" role="group" aria-label="{text_of(label)}">{drawn}</div>'
+        + (f'<ul class="legend" aria-label="Colours">{keys}</ul>' if keys else "")
+        + (f"<figcaption>{text_of(caption)}</figcaption>" if caption else "")
+        + "</figure>\n"
+    )
 
 
 def _table(headers: Sequence[tuple[str, str]], rows: Iterable[str], caption: str, label: str) -> str:
@@ -119,12 +131,15 @@ def _table(headers: Sequence[tuple[str, str]], rows: Iterable[str], caption: str
         caption: what is in it.
         label: a few words of that.
     """
-    heads = "".join(f'<th scope="col"{f" data-kind={kind}" if kind else ""}>{text_of(text)}</th>'
-                    for text, kind in headers)
+    heads = "".join(
+        f'<th scope="col"{f" data-kind={kind}" if kind else ""}>{text_of(text)}</th>' for text, kind in headers
+    )
     kind = "sorted num" if [each for _, each in headers[2:4]] == ["number", "number"] else "sorted"
-    return (f'<div class="scroll" tabindex="0" role="group" aria-label="{text_of(label)}"><table class="{kind}">'
-            f"<caption>{text_of(caption)}</caption><thead><tr>{heads}</tr></thead><tbody>\n{''.join(rows)}"
-            "</tbody></table></div>\n")
+    return (
+        f'<div class="scroll" tabindex="0" role="group" aria-label="{text_of(label)}"><table class="{kind}">'
+        f"<caption>{text_of(caption)}</caption><thead><tr>{heads}</tr></thead><tbody>\n{''.join(rows)}"
+        "</tbody></table></div>\n"
+    )
 
 
 def _row(cells: Sequence[str], kind: str = "") -> str:
@@ -147,15 +162,19 @@ def _list(said: Sequence[str]) -> Iterator[str]:
     if folded:
         more = f"<p class=soft>{len(left):,} more: --format json has advice in each row.</p>" if left else ""
         items = "".join(f"<li>{_plain(each)}</li>" for each in folded)
-        yield (f'<details><summary>{len(folded) + len(left):,} more</summary><ol class="todo" start="{len(shown) + 1}">'
-               f"{items}</ol>{more}</details>\n")
+        yield (
+            f'<details><summary>{len(folded) + len(left):,} more</summary><ol class="todo" start="{len(shown) + 1}">'
+            f"{items}</ol>{more}</details>\n"
+        )
 
 
 def _plain(text: str) -> str:
     """Text that was escaped for a terminal already, with commands as code."""
     parts = text.split("`")
-    return "".join(f"<code>{text_of(each)}</code>" if place % 2 and place < len(parts) - 1 else text_of(each)
-                   for place, each in enumerate(parts))
+    return "".join(
+        f"<code>{text_of(each)}</code>" if place % 2 and place < len(parts) - 1 else text_of(each)
+        for place, each in enumerate(parts)
+    )
 
 
 def _facts(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
@@ -244,7 +263,10 @@ def report_html(report: Report, style: Style = PLAIN, timeline: Timeline | None 
     lead = closing(report, totals, style), _sureness(seen)
     subject = f"All {report.group_by}s" if report.group_by in {"host", "reporter"} else "All destinations"
     yield from _page(
-        _headline(totals, report), f"udpprobe {report.command}", lead, (
+        _headline(totals, report),
+        f"udpprobe {report.command}",
+        lead,
+        (
             ("summary", "What happened", _cards(seen, style)),
             ("advice", "What to do", _list(telling.advice.sentences())),
             ("over-time", "Errors over time", timeline.drawn(style) if timeline else ()),
@@ -253,11 +275,14 @@ def report_html(report: Report, style: Style = PLAIN, timeline: Timeline | None 
             ("round-trips", "Round-trip times", _rtts(seen)),
             ("destinations", subject, _destinations(rows, left, report.group_by)),
             ("errors", "Errors one by one", timeline.table(style) if timeline else ()),
-            ("source", "What was read", _source(report, style))))
+            ("source", "What was read", _source(report, style)),
+        ),
+    )
 
 
-def _rows(destinations: Iterable[Destination], telling: Telling, unmatched: Iterable[Unmatched],
-          subject: str) -> tuple[list[str], Counter[str]]:
+def _rows(
+    destinations: Iterable[Destination], telling: Telling, unmatched: Iterable[Unmatched], subject: str
+) -> tuple[list[str], Counter[str]]:
     """The rows that there is room for, and how many destinations of which verdict are left out.
 
     Verdicts share the room: ten thousand refused ones must not hide the one that is in a loop.
@@ -315,8 +340,12 @@ def _headline(totals: Totals, report: Report) -> str:
 def _sureness(seen: _Gathered) -> str:
     """How sure it is that errors and datagrams belong together."""
     matches = sum((group.matches for group in seen.groups.values()), Counter[str]())
-    words = {"exact": "certainly matched with the datagram that caused them", "flow": "matched by flow alone",
-             "rewritten": "matched through a NAT", "none": "without their datagram"}
+    words = {
+        "exact": "certainly matched with the datagram that caused them",
+        "flow": "matched by flow alone",
+        "rewritten": "matched through a NAT",
+        "none": "without their datagram",
+    }
     told = [f"{matches[match]:,} {said}" for match, said in words.items() if matches[match]]
     return f"{plural(matches.total(), 'ICMP error')}: {', '.join(told)}." if told else ""
 
@@ -331,8 +360,10 @@ def _cards(seen: _Gathered, style: Style) -> Iterator[str]:
         told += [plural(group.errors, "ICMP error")] if group.errors else []
         who = ", ".join(name for name, _ in group.reporters.most_common(3))
         others = len(group.reporters) - 3
-        yield (f'<li class="k-{verdict}"><span class="n">{group.destinations or group.errors:,}</span>'
-               f"<strong>{text_of(verdict)}</strong><p>{', '.join(told)}</p>")
+        yield (
+            f'<li class="k-{verdict}"><span class="n">{group.destinations or group.errors:,}</span>'
+            f"<strong>{text_of(verdict)}</strong><p>{', '.join(told)}</p>"
+        )
         more = " …" if group.destinations > len(group.examples) else ""
         yield f"<p>to {text_of(', '.join(group.examples))}{more}</p>"
         if who:
@@ -345,7 +376,7 @@ def _cards(seen: _Gathered, style: Style) -> Iterator[str]:
 
 def _time(time_ns: int, style: Style, *, digits: int = 0) -> str:
     when = local(time_ns, style.zone)
-    fraction = f".{when:%f}"[:digits + 1] if digits else ""
+    fraction = f".{when:%f}"[: digits + 1] if digits else ""
     return f"{when:%Y-%m-%d %H:%M:%S}{fraction} {zone_name(time_ns, style.zone)}"
 
 
@@ -374,8 +405,9 @@ def _pairs(seen: _Gathered) -> Iterator[str]:
     for (reporter, verdict, address, label), number in seen.pairs.items():
         # of many, the ports of a host are one: else a scan of one host would fill the picture
         counted[reporter, verdict, label if len(seen.pairs) <= PAIRS_SHOWN else address] += number
-    pairs = [(reporter, label, number, verdict)
-             for (reporter, verdict, label), number in counted.most_common(PAIRS_SHOWN)]
+    pairs = [
+        (reporter, label, number, verdict) for (reporter, verdict, label), number in counted.most_common(PAIRS_SHOWN)
+    ]
     if pairs:
         kinds = [verdict for verdict in KINDS if any(pair[3] == verdict for pair in pairs)]
         rest = len(counted) - len(pairs)
@@ -387,8 +419,10 @@ def _pairs(seen: _Gathered) -> Iterator[str]:
 def _rtts(seen: _Gathered) -> Iterator[str]:
     if seen.rtts_ms:
         ordered = sorted(seen.rtts_ms)
-        said = (f"Medians of answers and of errors, {len(ordered):,} in all: from {duration(ordered[0])} to "
-                f"{duration(ordered[-1])}, half of them below {duration(ordered[len(ordered) // 2])}.")
+        said = (
+            f"Medians of answers and of errors, {len(ordered):,} in all: from {duration(ordered[0])} to "
+            f"{duration(ordered[-1])}, half of them below {duration(ordered[len(ordered) // 2])}."
+        )
         yield _figure(svg.spread(ordered, said), said, label="Distribution of round-trip times")
 
 
@@ -396,8 +430,13 @@ def _destinations(rows: Sequence[str], left: Counter[str], subject: str) -> Iter
     if not rows:
         return
     names = [name.replace("\n", " ") for name in columns_of(subject)]
-    headers = [(names[0], ""), ("verdict", "word"), ("ICMP errors", "number"), ("sent", "number"),
-               *((name, "") for name in names[3:])]
+    headers = [
+        (names[0], ""),
+        ("verdict", "word"),
+        ("ICMP errors", "number"),
+        ("sent", "number"),
+        *((name, "") for name in names[3:]),
+    ]
     rest = ", ".join(f"{left[each]:,} {each}" for each in (*VERDICTS, UNDECIDED, ALONE) if left[each])
     more = f" {left.total():,} more are left out, for the size of this file: {rest}; --format json has all."
     more = more if rest else ""
@@ -408,14 +447,19 @@ def _destinations(rows: Sequence[str], left: Counter[str], subject: str) -> Iter
 def _source(report: Report, style: Style) -> Iterator[str]:
     source = report.source
     first, last = source.first_time_ns, source.last_time_ns
-    yield from _facts([
-        ("source", "standard input" if source.name == "-" else source.name), ("kind", source.kind),
-        ("packets", f"{source.packets:,}"), ("bytes", f"{source.bytes:,}"),
-        ("time", _span(first, last, style) if first is not None and last is not None else ""),
-        ("dropped", "" if source.dropped is None else f"{source.dropped:,}"),
-        ("cut short", "yes" if source.cut_short else ""),
-        ("not read", "; ".join(f"{each.name}: {each.reason}" for each in source.unread)),
-        ("faults", ", ".join(f"{name} {number:,}" for name, number in report.faults.items()))])
+    yield from _facts(
+        [
+            ("source", "standard input" if source.name == "-" else source.name),
+            ("kind", source.kind),
+            ("packets", f"{source.packets:,}"),
+            ("bytes", f"{source.bytes:,}"),
+            ("time", _span(first, last, style) if first is not None and last is not None else ""),
+            ("dropped", "" if source.dropped is None else f"{source.dropped:,}"),
+            ("cut short", "yes" if source.cut_short else ""),
+            ("not read", "; ".join(f"{each.name}: {each.reason}" for each in source.unread)),
+            ("faults", ", ".join(f"{name} {number:,}" for name, number in report.faults.items())),
+        ]
+    )
 
 
 # ---- errors one by one
@@ -435,7 +479,7 @@ class Timeline:
 
     def add(self, events: Sequence[Event]) -> str:
         """Nothing yet."""
-        self._shown += events[:ERRORS_SHOWN - len(self._shown)]
+        self._shown += events[: ERRORS_SHOWN - len(self._shown)]
         self._times.extend(each.time_ns for each in events)
         self._kinds.extend(KINDS.index(each.verdict or OTHER) for each in events)
         return ""
@@ -452,30 +496,54 @@ class Timeline:
         used = sorted(set(self._kinds))
         names = [KINDS[kind] for kind in used]
         fine = self._bins(BINS, first, last)
-        coarse = [[sum(fine.get((bin_, kind), 0) for bin_ in range(bar * BINS // BARS, (bar + 1) * BINS // BARS))
-                   for kind in used] for bar in range(BARS)]
+        coarse = [
+            [
+                sum(fine.get((bin_, kind), 0) for bin_ in range(bar * BINS // BARS, (bar + 1) * BINS // BARS))
+                for kind in used
+            ]
+            for bar in range(BARS)
+        ]
         said = f"{plural(len(self._times), 'error')} from {_time(first, style)} to {_time(last, style)}."
         ends = (_time(first, style, digits=3), _time(last, style, digits=3))
         yield _figure(svg.over_time(coarse, names, ends, said), said, names, "Errors over time")
         rows = [[bin_, *(fine.get((bin_, kind), 0) for kind in used)] for bin_ in sorted({bin_ for bin_, _ in fine})]
-        about = {"first": first / NS_PER_MS, "last": max(last, first + 1) / NS_PER_MS, "count": BINS, "kinds": names,
-                 "bins": rows}
+        about = {
+            "first": first / NS_PER_MS,
+            "last": max(last, first + 1) / NS_PER_MS,
+            "count": BINS,
+            "kinds": names,
+            "bins": rows,
+        }
         yield f'<script type="application/json" id="bins">{Encoder().encode(about).decode()}</script>\n'
 
     def _bins(self, number: int, first: int, last: int) -> Counter[tuple[int, int]]:
         span = last - first + 1
-        return Counter(((time_ns - first) * number // span, kind)
-                       for time_ns, kind in zip(self._times, self._kinds, strict=True))
+        return Counter(
+            ((time_ns - first) * number // span, kind) for time_ns, kind in zip(self._times, self._kinds, strict=True)
+        )
 
     def table(self, style: Style) -> Iterator[str]:
         """The first of them."""
         if not self._shown:
             return
         more = f"; the first {len(self._shown)}" if len(self._times) > len(self._shown) else ""
-        rows = (_row((f"{each.frame}", each.verdict or OTHER, *_event_cells(each, style)), each.verdict or OTHER)
-                for each in self._shown)
-        yield _table((("frame", "number"), ("verdict", "word"), ("time", ""), ("destination", ""), ("reporter", ""),
-                      ("details", "")), rows, f"{plural(len(self._times), 'error')}{more}.", "Errors one by one")
+        rows = (
+            _row((f"{each.frame}", each.verdict or OTHER, *_event_cells(each, style)), each.verdict or OTHER)
+            for each in self._shown
+        )
+        yield _table(
+            (
+                ("frame", "number"),
+                ("verdict", "word"),
+                ("time", ""),
+                ("destination", ""),
+                ("reporter", ""),
+                ("details", ""),
+            ),
+            rows,
+            f"{plural(len(self._times), 'error')}{more}.",
+            "Errors one by one",
+        )
 
 
 def _event_cells(event: Event, style: Style) -> tuple[str, ...]:
@@ -492,16 +560,41 @@ def trace_html(report: TraceReport, _width: int = 0, style: Style = PLAIN) -> st
     where = endpoint(*astuple(report.target))
     end = conclusion(report)
     title = f"{where}: {report.verdict or UNDECIDED}, {'reached' if report.reached else 'not reached'}"
-    return "".join(_page(title, "udpprobe trace", (end, report.advice or ""), (
-        ("path", "The path", (_figure(svg.hops(list(_stations(report)), end), label="The path, hop by hop"),)),
-        ("loop", "The loop", _trace_loop(report)),
-        ("hops", "Hops", (_table([("hop", "number"), *((name, "") for name in TRACE_HEADERS[1:])],
-                                 map(_row, _with_hops(report)), "Who replied to which TTL.",
-                                 "Hops"),)),
-        ("about", "About this trace", _facts([
-            ("from", f"{report.source_address}, interface {report.interface}"), ("began", _time(report.time_ns, style)),
-            ("flows", ", ".join(map(str, report.source_ports))),
-            ("faults", ", ".join(f"{name} {number:,}" for name, number in report.faults.items()))])))))
+    return "".join(
+        _page(
+            title,
+            "udpprobe trace",
+            (end, report.advice or ""),
+            (
+                ("path", "The path", (_figure(svg.hops(list(_stations(report)), end), label="The path, hop by hop"),)),
+                ("loop", "The loop", _trace_loop(report)),
+                (
+                    "hops",
+                    "Hops",
+                    (
+                        _table(
+                            [("hop", "number"), *((name, "") for name in TRACE_HEADERS[1:])],
+                            map(_row, _with_hops(report)),
+                            "Who replied to which TTL.",
+                            "Hops",
+                        ),
+                    ),
+                ),
+                (
+                    "about",
+                    "About this trace",
+                    _facts(
+                        [
+                            ("from", f"{report.source_address}, interface {report.interface}"),
+                            ("began", _time(report.time_ns, style)),
+                            ("flows", ", ".join(map(str, report.source_ports))),
+                            ("faults", ", ".join(f"{name} {number:,}" for name, number in report.faults.items())),
+                        ]
+                    ),
+                ),
+            ),
+        )
+    )
 
 
 def _with_hops(report: TraceReport) -> Iterator[tuple[str, ...]]:
@@ -532,8 +625,9 @@ def _trace_loop(report: TraceReport) -> Iterator[str]:
     if report.loop:
         names = ", ".join(each or "a silent router" for each in report.loop.routers)
         said = f"From TTL {report.loop.first_ttl} on, packets go round {plural(report.loop.period, 'hop')}: {names}."
-        yield _figure(svg.ring("loop0", report.loop.routers, report.loop.period, said), said,
-                      label="Diagram of the loop")
+        yield _figure(
+            svg.ring("loop0", report.loop.routers, report.loop.period, said), said, label="Diagram of the loop"
+        )
 
 
 # ---- a path MTU
@@ -545,23 +639,62 @@ def mtu_html(report: MtuReport, _width: int = 0, style: Style = PLAIN) -> str:
     end = mtu_conclusion(report)
     told = f", path MTU {report.path_mtu}" if report.path_mtu is not None else ""
     title = f"{endpoint(*astuple(report.target))}: {report.verdict or UNDECIDED}{told}"
-    return "".join(_page(title, "udpprobe mtu", (end, *remarks(report)), (
-        ("sizes", "Sizes", (_figure(svg.ladder(rungs, end), label="Packet sizes"),) if rungs else ()),
-        ("routers", "Who said what", (_table(
-            [(name, "number" if place in {1, 2, 3} else "") for place, name in enumerate(MTU_HEADERS)],
-            (_row(row) for row in map(router_row, report.reports)), "Routers that reported an MTU.",
-            "Who said what"),) if report.reports else ()),
-        ("about", "About this search", _facts([
-            ("from", f"{report.source_address}, interface {report.interface} (MTU {report.interface_mtu})"),
-            ("began", _time(report.time_ns, style)), ("state", report.state), ("proof", report.proof or ""),
-            ("UDP payload", "" if report.udp_payload_max is None else f"{report.udp_payload_max} bytes at most"),
-            ("probes", f"{report.sent:,} in {duration(report.duration_ms)}")])))))
+    return "".join(
+        _page(
+            title,
+            "udpprobe mtu",
+            (end, *remarks(report)),
+            (
+                ("sizes", "Sizes", (_figure(svg.ladder(rungs, end), label="Packet sizes"),) if rungs else ()),
+                (
+                    "routers",
+                    "Who said what",
+                    (
+                        _table(
+                            [(name, "number" if place in {1, 2, 3} else "") for place, name in enumerate(MTU_HEADERS)],
+                            (_row(row) for row in map(router_row, report.reports)),
+                            "Routers that reported an MTU.",
+                            "Who said what",
+                        ),
+                    )
+                    if report.reports
+                    else (),
+                ),
+                (
+                    "about",
+                    "About this search",
+                    _facts(
+                        [
+                            (
+                                "from",
+                                f"{report.source_address}, interface {report.interface} (MTU {report.interface_mtu})",
+                            ),
+                            ("began", _time(report.time_ns, style)),
+                            ("state", report.state),
+                            ("proof", report.proof or ""),
+                            (
+                                "UDP payload",
+                                "" if report.udp_payload_max is None else f"{report.udp_payload_max} bytes at most",
+                            ),
+                            ("probes", f"{report.sent:,} in {duration(report.duration_ms)}"),
+                        ]
+                    ),
+                ),
+            ),
+        )
+    )
 
 
 def _rungs(report: MtuReport) -> list[tuple[int, str, str]]:
     """Sizes of which something is known, the largest first."""
-    rungs = [(each.smallest, f"too big, says {each.reporter}"
-              + (f": MTU {each.mtu}" if each.mtu is not None else ""), "too-big") for each in report.reports]
+    rungs = [
+        (
+            each.smallest,
+            f"too big, says {each.reporter}" + (f": MTU {each.mtu}" if each.mtu is not None else ""),
+            "too-big",
+        )
+        for each in report.reports
+    ]
     hole, mtu = report.black_hole, report.path_mtu
     if hole:
         behind = f" behind {hole.after}" if hole.after else ""
@@ -590,14 +723,28 @@ def diff_html(comparison: Comparison, _width: int = 0) -> str:
         else:
             left += 1
     more = f" {left:,} more are left out for the size of this file; --format json has all." if left else ""
-    table = _table((("destination", ""), ("change", "word"), ("what changed", ""), ("what to do", "")), rows,
-                   f"{plural(len(rows), 'destination')}, what changed most first.{more}", "Destinations")
-    return "".join(_page(told, "udpprobe diff", (diff_closing(comparison),), (
-        ("changes", "What changed", _changes(counts)),
-        ("destinations", "Destinations", (table,) if rows else ()))))
+    table = _table(
+        (("destination", ""), ("change", "word"), ("what changed", ""), ("what to do", "")),
+        rows,
+        f"{plural(len(rows), 'destination')}, what changed most first.{more}",
+        "Destinations",
+    )
+    return "".join(
+        _page(
+            told,
+            "udpprobe diff",
+            (diff_closing(comparison),),
+            (("changes", "What changed", _changes(counts)), ("destinations", "Destinations", (table,) if rows else ())),
+        )
+    )
 
 
 def _changes(counts: dict[str, int]) -> Iterator[str]:
-    yield '<ul class="cards">' + "".join(
-        f'<li class="k-{change}"><span class="n">{counts[change]:,}</span><strong>{change}</strong></li>'
-        for change in CHANGES) + "</ul>\n"
+    yield (
+        '<ul class="cards">'
+        + "".join(
+            f'<li class="k-{change}"><span class="n">{counts[change]:,}</span><strong>{change}</strong></li>'
+            for change in CHANGES
+        )
+        + "</ul>\n"
+    )

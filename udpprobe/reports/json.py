@@ -64,7 +64,7 @@ def _lines(some: Sequence[object]) -> str:
     """Likewise, of what is ready."""
     try:
         text = _ENCODER.encode_lines(some).decode()
-    except UnicodeEncodeError:      # the name of a file may hold any byte
+    except UnicodeEncodeError:  # the name of a file may hold any byte
         text = _ENCODER.encode_lines([_valid(to_builtins(value)) for value in some]).decode()
     return text if text.isascii() and "\x7f" not in text else _NOT_ASCII.sub(_escaped, text)
 
@@ -115,8 +115,9 @@ def _record(record: Model) -> Model:
 @cache
 def _changes(kind: type[Model]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
     """The fields that are not written as they are, and what makes them so."""
-    changes = ((name, _change(name, hint)) for name, hint in get_type_hints(kind).items()
-               if name in kind.__struct_fields__)
+    changes = (
+        (name, _change(name, hint)) for name, hint in get_type_hints(kind).items() if name in kind.__struct_fields__
+    )
     return tuple((name, change) for name, change in changes if change)
 
 
@@ -152,7 +153,9 @@ def _destination(found: Destination) -> Destination:
 
 
 _READY: dict[type[Model], Callable[[Any], Model]] = {
-    Spread: _spread, Finding: _finding, Destination: _destination,
+    Spread: _spread,
+    Finding: _finding,
+    Destination: _destination,
 }
 
 
@@ -166,7 +169,7 @@ _OF_UNMATCHED = [*(name for name in Unmatched.__struct_fields__ if name != "find
 def _row(fields: Sequence[str], kind: str | None) -> _Row:
     """A class of these fields; in NDJSON, where one document has several, `kind` stands before them."""
     tag = {"tag_field": "kind", "tag": kind} if kind else {}
-    return defstruct("Row", fields, rename=json_name, gc=False, **tag)   # type: ignore[arg-type]  # keywords
+    return defstruct("Row", fields, rename=json_name, gc=False, **tag)  # type: ignore[arg-type]  # keywords
 
 
 _UnmatchedRow = _row(_OF_UNMATCHED, None)
@@ -175,8 +178,9 @@ _UnmatchedLine = _row(_OF_UNMATCHED, "unmatched")
 
 
 def _unmatched(entry: Unmatched, row: _Row = _UnmatchedRow) -> object:
-    return row(entry.address, entry.port, entry.source, entry.source_port, entry.advice,
-               *astuple(_finding(entry.finding)))
+    return row(
+        entry.address, entry.port, entry.source, entry.source_port, entry.advice, *astuple(_finding(entry.finding))
+    )
 
 
 def _encoded(rows: Iterable[object]) -> Iterator[str]:
@@ -206,17 +210,30 @@ def _alike(some: Alike, row: Callable[[Destination], object]) -> Iterator[str]:
     """Of rows that are alike: one of them is encoded with marks, and the values of each are filled in."""
     (finding,) = some.template.findings
     address, port, time, rtt = "<a:0>" if finding.family == 6 else "<a0>", "<n2>", "<t4>", "<m5>"
-    marks = {"address": address, "port": port, "sent_bytes": "<n3>", "findings": [replace(
-        finding, reporter=address, rtt_ms=dict.fromkeys(Spread.__struct_fields__, rtt), first_time_ns=time,
-        last_time_ns=time)], "advice": sentence(REFUSED, [endpoint_text(address, port)])}   # type: ignore[arg-type]
+    marks = {
+        "address": address,
+        "port": port,
+        "sent_bytes": "<n3>",
+        "findings": [
+            replace(
+                finding,
+                reporter=address,
+                rtt_ms=dict.fromkeys(Spread.__struct_fields__, rtt),
+                first_time_ns=time,
+                last_time_ns=time,
+            )
+        ],
+        "advice": sentence(REFUSED, [endpoint_text(address, port)]),
+    }  # type: ignore[arg-type]
     stencil = Stencil(lines([to_builtins(row(replace(some.template, **marks)))]), is_json=True)
     filler, columns = Filler(), Columns(*some.columns)
     for first in range(0, len(some.tasks), ROWS_AT_A_TIME):
-        filler.fill_alike(stencil, some.tasks[first:first + ROWS_AT_A_TIME], columns)
+        filler.fill_alike(stencil, some.tasks[first : first + ROWS_AT_A_TIME], columns)
         yield filler.take()
 
 
 # ---- destinations, of which most are alike
+
 
 def _destinations(rows: Sequence[Destination], row: Callable[[Destination], object]) -> Iterator[str]:
     """The JSON of all destinations, a line each, many lines at a time: the same as `lines` makes of them.
@@ -234,7 +251,7 @@ def _destinations(rows: Sequence[Destination], row: Callable[[Destination], obje
         return
     filler, stencils = Filler(), dict[Hashable, Stencil]()
     for first in range(0, len(rows), ROWS_AT_A_TIME):
-        for number in rows.order[first:first + ROWS_AT_A_TIME]:
+        for number in rows.order[first : first + ROWS_AT_A_TIME]:
             shape = shaped.shape(number)
             stencil = stencils.get(shape)
             if stencil is None:
@@ -288,9 +305,15 @@ def tail_of(report: Report) -> dict[str, object]:
 
 def report_json(report: Report) -> Iterator[str]:
     """One object, `udpprobe.report/1`, a row a line, in pieces."""
-    return document({
-        "schema": REPORT_SCHEMA, **head_of(report), "destinations": _destinations(report.destinations, _as_it_is),
-        "unmatched": _encoded(map(_unmatched, report.unmatched)), **tail_of(report)})
+    return document(
+        {
+            "schema": REPORT_SCHEMA,
+            **head_of(report),
+            "destinations": _destinations(report.destinations, _as_it_is),
+            "unmatched": _encoded(map(_unmatched, report.unmatched)),
+            **tail_of(report),
+        }
+    )
 
 
 def destination_lines(destinations: Sequence[Destination]) -> str:
@@ -343,6 +366,7 @@ class EventsJson:
     def end(self, report: Report, _width: int) -> Iterator[str]:
         """The whole object."""
         self._spool.seek(0)
-        yield from document({"schema": EVENTS_SCHEMA, **head_of(report), "events": iter(self._spool),
-                             **tail_of(report)})
+        yield from document(
+            {"schema": EVENTS_SCHEMA, **head_of(report), "events": iter(self._spool), **tail_of(report)}
+        )
         self._spool.close()

@@ -43,8 +43,9 @@ def payload_rows(listing: Sequence[tuple[Any, ...]]) -> Listing:
     Args:
         listing: rows of `PAYLOADS`.
     """
-    return Listing("udpprobe.payloads/1", "payloads", PAYLOADS, listing, PAYLOADS.index("ports"),
-                   PAYLOADS.index("source"))
+    return Listing(
+        "udpprobe.payloads/1", "payloads", PAYLOADS, listing, PAYLOADS.index("ports"), PAYLOADS.index("source")
+    )
 
 
 def plan_rows(planned: Iterable[Planned]) -> Listing:
@@ -59,8 +60,14 @@ def rows_table(rows: Listing, width: int) -> str:
     if rows.prose is not None:
         widths = [max(map(len, column)) for column in zip(_headers(rows), *cells, strict=True)]
         taken = sum(min(each, MOST_ELASTIC) + GAP for place, each in enumerate(widths) if place != rows.prose)
-        cells = tuple((*row[:rows.prose], textwrap.fill(row[rows.prose], max(width - taken - GAP, LEAST_PROSE)),
-                       *row[rows.prose + 1:]) for row in cells)
+        cells = tuple(
+            (
+                *row[: rows.prose],
+                textwrap.fill(row[rows.prose], max(width - taken - GAP, LEAST_PROSE)),
+                *row[rows.prose + 1 :],
+            )
+            for row in cells
+        )
     return table((Layout(_headers(rows), cells, rows.elastic),), width) + "\n"
 
 
@@ -98,8 +105,11 @@ def _records(rows: Listing) -> Iterator[dict[str, Any]]:
 
 
 ROWS_FORMATS: Mapping[OutputFormat, Callable[[Listing, int], str]] = {
-    OutputFormat.TABLE: rows_table, OutputFormat.JSON: rows_json, OutputFormat.NDJSON: rows_ndjson,
-    OutputFormat.CSV: rows_csv, OutputFormat.MARKDOWN: rows_markdown,
+    OutputFormat.TABLE: rows_table,
+    OutputFormat.JSON: rows_json,
+    OutputFormat.NDJSON: rows_ndjson,
+    OutputFormat.CSV: rows_csv,
+    OutputFormat.MARKDOWN: rows_markdown,
 }
 """What each format makes of a list; the width of the screen is for tables."""
 

@@ -31,8 +31,10 @@ def report_markdown(report: Report, style: Style = PLAIN) -> Iterator[str]:
     destinations = totals.destinations(report.destinations)
     if is_scan(report):
         destinations = (row for row, _ in summed_up(destinations))
-    lines = chain(chain.from_iterable(map(telling.destination, destinations)),
-                  map(telling.unmatched, totals.entries(report.unmatched)))
+    lines = chain(
+        chain.from_iterable(map(telling.destination, destinations)),
+        map(telling.unmatched, totals.entries(report.unmatched)),
+    )
     rows, table, between = (wide_row(line, subject) for line in lines), MarkdownTable(columns_of(subject)), ""
     while some := list(islice(rows, ROWS_AT_A_TIME)):
         yield table.add(some)

@@ -41,15 +41,17 @@ def checks_text(outcome: Outcome) -> str:
             if (value := value_of(each)) is not None:
                 gauge.labels(*_labels(each)).set(value)
     _verdicts(outcome, registry)
-    Gauge("udpprobe_check_time_seconds", "When the checks began, since 1970.",
-          registry=registry).set(outcome.time_ns / 1e9)
+    Gauge("udpprobe_check_time_seconds", "When the checks began, since 1970.", registry=registry).set(
+        outcome.time_ns / 1e9
+    )
     Gauge("udpprobe_check_duration_seconds", "How long they took.", registry=registry).set(outcome.duration_s)
     return generate_latest(registry).decode()
 
 
 def _verdicts(outcome: Outcome, registry: CollectorRegistry) -> None:
-    gauge = Gauge("udpprobe_check_verdict", "1 for what became of the datagrams.", (*LABELS, "verdict"),
-                  registry=registry)
+    gauge = Gauge(
+        "udpprobe_check_verdict", "1 for what became of the datagrams.", (*LABELS, "verdict"), registry=registry
+    )
     for each in outcome.checks:
         if each.verdict:
             gauge.labels(*_labels(each), each.verdict).set(1)
@@ -85,8 +87,9 @@ def probe_text(check: Checked, duration_s: float, errors: Errors) -> bytes:
     for name, text, value_of in _PROBE_GAUGES:
         if (value := value_of(check)) is not None:
             Gauge(name, text, registry=registry).set(value)
-    verdicts = Gauge("probe_udp_verdict", "1 for what became of the datagrams, 0 for all else.", ("verdict",),
-                     registry=registry)
+    verdicts = Gauge(
+        "probe_udp_verdict", "1 for what became of the datagrams, 0 for all else.", ("verdict",), registry=registry
+    )
     for verdict in VERDICTS:
         verdicts.labels(verdict).set(verdict == check.verdict)
     registry.register(_Counted(errors))
@@ -101,8 +104,9 @@ class _Counted(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """One family."""
-        found = CounterMetricFamily("probe_udp_icmp_errors", "ICMP errors about datagrams to the target.",
-                                    labels=("family", "type", "code"))
+        found = CounterMetricFamily(
+            "probe_udp_icmp_errors", "ICMP errors about datagrams to the target.", labels=("family", "type", "code")
+        )
         for key, count in self._errors.items():
             found.add_metric(tuple(map(str, key)), count)
         yield found

@@ -41,8 +41,11 @@ HEADERS = ("router", "MTU", "ICMP errors", "smallest packet", "remarks")
 
 def mtu_table(report: MtuReport, width: int, style: Style = PLAIN) -> str:
     """What it comes to, who said what, and what to do."""
-    rows = tuple((*row, _remarks_with(style.name(said.reporter), notes))
-                 for said in report.reports for *row, notes in [router_row(said)])
+    rows = tuple(
+        (*row, _remarks_with(style.name(said.reporter), notes))
+        for said in report.reports
+        for *row, notes in [router_row(said)]
+    )
     layout = Layout(HEADERS, rows, len(HEADERS) - 1)
     said = f"\n{table((layout,), width)}\n" if report.reports else ""
     rest = "".join(f"{wrap(line, width)}\n" for line in remarks(report))
@@ -105,7 +108,7 @@ def conclusion(report: MtuReport) -> str:
         return f"{where}: undecided{arrived}; interrupted after {plural(report.sent, 'probe')}."
     asked = f"{plural(report.sent, 'probe')} in {duration(report.duration_ms)}"
     liar = liar_of(report.reports, report.path_mtu) if report.verdict == "too-big" else None
-    if liar and report.path_mtu is not None:    # a headline must not repeat a lie
+    if liar and report.path_mtu is not None:  # a headline must not repeat a lie
         lie = _lie(liar.mtu or 0, report.path_mtu)
         return f"{where}: path MTU {report.path_mtu}; {escape(liar.reporter)} {lie}; {asked}."
     why = _WHY.get(report.verdict, _nothing)(report)
@@ -159,8 +162,13 @@ def _elsewhere(report: MtuReport) -> str:
 
 
 _WHY: dict[str, Callable[[MtuReport], str]] = {
-    "ok": _ok, "too-big": _too_big, "black-hole": _black_hole, "silent": _silent, "loop": _loop,
-    **dict.fromkeys(("rejected", "prohibited", "unreachable", "expired"), _elsewhere)}
+    "ok": _ok,
+    "too-big": _too_big,
+    "black-hole": _black_hole,
+    "silent": _silent,
+    "loop": _loop,
+    **dict.fromkeys(("rejected", "prohibited", "unreachable", "expired"), _elsewhere),
+}
 
 
 def mtu_object(report: MtuReport) -> dict[str, Any]:
@@ -188,6 +196,7 @@ def mtu_csv(report: MtuReport, _width: int) -> str:
 
 HOLE_COLUMNS = ("largest_passed", "smallest_lost", "after", "before")
 
+
 def _html(found: MtuReport, width: int) -> str:
     from udpprobe.reports.html import mtu_html  # noqa: PLC0415 - for one format
 
@@ -195,7 +204,11 @@ def _html(found: MtuReport, width: int) -> str:
 
 
 MTU_FORMATS: Mapping[OutputFormat, Callable[[MtuReport, int], str]] = {
-    OutputFormat.TABLE: mtu_table, OutputFormat.JSON: mtu_json, OutputFormat.NDJSON: mtu_ndjson,
-    OutputFormat.CSV: mtu_csv, OutputFormat.MARKDOWN: mtu_markdown, OutputFormat.HTML: _html,
+    OutputFormat.TABLE: mtu_table,
+    OutputFormat.JSON: mtu_json,
+    OutputFormat.NDJSON: mtu_ndjson,
+    OutputFormat.CSV: mtu_csv,
+    OutputFormat.MARKDOWN: mtu_markdown,
+    OutputFormat.HTML: _html,
 }
 """What each format makes of a path MTU; the width of the screen is for tables."""

@@ -186,13 +186,16 @@ def _are_missing(values: Sequence[Any]) -> pa.Array:
 
 def _stored(type_: pa.DataType, change: Callable[[Any], Any] = lambda value: value) -> _Column:
     """A field of one plain value, stored after a change."""
-    return _Column(type_, lambda values: pa.array(
-        [None if value is None else change(value) for value in values], type_))
+    return _Column(
+        type_, lambda values: pa.array([None if value is None else change(value) for value in values], type_)
+    )
 
 
 _TIME = _stored(pa.timestamp("ns", "UTC"))
 _PLAIN: dict[Any, _Column] = {
-    int: _stored(pa.int64()), bool: _stored(pa.bool_()), str: _stored(pa.string(), valid_text),
+    int: _stored(pa.int64()),
+    bool: _stored(pa.bool_()),
+    str: _stored(pa.string(), valid_text),
     float: _stored(pa.float64(), rounded),
     dict[str, str | None]: _stored(pa.map_(pa.string(), pa.string()), lambda value: [*value.items()]),
     # no two of them have the same members

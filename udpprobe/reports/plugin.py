@@ -57,11 +57,13 @@ def _summary(outcome: Outcome) -> str:
     if not failed:
         silent = sum(each.verdict == "silent" for each in outcome.checks)
         return f"all {len(outcome.checks)} destinations as expected" + (
-            f", {silent} of them silent: listening or filtered" if silent else "")
+            f", {silent} of them silent: listening or filtered" if silent else ""
+        )
     failed.sort(key=lambda each: each.state != outcome.state.name)
     more = [f"and {len(failed) - MOST_NAMED} more"] if len(failed) > MOST_NAMED else []
     return f"{len(failed)} of {len(outcome.checks)} not as expected: " + ", ".join(
-        [*map(_told, failed[:MOST_NAMED]), *more])
+        [*map(_told, failed[:MOST_NAMED]), *more]
+    )
 
 
 def _told(check: Checked) -> str:

@@ -49,16 +49,39 @@ class SocketErrors(Struct, frozen=True):
         return frozenset((*self.verdicts, *(["blind"] if self.blind else ()), *(["ignored"] if self.ignored else ())))
 
 
-def program_text(sockets: Sequence[SocketErrors], output_format: OutputFormat, width: int, *,
-                 is_all: bool = True) -> str:
+def program_text(
+    sockets: Sequence[SocketErrors], output_format: OutputFormat, width: int, *, is_all: bool = True
+) -> str:
     """A row per socket. If there is none, a sentence; nothing at all if `is_all` is false, as errors may be missing."""
     if output_format not in {OutputFormat.TABLE, OutputFormat.MARKDOWN}:
-        rows = [(each.address, each.port, each.process.name, each.process.pid, each.errors, each.told, each.blind,
-                 each.ignored, each.unknown, each.too_big, each.verdicts) for each in sockets]
+        rows = [
+            (
+                each.address,
+                each.port,
+                each.process.name,
+                each.process.pid,
+                each.errors,
+                each.told,
+                each.blind,
+                each.ignored,
+                each.unknown,
+                each.too_big,
+                each.verdicts,
+            )
+            for each in sockets
+        ]
         return ROWS_FORMATS[output_format](Listing(SCHEMA, "sockets", COLUMNS, rows, 0), width)
     if not sockets:
         return NOTHING if is_all else ""
-    shown = [(f"{endpoint(each.address, each.port)} {escape(each.process.name)}[{each.process.pid}]",
-              str(each.errors), str(each.told), str(each.blind), str(each.ignored), ", ".join(each.verdicts))
-             for each in sockets]
+    shown = [
+        (
+            f"{endpoint(each.address, each.port)} {escape(each.process.name)}[{each.process.pid}]",
+            str(each.errors),
+            str(each.told),
+            str(each.blind),
+            str(each.ignored),
+            ", ".join(each.verdicts),
+        )
+        for each in sockets
+    ]
     return ROWS_FORMATS[output_format](Listing(SCHEMA, "sockets", TABLE_COLUMNS, shown, 0, prose=5), width)

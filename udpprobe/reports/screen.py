@@ -72,8 +72,11 @@ def trace_screen(view: View, width: int, height: int, style: Style = PLAIN) -> s
     report = view.report
     clock = f"round {view.number}  {_clock(view.now_ns, view.now_ns, style)} {zone_name(view.now_ns, style.zone)}"
     title = _cut(f"trace {target_of(report)}", width - len(clock) - 2, view)
-    head = [f"{title:<{width - len(clock)}}{clock}", *_target_lines(view, width, height // TARGETS_SHOWN, style),
-            *_conclusion(view, width, style)]
+    head = [
+        f"{title:<{width - len(clock)}}{clock}",
+        *_target_lines(view, width, height // TARGETS_SHOWN, style),
+        *_conclusion(view, width, style),
+    ]
     if view.has_help:
         levels = ASCII_LEVELS if view.is_ascii else LEVELS
         body = ["", *HELP.format(lowest=levels[0], highest=levels[-1], lost=NO_REPLY).splitlines()]
@@ -95,7 +98,7 @@ def _fitted(head: list[str], body: list[str], events: list[str], height: int) ->
     if len(body) > room:
         hidden = len(body) - room + 1
         note = f"... {hidden} lines more: the screen is too low"
-        body = [*body[:2], note, *body[2 + hidden:]] if room > 3 else body[:max(room, 0)]
+        body = [*body[:2], note, *body[2 + hidden :]] if room > 3 else body[: max(room, 0)]
     left = height - len(head) - len(body) - 1
     shown = [*head, *body, "", *(events[-left:] if left > 0 else [])]
     return (shown + [""] * height)[:height]
@@ -141,15 +144,17 @@ def _conclusion(view: View, width: int, style: Style) -> list[str]:
     lines = [*lines[:1], *([_cut(" ".join(lines[1:]), width, view)] if lines[1:] else [])]
     verdict = report.verdict or "running"
     if lines[0].startswith(verdict):
-        lines[0] = coloured(verdict, style) + lines[0][len(verdict):]
+        lines[0] = coloured(verdict, style) + lines[0][len(verdict) :]
     return lines
 
 
 def _events(view: View, width: int, style: Style) -> list[str]:
     """A line a change, the latest last."""
     reports = enumerate(view.targets, 1) if view.targets else [(0, view.report)]
-    changes = sorted(((change, number) for number, report in reports if report for change in report.changes),
-                     key=lambda each: (each[0].time_ns, each[1]))
+    changes = sorted(
+        ((change, number) for number, report in reports if report for change in report.changes),
+        key=lambda each: (each[0].time_ns, each[1]),
+    )
     if not changes:
         return ["no change so far"] if view.report.rounds else []
     return [line for change, number in changes[-MOST_EVENTS:] for line in _event(change, number, view, width, style)]
@@ -181,11 +186,13 @@ def statistics_lines(view: View, width: int, style: Style = PLAIN) -> list[str]:
     left = width - len(HEADER) - first - 3
     room = max(LEAST_ROUTER, min(left - LEAST_HISTORY, max(map(len, names), default=0)))
     strip = max(min(left - room, MOST_HISTORY), 0)
-    lines = [f"{'':{first + room + 2 + TIMES_AT}}{' RTT in ms ':-^{len(HEADER) - TIMES_AT}}",
-             f"{'hop':>{first}} {'router':<{room}} {HEADER} {'history':<{strip}}"[:width].rstrip()]
+    lines = [
+        f"{'':{first + room + 2 + TIMES_AT}}{' RTT in ms ':-^{len(HEADER) - TIMES_AT}}",
+        f"{'hop':>{first}} {'router':<{room}} {HEADER} {'history':<{strip}}"[:width].rstrip(),
+    ]
     for ttls, name, hops in rows:
         if len(name) > room and not view.has_names and len(hops) == 1:
-            lines.append(f"{ttls:>{first}} {name}")     # an address must survive being copied
+            lines.append(f"{ttls:>{first}} {name}")  # an address must survive being copied
             ttls = name = ""  # noqa: PLW2901 - they stand above
         start = f"{ttls:>{first}} {_cut(name, room, view):<{room}} "
         lines.append((start + _numbers(hops, view, strip, style)).rstrip())
@@ -251,15 +258,17 @@ def _history(statistics: HopStatistics, view: View, strip: int) -> str:
     levels = ASCII_LEVELS if view.is_ascii else LEVELS
     latest = statistics.history_ms[-strip:] if strip else ()
     best_ms = statistics.best_ms or 0.0
-    return "".join(NO_REPLY if each is None else levels[sum(each > factor * best_ms for factor in HISTORY_FACTORS)]
-                   for each in latest)
+    return "".join(
+        NO_REPLY if each is None else levels[sum(each > factor * best_ms for factor in HISTORY_FACTORS)]
+        for each in latest
+    )
 
 
 def _cut(text: str, width: int, view: View) -> str:
     """What fits, and a sign that there was more."""
     if len(text) <= width:
         return text
-    return text[:max(width - 1, 0)] + ("~" if view.is_ascii else "…")
+    return text[: max(width - 1, 0)] + ("~" if view.is_ascii else "…")
 
 
 # ---- the end
@@ -275,5 +284,3 @@ def statistics_table(report: TraceReport, width: int, style: Style = PLAIN, *, i
     advice = f"{wrap(escape(report.advice), width)}\n" if report.advice else ""
     changes = change_lines(report.changes, style)
     return f"{hops}\n{coloured(verdict, style, start + found)}{rest}\n{advice}{changes}"
-
-

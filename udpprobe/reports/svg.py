@@ -27,8 +27,7 @@ def text_of(text: str) -> str:
     return html.escape(escape(text))
 
 
-def picture(name: str, title: str, description: str, height: float, shapes: Iterable[str],
-            width: float = WIDTH) -> str:
+def picture(name: str, title: str, description: str, height: float, shapes: Iterable[str], width: float = WIDTH) -> str:
     """A whole picture.
 
     Args:
@@ -40,30 +39,33 @@ def picture(name: str, title: str, description: str, height: float, shapes: Iter
         width: in units; a smaller one than usual fits on a phone.
     """
     kind = ' class="narrow"' if width < WIDTH else ""
-    return (f'<svg viewBox="0 0 {_n(width)} {_n(height)}" role="img" aria-labelledby="{name}-t {name}-d" id="{name}"'
-            f'{kind}>'
-            f'<title id="{name}-t">{text_of(title)}</title><desc id="{name}-d">{text_of(description)}</desc>'
-            f'{"".join(shapes)}</svg>')
+    return (
+        f'<svg viewBox="0 0 {_n(width)} {_n(height)}" role="img" aria-labelledby="{name}-t {name}-d" id="{name}"'
+        f"{kind}>"
+        f'<title id="{name}-t">{text_of(title)}</title><desc id="{name}-d">{text_of(description)}</desc>'
+        f"{''.join(shapes)}</svg>"
+    )
 
 
 def _n(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def word(x: float, y: float, text: str, kind: str = "", anchor: str = "start",
-         most: int = NAMED) -> str:
+def word(x: float, y: float, text: str, kind: str = "", anchor: str = "start", most: int = NAMED) -> str:
     """A text; long ones are cut in the middle, and whole in its title."""
-    shown = text if len(text) <= most else f"{text[:most // 2]}…{text[-most // 2 + 1:]}"
+    shown = text if len(text) <= most else f"{text[: most // 2]}…{text[-most // 2 + 1 :]}"
     title = "" if shown == text else f"<title>{text_of(text)}</title>"
     kinds = f' class="{text_of(kind)}"' if kind else ""
-    return (f'<text x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}"{kinds}>{text_of(shown)}{title}</text>')
+    return f'<text x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}"{kinds}>{text_of(shown)}{title}</text>'
 
 
 def box(x: float, y: float, width: float, height: float, kind: str, title: str = "") -> str:
     """A filled rectangle."""
     inside = f"<title>{text_of(title)}</title>" if title else ""
-    return (f'<rect x="{_n(x)}" y="{_n(y)}" width="{_n(max(width, 0))}" height="{_n(max(height, 0))}" '
-            f'class="{text_of(kind)}">{inside}</rect>')
+    return (
+        f'<rect x="{_n(x)}" y="{_n(y)}" width="{_n(max(width, 0))}" height="{_n(max(height, 0))}" '
+        f'class="{text_of(kind)}">{inside}</rect>'
+    )
 
 
 def line(x1: float, y1: float, x2: float, y2: float, kind: str = "axis") -> str:
@@ -92,17 +94,23 @@ def over_time(bins: Sequence[Sequence[int]], kinds: Sequence[str], ends: tuple[s
     most = max(map(sum, bins), default=0) or 1
     wide, scale = (WIDTH - left) / len(bins), (height - 34 - top) / most
     bottom = height - 34
-    shapes = [line(left, bottom, WIDTH, bottom), line(left, top, WIDTH, top, "grid"),
-              word(left - 6, top + 5, count(most), "small", "end"), word(left - 6, bottom, "0", "small", "end"),
-              word(left, height - 16, ends[0], "small"), word(WIDTH, height - 16, ends[1], "small", "end")]
+    shapes = [
+        line(left, bottom, WIDTH, bottom),
+        line(left, top, WIDTH, top, "grid"),
+        word(left - 6, top + 5, count(most), "small", "end"),
+        word(left - 6, bottom, "0", "small", "end"),
+        word(left, height - 16, ends[0], "small"),
+        word(WIDTH, height - 16, ends[1], "small", "end"),
+    ]
     shapes.append('<g id="bars">')
     for place, numbers in enumerate(bins):
         y = float(bottom)
         for kind, number in zip(kinds, numbers, strict=True):
             if number:
                 y -= number * scale
-                shapes.append(box(left + place * wide, y, max(wide - 0.7, 0.8), number * scale, kind,
-                                  f"{number} {kind}"))
+                shapes.append(
+                    box(left + place * wide, y, max(wide - 0.7, 0.8), number * scale, kind, f"{number} {kind}")
+                )
     shapes.append("</g>")
     return picture("time", "ICMP errors over time", description, height, shapes)
 
@@ -124,9 +132,11 @@ def ring(name: str, routers: Sequence[str | None], period: int | None, descripti
     radius, height = 78, 232
     x0, y0 = RING / 2, height / 2
     turn = [-pi / 2 + 2 * pi * place / max(len(places), 1) for place in range(len(places))]
-    shapes = [f'<circle cx="{_n(x0)}" cy="{_n(y0)}" r="{radius}" class="way"/>',
-              word(x0, y0 - 2, f"loop of {period}" if period else "loop", "strong", "middle"),
-              word(x0, y0 + 16, "hops" if period else "of unknown length", "small", "middle")]
+    shapes = [
+        f'<circle cx="{_n(x0)}" cy="{_n(y0)}" r="{radius}" class="way"/>',
+        word(x0, y0 - 2, f"loop of {period}" if period else "loop", "strong", "middle"),
+        word(x0, y0 + 16, "hops" if period else "of unknown length", "small", "middle"),
+    ]
     for angle, router in zip(turn, places, strict=True):
         x, y = x0 + radius * cos(angle), y0 + radius * sin(angle)
         half = angle + pi / max(len(places), 1)
@@ -159,20 +169,29 @@ def hops(rows: Sequence[tuple[str, str, float, tuple[float, float, float] | None
     top, step, start, end = 34, 30, 440, WIDTH - 10
     most_ms = max((rtt[2] for *_, rtt, _ in rows if rtt), default=0) or 1
     scale = (end - start - 60) / most_ms
-    shapes = [word(30, 16, "hop, router", "small"), word(start, 16, f"RTT, 0 to {duration(most_ms)}", "small"),
-              word(start - 14, 16, "no reply", "small", "end")]
+    shapes = [
+        word(30, 16, "hop, router", "small"),
+        word(start, 16, f"RTT, 0 to {duration(most_ms)}", "small"),
+        word(start - 14, 16, "no reply", "small", "end"),
+    ]
     if len(rows) > 1:
         shapes.append(line(14, top + 8, 14, top + 8 + step * (len(rows) - 1), "way"))
     for place, (number, name, loss, rtt, kind) in enumerate(rows):
         y = top + 8 + place * step
-        shapes += [dot(14, y, 7, kind), word(30, y + 5, number, "strong"),
-                   word(60, y + 5, name or "no reply", "" if name else "small")]
+        shapes += [
+            dot(14, y, 7, kind),
+            word(30, y + 5, number, "strong"),
+            word(60, y + 5, name or "no reply", "" if name else "small"),
+        ]
         if loss:
             shapes.append(word(start - 14, y + 5, f"{loss:.0%}", "strong", "end"))
         if rtt:
             least, median, largest = (start + each * scale for each in rtt)
-            shapes += [box(least, y - 5, max(largest - least, 2), 10, "range"), box(median - 1.5, y - 8, 3, 16, "mark"),
-                       word(largest + 8, y + 5, duration(rtt[1]), "small")]
+            shapes += [
+                box(least, y - 5, max(largest - least, 2), 10, "range"),
+                box(median - 1.5, y - 8, 3, 16, "mark"),
+                word(largest + 8, y + 5, duration(rtt[1]), "small"),
+            ]
     return picture("stations", "The path, hop by hop", description, top + step * len(rows) + 8, shapes)
 
 
@@ -226,9 +245,11 @@ def ribbons(pairs: Sequence[tuple[str, str, int, str]], description: str) -> str
         y1, y2 = at[0][reporter] + width / 2, at[1][destination] + width / 2
         at[0][reporter] += width
         at[1][destination] += width
-        shapes.append(f'<path d="M258 {_n(y1)}C360 {_n(y1)} 360 {_n(y2)} 462 {_n(y2)}" class="ribbon {text_of(kind)}" '
-                      f'stroke-width="{_n(width)}"><title>'
-                      f'{text_of(f"{reporter} about {destination}: {number} {kind}")}</title></path>')
+        shapes.append(
+            f'<path d="M258 {_n(y1)}C360 {_n(y1)} 360 {_n(y2)} 462 {_n(y2)}" class="ribbon {text_of(kind)}" '
+            f'stroke-width="{_n(width)}"><title>'
+            f"{text_of(f'{reporter} about {destination}: {number} {kind}')}</title></path>"
+        )
     return picture("flows", "Who reports about whom", description, bottom + 10, shapes)
 
 
@@ -247,14 +268,25 @@ def spread(values_ms: Sequence[float], description: str) -> str:
     numbers = [steps.count(step) for step in range(low, high + 1)]
     height, left = 190, 46
     most, wide, bottom = max(numbers), (WIDTH - left) / len(numbers), height - 38
-    shapes = [line(left, bottom, WIDTH, bottom), word(left - 6, 18, count(most), "small", "end"),
-              word(left - 6, bottom, "0", "small", "end")]
+    shapes = [
+        line(left, bottom, WIDTH, bottom),
+        word(left - 6, 18, count(most), "small", "end"),
+        word(left - 6, bottom, "0", "small", "end"),
+    ]
     every = max(round(len(numbers) / 6), 1)
     for place, number in enumerate(numbers):
         tall = (bottom - 12) * number / most
         middle_ms = 10 ** ((low + place) / 3)
-        shapes.append(box(left + place * wide + 2, bottom - tall, wide - 4, tall, "range",
-                          f"{number} of about {duration(middle_ms)}"))
+        shapes.append(
+            box(
+                left + place * wide + 2,
+                bottom - tall,
+                wide - 4,
+                tall,
+                "range",
+                f"{number} of about {duration(middle_ms)}",
+            )
+        )
         if place % every == 0:
             shapes.append(word(left + (place + 0.5) * wide, height - 18, duration(middle_ms), "small", "middle"))
     return picture("rtt", "Round-trip times", description, height, shapes)

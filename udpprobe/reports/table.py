@@ -90,7 +90,8 @@ _UNSENT = {
 ROWS_SENT_SHOWN = 40
 """Of errors that this host sent."""
 RATE_LIMITS = {
-    "ipv4_host": "by net.ipv4.icmp_ratelimit", "ipv6_host": "by net.ipv6.icmp.ratelimit",
+    "ipv4_host": "by net.ipv4.icmp_ratelimit",
+    "ipv6_host": "by net.ipv6.icmp.ratelimit",
     "global": "by net.ipv4.icmp_msgs_per_sec",
 }
 UNDECIDED = "undecided"
@@ -156,22 +157,32 @@ def report_table(report: Report, width: int, style: Style = PLAIN) -> str:
     layouts = (_wide(lines, subject), _medium(lines, subject), _tall(lines, subject))
     body = coloured_column(table(layouts, width), "verdict", style) if lines else ""
     rest = _not_shown((hidden, "destination"), (hidden_entries, "unmatched error"))
-    parts = (body, wrap(rest, width), _sent_table(report.errors_sent, width), wrap(telling.advice.text(), width),
-             wrap(closing(report, totals, style), width))
+    parts = (
+        body,
+        wrap(rest, width),
+        _sent_table(report.errors_sent, width),
+        wrap(telling.advice.text(), width),
+        wrap(closing(report, totals, style), width),
+    )
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def latest_first(report: Report) -> Report:
     """The report with what was heard last before the rest of its verdict, among the first rows of each kind."""
-    destinations = sorted(report.destinations[:ROWS_SHOWN], key=lambda each: (
-        _place_of(each.verdict), -max((found.last_time_ns for found in each.findings), default=0)))
-    entries = sorted(report.unmatched[:ROWS_SHOWN], key=lambda each: (
-        _place_of(each.finding.verdict), -each.finding.last_time_ns))
+    destinations = sorted(
+        report.destinations[:ROWS_SHOWN],
+        key=lambda each: (_place_of(each.verdict), -max((found.last_time_ns for found in each.findings), default=0)),
+    )
+    entries = sorted(
+        report.unmatched[:ROWS_SHOWN], key=lambda each: (_place_of(each.finding.verdict), -each.finding.last_time_ns)
+    )
     return replace(
         report,
-        destinations=LazyRows(lambda: chain(destinations, islice(report.destinations, ROWS_SHOWN, None)),
-                              len(report.destinations)),
-        unmatched=LazyRows(lambda: chain(entries, islice(report.unmatched, ROWS_SHOWN, None)), len(report.unmatched)))
+        destinations=LazyRows(
+            lambda: chain(destinations, islice(report.destinations, ROWS_SHOWN, None)), len(report.destinations)
+        ),
+        unmatched=LazyRows(lambda: chain(entries, islice(report.unmatched, ROWS_SHOWN, None)), len(report.unmatched)),
+    )
 
 
 def _place_of(verdict: str | None) -> int:
@@ -224,8 +235,11 @@ def _medium(lines: tuple[TableLine, ...], subject: str) -> Layout:
 
 
 def _tall(lines: tuple[TableLine, ...], subject: str) -> Layout:
-    rows = ((_stacked(line, subject), _verdict(line, before), line.errors)
-            for before, line in pairwise((None, *lines)) if line)
+    rows = (
+        (_stacked(line, subject), _verdict(line, before), line.errors)
+        for before, line in pairwise((None, *lines))
+        if line
+    )
     return Layout((subject, "verdict", ERRORS), tuple(rows), 0)
 
 
@@ -258,8 +272,13 @@ class Telling:
         source = _source(destination) + self._named(destination.address) + self._of_service(destination.port)
         findings = _loops_once(sorted(destination.findings, key=_rank))
         if not findings or findings[0].verdict != destination.verdict:
-            yield TableLine(label, destination.verdict or UNDECIDED, _share(0, destination.sent), "",
-                            source + _own_details(destination))
+            yield TableLine(
+                label,
+                destination.verdict or UNDECIDED,
+                _share(0, destination.sent),
+                "",
+                source + _own_details(destination),
+            )
             label = ""
         for finding in findings:
             share = _share(finding.count if _is_error(finding) else 0, destination.sent if label else 0)
@@ -271,11 +290,18 @@ class Telling:
     def unmatched(self, entry: Unmatched) -> TableLine:
         """What is said about errors whose datagram nobody saw."""
         label, finding = endpoint(entry.address, entry.port), entry.finding
-        case = (case_by_reporter(finding.verdict, (finding,)) if self._is_by_reporter
-                else case_of_finding(finding, entry.address))
+        case = (
+            case_by_reporter(finding.verdict, (finding,))
+            if self._is_by_reporter
+            else case_of_finding(finding, entry.address)
+        )
         self.advice.add(case, place_by_reporter(case, entry.address) if self._is_by_reporter else label)
-        details = _source(entry) + self._named(entry.address) + self._of_service(entry.port) + self._details(
-            finding, entry.address)
+        details = (
+            _source(entry)
+            + self._named(entry.address)
+            + self._of_service(entry.port)
+            + self._details(finding, entry.address)
+        )
         return TableLine(label, finding.verdict or "-", count(finding.count), _by(finding, entry.address), details)
 
     def advise(self, destination: Destination, place: str) -> None:
@@ -314,8 +340,10 @@ class _Times:
 
     def __init__(self, source: SourceReport, style: Style) -> None:
         self._zone = style.zone
-        first, last = (None if each is None else local(each, style.zone).date()
-                       for each in (source.first_time_ns, source.last_time_ns))
+        first, last = (
+            None if each is None else local(each, style.zone).date()
+            for each in (source.first_time_ns, source.last_time_ns)
+        )
         self._has_days = first != last
 
     def words(self, first_ns: int, last_ns: int) -> str:
@@ -340,9 +368,10 @@ class _Advice:
 
     def sentences(self) -> list[str]:
         """In the order of rows."""
-        return [escape(sentence(case, list(dict.fromkeys(places)), _host(places[0]) if self._has_hosts else ANY_HOST)
-                       or "")
-                for case, places in self._places.items()]
+        return [
+            escape(sentence(case, list(dict.fromkeys(places)), _host(places[0]) if self._has_hosts else ANY_HOST) or "")
+            for case, places in self._places.items()
+        ]
 
     def text(self) -> str:
         """All of them, a line each."""
@@ -361,7 +390,7 @@ def _place(destination: Destination, label: str) -> str:
 
 def _host(place: str) -> str:
     """The address of `[2001:db8::1]:53`."""
-    return place[1:place.index("]")] if place.startswith("[") else place.partition(":")[0]
+    return place[1 : place.index("]")] if place.startswith("[") else place.partition(":")[0]
 
 
 def _loops_once(findings: list[Finding]) -> list[Finding]:
@@ -503,11 +532,24 @@ def _sent_table(found: ErrorsSent | None, width: int) -> str:
     if found is None or not found.rows:
         return ""
     rows = found.rows[:ROWS_SENT_SHOWN]
-    cells = tuple((each.to, endpoint(each.address, each.port), str(each.verdict or each.reason), f"{each.count:,}",
-                   escape(each.why)) for each in rows)
+    cells = tuple(
+        (
+            each.to,
+            endpoint(each.address, each.port),
+            str(each.verdict or each.reason),
+            f"{each.count:,}",
+            escape(each.why),
+        )
+        for each in rows
+    )
     tall = tuple((f"{to}\n{about}", f"{verdict}\n{number}", why) for to, about, verdict, number, why in cells)
-    text = table((Layout(("sent to", "about", "error", "count", "why"), cells, 4),
-                  Layout(("sent to\nabout", "error\ncount", "why"), tall, 2)), width)
+    text = table(
+        (
+            Layout(("sent to", "about", "error", "count", "why"), cells, 4),
+            Layout(("sent to\nabout", "error\ncount", "why"), tall, 2),
+        ),
+        width,
+    )
     return text + (f"\n{plural(len(found.rows) - len(rows), 'more row')}" if len(found.rows) > len(rows) else "")
 
 
@@ -617,8 +659,9 @@ def _row_of_hosts(group: _Group) -> tuple[Destination, int]:
 
 def _kind(each: Destination) -> Hashable:
     """What it has in common with those that fared alike; the reporter itself stands for every address."""
-    found = [(_SAID_BY(finding), "" if finding.reporter == each.address else finding.reporter)
-             for finding in each.findings]
+    found = [
+        (_SAID_BY(finding), "" if finding.reporter == each.address else finding.reporter) for finding in each.findings
+    ]
     return each.verdict, each.errno, each.meaning, *found
 
 
@@ -664,12 +707,22 @@ class _Group:
         if self.rows == 1:
             return self.first
         said = zip(self.first.findings, self._counts, self._reporters, strict=True)
-        findings = [replace(found, count=number, rtt_ms=None, reporter=address if len(who) > 1 else found.reporter)
-                    for found, number, who in said]
+        findings = [
+            replace(found, count=number, rtt_ms=None, reporter=address if len(who) > 1 else found.reporter)
+            for found, number, who in said
+        ]
         return replace(
-            self.first, address=address, port=None, sent=self._sent, sent_bytes=self._sent_bytes, errors=self._errors,
-            rtt_ms=None, findings=tuple(findings), notes=(which, *(text for text in self._notes if text != which)),
-            **changes)
+            self.first,
+            address=address,
+            port=None,
+            sent=self._sent,
+            sent_bytes=self._sent_bytes,
+            errors=self._errors,
+            rtt_ms=None,
+            findings=tuple(findings),
+            notes=(which, *(text for text in self._notes if text != which)),
+            **changes,
+        )
 
 
 def ranges(ports: Iterable[int]) -> str:
@@ -735,8 +788,10 @@ class EventLines:
     def _line(self, event: Event) -> str:
         verdict = event.verdict or "-"
         who = f" by {escape(event.reporter)}" if event.reporter else ""
-        text = (f"{_clock(event, self._style)} {verdict} {_quoted_destination(event)}{who}: "
-                f"{'; '.join(_event_details(event))}")
+        text = (
+            f"{_clock(event, self._style)} {verdict} {_quoted_destination(event)}{who}: "
+            f"{'; '.join(_event_details(event))}"
+        )
         if self._width is not None:
             first, _, rest = wrap(text, self._width).partition("\n")
             more = wrap("  " + rest.replace("\n", " "), self._width)
@@ -750,8 +805,14 @@ class EventLines:
 
 def event_row(event: Event, style: Style = PLAIN) -> tuple[str, ...]:
     """A row of `event_columns`."""
-    return (str(event.frame), _clock(event, style), event.verdict or "-", _quoted_destination(event),
-            escape(event.reporter or "-"), "; ".join(_event_details(event)))
+    return (
+        str(event.frame),
+        _clock(event, style),
+        event.verdict or "-",
+        _quoted_destination(event),
+        escape(event.reporter or "-"),
+        "; ".join(_event_details(event)),
+    )
 
 
 def _wide_events(events: Sequence[Event], style: Style) -> Layout:
@@ -759,8 +820,9 @@ def _wide_events(events: Sequence[Event], style: Style) -> Layout:
 
 
 def _tall_events(events: Sequence[Event], style: Style) -> Layout:
-    rows = ((str(event.frame), f"{_clock(event, style)}\n{event.verdict or '-'}", _stacked_event(event))
-            for event in events)
+    rows = (
+        (str(event.frame), f"{_clock(event, style)}\n{event.verdict or '-'}", _stacked_event(event)) for event in events
+    )
     return Layout(("frame", f"{event_columns(events, style)[1]}\nverdict", "destination"), tuple(rows), 2)
 
 

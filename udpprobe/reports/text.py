@@ -19,13 +19,44 @@ MINUTE_NS = 60_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SCALES = ((1e3, "k"), (1e6, "M"), (1e9, "G"))
 _LINK_TYPES = {
-    0: "BSD loopback", 1: "Ethernet", 9: "PPP", 12: "raw IP", 14: "raw IP", 17: "old pflog", 50: "PPP", 51: "PPPoE",
-    100: "ATM", 101: "raw IP", 104: "Cisco HDLC", 105: "802.11", 107: "frame relay", 108: "OpenBSD loopback",
-    109: "enc", 113: "Linux cooked", 117: "pflog", 119: "802.11 with Prism", 127: "802.11 with radiotap",
-    138: "IEEE 1394", 163: "802.11 with AVS", 192: "PPI", 197: "ERF", 204: "PPP", 205: "Cisco HDLC",
-    206: "frame relay", 226: "Solaris IPNET", 228: "raw IPv4", 229: "raw IPv6", 239: "NFLOG", 240: "netANALYZER",
-    242: "InfiniBand", 258: "pktap", 276: "Linux cooked v2", 281: "Broadcom switch tag", 282: "Broadcom switch tag",
-    284: "Marvell switch tag", 285: "Marvell switch tag",
+    0: "BSD loopback",
+    1: "Ethernet",
+    9: "PPP",
+    12: "raw IP",
+    14: "raw IP",
+    17: "old pflog",
+    50: "PPP",
+    51: "PPPoE",
+    100: "ATM",
+    101: "raw IP",
+    104: "Cisco HDLC",
+    105: "802.11",
+    107: "frame relay",
+    108: "OpenBSD loopback",
+    109: "enc",
+    113: "Linux cooked",
+    117: "pflog",
+    119: "802.11 with Prism",
+    127: "802.11 with radiotap",
+    138: "IEEE 1394",
+    163: "802.11 with AVS",
+    192: "PPI",
+    197: "ERF",
+    204: "PPP",
+    205: "Cisco HDLC",
+    206: "frame relay",
+    226: "Solaris IPNET",
+    228: "raw IPv4",
+    229: "raw IPv6",
+    239: "NFLOG",
+    240: "netANALYZER",
+    242: "InfiniBand",
+    258: "pktap",
+    276: "Linux cooked v2",
+    281: "Broadcom switch tag",
+    282: "Broadcom switch tag",
+    284: "Marvell switch tag",
+    285: "Marvell switch tag",
 }
 """The link layers people meet (https://www.tcpdump.org/linktypes.html)."""
 _GAP = 2
@@ -245,8 +276,10 @@ def _draw(layout: Layout, width: int) -> str:
 # ---- colour, of what is severe
 
 _COLOURS = {
-    **dict.fromkeys(("refused", "rejected", "too-big", "loop", "prohibited", "unreachable", "reassembly", "black-hole",
-                     "CRITICAL"), "31"),
+    **dict.fromkeys(
+        ("refused", "rejected", "too-big", "loop", "prohibited", "unreachable", "reassembly", "black-hole", "CRITICAL"),
+        "31",
+    ),
     **dict.fromkeys(("expired", "quenched", "malformed", "silent", "unsent", "WARNING"), "33"),
     **dict.fromkeys(("answered", "ok", "OK"), "32"),
     "UNKNOWN": "35",
@@ -266,12 +299,18 @@ def coloured_column(text: str, header: str, style: Style) -> str:
     rule = next((row for row, line in enumerate(lines) if line and set(line) <= {"-", " "}), None)
     if not style.is_coloured or rule is None:
         return text
-    start = next((run.start() for run in re.finditer("-+", lines[rule])
-                  if header in (line[run.start():run.end()].strip() for line in lines[:rule])), None)
+    start = next(
+        (
+            run.start()
+            for run in re.finditer("-+", lines[rule])
+            if header in (line[run.start() : run.end()].strip() for line in lines[:rule])
+        ),
+        None,
+    )
     if start is not None:
         for row in range(rule + 1, len(lines)):
             word = lines[row][start:].partition(" ")[0]
-            lines[row] = lines[row][:start] + coloured(word, style) + lines[row][start + len(word):]
+            lines[row] = lines[row][:start] + coloured(word, style) + lines[row][start + len(word) :]
     return "\n".join(lines)
 
 
@@ -282,8 +321,7 @@ def wrap(text: str, width: int) -> str:
 
 def _wrap_line(line: str, width: int) -> str:
     indent = line[: len(line) - len(line.lstrip())]
-    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False,
-                         break_on_hyphens=False)
+    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 # ---- tables of GitHub's Markdown, never wrapped
@@ -320,8 +358,10 @@ class MarkdownTable:
     def _lines(self) -> str:
         rows, self._waiting, lines = self._waiting, [], list[str]()
         if not self._widths:
-            self._widths = [max((_header_width(header), *(len(row[column]) for row in rows)))
-                            for column, header in enumerate(self._headers)]
+            self._widths = [
+                max((_header_width(header), *(len(row[column]) for row in rows)))
+                for column, header in enumerate(self._headers)
+            ]
             lines = [self._line(self._headers), f"|{'|'.join(':' + '-' * (width + 1) for width in self._widths)}|"]
         return "".join(f"{line}\n" for line in (*lines, *map(self._line, rows)))
 

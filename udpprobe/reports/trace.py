@@ -80,8 +80,11 @@ def folded(hop: Hop, loop: TraceLoop | None) -> str:
     """What a hop is shown as together with its neighbours; nothing for one that has rows of its own."""
     if not hop.reporters:
         return "*"
-    is_again = loop is not None and hop.ttl >= loop.first_ttl + LAPS * loop.period and {
-        each.address for each in hop.reporters} <= set(loop.routers)
+    is_again = (
+        loop is not None
+        and hop.ttl >= loop.first_ttl + LAPS * loop.period
+        and {each.address for each in hop.reporters} <= set(loop.routers)
+    )
     return AGAIN if is_again else ""
 
 
@@ -89,15 +92,25 @@ def _one_row(who: str, hops: Sequence[Hop]) -> tuple[str, ...]:
     """Hops in a row without a reply, or round a loop, as one."""
     first, last = hops[0].ttl, hops[-1].ttl
     heard = sum(reporter.count for hop in hops for reporter in hop.reporters)
-    return (str(first) if first == last else f"{first}-{last}", who, f"{heard} of {sum(hop.sent for hop in hops)}", "",
-            "")
+    return (
+        str(first) if first == last else f"{first}-{last}",
+        who,
+        f"{heard} of {sum(hop.sent for hop in hops)}",
+        "",
+        "",
+    )
 
 
 def _rows_of(hop: Hop, style: Style) -> Iterator[tuple[str, ...]]:
     for place, reporter in enumerate(hop.reporters):
         replies = f"{reporter.count} of {hop.sent}"
-        yield (str(hop.ttl) if place == 0 else "", escape(reporter.address or NOBODY), replies, _spread(reporter),
-               "; ".join(_remarks(reporter, style)))
+        yield (
+            str(hop.ttl) if place == 0 else "",
+            escape(reporter.address or NOBODY),
+            replies,
+            _spread(reporter),
+            "; ".join(_remarks(reporter, style)),
+        )
 
 
 def _spread(reporter: Reporter) -> str:
@@ -203,7 +216,11 @@ def _names(hop: Hop) -> str:
 
 
 _ENDS: dict[str, Callable[[TraceReport], str]] = {
-    "answered": _answered, "silent": _silent, "expired": _expired, "unsent": _unsent}
+    "answered": _answered,
+    "silent": _silent,
+    "expired": _expired,
+    "unsent": _unsent,
+}
 
 
 def trace_object(report: TraceReport) -> dict[str, Any]:
@@ -230,8 +247,26 @@ def trace_ndjson(report: TraceReport, _width: int) -> str:
     return hop_lines(report.hops, report.target) + lines([{"kind": "summary", **summary}])
 
 
-COLUMNS = ("ttl", "sent", "lost", "address", "count", "rtt_ms_min", "rtt_ms_median", "rtt_ms_max", "type", "code",
-           "reason", "verdict", "mtu", "labels", "interfaces", "flows", "notes", "target")
+COLUMNS = (
+    "ttl",
+    "sent",
+    "lost",
+    "address",
+    "count",
+    "rtt_ms_min",
+    "rtt_ms_median",
+    "rtt_ms_max",
+    "type",
+    "code",
+    "reason",
+    "verdict",
+    "mtu",
+    "labels",
+    "interfaces",
+    "flows",
+    "notes",
+    "target",
+)
 
 
 def trace_csv(report: TraceReport, _width: int) -> str:
@@ -240,8 +275,12 @@ def trace_csv(report: TraceReport, _width: int) -> str:
 
 
 def _csv(reports: Sequence[TraceReport]) -> str:
-    rows = ({**row, "target": endpoint(*astuple(report.target))} for report in reports
-            for hop in trace_object(report)["hops"] for row in _records(hop))
+    rows = (
+        {**row, "target": endpoint(*astuple(report.target))}
+        for report in reports
+        for hop in trace_object(report)["hops"]
+        for row in _records(hop)
+    )
     return csv_text([COLUMNS, *([row.get(name) for name in COLUMNS] for row in rows)])
 
 
@@ -259,8 +298,12 @@ def _html(found: TraceReport, width: int) -> str:
 
 
 TRACE_FORMATS: Mapping[OutputFormat, Callable[[TraceReport, int], str]] = {
-    OutputFormat.TABLE: trace_table, OutputFormat.JSON: trace_json, OutputFormat.NDJSON: trace_ndjson,
-    OutputFormat.CSV: trace_csv, OutputFormat.MARKDOWN: trace_markdown, OutputFormat.HTML: _html,
+    OutputFormat.TABLE: trace_table,
+    OutputFormat.JSON: trace_json,
+    OutputFormat.NDJSON: trace_ndjson,
+    OutputFormat.CSV: trace_csv,
+    OutputFormat.MARKDOWN: trace_markdown,
+    OutputFormat.HTML: _html,
 }
 """What each format makes of a trace; the width of the screen is for tables."""
 
@@ -279,8 +322,16 @@ def traces_text(reports: Sequence[TraceReport], output_format: OutputFormat, wid
         return _csv(reports)
     if output_format is OutputFormat.JSON:
         traces = [trace_object(report) for report in reports]
-        return "".join(document({"schema": TRACES_SCHEMA, "command": "trace", "version": reports[0].version,
-                                 "traces": iter((lines(traces),))}))
+        return "".join(
+            document(
+                {
+                    "schema": TRACES_SCHEMA,
+                    "command": "trace",
+                    "version": reports[0].version,
+                    "traces": iter((lines(traces),)),
+                }
+            )
+        )
     between = "" if output_format is OutputFormat.NDJSON else "\n"
     return between.join(TRACE_FORMATS[output_format](report, width) for report in reports)
 

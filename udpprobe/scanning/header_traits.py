@@ -29,8 +29,7 @@ class Trait(Struct, frozen=True):
 
 
 TRAITS = (
-    Trait(lambda look: look >> 3,
-          lambda look, usual: f"{'hop limit' if look & 4 else 'TTL'} {look >> 3}, not {usual}"),
+    Trait(lambda look: look >> 3, lambda look, usual: f"{'hop limit' if look & 4 else 'TTL'} {look >> 3}, not {usual}"),
     Trait(lambda look: look >> 1 & 1, lambda look, _: "DF set" if look & 2 else "DF not set"),
     Trait(lambda look: look & 1, lambda look, _: "id 0" if look & 1 else "an id other than 0"),
 )
@@ -79,12 +78,19 @@ class HeaderTraits:
         for (host, look), count in Counter(zip(self._hosts, self.first, strict=True)).items():
             if look >= 0 and self.is_uneven[host]:
                 counts.setdefault(host, {})[look] = count
-        odd = {(host, look): text for host, looks in counts.items() for look in looks
-               if (text := _differences(look, looks))}
+        odd = {
+            (host, look): text
+            for host, looks in counts.items()
+            for look in looks
+            if (text := _differences(look, looks))
+        }
         if not odd:
             return {}
-        return {task: f"its error differs from the host's other errors ({odd[pair]}): perhaps a firewall speaks for it"
-                for task, pair in enumerate(zip(self._hosts, self.first, strict=True)) if pair in odd}
+        return {
+            task: f"its error differs from the host's other errors ({odd[pair]}): perhaps a firewall speaks for it"
+            for task, pair in enumerate(zip(self._hosts, self.first, strict=True))
+            if pair in odd
+        }
 
 
 def _differences(look: int, looks: Mapping[int, int]) -> str:

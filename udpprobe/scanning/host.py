@@ -27,8 +27,15 @@ class Host:
         most_together: how many ports at most are asked together.
     """
 
-    def __init__(self, tasks: Sequence[int], state: States, known: Mapping[int, Mapping[int, int]],
-                 hit_ns: Sequence[int], tries: int, most_together: int) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[int],
+        state: States,
+        known: Mapping[int, Mapping[int, int]],
+        hit_ns: Sequence[int],
+        tries: int,
+        most_together: int,
+    ) -> None:
         self._tasks, self._state, self._hit_ns = tasks, state, hit_ns
         self._tries, self._most_together = tries, most_together
         self._number = state.host[tasks[0]]

@@ -90,8 +90,9 @@ class Outcome(Mapping[int, Destination]):
         is_alike: (tasks,) those that are not, but belong to them.
     """
 
-    def __init__(self, known: Known, order: Sequence[int], told: Mapping[int, Destination],
-                 is_alike: Sequence[int]) -> None:
+    def __init__(
+        self, known: Known, order: Sequence[int], told: Mapping[int, Destination], is_alike: Sequence[int]
+    ) -> None:
         self._known, self._order, self._told, self._is_alike = known, order, told, is_alike
 
     def __iter__(self) -> Iterator[int]:
@@ -131,8 +132,9 @@ def settled_rows(known: Known, tasks: Sequence[int]) -> Parts:
     plan, record, refusals = known.plan, known.record, known.record.refusals
     more: tuple[Mapping[int, object], ...] = (record.answers, record.loops, known.unasked, *known.notes)
     more = tuple(filter(None, more))
-    families = cache(lambda host: 0 if is_group(*plan.tasks.address(plan.asked + host)) else
-                     plan.family_of(plan.asked + host))
+    families = cache(
+        lambda host: 0 if is_group(*plan.tasks.address(plan.asked + host)) else plan.family_of(plan.asked + host)
+    )
 
     def kind(task: int) -> int:
         if refusals.came_ns[task] == 0 or refusals.took_ns[task] < 0 or plan.left[task] != 1 or not known.tells_origin:
@@ -146,8 +148,9 @@ def settled_rows(known: Known, tasks: Sequence[int]) -> Parts:
     return Parts(lambda: iter(parts), len(tasks), lambda place: made(tasks[place]))
 
 
-def _in_parts(known: Known, tasks: Sequence[int], kind: Callable[[int], int],
-              made: Callable[[int], Destination]) -> Iterator[Destination | Alike]:
+def _in_parts(
+    known: Known, tasks: Sequence[int], kind: Callable[[int], int], made: Callable[[int], Destination]
+) -> Iterator[Destination | Alike]:
     """The destinations of tasks: as objects, or alike.
 
     Args:
@@ -157,8 +160,9 @@ def _in_parts(known: Known, tasks: Sequence[int], kind: Callable[[int], int],
         made: the object of a task.
     """
     plan, refusals = known.plan, known.record.refusals
-    columns = AlikeColumns(plan.tasks.high, plan.tasks.low, plan.port, plan.left_bytes, refusals.came_ns,
-                           refusals.took_ns)
+    columns = AlikeColumns(
+        plan.tasks.high, plan.tasks.low, plan.port, plan.left_bytes, refusals.came_ns, refusals.took_ns
+    )
     for family, run in groupby(tasks, kind):
         some = array("I", run)
         if family and len(some) >= FEWEST_ALIKE:
@@ -215,8 +219,11 @@ def undecided_tasks(known: Known, now_ns: int) -> frozenset[int]:
     found, still_heard = set(), cache(lambda host: pacing.silence_settles_ns(host) > now_ns)
     for task in range(plan.asked):
         state = pacing.state[task]
-        if state == OPEN or (state == SETTLED and not is_settled(known, task, now_ns)) or (
-                state in {SILENT, LIMITED} and still_heard(plan.host[task])):
+        if (
+            state == OPEN
+            or (state == SETTLED and not is_settled(known, task, now_ns))
+            or (state in {SILENT, LIMITED} and still_heard(plan.host[task]))
+        ):
             found.add(task)
     return frozenset(found)
 
@@ -231,9 +238,14 @@ def is_settled(known: Known, task: int, now_ns: int) -> bool:
     if known.record.answered[task] or known.record.refusals.came_ns[task]:
         return True
     wait_ns = known.pacing.settling_ns(known.plan.host[task])
-    return any(found.first_ns + wait_ns <= now_ns or (
-        kind.reporter == known.plan.tasks.address(task) and (kind.family, kind.icmp_type, kind.icmp_code)
-        in UNREACHABLE_PORT) for kind, found in known.record.errors_of(task).items())
+    return any(
+        found.first_ns + wait_ns <= now_ns
+        or (
+            kind.reporter == known.plan.tasks.address(task)
+            and (kind.family, kind.icmp_type, kind.icmp_code) in UNREACHABLE_PORT
+        )
+        for kind, found in known.record.errors_of(task).items()
+    )
 
 
 def destination_of(known: Known, task: int) -> Destination:
@@ -241,8 +253,11 @@ def destination_of(known: Known, task: int) -> Destination:
     plan, record = known.plan, known.record
     findings = _findings(known, task)
     sent, answered = plan.left[task], min(plan.left[task], record.answered[task])
-    verdict = "answered" if answered and not _is_refused_before(known, task) else min(
-        (finding.verdict for finding in findings), key=RANK.__getitem__, default=None) or "silent"
+    verdict = (
+        "answered"
+        if answered and not _is_refused_before(known, task)
+        else min((finding.verdict for finding in findings), key=RANK.__getitem__, default=None) or "silent"
+    )
     errors = sum(finding.count for finding in findings if finding.icmp_type is not None)
     rtt_ms, name, meaning = _spread(record.rtts_ns(task)), ERRNO_OF_VERDICT.get(verdict), None
     notes: tuple[str, ...] = ()
@@ -256,12 +271,22 @@ def destination_of(known: Known, task: int) -> Destination:
     if not known.tells_origin:
         findings = tuple(map(_anonymous, findings))
     address, port = address_text(*plan.tasks.address(task)), plan.port[task]
-    case = case_of_verdict(verdict, findings, address, meaning=meaning, errno=name, answered=answered,
-                           notes=notes)
+    case = case_of_verdict(verdict, findings, address, meaning=meaning, errno=name, answered=answered, notes=notes)
     return Destination(
-        address=address, port=port, verdict=verdict, errno=name,
-        meaning=meaning, sent=sent, sent_bytes=plan.left_bytes[task], answered=answered, errors=errors, rtt_ms=rtt_ms,
-        findings=findings, notes=notes, advice=sentence(case, [endpoint_text(address, port)], address))
+        address=address,
+        port=port,
+        verdict=verdict,
+        errno=name,
+        meaning=meaning,
+        sent=sent,
+        sent_bytes=plan.left_bytes[task],
+        answered=answered,
+        errors=errors,
+        rtt_ms=rtt_ms,
+        findings=findings,
+        notes=notes,
+        advice=sentence(case, [endpoint_text(address, port)], address),
+    )
 
 
 def _amplification(known: Known, task: int) -> tuple[str, ...]:
@@ -274,12 +299,16 @@ def _amplification(known: Known, task: int) -> tuple[str, ...]:
 
 def _is_refused_before(known: Known, task: int) -> bool:
     """Whether the host itself refused a task before it answered: that settled it. No other error does so."""
-    return any(kind.reporter == known.plan.tasks.address(task) and (kind.family, kind.icmp_type, kind.icmp_code)
-               in UNREACHABLE_PORT and found.first_ns < known.record.first_answer_ns[task]
-               for kind, found in known.record.errors_of(task).items())
+    return any(
+        kind.reporter == known.plan.tasks.address(task)
+        and (kind.family, kind.icmp_type, kind.icmp_code) in UNREACHABLE_PORT
+        and found.first_ns < known.record.first_answer_ns[task]
+        for kind, found in known.record.errors_of(task).items()
+    )
 
 
 # ---- findings
+
 
 def _findings(known: Known, task: int) -> tuple[Finding, ...]:
     """The worst first."""
@@ -289,16 +318,32 @@ def _findings(known: Known, task: int) -> tuple[Finding, ...]:
     found = [_finding(known, task, kind, each) for kind, each in kinds.items()]
     if unasked:
         found.append(_answer_from(known, task, unasked))
-    if not seen and len(found) == 1 and found[0].verdict != "loop":     # as of almost all in a crowd
+    if not seen and len(found) == 1 and found[0].verdict != "loop":  # as of almost all in a crowd
         return tuple(found)
     if seen:
-        found.append(Finding(
-            verdict="loop", errno=ERRNO_OF_VERDICT["loop"], linux=None, family=known.plan.family_of(task),
-            icmp_type=None, icmp_code=None, reason="no-response", reporter=None, count=seen.passes,
-            first_time_ns=seen.first_ns, last_time_ns=seen.last_ns, mtu=None, match="none", rtt_ms=None, loop=None,
-            notes=(SEEN_LOOPING,)))
-    loops = sorted((each for each in found if each.verdict == "loop"),
-                   key=lambda each: (each.reporter is None, each.first_time_ns))
+        found.append(
+            Finding(
+                verdict="loop",
+                errno=ERRNO_OF_VERDICT["loop"],
+                linux=None,
+                family=known.plan.family_of(task),
+                icmp_type=None,
+                icmp_code=None,
+                reason="no-response",
+                reporter=None,
+                count=seen.passes,
+                first_time_ns=seen.first_ns,
+                last_time_ns=seen.last_ns,
+                mtu=None,
+                match="none",
+                rtt_ms=None,
+                loop=None,
+                notes=(SEEN_LOOPING,),
+            )
+        )
+    loops = sorted(
+        (each for each in found if each.verdict == "loop"), key=lambda each: (each.reporter is None, each.first_time_ns)
+    )
     if loops:
         routers = tuple(dict.fromkeys(each.reporter for each in loops if each.reporter))[:MOST_ROUTERS]
         loop = Loop(routers, seen.period if seen else None)
@@ -308,22 +353,32 @@ def _findings(known: Known, task: int) -> tuple[Finding, ...]:
 
 def _answer_from(known: Known, task: int, unasked: Unasked) -> Finding:
     address = address_text(*unasked.address)
-    note = (f"port {unasked.port}, unasked: not taken for an answer"
-            if unasked.address == known.plan.tasks.address(task) else
-            f"{endpoint_text(address, unasked.port)}, which was not asked")
+    note = (
+        f"port {unasked.port}, unasked: not taken for an answer"
+        if unasked.address == known.plan.tasks.address(task)
+        else f"{endpoint_text(address, unasked.port)}, which was not asked"
+    )
     return answer_from(known.plan.family_of(task), address, unasked.count, unasked.first_ns, unasked.last_ns, note)
 
 
 def _worst_first(finding: Finding) -> tuple[int | str, ...]:
-    return (RANK[finding.verdict], -finding.count, finding.reporter or "", finding.first_time_ns,
-            finding.icmp_type or 0, finding.icmp_code or 0, finding.mtu or 0)
+    return (
+        RANK[finding.verdict],
+        -finding.count,
+        finding.reporter or "",
+        finding.first_time_ns,
+        finding.icmp_type or 0,
+        finding.icmp_code or 0,
+        finding.mtu or 0,
+    )
 
 
 def judged(known: Known, task: int, kind: Kind) -> tuple[Meaning, str | None]:
     """What an error about a task says, and its verdict."""
     meaning = meaning_of(kind.family, kind.icmp_type, kind.icmp_code)
     is_loop = (kind.family, kind.icmp_type, kind.icmp_code) in TIME_EXCEEDED and (
-        known.plan.ttl >= known.loop_ttl or task in known.record.loops)
+        known.plan.ttl >= known.loop_ttl or task in known.record.loops
+    )
     address = known.plan.tasks.address(task)
     return meaning, verdict_of(meaning, itself=kind.reporter == address, loop=is_loop, group=bool(is_group(*address)))
 
@@ -336,12 +391,23 @@ def _finding(known: Known, task: int, kind: Kind, found: Found) -> Finding:
     if is_group(*known.plan.tasks.address(task)):
         notes += (GROUP_MEMBER,)
     return Finding(
-        verdict=verdict, errno=ERRNO_OF_VERDICT.get(verdict or ""), linux=meaning.linux, family=kind.family,
-        icmp_type=kind.icmp_type, icmp_code=kind.icmp_code, reason=meaning.reason,
-        reporter=None if kind.reporter == NOBODY else address_text(*kind.reporter), count=found.count,
-        first_time_ns=found.first_ns, last_time_ns=found.last_ns, mtu=kind.mtu if kind.mtu >= 0 else None,
-        match="exact" if found.is_exact else "rewritten", rtt_ms=_spread(found.rtts_ns), loop=None,
-        notes=notes)
+        verdict=verdict,
+        errno=ERRNO_OF_VERDICT.get(verdict or ""),
+        linux=meaning.linux,
+        family=kind.family,
+        icmp_type=kind.icmp_type,
+        icmp_code=kind.icmp_code,
+        reason=meaning.reason,
+        reporter=None if kind.reporter == NOBODY else address_text(*kind.reporter),
+        count=found.count,
+        first_time_ns=found.first_ns,
+        last_time_ns=found.last_ns,
+        mtu=kind.mtu if kind.mtu >= 0 else None,
+        match="exact" if found.is_exact else "rewritten",
+        rtt_ms=_spread(found.rtts_ns),
+        loop=None,
+        notes=notes,
+    )
 
 
 def _spread(rtts_ns: Sequence[int]) -> Spread | None:
@@ -360,6 +426,7 @@ def _anonymous(finding: Finding) -> Finding:
 
 # ---- silence
 
+
 def _silent(known: Known, task: int) -> tuple[str, str | None, str | None, tuple[str, ...]]:
     """Of what said nothing: verdict, errno, what its silence means, and notes."""
     state = known.pacing.state[task]
@@ -368,7 +435,7 @@ def _silent(known: Known, task: int) -> tuple[str, str | None, str | None, tuple
         if known.plan.left[task] == 0:
             return "unsent", name, None, ()
         return "silent", None, "no-evidence", (f"not asked again: {name}",)
-    if not known.record.is_seen[task]:      # who says that a probe left?
+    if not known.record.is_seen[task]:  # who says that a probe left?
         why = "held by this scan itself" if state == HELD else "not seen leaving this host"
         return "silent", None, "no-evidence", (why,)
     host = known.plan.host[task]
@@ -379,7 +446,7 @@ def _silent(known: Known, task: int) -> tuple[str, str | None, str | None, tuple
 def _meaning(task: int, host: int, pacing: Pacing) -> str:
     if pacing.spoke[host] and pacing.state[task] in {OPEN, LIMITED}:
         return "rate-limited"
-    if pacing.others[host] and not pacing.spoke[host]:      # it sends errors, and none was left for the scan
+    if pacing.others[host] and not pacing.spoke[host]:  # it sends errors, and none was left for the scan
         return "rate-limited"
     return "listening-or-filtered" if pacing.refused[host] else "no-evidence"
 
@@ -389,11 +456,12 @@ def _why(meaning: str, task: int, host: int, known: Known) -> str:
     left, refused = known.plan.left, known.pacing.refused[host]
     asked = f"asked {left[task]} times" if left[task] > 1 else "asked once"
     if meaning == "listening-or-filtered":
-        return f"{asked}, while " + ("another port was refused" if refused == 1 else
-                                     f"other ports were refused {refused} times")
+        return f"{asked}, while " + (
+            "another port was refused" if refused == 1 else f"other ports were refused {refused} times"
+        )
     if meaning == "rate-limited":
         return f"{asked}; undecided: the host's ICMP rate limit was used up"
-    if not left[known.plan.asked + host]:       # no closed port was asked: silence may be a listener's
+    if not left[known.plan.asked + host]:  # no closed port was asked: silence may be a listener's
         return asked
     if known.answers_somewhere(host):
         return f"{asked}; {NO_ERROR}"
@@ -401,6 +469,7 @@ def _why(meaning: str, task: int, host: int, known: Known) -> str:
 
 
 # ---- comments
+
 
 def comments_of(told: Mapping[int, Destination], frames: Iterable[tuple[int, int]]) -> dict[int, str]:
     """By frame, what the destination it is about turned out to be.

@@ -157,8 +157,8 @@ class Pacing:
                 else:
                     late.append(task)
             self._enqueue(late)
-            self._active[number] = self._active.pop(number)     # the next time others come first
-        if len(due) > room:   # a whole round of a host without a limit
+            self._active[number] = self._active.pop(number)  # the next time others come first
+        if len(due) > room:  # a whole round of a host without a limit
             late = [task for task, _ in due[room:]]
             for task in late:
                 self._again[task] = 1
@@ -232,16 +232,27 @@ class Pacing:
         first = origins[self.first_origin[host]], self.known[host]
         for (reporter, kind), task in (first, *self._more_origins.get(host, {}).items()):
             known.setdefault(reporter, {})[task] = kind
-        self._active[host] = Host(self._plan.tasks_of(host), self.state, known,
-                                  self.hit_ns[host * sources:(host + 1) * sources], self._patience.retries + 1,
-                                  self._together)
+        self._active[host] = Host(
+            self._plan.tasks_of(host),
+            self.state,
+            known,
+            self.hit_ns[host * sources : (host + 1) * sources],
+            self._patience.retries + 1,
+            self._together,
+        )
 
     def _end_hosts(self) -> None:
         for number in [number for number, host in self._active.items() if host.finished]:
             del self._active[number]
             self._give_up(self._open_of(number), LIMITED)
-            last_ns = max((self._plan.sent_ns(task) for task in self._plan.tasks_of(number)
-                           if self.state[task] in {SILENT, LIMITED}), default=0)
+            last_ns = max(
+                (
+                    self._plan.sent_ns(task)
+                    for task in self._plan.tasks_of(number)
+                    if self.state[task] in {SILENT, LIMITED}
+                ),
+                default=0,
+            )
             self._linger_ns = max(self._linger_ns, last_ns + self._patience.linger_ns)
 
     def _give_up(self, tasks: Iterable[int], state: int = SILENT) -> None:
@@ -258,8 +269,9 @@ class Pacing:
         if host in self._active:
             self._active[host].spoken(task)
 
-    def failed(self, task: int, source: int, attempt: int, time_ns: int, *, is_refusal: bool,
-               origin: tuple[int, int] = ITSELF) -> None:
+    def failed(
+        self, task: int, source: int, attempt: int, time_ns: int, *, is_refusal: bool, origin: tuple[int, int] = ITSELF
+    ) -> None:
         """An ICMP error came.
 
         Args:
@@ -291,7 +303,7 @@ class Pacing:
         number = self._origins.setdefault(origin, len(self._origins))
         if not self.spoke[host]:
             self.spoke[host] = 1
-            heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))    # sooner than if it were mute
+            heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))  # sooner than if it were mute
             self.known[host], self.first_origin[host] = task, number
         elif self.first_origin[host] == number:
             self.known[host] = task
@@ -308,9 +320,9 @@ class Pacing:
         """The host's own refusals came for many tasks, none of a host that is watched; columns have them already."""
         first, settled, hosts = self._swept
         self._swept = sweep.count, sweep.settled, sweep.hosts_met
-        self.state.settle(sweep.settled - settled, sweep.swept[first:sweep.count])
+        self.state.settle(sweep.settled - settled, sweep.swept[first : sweep.count])
         self._settled_ns = max(self._settled_ns, sweep.last_ns)
-        for host in sweep.met[hosts:sweep.hosts_met]:
+        for host in sweep.met[hosts : sweep.hosts_met]:
             heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))
             self._reopen(host)
 
@@ -385,6 +397,10 @@ class Pacing:
 
     def done(self, now_ns: int) -> bool:
         """Whether all is decided, and answers to the last probes had their time."""
-        return not self._queue.size and not self._active and not self.state.undecided and (
-            now_ns >= self._settled_ns) and (
-            now_ns >= self._linger_ns or not (SILENT in self.state.values or LIMITED in self.state.values))
+        return (
+            not self._queue.size
+            and not self._active
+            and not self.state.undecided
+            and (now_ns >= self._settled_ns)
+            and (now_ns >= self._linger_ns or not (SILENT in self.state.values or LIMITED in self.state.values))
+        )

@@ -59,8 +59,17 @@ class Plan:
         proving: by choice, the one to take instead where errors have to prove more.
     """
 
-    def __init__(self, destinations: Destinations, sources: Sources, choice: array[int],
-                 payloads: Payloads, key: Key, ttl: int = 64, size: int = 0, proving: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        destinations: Destinations,
+        sources: Sources,
+        choice: array[int],
+        payloads: Payloads,
+        key: Key,
+        ttl: int = 64,
+        size: int = 0,
+        proving: Sequence[int] = (),
+    ) -> None:
         self.asked = len(destinations)
         self.sources, self.ttl, self.size = sources, ttl, size
         self.hosts = len(sources.addresses)
@@ -69,8 +78,9 @@ class Plan:
         self.tasks = Destinations.concatenate([destinations, self._controls(destinations, key)])
         self.host, self.port = self.tasks.host, self.tasks.port
         self._number_sources()
-        self.prober = Prober(key, payloads, self._addresses, first_port=sources.port, ports=sources.ports,
-                             port_bits=sources.port_bits)
+        self.prober = Prober(
+            key, payloads, self._addresses, first_port=sources.port, ports=sources.ports, port_bits=sources.port_bits
+        )
         self.source_port = self._source_ports()
         """(tasks,) where the probes of each come from."""
         self._choice, self._proving = choice + array("H", [CONTROL]) * self.hosts, proving
@@ -89,7 +99,7 @@ class Plan:
         """(tasks,) in which frame that was seen, 0 for none; and 1 + the row of the probe before it, 0 for none."""
         self._earlier = array("q"), array("I"), array("I")
         """(probes,) of those that are not the last: when each left, its frame, and the row before it."""
-        self.directory = Directory(self.by_host, self._ports_by_host, self.starts, self.port[self.asked:], key[0])
+        self.directory = Directory(self.by_host, self._ports_by_host, self.starts, self.port[self.asked :], key[0])
         for row in range(self.asked, count):
             self.directory.add_host(self.tasks.high[row], self.tasks.low[row], self.host[row])
 
@@ -112,14 +122,14 @@ class Plan:
 
     def tasks_of(self, host: int) -> array[int]:
         """The tasks of a host that were asked for."""
-        return self.by_host[self.starts[host]:self.starts[host + 1]]
+        return self.by_host[self.starts[host] : self.starts[host + 1]]
 
     def _controls(self, destinations: Destinations, key: Key) -> Destinations:
         """A task a host: a high port that is neither asked for nor, where the host is this one, the scan's own."""
         taken = set(destinations.port)
         taken.update(range(self.sources.port, self.sources.port + self.sources.ports))
         free = [port for port in range(*CONTROL_PORTS) if port not in taken]
-        free = free or [0]      # reserved (RFC 6335, section 6): closed, though less often answered for
+        free = free or [0]  # reserved (RFC 6335, section 6): closed, though less often answered for
         chance, found = SipHash(key), Destinations()
         for host in range(self.hosts):
             row = self.by_host[self.starts[host]]
@@ -142,8 +152,9 @@ class Plan:
         addresses = self.sources.addresses
         self.per_host = len(addresses[0]) if addresses else 1
         numbers: dict[Address, int] = {}
-        self.source_numbers = array("H", [numbers.setdefault(each, len(numbers)) for of_host in addresses
-                                    for each in of_host])
+        self.source_numbers = array(
+            "H", [numbers.setdefault(each, len(numbers)) for of_host in addresses for each in of_host]
+        )
         """(hosts * per_host,) the numbers of each host's addresses."""
         self._addresses = list(numbers)
         self._number_of = numbers
@@ -157,7 +168,7 @@ class Plan:
         found, controls = array("H"), array("H")
         for host, size in enumerate(sizes):
             begin = self.prober.port_for(self.tasks.address(self.asked + host), 0) - first_port
-            found.extend(turns[begin:begin + size])
+            found.extend(turns[begin : begin + size])
             controls.append(turns[begin + size])
         if not self._is_by_host:
             ports_by_host = found[:]
@@ -220,9 +231,19 @@ class Plan:
             seen: (tasks,) whether one was seen to leave.
         """
         return Departures(
-            batch, ttl=self.ttl, size=self.size, hosts=self.host, sources=self.source_numbers, zones=self.tasks.zone,
-            attempts=self.attempts, left=self.left, left_bytes=self.left_bytes, last_ns=self.last_ns,
-            frame=self._frame, seen=seen)
+            batch,
+            ttl=self.ttl,
+            size=self.size,
+            hosts=self.host,
+            sources=self.source_numbers,
+            zones=self.tasks.zone,
+            attempts=self.attempts,
+            left=self.left,
+            left_bytes=self.left_bytes,
+            last_ns=self.last_ns,
+            frame=self._frame,
+            seen=seen,
+        )
 
     def prove(self, task: int) -> None:
         """Let probes of a task carry a whole token, in turn with what they carry anyway."""

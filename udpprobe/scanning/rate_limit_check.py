@@ -59,8 +59,15 @@ class RateLimitCheck:
             come that was not there for the first of them.
     """
 
-    def __init__(self, tasks: Sequence[int], ballot: Ballot, known: Mapping[int, int], hit_ns: Sequence[int],
-                 tries: int, most_together: int) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[int],
+        ballot: Ballot,
+        known: Mapping[int, int],
+        hit_ns: Sequence[int],
+        tries: int,
+        most_together: int,
+    ) -> None:
         self._tasks, self._ballot, self._tries, self._most_together = tasks, ballot, tries, most_together
         self._closed = dict(known)
         """Tasks that an error came for, the one first that is next to be asked again; each with its kind."""
@@ -134,7 +141,7 @@ class RateLimitCheck:
     # Without a limit: all that are open, and a known port right behind them.
 
     def _due_free(self, now_ns: int) -> Due:
-        if self._asked:     # known ports have missed: they show the limit best
+        if self._asked:  # known ports have missed: they show the limit best
             self._closed = dict(self._asked)
             return self._go_on_limited(now_ns)
         stage, self._stage = self._stage, (self._stage + 1) % len(STAGES)
@@ -149,12 +156,12 @@ class RateLimitCheck:
 
     def _go_on_limited(self, now_ns: int) -> Due:
         """Spend each token well; where few are open, on all of them at once, as soon as there is one."""
-        self._todo = [] if self.limited else [*self._together, *self._todo]     # these once more, then the others
+        self._todo = [] if self.limited else [*self._together, *self._todo]  # these once more, then the others
         self.limited = not self._is_few()
         self._asked, self._stage = {}, 0
         self._tries_without_token += 1
         self._source = (self._source + 1) % len(self._source_limits)
-        self._stage_ns = now_ns + min(int(FIRST_PAUSE_NS * PAUSE_GROWTH ** self._tries_without_token), LONGEST_PAUSE_NS)
+        self._stage_ns = now_ns + min(int(FIRST_PAUSE_NS * PAUSE_GROWTH**self._tries_without_token), LONGEST_PAUSE_NS)
         self.ended = self._tries_without_token > MOST_TRIES or self._useless > MOST_USELESS
         return []
 
@@ -170,8 +177,8 @@ class RateLimitCheck:
     def _try(self) -> Due:
         """Some, more each time, and known ports right behind them, before another token can come."""
         self._todo = self._todo or self._open()
-        now = self._together = self._ballot.open_among(self._todo[:self._batch])
-        self._todo = self._todo[self._batch:]
+        now = self._together = self._ballot.open_among(self._todo[: self._batch])
+        self._todo = self._todo[self._batch :]
         self._batch = min(self._batch * BATCH_GROWTH, self._most_together)
         is_last = self._rounds == self._tries - 1 and self._still_open <= FEW_OPEN
         return [(task, self._source) for task in now] * (BURST if is_last else 1) + self._ask()
@@ -219,7 +226,7 @@ class RateLimitCheck:
         if now_ns < (late_ns := limit.limiter.late_ns):
             limit.next_ns = late_ns
             return []
-        some = self._ballot.open_among(sorted(self._unanswered.enough))[:self._most_together]
+        some = self._ballot.open_among(sorted(self._unanswered.enough))[: self._most_together]
         self._confirming = known, some
         limit.tried += [(task, now_ns) for task in (*some, known)]
         limit.next_ns = now_ns + max(self.wait_ns, limit.limiter.interval_ns or 0)
@@ -250,14 +257,14 @@ class RateLimitCheck:
         if patient or self._is_time_for_closed(len(limit.tried) + 1, learned=learned):
             return self._pick_closed(limit, flying)
         if learned and self._unanswered.turn_ns(limit.limiter.late_ns) <= now_ns < limit.limiter.late_ns:
-            limit.next_ns = limit.limiter.late_ns     # else those that miss first would do so each time
+            limit.next_ns = limit.limiter.late_ns  # else those that miss first would do so each time
             return None
         tried = limit.missed(now_ns, self.wait_ns, self._closed).union(flying)
         task = self._unanswered.next(now_ns, tried) if sure else None
         task = self._pick_fresh(tried, keep=learned and not sure) if task is None else task
         if task is None and learned and not any(limit.limiter.suffices(when) for _, when in limit.tried):
             limit.next_ns = max(limit.limiter.ready_ns, self._unanswered.turn_ns(now_ns + self.wait_ns))
-            return None     # a closed one would prove nothing
+            return None  # a closed one would prove nothing
         return self._pick_closed(limit, flying) if task is None else task
 
     def _is_time_for_closed(self, tries: int, *, learned: bool) -> bool:
@@ -308,14 +315,14 @@ class RateLimitCheck:
         if task in self._asked:
             del self._asked[task]
         elif not self.limited:
-            self.limited = not self._is_few()   # it missed before
+            self.limited = not self._is_few()  # it missed before
         self._useless = self._useless + 1 if task in self._closed else 0
         self._unanswered.refused(task, now_ns)
         limit = self._source_limits[source]
         limit.strikes = self._tries_without_token = 0
         self._confirmed(task)
         before = limit.split(task, sent_ns)
-        if before is None:      # of a round that was sent before there was a limit: they came all at once
+        if before is None:  # of a round that was sent before there was a limit: they came all at once
             limit.limiter.hit_ns = max(limit.limiter.hit_ns, sent_ns)
             self._closed[task] = kind
             return

@@ -123,8 +123,11 @@ class Record:
         """
         apart_ns = abs(time_ns - self._last_answer_ns[task])
         fall = abs(self._last_ttl[task] - ttl)
-        if identity and identity == self._last_answer[task] and (
-                apart_ns <= SAME_NS or (fall == 1 and apart_ns <= FORWARD_NS)):
+        if (
+            identity
+            and identity == self._last_answer[task]
+            and (apart_ns <= SAME_NS or (fall == 1 and apart_ns <= FORWARD_NS))
+        ):
             return False
         self._last_answer[task], self._last_answer_ns[task], self._last_ttl[task] = identity, time_ns, ttl
         self.is_heard[task] = 1
@@ -134,7 +137,7 @@ class Record:
             self.answers[task] = data[:EXCERPT_BYTES]
             self.first_answer_ns[task] = time_ns
         sent_ns = self._plan.sent_ns(task)
-        if self._answered_attempt[task] < self._plan.attempts[task]:    # what comes behind answers the same probe
+        if self._answered_attempt[task] < self._plan.attempts[task]:  # what comes behind answers the same probe
             self._answered_attempt[task] = self._plan.attempts[task]
             if sent_ns and time_ns >= sent_ns:
                 self._add_rtt(task, time_ns - sent_ns)
@@ -162,11 +165,28 @@ class Record:
         refusals, address = self.refusals, self._plan.tasks.address(task)
         came_ns, took_ns = refusals.came_ns[task], refusals.took_ns[task]
         kind = Kind(*UNREACHABLE_PORT[self._plan.family_of(task)], address, -1)
-        return kind, Found(came_ns, came_ns, refusals.length[task], 1, is_exact=True, looked=refusals.mark[task],
-                           rtts_ns=array("q", [took_ns] if took_ns >= 0 else ()))
+        return kind, Found(
+            came_ns,
+            came_ns,
+            refusals.length[task],
+            1,
+            is_exact=True,
+            looked=refusals.mark[task],
+            rtts_ns=array("q", [took_ns] if took_ns >= 0 else ()),
+        )
 
-    def error(self, task: int, kind: Kind, time_ns: int, *, sent_ns: int, length: int, notes: int = 0,
-              is_exact: bool = True, identity: int = 0) -> bool:
+    def error(
+        self,
+        task: int,
+        kind: Kind,
+        time_ns: int,
+        *,
+        sent_ns: int,
+        length: int,
+        notes: int = 0,
+        is_exact: bool = True,
+        identity: int = 0,
+    ) -> bool:
         """Count an error; whether it is new: not the last one, seen on another interface.
 
         Args:
@@ -180,7 +200,7 @@ class Record:
             identity: what tells it from other errors of the kind; 0 where nobody knows.
         """
         self.is_heard[task] = 1
-        if self.refusals.came_ns[task]:     # it is not the only one any more
+        if self.refusals.came_ns[task]:  # it is not the only one any more
             self._found[task] = dict([self._refusal(task)])
             self.refusals.came_ns[task] = 0
         found = self._found[task].get(kind)

@@ -24,8 +24,9 @@ from udpprobe.scanning.plan import Address, Plan
 from udpprobe.scanning.rate_limit_check import MOST_CLOSED
 from udpprobe.scanning.record import NOBODY, SAME_NS, Kind, Record
 
-NO_PORTS, NO_LENGTH, NO_CHECKSUM, SOURCE_REWRITTEN, IP_ID_SWAPPED, SEEN_BEFORE = map(int, (
-    Note.NO_PORTS, Note.NO_LENGTH, Note.NO_CHECKSUM, Note.SOURCE_REWRITTEN, Note.IP_ID_SWAPPED, Note.SEEN_BEFORE))
+NO_PORTS, NO_LENGTH, NO_CHECKSUM, SOURCE_REWRITTEN, IP_ID_SWAPPED, SEEN_BEFORE = map(
+    int, (Note.NO_PORTS, Note.NO_LENGTH, Note.NO_CHECKSUM, Note.SOURCE_REWRITTEN, Note.IP_ID_SWAPPED, Note.SEEN_BEFORE)
+)
 """An IntFlag takes a microsecond to ask."""
 HEADER_BYTES = {4: 28, 6: 48}
 """Of a probe: IP and UDP header."""
@@ -105,10 +106,16 @@ class Replies:
         tells_origin: whether it is known who sent them.
     """
 
-    def __init__(self, plan: Plan, pacing: Pacing, record: Record,
-                 on_error: Callable[[Believed], None] | None = None, *,
-                 recognises: Callable[[int, bytes], bool] = lambda _task, _data: False,
-                 tells_origin: bool = True) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        pacing: Pacing,
+        record: Record,
+        on_error: Callable[[Believed], None] | None = None,
+        *,
+        recognises: Callable[[int, bytes], bool] = lambda _task, _data: False,
+        tells_origin: bool = True,
+    ) -> None:
         self._plan, self._pacing, self._record, self._on_error = plan, pacing, record, on_error
         self._recognises, self._tells_origin = recognises, tells_origin
         self._believer = Believer(len(plan))
@@ -182,8 +189,12 @@ class Replies:
         if self._plan.is_own(packet.source_port):
             task = self._probe(packet, link)
         if task < 0 and self._plan.is_own(packet.destination_port):
-            task = self._task_of_answer((packet.source, packet.source_port), (packet.destination,
-                                        packet.destination_port), packet.time_ns, packet.data)
+            task = self._task_of_answer(
+                (packet.source, packet.source_port),
+                (packet.destination, packet.destination_port),
+                packet.time_ns,
+                packet.data,
+            )
             if task >= 0:
                 identity = hash((packet.ip_id, packet.udp_checksum, packet.udp_length, packet.source_port, packet.data))
                 if self._record.answer(task, packet.time_ns, packet.data, ttl=packet.ttl, identity=identity):
@@ -199,8 +210,13 @@ class Replies:
         if task < 0 or plan.source_of(task, packet.source) < 0:
             return NO_TASK
         if packet.ttl < plan.ttl and record.is_seen[task]:
-            record.come_round(task, packet.time_ns, ttl=packet.ttl, link=link,
-                              identity=hash((packet.ip_id, packet.udp_checksum, packet.data)))
+            record.come_round(
+                task,
+                packet.time_ns,
+                ttl=packet.ttl,
+                link=link,
+                identity=hash((packet.ip_id, packet.udp_checksum, packet.data)),
+            )
         else:
             record.is_seen[task] = 1
             plan.seen(task, packet.time_ns, packet.frame)
@@ -208,8 +224,7 @@ class Replies:
 
     # ---- answers
 
-    def _task_of_answer(self, end: tuple[Address, int], own_end: tuple[Address, int], time_ns: int,
-                        data: bytes) -> int:
+    def _task_of_answer(self, end: tuple[Address, int], own_end: tuple[Address, int], time_ns: int, data: bytes) -> int:
         """The task that a datagram answers, NO_TASK for none; `end` and `own_end` are addresses with ports."""
         plan, (source, port), (own, own_port) = self._plan, end, own_end
         task = plan.find(*source, port)
@@ -310,23 +325,46 @@ class Replies:
         sent_ns, frame = plan.departure(task, attempt)
         measured_ns = 0 if kind.reporter == NOBODY else sent_ns
         identity = prober.mark_of(self._quoted, packet.reply_id)
-        if self._record.error(task, kind, packet.time_ns, sent_ns=measured_ns, length=length, notes=notes,
-                              is_exact=is_exact, identity=identity):
+        if self._record.error(
+            task,
+            kind,
+            packet.time_ns,
+            sent_ns=measured_ns,
+            length=length,
+            notes=notes,
+            is_exact=is_exact,
+            identity=identity,
+        ):
             is_refusal = self._is_refusal(kind, task)
             if is_refusal:
-                self._record.header_traits.take(task, packet.family, packet.reply_ttl, packet.reply_id,
-                                                has_df=packet.has_df)
-            self._pacing.failed(task, source, attempt, packet.time_ns, is_refusal=is_refusal,
-                                origin=self._origin_of(kind, task))
+                self._record.header_traits.take(
+                    task, packet.family, packet.reply_ttl, packet.reply_id, has_df=packet.has_df
+                )
+            self._pacing.failed(
+                task, source, attempt, packet.time_ns, is_refusal=is_refusal, origin=self._origin_of(kind, task)
+            )
         else:
             notes |= SEEN_BEFORE
         if self._on_error:
             own = plan.sources.addresses[plan.host[task]][source]
-            self._on_error(Believed(packet.time_ns, packet.frame, task, own, packet, kind, is_exact, notes, length,
-                                    sent_ns, frame, prober.evidence))
+            self._on_error(
+                Believed(
+                    packet.time_ns,
+                    packet.frame,
+                    task,
+                    own,
+                    packet,
+                    kind,
+                    is_exact,
+                    notes,
+                    length,
+                    sent_ns,
+                    frame,
+                    prober.evidence,
+                )
+            )
 
-    def _kind(self, family: int, icmp_type: int, icmp_code: int, reporter: Address, mtu: int,
-              task: int) -> Kind | None:
+    def _kind(self, family: int, icmp_type: int, icmp_code: int, reporter: Address, mtu: int, task: int) -> Kind | None:
         """What an error says, and who. What this host's own firewall says of a probe that never left is none.
 
         About a port of this host, that firewall speaks in the name of the destination.
@@ -343,7 +381,8 @@ class Replies:
     def _is_refusal(self, kind: Kind, task: int) -> bool:
         """Whether it is the host's own port unreachable."""
         return (kind.family, kind.icmp_type, kind.icmp_code) in UNREACHABLE_PORT and (
-            kind.reporter == self._plan.tasks.address(task))
+            kind.reporter == self._plan.tasks.address(task)
+        )
 
     def _origin_of(self, kind: Kind, task: int) -> tuple[int, int]:
         """Whose errors share a limit, and a number for each rule of his that is seen to differ.
@@ -371,8 +410,7 @@ class Replies:
         plan, quoted, prober = self._plan, self._quoted_of(packet), self._plan.prober
         attempt = prober.find(quoted, plan.crafted, task, plan.attempts[task], plan.size)
         said = (kind.icmp_type, kind.icmp_code, kind.mtu, *kind.reporter)
-        found = self._believer.weigh(task, said, attempt, prober.agree, prober.shared,
-                                     is_rewritten=prober.is_rewritten)
+        found = self._believer.weigh(task, said, attempt, prober.agree, prober.shared, is_rewritten=prober.is_rewritten)
         if found == BELIEVED:
             self._doubted.pop((task, kind), None)
             return attempt
@@ -409,12 +447,32 @@ class Replies:
         plan, pacing, record = self._plan, self._pacing, self._record
         traits = record.header_traits
         return Sweep(
-            plan.prober, plan.crafted, plan.directory, self._believer, size=plan.size, hosts=plan.host,
-            asked=plan.asked, sources=plan.source_numbers, attempts=plan.attempts, left=plan.left,
-            sent_ns=plan.last_ns, state=pacing.state.values, open=pacing.state.open, heard=record.is_heard,
-            refusals=record.refusals, watched=pacing.watched, spoke=pacing.spoke, refused=pacing.refused,
-            known=pacing.known, origin=pacing.first_origin, rtt_ns=pacing.rtt_ns, hit_ns=pacing.hit_ns,
-            look=traits.first, look_of_host=traits.of_host, uneven=traits.is_uneven)
+            plan.prober,
+            plan.crafted,
+            plan.directory,
+            self._believer,
+            size=plan.size,
+            hosts=plan.host,
+            asked=plan.asked,
+            sources=plan.source_numbers,
+            attempts=plan.attempts,
+            left=plan.left,
+            sent_ns=plan.last_ns,
+            state=pacing.state.values,
+            open=pacing.state.open,
+            heard=record.is_heard,
+            refusals=record.refusals,
+            watched=pacing.watched,
+            spoke=pacing.spoke,
+            refused=pacing.refused,
+            known=pacing.known,
+            origin=pacing.first_origin,
+            rtt_ns=pacing.rtt_ns,
+            hit_ns=pacing.hit_ns,
+            look=traits.first,
+            look_of_host=traits.of_host,
+            uneven=traits.is_uneven,
+        )
 
     # ---- events
 
@@ -425,8 +483,9 @@ class Replies:
             self._record.is_seen[event.task] = 1
             self._plan.seen(event.task, event.time_ns, self._events)
         elif isinstance(event, Answer):
-            task = self._task_of_answer((event.source, event.source_port), (event.own, event.own_port), event.time_ns,
-                                        event.data)
+            task = self._task_of_answer(
+                (event.source, event.source_port), (event.own, event.own_port), event.time_ns, event.data
+            )
             if task >= 0 and self._record.answer(task, event.time_ns, event.data):
                 self._pacing.answered(task, event.time_ns)
         else:
@@ -442,8 +501,27 @@ class Replies:
         source = max(plan.source_of(task, error.own), 0)
         length = plan.length_of(task, error.attempt, source)
         self._record.error(task, kind, error.time_ns, sent_ns=measured_ns, length=length)
-        self._pacing.failed(task, source, error.attempt, error.time_ns, is_refusal=self._is_refusal(kind, task),
-                            origin=self._origin_of(kind, task))
+        self._pacing.failed(
+            task,
+            source,
+            error.attempt,
+            error.time_ns,
+            is_refusal=self._is_refusal(kind, task),
+            origin=self._origin_of(kind, task),
+        )
         if self._on_error:
-            self._on_error(Believed(error.time_ns, self._events, task, error.own, None, kind, is_exact=True, notes=0,
-                                    length=length, sent_ns=sent_ns, frame=frame))
+            self._on_error(
+                Believed(
+                    error.time_ns,
+                    self._events,
+                    task,
+                    error.own,
+                    None,
+                    kind,
+                    is_exact=True,
+                    notes=0,
+                    length=length,
+                    sent_ns=sent_ns,
+                    frame=frame,
+                )
+            )

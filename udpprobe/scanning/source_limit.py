@@ -42,11 +42,11 @@ class SourceLimit(Struct):
         own = max((at for at, (each, when) in enumerate(self.tried) if each == task and when <= sent_ns), default=None)
         if own is None:
             return None
-        before, self.tried = self.tried[:own], self.tried[own + 1:]
+        before, self.tried = self.tried[:own], self.tried[own + 1 :]
         return before
 
 
 def since_closed(missed: Tried, closed: Container[int]) -> Tried:
     """What missed since a closed port did: until then there was no token."""
     last = max((at for at, (task, _) in enumerate(missed) if task in closed), default=-1)
-    return missed[last + 1:]
+    return missed[last + 1 :]

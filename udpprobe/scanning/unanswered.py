@@ -38,7 +38,7 @@ class States:
         self.values = bytearray(len(host))
         self.undecided = self.asked
         """How many are open."""
-        count = Counter(host[:self.asked])
+        count = Counter(host[: self.asked])
         self.open = array("I", map(count.__getitem__, range(max(host, default=-1) + 1)))
         """(hosts,) how many of each are open."""
         self._news: list[int] | None = None
@@ -155,7 +155,7 @@ class Unanswered:
             self._turns.append((now_ns + BETWEEN_TRIES_NS, task))
         self._misses.setdefault(task, set()).add(self._gaps)
         self._missing.setdefault(self._gaps, []).append(task)
-        if len(self._misses[task]) >= max(self._needed() - 1, 1):   # what confirms it is another one
+        if len(self._misses[task]) >= max(self._needed() - 1, 1):  # what confirms it is another one
             self.enough.add(task)
 
     def refused(self, task: int, now_ns: int) -> None:
@@ -167,7 +167,7 @@ class Unanswered:
         for gap in gaps:
             for each in self._missing.pop(gap, ()):
                 self._misses.get(each, set()).discard(gap)
-                if each in self.enough:     # after all, it was not
+                if each in self.enough:  # after all, it was not
                     self.enough.discard(each)
                     self._turns.append((now_ns + BETWEEN_TRIES_NS, each))
 
@@ -175,5 +175,5 @@ class Unanswered:
         """How many misses make a port silent, as often as closed ports of this host missed (rule of succession)."""
         chance = (self._false + 1) / (self._gaps + 2)
         enough = math.ceil(math.log(DOUBT) / math.log(chance))
-        least = max(self._tries - 1, 1)     # it missed in the first round too
+        least = max(self._tries - 1, 1)  # it missed in the first round too
         return min(max(enough, least), MOST_TRIES)

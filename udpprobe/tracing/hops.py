@@ -48,7 +48,7 @@ def end_of(path: Path) -> PathEnd:
     refusal = next((flight.errno for flight in path.all_flights()), 0)
     if refusal:
         return PathEnd("unsent", errorcode.get(refusal))
-    if path.unsure:     # it answered, and no second answer said at which hop it stands
+    if path.unsure:  # it answered, and no second answer said at which hop it stands
         return PathEnd("answered", None, reached=True)
     expired = path.flights and path.expired_ttl == max(path.flights)
     verdict = "loop" if path.round else "expired" if expired else "silent"
@@ -70,8 +70,7 @@ def worst(ends: Sequence[PathEnd]) -> PathEnd:
 
 def loop_of(paths: Sequence[Path]) -> TraceLoop | None:
     """The loop that the first flow that has one ends in."""
-    found = next((path.round for path in paths if path.round and path.end_ttl is None and not path.unsure),
-                 None)
+    found = next((path.round for path in paths if path.round and path.end_ttl is None and not path.unsure), None)
     return TraceLoop(found.routers, found.period, found.first_ttl) if found else None
 
 
@@ -91,8 +90,9 @@ def hops_of(paths: Sequence[Path], destination: str, now_ns: int, interface: str
     if all(flight.errno for path in paths for flight in path.all_flights()):
         return ()
     ttls = sorted({ttl for path in paths for ttl in path.hops()})
-    return tuple(_hop([path for path in paths if ttl in path.hops()], ttl, (destination, interface), now_ns)
-                 for ttl in ttls)
+    return tuple(
+        _hop([path for path in paths if ttl in path.hops()], ttl, (destination, interface), now_ns) for ttl in ttls
+    )
 
 
 def _hop(paths: Sequence[Path], ttl: int, ends: tuple[str, str], now_ns: int) -> Hop:
@@ -105,22 +105,33 @@ def _hop(paths: Sequence[Path], ttl: int, ends: tuple[str, str], now_ns: int) ->
     for flight, reply in exchanges:
         kinds[_kind(reply, destination)].append((flight, reply))
     sent = len(exchanges) + sum(len(path.missing(ttl)) for path in paths)
-    lost = sum(path.deadline_ns(flight) <= now_ns for path in paths if path.flow not in limited
-               for flight in path.missing(ttl))
+    lost = sum(
+        path.deadline_ns(flight) <= now_ns for path in paths if path.flow not in limited for flight in path.missing(ttl)
+    )
     word = "limits" if limited == perhaps else "perhaps limits"
     note = f"{word} its replies: answered {len(exchanges)} of {sent}"
     is_placed = not any(_may_be_nearer(path, ttl) for path in paths)
     nearest = min(_nearest_end(path, ttl) for path in paths)
-    reporters = tuple(_reporter(kind, some, nearest if is_placed else None, (
-        *(_way_back(some, ttl, destination) if is_placed else ()), *((note,) if perhaps & _flows(some) else ())),
-        interface) for kind, some in kinds.items())
+    reporters = tuple(
+        _reporter(
+            kind,
+            some,
+            nearest if is_placed else None,
+            (*(_way_back(some, ttl, destination) if is_placed else ()), *((note,) if perhaps & _flows(some) else ())),
+            interface,
+        )
+        for kind, some in kinds.items()
+    )
     return Hop(ttl, reporters, sent, lost, rtts_ms=_rtts(paths, ttl, now_ns))
 
 
 def _rtts(paths: Sequence[Path], ttl: int, now_ns: int) -> tuple[float | None, ...]:
     """Of a TTL's probes, as they left; none of those that may still draw a reply."""
-    exchanges = [(flight, None if reply.kind == "no-neighbour" else round(reply.rtt_ms, 6))
-             for path in paths for flight, reply in path.exchanges(ttl)]
+    exchanges = [
+        (flight, None if reply.kind == "no-neighbour" else round(reply.rtt_ms, 6))
+        for path in paths
+        for flight, reply in path.exchanges(ttl)
+    ]
     missing = [(flight, None) for path in paths for flight in path.missing(ttl) if path.deadline_ns(flight) <= now_ns]
     asked = sorted((*exchanges, *missing), key=lambda each: (each[0].sent_ns, each[0].probe.number))
     return tuple(rtt_ms for _, rtt_ms in asked)
@@ -160,19 +171,30 @@ def _kind(reply: Reply, destination: str) -> _ReplyKind:
     return _ReplyKind(reporter, event.type, event.code, event.reason, verdict, event.mtu)
 
 
-def _reporter(kind: _ReplyKind, exchanges: Sequence[Exchange], ttl: int | None, more: tuple[str, ...],
-              interface: str) -> Reporter:
+def _reporter(
+    kind: _ReplyKind, exchanges: Sequence[Exchange], ttl: int | None, more: tuple[str, ...], interface: str
+) -> Reporter:
     replies = [reply for _, reply in exchanges]
     notes: tuple[str, ...] = (
-        *(note for flight, reply in exchanges for note in _notes(reply, 1 + flight.probe.ttl - (ttl or 1))), *more)
+        *(note for flight, reply in exchanges for note in _notes(reply, 1 + flight.probe.ttl - (ttl or 1))),
+        *more,
+    )
     if kind.address is None and (event := replies[0].event):
         notes = no_neighbour_notes(event.family, interface)
     return Reporter(
-        kind.address, len(exchanges), _spread(replies) if kind.address else None, kind.type, kind.code, kind.reason,
-        kind.verdict, kind.mtu,
+        kind.address,
+        len(exchanges),
+        _spread(replies) if kind.address else None,
+        kind.type,
+        kind.code,
+        kind.reason,
+        kind.verdict,
+        kind.mtu,
         _distinct(label for stack in _objects(replies, "mpls") for label in stack),
-        _distinct(_objects(replies, "interface")), tuple(sorted(_flows(exchanges))),
-        tuple(dict.fromkeys(notes)))
+        _distinct(_objects(replies, "interface")),
+        tuple(sorted(_flows(exchanges))),
+        tuple(dict.fromkeys(notes)),
+    )
 
 
 def _flows(exchanges: Sequence[Exchange]) -> set[int]:
@@ -186,8 +208,13 @@ def _spread(replies: Sequence[Reply]) -> Spread:
 
 def _objects(replies: Sequence[Reply], name: str) -> Iterator[Any]:
     """The extensions of a kind (RFC 4884), of all replies."""
-    return (extension[name] for reply in replies if reply.event
-            for extension in reply.event.extensions or () if name in extension)
+    return (
+        extension[name]
+        for reply in replies
+        if reply.event
+        for extension in reply.event.extensions or ()
+        if name in extension
+    )
 
 
 def _distinct(objects: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
@@ -205,7 +232,7 @@ def _notes(reply: Reply, usual_ttl: int) -> Iterator[str]:
         reply: it.
         usual_ttl: that the probe arrives with where nobody hides and everybody counts down.
     """
-    is_damaged = reply.event and TEXTS[Note.BAD_ICMP_CHECKSUM] in reply.event.notes    # then so may its quote be
+    is_damaged = reply.event and TEXTS[Note.BAD_ICMP_CHECKSUM] in reply.event.notes  # then so may its quote be
     if not is_damaged:
         yield from (CHANGES[word] for word in reply.changed)
     if reply.event is None:
@@ -227,8 +254,11 @@ def _way_back(exchanges: Sequence[Exchange], ttl: int, destination: str) -> Iter
 
     Whoever refuses for somebody else stands before him.
     """
-    back = {next(initial for initial in INITIAL_TTLS if initial >= reply.ttl) - reply.ttl + 1 for _, reply in exchanges
-            if reply.event is None or is_expired(reply) or reply.event.reporter == destination}
+    back = {
+        next(initial for initial in INITIAL_TTLS if initial >= reply.ttl) - reply.ttl + 1
+        for _, reply in exchanges
+        if reply.event is None or is_expired(reply) or reply.event.reporter == destination
+    }
     if not back <= {ttl}:
         yield f"comes back over {' or '.join(map(str, sorted(back)))} hops"
 
@@ -254,8 +284,7 @@ def _case_of(report: TraceReport) -> tuple[Case | None, Hop | None]:
     if report.loop:
         loop = report.loop
         names = [router or "a silent router" for router in loop.routers]
-        return (Case("loop", listed(names)),
-                next((hop for hop in report.hops if hop.ttl == loop.first_ttl), None))
+        return (Case("loop", listed(names)), next((hop for hop in report.hops if hop.ttl == loop.first_ttl), None))
     if last is None or report.verdict == "unsent":
         return unsent_case(report.errno) if report.verdict == "unsent" else Case("silent-at-all"), None
     if report.verdict == "expired":
@@ -265,5 +294,12 @@ def _case_of(report: TraceReport) -> tuple[Case | None, Hop | None]:
     if report.verdict == "silent":
         return Case("silent-behind", " or ".join(dict.fromkeys(each.address or "?" for each in last.reporters))), last
     said = next((each for each in last.reporters if each.verdict == report.verdict), last.reporters[0])
-    return case_of_error(report.verdict, reason=said.reason, reporter=said.address, address=address,
-                         family=6 if ":" in address else 4, mtu=said.mtu, notes=said.notes), last
+    return case_of_error(
+        report.verdict,
+        reason=said.reason,
+        reporter=said.address,
+        address=address,
+        family=6 if ":" in address else 4,
+        mtu=said.mtu,
+        notes=said.notes,
+    ), last

@@ -46,8 +46,7 @@ class Pace:
 
     def is_thorough(self, now_ns: int) -> bool:
         """Whether the round that begins now asks again where a probe has no reply."""
-        return (self._thorough_ns is None or self.pause_s >= MOST_S
-                or now_ns >= self._thorough_ns + THOROUGH_S * SECOND)
+        return self._thorough_ns is None or self.pause_s >= MOST_S or now_ns >= self._thorough_ns + THOROUGH_S * SECOND
 
     def take(self, report: TraceReport, now_ns: int, *, thorough: bool) -> TraceReport:
         """A round that is over; with what is known of limits by now.
@@ -61,8 +60,9 @@ class Pace:
             self._thorough_ns = now_ns
             self._limited = frozenset(hop.ttl for hop in report.hops if _left(hop) > hop.lost)
         else:
-            report = replace(report, hops=tuple(
-                replace(hop, lost=0) if hop.ttl in self._limited else hop for hop in report.hops))
+            report = replace(
+                report, hops=tuple(replace(hop, lost=0) if hop.ttl in self._limited else hop for hop in report.hops)
+            )
         is_end = bool(report.hops) and report.verdict not in NO_END
         self.likely_ttl = report.hops[-1].ttl if is_end else 0
         if self._is_chosen:

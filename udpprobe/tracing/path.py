@@ -39,7 +39,7 @@ def chance_of_loss(first: Sequence[bool], bursts: Sequence[Sequence[bool]], beyo
         bursts: likewise, of each burst after a pause.
         beyond: probes to hops behind this one, of which none was lost.
     """
-    again = [each for each in bursts if any(each)]    # one without reply may have met an outage, or a longer interval
+    again = [each for each in bursts if any(each)]  # one without reply may have met an outage, or a longer interval
     if not again or all(first) or not all(map(_is_limits, again)):
         return 1.0
     answered = [*first, *chain.from_iterable(again)]
@@ -137,8 +137,9 @@ def is_expired(reply: Reply) -> bool:
 def is_end(reply: Reply) -> bool:
     """Whether a path may end with it: an answer, or an error that a higher TTL would not change."""
     event = reply.event
-    return event is None or not (is_expired(reply) or reply.is_about_larger
-                                 or (event.family, event.type) == SOURCE_QUENCH)
+    return event is None or not (
+        is_expired(reply) or reply.is_about_larger or (event.family, event.type) == SOURCE_QUENCH
+    )
 
 
 def is_own(reply: Reply) -> bool:
@@ -148,6 +149,7 @@ def is_own(reply: Reply) -> bool:
 
 
 # ---- the path
+
 
 class Path(Struct):
     """What is known of one flow."""
@@ -182,8 +184,11 @@ class Path(Struct):
         """The probes of a TTL that something came back for; at the end of the path, of all higher ones too."""
         last = max(self.flights) if ttl == self.end_ttl else ttl
         flights = [flight for each in range(ttl, last + 1) for flight in self.at(each)]
-        return [(flight, flight.reply) for flight in flights
-                if flight.reply and (flight.probe.ttl == ttl or is_end(flight.reply))]
+        return [
+            (flight, flight.reply)
+            for flight in flights
+            if flight.reply and (flight.probe.ttl == ttl or is_end(flight.reply))
+        ]
 
     @property
     def expired_ttl(self) -> int:
@@ -227,8 +232,11 @@ class Path(Struct):
 
     def has_room(self, now_ns: int) -> bool:
         """Whether another probe may be under way."""
-        under_way = sum(self.held_until_ns(flight) > now_ns for flight in self.all_flights()
-                        if self.end_ttl is None or flight.probe.ttl <= self.end_ttl)
+        under_way = sum(
+            self.held_until_ns(flight) > now_ns
+            for flight in self.all_flights()
+            if self.end_ttl is None or flight.probe.ttl <= self.end_ttl
+        )
         return under_way < (1 if self.unsure else self._window)
 
     @property
@@ -249,16 +257,21 @@ class Path(Struct):
                     return ttl
         highest = max(self.flights, default=0)
         is_new = self.end_ttl is not None and (self.policy.asks_again or self.end_ttl != self.policy.likely_ttl)
-        if self.end_ttl is not None and is_new and not self.is_reached and highest < min(
-                self.end_ttl + BEYOND, self.policy.max_ttl):
-            return highest + 1      # it may be the router's word about this TTL only
+        if (
+            self.end_ttl is not None
+            and is_new
+            and not self.is_reached
+            and highest < min(self.end_ttl + BEYOND, self.policy.max_ttl)
+        ):
+            return highest + 1  # it may be the router's word about this TTL only
         return None
 
     def _likely_ttl(self, now_ns: int) -> int:
         """As far as probes may go while it is likely that the path ends where it did before."""
         likely_ttl, flights = self.policy.likely_ttl, self.at(self.policy.likely_ttl)
-        is_open = not flights or not any(each.is_settled or each.errno or self.held_until_ns(each) <= now_ns
-                                         for each in flights)
+        is_open = not flights or not any(
+            each.is_settled or each.errno or self.held_until_ns(each) <= now_ns for each in flights
+        )
         return likely_ttl if likely_ttl and is_open and not self.is_known else self.policy.max_ttl
 
     def _asked(self, ttl: int) -> int:
@@ -306,8 +319,12 @@ class Path(Struct):
         """Whether nothing is to be learned from asking again."""
         last = [each.reply is not None for each in bursts[-1]]
         pauses = 1 + sum(_pauses([each]) for each in bursts)
-        return (pauses > self.policy.again or not self.exchanges(ttl) or all(last)
-                or (any(last) and not UNLIKELY <= self.chance_of_loss(ttl) < 1))
+        return (
+            pauses > self.policy.again
+            or not self.exchanges(ttl)
+            or all(last)
+            or (any(last) and not UNLIKELY <= self.chance_of_loss(ttl) < 1)
+        )
 
     def missing(self, ttl: int) -> list[Flight]:
         """The probes of a TTL that left and have no reply."""
@@ -399,8 +416,11 @@ class Path(Struct):
             return 0
         policy = self.policy
         wait_ns = max(policy.least_wait_ns, policy.times_later * max(self.rtt_ns.values(), default=0))
-        sent = [flight.sent_ns for flight in self.all_flights()
-                if flight.probe.ttl > self.end_ttl and not (flight.is_settled or flight.errno or flight.void)]
+        sent = [
+            flight.sent_ns
+            for flight in self.all_flights()
+            if flight.probe.ttl > self.end_ttl and not (flight.is_settled or flight.errno or flight.void)
+        ]
         return max(sent) + min(wait_ns, policy.timeout_ns) if sent else 0
 
     def _look_round(self) -> None:

@@ -94,8 +94,14 @@ class Schedule:
             if path.next_ttl(now_ns) is not None and path.has_room(now_ns):
                 return now_ns
             return min(until for flight in path.all_flights() if (until := path.held_until_ns(flight)) > now_ns)
-        waiting = [until for ttl in path.hops() if path.is_open(ttl) for flight in path.at(ttl)
-                   for until in (path.deadline_ns(flight), path.held_until_ns(flight)) if until > now_ns]
+        waiting = [
+            until
+            for ttl in path.hops()
+            if path.is_open(ttl)
+            for flight in path.at(ttl)
+            for until in (path.deadline_ns(flight), path.held_until_ns(flight))
+            if until > now_ns
+        ]
         waiting += [until for until in (path.beyond_until_ns(),) if until > now_ns]
         if path.has_room(now_ns):
             waiting += [max(again_ns, now_ns) for ttl in path.hops() if (again_ns := path.again_ns(ttl)) != NEVER]
@@ -109,8 +115,12 @@ class Schedule:
     def _is_pending(path: Path, ttl: int, now_ns: int) -> bool:
         if not path.is_open(ttl):
             return False
-        return (path.next_ttl() is not None or path.again_ns(ttl) != NEVER or not path.at(ttl)
-                or any(path.deadline_ns(flight) > now_ns for flight in path.missing(ttl)))
+        return (
+            path.next_ttl() is not None
+            or path.again_ns(ttl) != NEVER
+            or not path.at(ttl)
+            or any(path.deadline_ns(flight) > now_ns for flight in path.missing(ttl))
+        )
 
     def done(self, now_ns: int) -> bool:
         """Whether all is known that there is to know."""

@@ -57,9 +57,17 @@ class Series:
             return HopStatistics(self.sent, self.lost, 0, None, None, None, None, None, None, self._history)
         is_varied = self.replies > 1
         return HopStatistics(
-            self.sent, self.lost, self.replies, self._last_ms, self._mean_ms, self._best_ms, self._worst_ms,
-            sqrt(self._squares / (self.replies - 1)) if is_varied else None, self._jitter_ms if is_varied else None,
-            self._history)
+            self.sent,
+            self.lost,
+            self.replies,
+            self._last_ms,
+            self._mean_ms,
+            self._best_ms,
+            self._worst_ms,
+            sqrt(self._squares / (self.replies - 1)) if is_varied else None,
+            self._jitter_ms if is_varied else None,
+            self._history,
+        )
 
 
 class Rounds:
@@ -114,10 +122,15 @@ class Rounds:
         if base is None:
             return None
         last_ttl = base.hops[-1].ttl if base.hops else 0
-        hops = {hop.ttl: hop for hop in (*base.hops, *(running.hops if running else ()))
-                if base is running or hop.ttl <= last_ttl}
-        merged = tuple(hop if hop.reporters or ttl not in self._known
-                       else replace(hop, reporters=self._known[ttl].reporters) for ttl, hop in sorted(hops.items()))
+        hops = {
+            hop.ttl: hop
+            for hop in (*base.hops, *(running.hops if running else ()))
+            if base is running or hop.ttl <= last_ttl
+        }
+        merged = tuple(
+            hop if hop.reporters or ttl not in self._known else replace(hop, reporters=self._known[ttl].reporters)
+            for ttl, hop in sorted(hops.items())
+        )
         return self._with_statistics(replace(base, hops=merged), series)
 
     def _with_statistics(self, report: TraceReport, series: dict[int, Series]) -> TraceReport:
