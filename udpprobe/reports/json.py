@@ -223,8 +223,8 @@ def _alike(some: Alike, row: Callable[[Destination], object]) -> Iterator[str]:
                 last_time_ns=time,
             )
         ],
-        "advice": sentence(REFUSED, [endpoint_text(address, port)]),
-    }  # type: ignore[arg-type]
+        "advice": sentence(REFUSED, [endpoint_text(address, port)]),  # type: ignore[arg-type]
+    }
     stencil = Stencil(lines([to_builtins(row(replace(some.template, **marks)))]), is_json=True)
     filler, columns = Filler(), Columns(*some.columns)
     for first in range(0, len(some.tasks), ROWS_AT_A_TIME):
