@@ -19,9 +19,8 @@ from msgspec.structs import replace
 from udpprobe.checking.states import Checked, Outcome
 from udpprobe.cli import main
 from udpprobe.pmtud.model import BlackHole, MtuReport, Reported
-from udpprobe.reports.checks import check_table
+from udpprobe.reports.checks import check_table, plugin
 from udpprobe.reports.mtu import mtu_table
-from udpprobe.reports.plugin import plugin
 from udpprobe.reports.table import report_table
 from udpprobe.reports.text import PLAIN
 from udpprobe.reports.trace import trace_table

@@ -11,8 +11,7 @@ from udpprobe.core.decode import Decoder
 from udpprobe.core.probe import GENERIC, Payloads
 from udpprobe.scanning.outcome import Known
 from udpprobe.scanning.pacing import Pacing, Patience
-from udpprobe.scanning.plan import Plan, Sources
-from udpprobe.scanning.probes import Destinations
+from udpprobe.scanning.plan import Destinations, Plan, Sources
 from udpprobe.scanning.record import Record
 from udpprobe.scanning.replies import Replies
 

@@ -44,9 +44,9 @@ from udpprobe.linux.receive_drops import BUFFER_FULL
 from udpprobe.pmtud.model import MTU_SCHEMA, MtuReport
 from udpprobe.reports.diff import DIFF_SCHEMA
 from udpprobe.reports.explain import SCHEMA as EXPLAIN_SCHEMA
+from udpprobe.reports.explain import About
 from udpprobe.reports.json import EVENTS_SCHEMA
 from udpprobe.reports.trace import TRACES_SCHEMA
-from udpprobe.reports.words import About
 from udpprobe.tracing.model import TRACE_SCHEMA, TraceReport
 
 README, DOCS = ROOT / "README.md", ROOT / "docs"

@@ -17,8 +17,7 @@ from udpprobe.core.addresses import address_text
 from udpprobe.core.believer import BELIEVED, MISSED, Believer
 from udpprobe.core.extensions import extensions_of
 from udpprobe.core.model import Event, quoted_of
-from udpprobe.core.mtu import mtu_notes
-from udpprobe.core.notes import Note, texts_of
+from udpprobe.core.notes import Note, mtu_notes, texts_of
 from udpprobe.core.probe import DESTINATION, SOURCE, Payloads, Prober, Quoted, Tasks
 from udpprobe.core.rows import Packet
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, NO_NEIGHBOUR, meaning_of, verdict_of

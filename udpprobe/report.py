@@ -26,8 +26,7 @@ from udpprobe.core.findings import NO_PORT
 from udpprobe.core.histogram import Histograms
 from udpprobe.core.loops import find_round
 from udpprobe.core.model import Destination, Event, Report, SourceReport, Unmatched, Unread, quoted_of
-from udpprobe.core.mtu import mtu_notes
-from udpprobe.core.notes import GROUP_MEMBER, Note, no_neighbour_notes, texts_of
+from udpprobe.core.notes import GROUP_MEMBER, Note, mtu_notes, no_neighbour_notes, texts_of
 from udpprobe.core.ranking import Ranking, expired, reported_by
 from udpprobe.core.recent import EVIDENCE, MATCHES
 from udpprobe.core.stencils import Filler

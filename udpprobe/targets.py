@@ -27,7 +27,7 @@ from udpprobe.core.targets import (
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.linux.netlink import interface_name
 from udpprobe.reading import lines_at_most
-from udpprobe.scanning.probes import Destinations
+from udpprobe.scanning.plan import Destinations
 
 MOST_HOSTS = 1 << 20
 """Addresses of a network that may be named: an IPv4 /12."""

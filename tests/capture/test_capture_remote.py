@@ -15,7 +15,7 @@ import pytest
 from capture_rows import merged_rows, rows_from, rows_of
 from fsspec.implementations.memory import MemoryFile
 
-from udpprobe.capture import remote
+from udpprobe.capture import content
 from udpprobe.capture.files import CaptureFile, MergedCaptures
 from udpprobe.capture.inputs import find_inputs
 from udpprobe.capture.pieces import Edges, Seam, cut, survey
@@ -187,7 +187,7 @@ def test_without_the_extra_its_name_is_told(monkeypatch):
 
 def test_reading_that_breaks_off_is_an_error_of_the_url(store, monkeypatch):
     store.pipe("/capture", PCAP)
-    source = remote.Remote("memory://capture")
+    source = content.Remote("memory://capture")
     monkeypatch.setattr(MemoryFile, "read", lambda *_: 1 / 0)
     with pytest.raises(CaptureError, match="memory://capture: cannot be read: division by zero"):
         source.read(0)

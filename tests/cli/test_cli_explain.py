@@ -4,7 +4,7 @@ import pytest
 
 from udpprobe.cli import main
 from udpprobe.core.verdicts import MEANINGS
-from udpprobe.reports.words import known_words
+from udpprobe.reports.explain import known_words
 
 
 def _told(capsys, *words):

@@ -23,7 +23,7 @@ from udpprobe.lab.command import Signals, start
 from udpprobe.linux import descendants
 from udpprobe.linux.sockets import Sender, Sockets
 from udpprobe.reports import OutputFormat
-from udpprobe.reports.program import program_text
+from udpprobe.reports.lists import program_text
 
 MS = 1_000_000
 OWN, OTHER = Process("client", 812), Process("other", 813)

@@ -11,7 +11,7 @@ import pytest
 from sending import crafted_for, data_of
 
 from udpprobe.core.probe import Batch
-from udpprobe.engines.sender import Sender
+from udpprobe.engines.raw import Sender
 from udpprobe.errors import PrivilegeError, UdpprobeError
 from udpprobe.linux import sendmmsg
 from udpprobe.linux.hostfacts import has_net_raw

@@ -11,9 +11,9 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.packet import Raw
 
-from udpprobe.lab.fragments import fragments
 from udpprobe.lab.model import ICMPV6, Packet
 from udpprobe.lab.nat import Translator
+from udpprobe.lab.nodes import fragments
 from udpprobe.lab.packets import build, dissect, icmp_intact
 from udpprobe.lab.scenario import Nat, parse
 from udpprobe.lab.world import World

@@ -8,8 +8,8 @@ from ipaddress import IPv4Address, IPv6Address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udpprobe.lab.fragments import Reassembler, fragments
 from udpprobe.lab.model import MORE_FRAGMENTS, UDP, Dice, Packet
+from udpprobe.lab.nodes import Reassembler, fragments
 from udpprobe.lab.packets import Datagram, build, datagram, dissect, dissect_quote, udp
 
 BYTE = st.integers(0, 255)

@@ -30,8 +30,8 @@ def stop(*_, **__):
     sys.stdout.flush()
     os._exit(0)
 
-from udpprobe.engines import sender
-sender.Sender.send = stop
+from udpprobe.engines import raw
+raw.Sender.send = stop
 if sys.argv[1] in {"trace", "mtu"}:
     from udpprobe.engines import wire
     wire.RawSocket.send = stop

@@ -11,7 +11,7 @@ from network import Network, address
 from record import play
 from sending import crafted_for, data_of
 
-from udpprobe.engines.sender import Sender
+from udpprobe.engines.raw import Sender
 from udpprobe.errors import UdpprobeError
 from udpprobe.linux.hostfacts import SourceAddress, reserve_ports, source_of
 from udpprobe.linux.netlink import interface_index, outgoing_interface

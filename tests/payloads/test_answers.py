@@ -7,9 +7,8 @@ from array import array
 import pytest
 
 from udpprobe.payloads import chosen, load, notes_of_answers, notes_of_other_ports
-from udpprobe.payloads.answers import UNKNOWN
-from udpprobe.scanning.plan import Plan, Sources
-from udpprobe.scanning.probes import Destinations
+from udpprobe.payloads.catalogue import UNKNOWN
+from udpprobe.scanning.plan import Destinations, Plan, Sources
 
 DNS = bytes.fromhex("1122 8180 0001 0000 0000 0000")
 KEY = (1, 2)

@@ -9,8 +9,7 @@ from array import array
 from udpprobe.core.limiter import MS, SECOND
 from udpprobe.core.probe import GENERIC, Payloads
 from udpprobe.scanning.pacing import Pacing, Patience
-from udpprobe.scanning.plan import Plan, Sources
-from udpprobe.scanning.probes import Destinations
+from udpprobe.scanning.plan import Destinations, Plan, Sources
 from udpprobe.scanning.unanswered import LIMITED, SETTLED, SILENT
 
 PAYLOADS = Payloads([(bytes(8), 0, 8)] * 8, [(GENERIC,)])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scan_setup import HOST, OTHER_HOST, Scan, plan_of
 
-from udpprobe.scanning.header_traits import HeaderTraits, usual_of
+from udpprobe.scanning.record import HeaderTraits, usual_of
 
 TAIL = "perhaps a firewall speaks for it"
 

@@ -6,8 +6,7 @@ import pytest
 
 from udpprobe.core.limiter import MS, SECOND, Limiter
 from udpprobe.scanning.host import Host
-from udpprobe.scanning.rate_limit_check import BURST, FEW_OPEN, FIRST_BATCH, RateLimitCheck
-from udpprobe.scanning.source_limit import SourceLimit, since_closed
+from udpprobe.scanning.rate_limit_check import BURST, FEW_OPEN, FIRST_BATCH, RateLimitCheck, SourceLimit, since_closed
 from udpprobe.scanning.unanswered import OPEN, SETTLED, SILENT, Ballot, States
 
 KNOWN = 0

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 from screens import SECOND, around, hop, path, report
 
-from udpprobe.tracing.pace import LEAST_S, MOST_S, THOROUGH_S, Pace
+from udpprobe.tracing.schedule import LEAST_S, MOST_S, THOROUGH_S, Pace
 
 
 def round_of(replies, sent=1, lost=0):

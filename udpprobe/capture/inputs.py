@@ -122,7 +122,7 @@ def _found(word: str, unread: dict[str, str]) -> tuple[str, ...]:
 def _remote(url: str) -> Iterable[str]:
     if "*" not in url and not url.endswith("/"):
         return [url]
-    from udpprobe.capture.remote import names_behind  # noqa: PLC0415 - fsspec is an extra, and slow to import
+    from udpprobe.capture.content import names_behind  # noqa: PLC0415 - fsspec is an extra, and slow to import
 
     return names_behind(url)
 

@@ -15,11 +15,11 @@ from typer.core import TyperCommand
 
 from udpprobe import __version__
 from udpprobe.checking.expectations import Check, Expectation, Probing, State, parse_range, target_with_port
-from udpprobe.cli import scan_options as opt
+from udpprobe.cli import options as opt
 from udpprobe.cli.options import AsnDbOption, AsnDnsOption, Color, ColorOption, OutputOption, ResolveOption
 from udpprobe.cli.output import names_for, opened, style_of, width_of
 from udpprobe.errors import UdpprobeError, UsageError
-from udpprobe.reports.plugin import line_of
+from udpprobe.reports.checks import line_of
 
 if TYPE_CHECKING:
     from udpprobe.checking.states import Checked, Outcome
@@ -367,8 +367,11 @@ def _give_up(checks: list[Check], timeout_s: float, tell: Callable[["Outcome"], 
 
 
 def _text(outcome: "Outcome", output_format: CheckFormat, verbosity: int, out: TextIO, color: Color) -> str:
-    from udpprobe.reports.checks import CHECK_FORMATS, check_table  # noqa: PLC0415 - as above
-    from udpprobe.reports.plugin import plugin  # noqa: PLC0415 - as above
+    from udpprobe.reports.checks import (  # noqa: PLC0415 - as above
+        CHECK_FORMATS,
+        check_table,
+        plugin,
+    )
 
     width = width_of(out)
     if output_format is CheckFormat.PLUGIN:

@@ -185,7 +185,7 @@ def _analyze_captures(reason: str) -> int:
 
 def _written(capture: CaptureStep, folder: Path) -> Path:
     from udpprobe.capture.recorder import Recorder  # noqa: PLC0415 - help does not need it
-    from udpprobe.lab.play import PacketRecorder, play  # noqa: PLC0415 - as above
+    from udpprobe.lab.run import PacketRecorder, play  # noqa: PLC0415 - as above
     from udpprobe.lab.scenario import load  # noqa: PLC0415 - as above
 
     path = folder / f"{capture.scenario}.pcapng"

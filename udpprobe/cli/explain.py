@@ -61,7 +61,7 @@ def explain(
     words = [part for word in words or () for part in _parts(word)]
     about, before = None, ""
     if words and not any(map(_is_number, words)):
-        from udpprobe.reports.words import explained  # noqa: PLC0415 - as above
+        from udpprobe.reports.explain import explained  # noqa: PLC0415 - as above
 
         about, some = explained(_only(words))
         rows = tuple(row for row in some if row.family in families)
@@ -112,7 +112,7 @@ def _type_and_code(words: list[str]) -> tuple[int | None, int | None]:
 
 def _no_error(families: set[int], icmp_type: int | None) -> str:
     """What to say of a type that is an error in one family, and something else in the other."""
-    from udpprobe.reports.words import no_error  # noqa: PLC0415 - as above
+    from udpprobe.reports.explain import no_error  # noqa: PLC0415 - as above
 
     said = [no_error(family, icmp_type) for family in sorted(families) if icmp_type is not None]
     return next(filter(None, said), "")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option, echo
 
-from udpprobe.cli import scan_options as opt
+from udpprobe.cli import options as opt
 from udpprobe.core.targets import parse_target
 from udpprobe.errors import UsageError
 from udpprobe.interrupt import was_terminated

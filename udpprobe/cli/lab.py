@@ -126,7 +126,7 @@ def _written(path: str | None) -> Iterator[Callable[[bytes, int], None] | None]:
     if path == "-":
         raise UsageError("standard output is the command's; name a file with --write")
     from udpprobe.capture.recorder import Recorder  # noqa: PLC0415 - as above
-    from udpprobe.lab.play import PacketRecorder  # noqa: PLC0415 - as above
+    from udpprobe.lab.run import PacketRecorder  # noqa: PLC0415 - as above
 
     with Recorder(path) as recorder:
         recorded = PacketRecorder(recorder)

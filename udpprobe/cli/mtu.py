@@ -4,7 +4,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from udpprobe.cli import scan_options as opt
+from udpprobe.cli import options as opt
 from udpprobe.cli.options import (
     AsnDbOption,
     AsnDnsOption,

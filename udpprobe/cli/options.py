@@ -1,11 +1,11 @@
-"""What several commands take: the format, the file, the verdicts that fail, a moment."""
+"""Options that several commands take: format, output file, verdicts that fail, times; and those of probing."""
 
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 
-from typer import Option
+from typer import Argument, CallbackParam, Option
 
 from udpprobe.errors import UsageError
 from udpprobe.reports import OutputFormat
@@ -138,3 +138,183 @@ def parse_time(text: str) -> int:
 
 def _no_time(text: str) -> UsageError:
     return UsageError(f"{text!r} is no time; say 2026-01-31T12:00:00Z or seconds since 1970")
+
+
+SLOWEST_PPS, FASTEST_PPS = 0.001, 1e9
+LONGEST_S = 86_400
+
+
+def rate_of(value: float) -> float:
+    """A rate in packets a second, 0 for no limit.
+
+    Raises:
+        UsageError: it is no number, or no rate that a clock of nanoseconds can keep.
+    """
+    if value == 0 or SLOWEST_PPS <= value <= FASTEST_PPS:
+        return value
+    raise UsageError(f"--rate {value:g}: give 0 for no limit, or {SLOWEST_PPS:g} to {FASTEST_PPS:,.0f}")
+
+
+def seconds_of(parameter: CallbackParam, value: float) -> float:
+    """A time to wait.
+
+    Raises:
+        UsageError: it is no number. What is out of range never comes here.
+    """
+    if value == value:  # noqa: PLR0124 - all but NaN
+        return value
+    raise UsageError(f"{max(parameter.opts, key=len)} nan: give a number")
+
+
+def seconds_or_none(parameter: CallbackParam, value: float | None) -> float | None:
+    """The same of an option without a default."""
+    return None if value is None else seconds_of(parameter, value)
+
+
+def address_of(value: str | None) -> str | None:
+    """An address of this host, to send from.
+
+    Raises:
+        UsageError: it is none.
+    """
+    from ipaddress import ip_address  # noqa: PLC0415 - where it is given
+
+    try:
+        return value and str(ip_address(value))
+    except ValueError:
+        raise UsageError(f"--source-address {value!r} is no IPv4 or IPv6 address") from None
+
+
+class EngineName(StrEnum):
+    """A way to send probes and to receive their replies."""
+
+    RAW = "raw"
+    RECVERR = "recverr"
+    CONNECTED = "connected"
+
+
+class CaptureMethod(StrEnum):
+    """A way to capture packets."""
+
+    RING = "ring"
+    SCAPY = "scapy"
+
+
+Targets = Annotated[
+    list[str] | None,
+    Argument(metavar="TARGET...", show_default=False, help="What to probe: hosts, with or without ports; see below."),
+]
+PortsOption = Annotated[
+    list[str] | None,
+    Option(
+        "--ports",
+        "-p",
+        metavar="PORTS",
+        show_default=False,
+        help="Ports of targets that name none: 53,domain,1000-2000; - is all. May be repeated.",
+    ),
+]
+AllowBroadcast = Annotated[
+    bool, Option("--allow-broadcast", help="Probe multicast, broadcast and 0.0.0.0/8 addresses too.")
+]
+TargetsFile = Annotated[
+    str | None,
+    Option(metavar="FILE", help="More targets, between blanks or line ends, # before comments; - is standard input."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    Option(
+        metavar="TARGET[,TARGET]",
+        show_default=False,
+        help="Do not probe these: hosts, networks, host:port. May be repeated.",
+    ),
+]
+OnlyV4 = Annotated[bool, Option("-4", help="Only IPv4 addresses.")]
+OnlyV6 = Annotated[bool, Option("-6", help="Only IPv6 addresses.")]
+Rate = Annotated[
+    float,
+    Option(
+        min=0,
+        metavar="PPS",
+        callback=rate_of,
+        help="Datagrams a second, to all hosts together; 0: as fast as this host sends.",
+    ),
+]
+Retries = Annotated[int, Option(min=0, max=100, metavar="N", help="Further probes to a port that has not replied.")]
+Timeout = Annotated[
+    float,
+    Option(
+        min=0.01,
+        max=LONGEST_S,
+        metavar="SECONDS",
+        callback=seconds_of,
+        help="Seconds to wait for a host that has not replied at all.",
+    ),
+]
+Payload = Annotated[
+    str,
+    Option(
+        metavar="PAYLOAD",
+        help=("auto (what the port's service speaks), empty, token, hex:..., file:..., or names from the table."),
+    ),
+]
+Payloads = Annotated[
+    str | None, Option(metavar="nmap:FILE", help="Use the payloads of an installed nmap's file first.")
+]
+ListPayloads = Annotated[bool, Option("--list-payloads", help="Show the table of payloads and exit.")]
+Size = Annotated[
+    int | None, Option(min=28, max=65535, metavar="BYTES", help="Pad every probe to an IP packet of this size.")
+]
+Ttl = Annotated[int, Option(min=1, max=255, metavar="TTL", help="TTL or hop limit of the probes.")]
+SourcePort = Annotated[
+    int | None,
+    Option(min=1, max=65535, metavar="PORT", show_default=False, help="Send from this port instead of a free one."),
+]
+SourceAddress = Annotated[
+    str | None,
+    Option(
+        metavar="A,B,...",
+        help=("Addresses of this host to send from, in turn: many hosts limit errors per destination address."),
+    ),
+]
+Interface = Annotated[
+    str | None,
+    Option(
+        "--interface",
+        "-i",
+        metavar="IFACE",
+        help=("Interface to send and listen on; also the zone of link-local targets."),
+    ),
+]
+CaptureOption = Annotated[
+    CaptureMethod | None,
+    Option(
+        "--capture",
+        show_default=False,
+        help=("The kernel's ring (AF_PACKET), or Scapy's sockets, as where there is no such ring."),
+    ),
+]
+Write = Annotated[
+    str | None,
+    Option("--write", "-w", metavar="FILE.pcapng", help="Write probes and answers there, verdicts as packet comments."),
+]
+Control = Annotated[
+    bool,
+    Option(
+        "--control/--no-control", help="Also probe ports that are almost certainly closed, to learn what silence means."
+    ),
+]
+EngineOption = Annotated[
+    EngineName | None,
+    Option(
+        "--engine",
+        show_default=False,
+        help=("How to send and listen: raw where this user may, else recverr (see udpprobe scan --help)."),
+    ),
+]
+DryRun = Annotated[bool, Option("--dry-run", help="Show what would be sent, and send nothing.")]
+LoopTtl = Annotated[
+    int,
+    Option(min=1, max=255, metavar="TTL", help="Count a probe that left with this TTL or more and expired as looping."),
+]
+Events = Annotated[bool, Option("--events", help="One row per ICMP error, in order of arrival.")]

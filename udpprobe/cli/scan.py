@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from typer import Exit
 
-from udpprobe.cli import scan_options as opt
+from udpprobe.cli import options as opt
 from udpprobe.cli.options import (
     AsnDbOption,
     AsnDnsOption,
@@ -31,7 +31,7 @@ from udpprobe.core.targets import (
     parse_targets,
 )
 from udpprobe.core.verdicts import parse_verdicts
-from udpprobe.engines.blind import CONNECTED, RECVERR
+from udpprobe.engines import BLIND_CONNECTED, BLIND_RECVERR
 from udpprobe.errors import UsageError
 from udpprobe.reports import OutputFormat
 
@@ -50,9 +50,9 @@ for every address it has. Where no port is given anywhere, those of the table of
 Engines: raw crafts its packets and hears all that comes back; it needs CAP_NET_RAW (be root, or setcap cap_net_raw+ep
 on the Python that runs it). The other two need no privilege, and do not hear all.
 
-recverr reads the kernel's error queue (IP_RECVERR). It cannot see {RECVERR}.
+recverr reads the kernel's error queue (IP_RECVERR). It cannot see {BLIND_RECVERR}.
 
-connected has a socket for each destination, and hears the error of its next call. It cannot see {CONNECTED}.
+connected has a socket for each destination, and hears the error of its next call. It cannot see {BLIND_CONNECTED}.
 
 \b
 Examples:

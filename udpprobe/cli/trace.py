@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 from typer import Argument, Option
 
-from udpprobe.cli import scan_options as opt
+from udpprobe.cli import options as opt
 from udpprobe.cli.options import (
     AsnDbOption,
     AsnDnsOption,

@@ -17,6 +17,7 @@ from typer.core import TyperCommand
 from udpprobe.cli.options import (
     AsnDbOption,
     AsnDnsOption,
+    CaptureOption,
     Color,
     ColorOption,
     FailOnOption,
@@ -27,7 +28,6 @@ from udpprobe.cli.options import (
 )
 from udpprobe.cli.output import complain, guard_outputs, names_for, opened, style_of, width_of
 from udpprobe.cli.results import ReportWriter, finish, is_stream, verdicts_in
-from udpprobe.cli.scan_options import CaptureOption
 from udpprobe.core.verdicts import VERDICTS, parse_verdicts
 from udpprobe.errors import UdpprobeError, UsageError, meant
 from udpprobe.reports import OutputFormat
@@ -296,7 +296,7 @@ def _run(
     """The exit status of a program that is watched; the report goes to standard error, for the other one is its own."""
     from udpprobe.commands.program import watch_program  # noqa: PLC0415 - as above
     from udpprobe.commands.watch import Listeners  # noqa: PLC0415 - as above
-    from udpprobe.reports.program import program_text  # noqa: PLC0415 - as above
+    from udpprobe.reports.lists import program_text  # noqa: PLC0415 - as above
 
     with nullcontext(sys.stderr) if output is None else opened(output, stream=False) as out:
         outcome = watch_program(

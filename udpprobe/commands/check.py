@@ -28,7 +28,7 @@ from udpprobe.engines.prepare import EngineOptions
 from udpprobe.errors import UdpprobeError
 from udpprobe.interrupt import Interrupted, hurry, is_late, until
 from udpprobe.linux.hostfacts import has_net_raw
-from udpprobe.scanning.probes import Destinations
+from udpprobe.scanning.plan import Destinations
 from udpprobe.targets import Wanted, resolve
 
 if TYPE_CHECKING:

@@ -17,14 +17,14 @@ from udpprobe.capture.recorder import Rotation
 from udpprobe.commands.watch import Listeners, Watch, WatchOptions, expression_of
 from udpprobe.core.kernel import TOO_BIG
 from udpprobe.core.model import Process, WatchedEvent
-from udpprobe.core.mtu import LEAST
+from udpprobe.core.notes import LEAST_MTU
 from udpprobe.errors import UdpprobeError
 from udpprobe.lab.command import Signals, is_foreground, reaped, shell_status, start
 from udpprobe.linux.descendants import Descendants
 from udpprobe.linux.error_reports import KernelEvents
 from udpprobe.linux.hostfacts import own_addresses
 from udpprobe.linux.sockets import Sockets, number_of
-from udpprobe.reports.program import SocketErrors
+from udpprobe.reports.lists import SocketErrors
 
 LINGER_NS = 500_000_000
 """How long after the program's end errors about its last datagrams may come. Measured by the packets' time stamps, so
@@ -271,7 +271,7 @@ def has_errno(event: WatchedEvent) -> bool | None:
     """
     if event.reported is not False or event.verdict != "too-big":
         return event.reported
-    if event.mtu is not None and event.family == 6 and event.mtu < LEAST[6]:
+    if event.mtu is not None and event.family == 6 and event.mtu < LEAST_MTU[6]:
         return False
     return None if event.mtu_discover is None else TOO_BIG[event.family, event.mtu_discover].later == "EMSGSIZE"
 

@@ -33,7 +33,7 @@ from udpprobe.payloads import is_what_was_asked, notes_of_answers, notes_of_othe
 from udpprobe.scanning.error_events import event_of
 from udpprobe.scanning.outcome import Known, comments_of, outcome, settled_rows, undecided_tasks
 from udpprobe.scanning.pacing import Pacing, Patience
-from udpprobe.scanning.probes import Destinations
+from udpprobe.scanning.plan import Destinations
 from udpprobe.scanning.record import Record
 from udpprobe.scanning.replies import AT_PORT_0, NO_TASK, Believed, Replies
 from udpprobe.scanning.settling import Settling

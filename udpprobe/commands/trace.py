@@ -21,9 +21,8 @@ from udpprobe.interrupt import CtrlC
 from udpprobe.replies import MOST_PROBES, Reply
 from udpprobe.tracing.hops import advised, end_of, hops_of, loop_of, worst
 from udpprobe.tracing.model import Hop, Target, TraceReport
-from udpprobe.tracing.pace import Pace
 from udpprobe.tracing.path import BURST, TracePolicy
-from udpprobe.tracing.schedule import Schedule
+from udpprobe.tracing.schedule import Pace, Schedule
 
 LONGEST_WAIT_S = 0.05
 TELL_S = 0.1

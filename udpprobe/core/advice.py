@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from udpprobe.core.mtu import LEAST
-from udpprobe.core.notes import GROUP_MEMBER, TEXTS, Note
+from udpprobe.core.notes import GROUP_MEMBER, LEAST_MTU, TEXTS, Note
 from udpprobe.endpoints import endpoint_text
 
 if TYPE_CHECKING:
@@ -128,7 +127,7 @@ def case_of_error(  # noqa: PLR0911, PLR0913 - a table of verdicts; the fields o
         case "refused":
             return Case("refused-at-times" if answered else "refused")
         case "too-big":
-            is_likely = mtu is not None and mtu >= LEAST[family] and _NOT_SMALLER not in notes
+            is_likely = mtu is not None and mtu >= LEAST_MTU[family] and _NOT_SMALLER not in notes
             size = _inside(mtu or 0, notes) - _HEADERS[6 if ":" in address else 4]
             return Case("too-big", who, size) if is_likely else Case("too-big-unknown", who)
         case "loop":

@@ -109,3 +109,26 @@ def texts_of(bits: int, length: int, family: int = 4, tunnel: int = 0, mtu: int 
 @cache
 def _texts(bits: int, estimate: str, tunnel: int, left: str) -> tuple[str, ...]:
     return tuple(text.format(estimate=estimate, tunnel=tunnel, left=left) for note, text in _TEXTS if bits & note)
+
+
+LEAST_MTU = {4: 68, 6: 1280}
+"""What every link must carry, by family (RFC 791; RFC 8200, section 5)."""
+
+NOTHING = Note(0)
+"""To make one of these takes a microsecond."""
+
+
+def mtu_notes(family: int, mtu: int, length: int) -> Note:
+    """What is odd about the MTU that an error reports.
+
+    Args:
+        family: 4 or 6.
+        mtu: what it says; negative where it says nothing.
+        length: bytes of the packet that was too big, or UNKNOWN_LENGTH.
+    """
+    if mtu < 0:
+        return NOTHING
+    if mtu == 0:
+        return Note.MTU_ZERO
+    notes = Note.MTU_BELOW_MINIMUM if mtu < LEAST_MTU[family] else NOTHING
+    return notes | Note.MTU_NOT_SMALLER if mtu >= length else notes

@@ -10,10 +10,21 @@ from msgspec import Struct, field
 
 from udpprobe.capture.frames import Frame
 
-if TYPE_CHECKING:  # `scan --help` reads `blind` from here
+if TYPE_CHECKING:  # `scan --help` reads what engines are blind to from here
     from udpprobe.capture.packet_socket import Sift
     from udpprobe.core.probe import Batch
     from udpprobe.scanning.events import Event
+
+BLIND_RECVERR = (
+    "errors that the kernel keeps to itself (fragments lost on the way over IPv4, source quench, a quote cut "
+    "inside the UDP header), and the TTL, IP id and extensions of all that comes back"
+)
+BLIND_CONNECTED = (
+    "who sent an error, when, and of which type and code, for it hears only the errno (rejected looks like "
+    "refused); unreachable nets and hosts and expired TTLs; of several errors at once any but the last; "
+    "answers from another address or port"
+)
+"""What the engines without privilege cannot see."""
 
 
 class EngineState(Protocol):

@@ -13,9 +13,8 @@ import socket
 import time
 from typing import cast
 
-from udpprobe.engines import blind
-from udpprobe.engines.lines import TOLD, Line, LineEngine, bound_socket
-from udpprobe.engines.outgoing import Address, Outgoing
+from udpprobe.engines import BLIND_CONNECTED
+from udpprobe.engines.lines import TOLD, Address, Line, LineEngine, Outgoing, bound_socket
 
 IP_MTU, IPV6_MTU = 14, 24  # linux/in.h, linux/in6.h; Python does not name them
 MTU = {4: (socket.IPPROTO_IP, IP_MTU), 6: (socket.IPPROTO_IPV6, IPV6_MTU)}
@@ -61,7 +60,7 @@ class Connected(LineEngine):
 
     tells_origin = False
     owns_port = True
-    blind_to: str | None = blind.CONNECTED
+    blind_to: str | None = BLIND_CONNECTED
 
     def __init__(self, *, interface: str | None = None, most_sockets: int | None = None) -> None:
         super().__init__("connected", interface)

@@ -26,8 +26,7 @@ from udpprobe.linux.hostfacts import (
     sources_for,
 )
 from udpprobe.payloads import Catalogue, chosen, from_nmap, load
-from udpprobe.scanning.plan import Address, Plan, Sources
-from udpprobe.scanning.probes import Destinations
+from udpprobe.scanning.plan import Address, Destinations, Plan, Sources
 
 SOURCE_PORTS = 64
 """Where none is asked for: a host's ports get one each, as far as they go. Of a single host, no more than it needs."""

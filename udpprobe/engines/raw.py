@@ -2,15 +2,198 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from itertools import compress
+from typing import Self
+
+from msgspec import Struct
 
 from udpprobe.capture.live import open_capture
 from udpprobe.capture.packet_socket import Sift
+from udpprobe.core.departures import copy
 from udpprobe.core.probe import Batch
 from udpprobe.engines import EngineState, Heard
-from udpprobe.engines.sender import Sender
-from udpprobe.linux.netlink import up_interfaces
+from udpprobe.errors import PrivilegeError, UdpprobeError, raw_hint
+from udpprobe.linux.netlink import bind_to_interface, interface_index, up_interfaces
+from udpprobe.linux.sendmmsg import CHUNK, PATIENCE_S, Messages
+
+SEND_BUFFER_BYTES = 4 << 20
+SO_SNDBUFFORCE = 32
+IPV6_HDRINCL = 36
+IPV6_RECVERR = 25
+IP_RECVERR = 11
+IP_PKTINFO = 8
+MTU_DISCOVERY: dict[int, tuple[int, int]] = {
+    socket.AF_INET: (socket.IPPROTO_IP, 10),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, 23),
+}
+PMTUDISC_PROBE = 3
+"""The only limit is the interface's: what the kernel has learned of the path is what is being probed (linux/in.h)."""
+
+CMSGHDR = "@Nii"
+
+
+class RawFamily(Struct, frozen=True):
+    """How the raw socket of a family is spoken to."""
+
+    domain: int
+    options: tuple[tuple[int, int], ...]
+    """(level, option) to turn on: the header is ours; a full queue is an error and no silent loss."""
+    name: bytes
+    """struct sockaddr_in or sockaddr_in6 of no address."""
+    address_at: int
+    """Where the address goes in it."""
+    control: bytes
+    """The control message that names the source, for there may be routes by source: ip(7) IP_PKTINFO, RFC 3542
+    IPV6_PKTINFO."""
+    source_at: int
+    """Where the source goes in it."""
+    address_bytes: int
+    header_at: int
+    """Where in the packet the source stands; the destination follows it."""
+
+
+RAW_FAMILIES = {
+    4: RawFamily(
+        socket.AF_INET,
+        ((socket.IPPROTO_IP, socket.IP_HDRINCL), (socket.IPPROTO_IP, IP_RECVERR)),
+        struct.pack("@H14x", socket.AF_INET),
+        4,
+        struct.pack(f"{CMSGHDR}16x", socket.CMSG_LEN(12), socket.IPPROTO_IP, IP_PKTINFO),
+        20,
+        4,
+        12,
+    ),
+    6: RawFamily(
+        socket.AF_INET6,
+        ((socket.IPPROTO_IPV6, IPV6_HDRINCL), (socket.IPPROTO_IPV6, IPV6_RECVERR)),
+        struct.pack("@H26x", socket.AF_INET6),
+        8,
+        struct.pack(f"{CMSGHDR}24x", socket.CMSG_LEN(20), socket.IPPROTO_IPV6, socket.IPV6_PKTINFO),
+        16,
+        16,
+        8,
+    ),
+}
+ZONE_AT = 24
+"""Where the index of the interface stands in struct sockaddr_in6."""
+
+
+class _RawSocket:
+    """A raw socket of one family (raw(7)), and the messages that leave by it.
+
+    Raises:
+        PrivilegeError: this user may not open such a socket.
+        UdpprobeError: this host knows none.
+    """
+
+    def __init__(self, family: int, interface: str | None, patience_s: float) -> None:
+        self._how = how = RAW_FAMILIES[family]
+        self.socket = _raw_socket(how.domain)
+        for level, option in (*how.options, (socket.SOL_SOCKET, socket.SO_BROADCAST)):
+            self.socket.setsockopt(level, option, 1)
+        self.socket.setsockopt(*MTU_DISCOVERY[how.domain], PMTUDISC_PROBE)
+        if interface is not None:
+            bind_to_interface(self.socket, interface)
+        self._messages = Messages(how.name, how.control, patience_s=patience_s)
+        self._has_zones = False  # as long as none was written
+
+    def send(self, batch: Batch, rows: Sequence[int], zones: Sequence[int]) -> Iterable[tuple[int, int]]:
+        """Send some rows of a batch in their order; the rows that were refused, and why."""
+        for at in range(0, len(rows), CHUNK):
+            some = rows[at : at + CHUNK]
+            self._messages.put(batch, some)
+            self._address(batch, some, zones)
+            errnos = self._messages.send(self.socket, len(some))
+            yield from compress(zip(some, errnos, strict=True), errnos)
+
+    def _address(self, batch: Batch, rows: Sequence[int], zones: Sequence[int]) -> None:
+        """Say where the first messages go: as the packets' own headers do."""
+        how, names, size = self._how, self._messages.names, self._how.address_bytes
+        copy(batch, rows, how.header_at, size, self._messages.controls, how.source_at, len(how.control))
+        copy(batch, rows, how.header_at + size, size, names, how.address_at, len(how.name))
+        if self._has_zones or any(zones):
+            self._has_zones = how.domain == socket.AF_INET6
+            for number, row in enumerate(rows if self._has_zones else ()):
+                struct.pack_into("@I", names, number * len(how.name) + ZONE_AT, zones[row])
+
+
+def _raw_socket(domain: int) -> socket.socket:
+    try:
+        opened = socket.socket(domain, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    except PermissionError:
+        raise PrivilegeError(f"sending needs CAP_NET_RAW: {raw_hint()}; or take --engine recverr") from None
+    except OSError as error:
+        raise UdpprobeError(f"cannot open a raw socket: {error.strerror}") from None
+    with suppress(OSError):  # without the privilege the buffer is what the system gives
+        opened.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER_BYTES)
+    return opened
+
+
+def _rows_of(family: int, firsts: bytes) -> Sequence[int]:
+    """The packets of a family, by the first byte of each; most batches are all of one."""
+    if firsts.count(firsts[:1]) == len(firsts):
+        return range(len(firsts)) if firsts[0] >> 4 == family else ()
+    return [row for row, first in enumerate(firsts) if first >> 4 == family]
+
+
+class Sender:
+    """Sends by raw sockets: routes, neighbours and firewall are the kernel's, for each packet.
+
+    Args:
+        interface: the only one to leave by; None lets the routes decide.
+        patience_s: how long its queue may stay full before a packet is given up.
+
+    Raises:
+        UdpprobeError: there is no such interface.
+    """
+
+    def __init__(self, *, interface: str | None = None, patience_s: float = PATIENCE_S) -> None:
+        if interface is not None:
+            interface_index(interface)
+        self._interface, self._patience_s = interface, patience_s
+        self._sockets: dict[int, _RawSocket] = {}
+
+    def send(self, batch: Batch, count: int, zones: Sequence[int]) -> list[tuple[int, int]]:
+        """Send the first `count` packets of a batch; of each family in their order.
+
+        Args:
+            batch: packets; their headers name source and destination.
+            count: how many.
+            zones: (count,) index of the interface of a link-local destination, else 0.
+
+        Returns:
+            (row, errno) of those that did not leave.
+
+        Raises:
+            PrivilegeError: this user may not open raw sockets.
+            UdpprobeError: this host knows none of the family.
+        """
+        refused: list[tuple[int, int]] = []
+        firsts = bytes(memoryview(batch.packets)[: count * batch.stride : batch.stride])
+        for family in (4, 6):
+            rows = _rows_of(family, firsts)
+            if rows:
+                if family not in self._sockets:
+                    self._sockets[family] = _RawSocket(family, self._interface, self._patience_s)
+                refused += self._sockets[family].send(batch, rows, zones)
+        return refused
+
+    def close(self) -> None:
+        """Close the sockets."""
+        for each in self._sockets.values():
+            each.socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
 
 FILTER = "udp portrange {first}-{last} or icmp or icmp6 or (ip[6:2] & 0x1fff != 0) or ip6 proto 44"
 """Answers, errors, and later fragments, which have no ports."""

@@ -8,9 +8,18 @@ from typing import cast
 
 from msgspec import field
 
-from udpprobe.engines import blind
-from udpprobe.engines.lines import CONTROL_BYTES, MOST_HEARD, TOLD, Line, LineEngine, bound_socket, time_of
-from udpprobe.engines.outgoing import Address, Outgoing
+from udpprobe.engines import BLIND_RECVERR
+from udpprobe.engines.lines import (
+    CONTROL_BYTES,
+    MOST_HEARD,
+    TOLD,
+    Address,
+    Line,
+    LineEngine,
+    Outgoing,
+    bound_socket,
+    time_of,
+)
 
 # linux/in.h, linux/in6.h, linux/errqueue.h; Python does not name them
 IP_RECVERR, IPV6_RECVERR = 11, 25
@@ -51,7 +60,7 @@ class RecvErr(LineEngine):
 
     tells_origin = True
     owns_port = True
-    blind_to: str | None = blind.RECVERR
+    blind_to: str | None = BLIND_RECVERR
 
     def __init__(self, *, interface: str | None = None) -> None:
         super().__init__("recverr", interface)

@@ -31,7 +31,7 @@ from udpprobe.targets import Wanted, resolve
 from udpprobe.tracing.model import Target
 
 if TYPE_CHECKING:
-    from udpprobe.scanning.probes import Destinations
+    from udpprobe.scanning.plan import Destinations
 
 FILTER = "(udp and ({ports})) or icmp or icmp6 or (ip[6:2] & 0x1fff != 0) or ip6 proto 44"
 """The probes and their answers, errors, and later fragments, which have no ports."""

@@ -20,8 +20,7 @@ from udpprobe import __version__
 from udpprobe.core.addresses import address_text
 from udpprobe.core.extensions import extensions_of
 from udpprobe.core.model import quoted_of
-from udpprobe.core.mtu import mtu_notes
-from udpprobe.core.notes import texts_of
+from udpprobe.core.notes import mtu_notes, texts_of
 from udpprobe.core.rows import Packet
 from udpprobe.core.stencils import rfc3339
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, meaning_of, verdict_of

@@ -3,8 +3,8 @@
 A scenario is a page of TOML: nodes, links between them, and one sentence that must be concluded. `scenario` reads and
 checks it, `world` plays it: IP packets of the program go in, packets for the program come out, and the time is an
 argument, so that the same run twice gives the same packets. A packet goes over links from one of the `nodes` to the
-next. `hosts` answer, `icmp` makes errors and limits them, `nat` and `fragments` do what their names say. Only `packets`
-knows the bytes: Scapy takes them apart when they come in and builds them when they leave.
+next. `hosts` answer, `icmp` makes errors and limits them, `nat` is a NAT. Only `packets` knows the bytes: Scapy takes
+them apart when they come in and builds them when they leave.
 
 `run` lets a program in: `namespace` makes its private network and the TUN device, `command` runs it.
 """

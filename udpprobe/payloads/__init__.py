@@ -4,16 +4,18 @@ The table is payloads.toml. `recipes` writes it, with Scapy; a scan only reads i
 """
 
 from udpprobe.core.probe import GENERIC
-from udpprobe.payloads.answers import is_what_was_asked, notes_of_answers, notes_of_other_ports
 from udpprobe.payloads.catalogue import (
     Catalogue,
     Payload,
     chosen,
     from_nmap,
+    is_what_was_asked,
     known_ports,
     listing,
     load,
     name_of_answer,
+    notes_of_answers,
+    notes_of_other_ports,
     recognise,
 )
 

@@ -10,8 +10,7 @@ from msgspec import Struct
 from udpprobe.core.advice import SOMEBODY, Case, sentence, unsent_case
 from udpprobe.core.limiter import MS, SECOND
 from udpprobe.core.model import Event
-from udpprobe.core.mtu import LEAST, mtu_notes
-from udpprobe.core.notes import no_neighbour_notes, texts_of
+from udpprobe.core.notes import LEAST_MTU, mtu_notes, no_neighbour_notes, texts_of
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.endpoints import endpoint_text
 from udpprobe.pmtud.locator import Locator
@@ -224,8 +223,8 @@ def _notes(rounds: SearchRounds, verdict: str, context: SearchContext) -> Iterat
             f"more than {search.most} bytes were not tried",
         ),
         (
-            0 < passed < LEAST[context.family] and lost,
-            f"every link must carry {LEAST[context.family]} bytes: look for a filter",
+            0 < passed < LEAST_MTU[context.family] and lost,
+            f"every link must carry {LEAST_MTU[context.family]} bytes: look for a filter",
         ),
         (
             verdict == "black-hole" and service and not control and set(service) == {"answer"},
@@ -281,8 +280,8 @@ def _advice(
     match verdict:
         case "ok" | "answered" | "refused":
             return None  # a closed port shows that probes arrive, too
-        case "black-hole" if mtu is not None and mtu < LEAST[context.family]:
-            case = Case("below-least", str(mtu), LEAST[context.family])
+        case "black-hole" if mtu is not None and mtu < LEAST_MTU[context.family]:
+            case = Case("below-least", str(mtu), LEAST_MTU[context.family])
         case "black-hole" if hole and mtu is not None:
             case = Case("black-hole", hole.after or "this host", mtu)
         case "too-big" if liar and mtu is not None:

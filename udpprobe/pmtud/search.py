@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from enum import StrEnum
 
-from udpprobe.core.mtu import LEAST
+from udpprobe.core.notes import LEAST_MTU
 
 BASE_PLPMTU = 1280
 """A size that nearly every path takes (RFC 8899, 5.1.2, with headers)."""
@@ -69,7 +69,7 @@ class Search:
     """
 
     def __init__(self, family: int, least: int, most: int) -> None:
-        self._least_mtu, self._least = LEAST[family], least
+        self._least_mtu, self._least = LEAST_MTU[family], least
         self.most = most
         self.passed = 0
         """The largest size that proved to arrive; 0 for none."""

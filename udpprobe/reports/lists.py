@@ -1,4 +1,4 @@
-"""Lists other than reports, in all formats: known payloads, planned probes, counters of icmpd."""
+"""Lists other than reports, in all formats: payloads, planned probes, counters of icmpd, errors of watched programs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import astuple
 
-from udpprobe.core.model import Planned
+from udpprobe.core.model import Planned, Process
 from udpprobe.reports import OutputFormat
 from udpprobe.reports.csv import cell, csv_text
 from udpprobe.reports.json import document, lines
-from udpprobe.reports.text import Layout, markdown, table
+from udpprobe.reports.text import Layout, endpoint, escape, markdown, table
 
 PAYLOADS = ("name", "ports", "bytes", "answer", "source")
 """Columns of the list of payloads; `answer`: whether one is known by its bytes."""
@@ -142,3 +142,93 @@ _STATUS_FORMATS: dict[OutputFormat, Callable[[dict[str, Any], int], str]] = {
     OutputFormat.NDJSON: lambda status, _width: lines([status]),
     OutputFormat.CSV: lambda status, _width: csv_text([STATUS_COLUMNS, *_status_rows(status)]),
 }
+
+
+PROGRAM_SCHEMA = "udpprobe.program/1"
+PROGRAM_COLUMNS = (
+    "address",
+    "port",
+    "process",
+    "pid",
+    "errors",
+    "told",
+    "blind",
+    "ignored",
+    "unknown",
+    "too_big",
+    "verdicts",
+)
+"""In JSON, NDJSON and CSV."""
+PROGRAM_TABLE_COLUMNS = ("socket", "errors", "told", "blind", "ignored", "verdicts")
+NO_PROGRAM_ERRORS = "udpprobe: no ICMP errors about the program's datagrams\n"
+
+
+class SocketErrors(Struct, frozen=True):
+    """ICMP errors about the datagrams of one socket."""
+
+    address: str
+    """That its datagrams left from."""
+    port: int
+    process: Process
+    errors: int
+    """ICMP errors that arrived about its datagrams."""
+    told: int
+    """Those that Linux gave it an errno for."""
+    blind: int
+    """Those of which Linux told it nothing."""
+    ignored: int
+    """Those it was told of, and sent on all the same to the same destination."""
+    verdicts: tuple[str, ...]
+    """Of the errors, the most frequent first."""
+    too_big: int
+    """Those that say a datagram was too big."""
+
+    @property
+    def unknown(self) -> int:
+        """Those of which nobody knows whether it was told."""
+        return self.errors - self.told - self.blind
+
+    @property
+    def findings(self) -> frozenset[str]:
+        """Words of `--fail-on` that are true of it."""
+        return frozenset((*self.verdicts, *(["blind"] if self.blind else ()), *(["ignored"] if self.ignored else ())))
+
+
+def program_text(
+    sockets: Sequence[SocketErrors], output_format: OutputFormat, width: int, *, is_all: bool = True
+) -> str:
+    """A row per socket. If there is none, a sentence; nothing at all if `is_all` is false, as errors may be missing."""
+    if output_format not in {OutputFormat.TABLE, OutputFormat.MARKDOWN}:
+        rows = [
+            (
+                each.address,
+                each.port,
+                each.process.name,
+                each.process.pid,
+                each.errors,
+                each.told,
+                each.blind,
+                each.ignored,
+                each.unknown,
+                each.too_big,
+                each.verdicts,
+            )
+            for each in sockets
+        ]
+        return ROWS_FORMATS[output_format](Listing(PROGRAM_SCHEMA, "sockets", PROGRAM_COLUMNS, rows, 0), width)
+    if not sockets:
+        return NO_PROGRAM_ERRORS if is_all else ""
+    shown = [
+        (
+            f"{endpoint(each.address, each.port)} {escape(each.process.name)}[{each.process.pid}]",
+            str(each.errors),
+            str(each.told),
+            str(each.blind),
+            str(each.ignored),
+            ", ".join(each.verdicts),
+        )
+        for each in sockets
+    ]
+    return ROWS_FORMATS[output_format](
+        Listing(PROGRAM_SCHEMA, "sockets", PROGRAM_TABLE_COLUMNS, shown, 0, prose=5), width
+    )

@@ -7,8 +7,7 @@ from typing import Any
 
 from msgspec.structs import astuple
 
-from udpprobe.core.mtu import LEAST
-from udpprobe.core.notes import NO_NEIGHBOUR
+from udpprobe.core.notes import LEAST_MTU, NO_NEIGHBOUR
 from udpprobe.pmtud.model import MTU_SCHEMA, MtuReport, Reported
 from udpprobe.pmtud.outcome import liar_of, limiter_of
 from udpprobe.pmtud.search import Phase
@@ -91,7 +90,7 @@ def _sizes(report: MtuReport) -> Iterator[str]:
     mtu, family = report.path_mtu, 6 if ":" in report.target.address else 4
     if mtu is not None:
         yield f"UDP payloads of up to {mtu - HEADER_BYTES[family]} bytes fit ({mtu} - {HEADER_BYTES[family]})."
-        if mtu >= LEAST[family] and report.state == COMPLETE:
+        if mtu >= LEAST_MTU[family] and report.state == COMPLETE:
             yield f"A WireGuard tunnel over this path can have an MTU of {mtu - WIREGUARD_BYTES[family]}."
 
 

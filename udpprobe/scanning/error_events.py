@@ -6,8 +6,7 @@ from udpprobe.core.addresses import address_text
 from udpprobe.core.advice import advice_about
 from udpprobe.core.extensions import extensions_of
 from udpprobe.core.model import Event, Quoted, quoted_of
-from udpprobe.core.mtu import mtu_notes
-from udpprobe.core.notes import no_neighbour_notes, texts_of
+from udpprobe.core.notes import mtu_notes, no_neighbour_notes, texts_of
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT
 from udpprobe.scanning.outcome import NS_PER_MS, Known, judged
 from udpprobe.scanning.plan import Plan

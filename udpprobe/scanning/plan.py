@@ -1,4 +1,4 @@
-"""What a scan will send: its tasks, from which address, with which payload; and what has left so far.
+"""What a scan probes and what it sends: destinations, tasks, source addresses, payloads; and what has left so far.
 
 A task is a destination that is to be decided. Behind the tasks that were asked for stands one more for each host: its
 control port, surely closed, whose refusal shows that the host speaks.
@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from operator import le, sub
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from udpprobe.core.departures import Departures
 from udpprobe.core.directory import Directory
 from udpprobe.core.probe import Batch, Payloads, Prober, Tasks
 from udpprobe.core.siphash import SipHash
-from udpprobe.scanning.probes import Destinations
+
+
+def _column(typecode: str) -> array[int]:
+    return field(default_factory=lambda: array(typecode))
+
 
 Key = tuple[int, int]
 """128 secret bits in two halves."""
@@ -294,3 +298,48 @@ class Plan:
         """Bytes of a probe's IP packet."""
         self.prober.token_of(self.crafted, task, source=self.source_number(task, source), attempt=attempt)
         return max(self.prober.length, self.size)
+
+
+class Destinations(Struct):
+    """(n,) what is to be probed, in columns: each an address and a UDP port, none twice."""
+
+    host: array[int] = _column("I")
+    """0, 1, 2 …: one number for each address (and zone)."""
+    high: array[int] = _column("Q")
+    """The address in two halves, IPv4 mapped."""
+    low: array[int] = _column("Q")
+    port: array[int] = _column("H")
+    zone: array[int] = _column("I")
+    """Index of the interface of a link-local address (RFC 4007), else 0."""
+
+    def __len__(self) -> int:
+        return len(self.port)
+
+    def add(self, host: int, address: tuple[int, int], ports: Sequence[int], zone: int = 0) -> None:
+        """Append the ports of one host."""
+        count = len(ports)
+        self.host.extend(array("I", [host]) * count)
+        self.high.extend(array("Q", [address[0]]) * count)
+        self.low.extend(array("Q", [address[1]]) * count)
+        self.zone.extend(array("I", [zone]) * count)
+        if isinstance(ports, array) and ports.typecode == "H":
+            self.port.extend(ports)
+        else:
+            self.port.extend(array("H", ports))
+
+    def address(self, row: int) -> tuple[int, int]:
+        """Both halves of one address."""
+        return self.high[row], self.low[row]
+
+    def take(self, rows: slice) -> Destinations:
+        """Some of them."""
+        return Destinations(self.host[rows], self.high[rows], self.low[rows], self.port[rows], self.zone[rows])
+
+    @classmethod
+    def concatenate(cls, some: Iterable[Destinations]) -> Destinations:
+        """Several behind each other."""
+        made = cls()
+        for each in some:
+            for name in cls.__struct_fields__:
+                getattr(made, name).extend(getattr(each, name))
+        return made

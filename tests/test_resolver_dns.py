@@ -8,7 +8,7 @@ from dns_zone import Server, answer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udpprobe import cymru
+from udpprobe import resolver
 from udpprobe.resolver import Names
 
 QUESTION = b"\1x\0\0\x10\0\1"
@@ -16,15 +16,15 @@ QUESTION = b"\1x\0\0\x10\0\1"
 
 @pytest.fixture(autouse=True)
 def own_resolver(tmp_path, monkeypatch):
-    cymru._owner_of.cache_clear()  # noqa: SLF001 - another test's zone
+    resolver._owner_of.cache_clear()  # noqa: SLF001 - another test's zone
     (tmp_path / "resolv.conf").write_text("# made\nnameserver\nsearch example\nnameserver 127.0.0.1\n")
-    monkeypatch.setattr(cymru, "RESOLV_CONF", tmp_path / "resolv.conf")
+    monkeypatch.setattr(resolver, "RESOLV_CONF", tmp_path / "resolv.conf")
 
 
 def ask(monkeypatch, address, reply=answer):
     with Server(reply) as server:
-        monkeypatch.setattr(cymru, "PORT", server.port)
-        return cymru.system_of(address), server.asked
+        monkeypatch.setattr(resolver, "DNS_PORT", server.port)
+        return resolver.system_of(address), server.asked
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_addresses_of_nobody_s_network_are_not_asked_about(monkeypatch, address)
     ids=["nothing", "empty", "the question", "cut", "another number", "another question", "truncated", "failed"],
 )
 def test_what_is_no_answer_names_nothing(monkeypatch, spoil):
-    monkeypatch.setattr(cymru, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(resolver, "DNS_PATIENCE_S", 0.2)
     assert "" == ask(monkeypatch, "20.0.2.7", spoil)[0]
 
 
@@ -77,12 +77,12 @@ def test_what_is_no_answer_names_nothing(monkeypatch, spoil):
 def test_no_bytes_raise_what_is_not_expected(data, answers):
     whole = struct.pack("!6H", 7, 0x8180, 1, answers, 0, 0) + QUESTION + data
     with contextlib.suppress(ValueError, IndexError, struct.error):
-        assert isinstance(cymru._answer_in(whole, 7, QUESTION), str)  # noqa: SLF001 - on arbitrary bytes
+        assert isinstance(resolver._answer_in(whole, 7, QUESTION), str)  # noqa: SLF001 - on arbitrary bytes
 
 
 def test_names_and_systems_are_asked_for_together(monkeypatch):
     with Server() as server:
-        monkeypatch.setattr(cymru, "PORT", server.port)
+        monkeypatch.setattr(resolver, "DNS_PORT", server.port)
         names = Names(dns=False, asn_dns=True)
         names.ask(["20.0.2.7", "20.0.2.7", None, "2600::7"])
         names.wait(10)

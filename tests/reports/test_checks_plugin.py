@@ -12,9 +12,8 @@ from samples import ANSWERED, LONG_V6, REFUSED, T0_NS, destination
 from udpprobe.checking.expectations import Expectation, State, parse_range
 from udpprobe.checking.states import Facts, Outcome, checked, unchecked
 from udpprobe.core.verdicts import VERDICTS
-from udpprobe.reports.checks import CHECK_FORMATS
+from udpprobe.reports.checks import CHECK_FORMATS, line_of, place_of, plugin
 from udpprobe.reports.metrics import probe_text
-from udpprobe.reports.plugin import line_of, place_of, plugin
 
 TIMED = Expectation(warning=parse_range("50"), critical=parse_range("@1:2"))
 FINE = checked("10.0.0.1:53", None, Facts(ANSWERED), TIMED)

@@ -6,7 +6,7 @@ import pytest
 
 from udpprobe.capture.recorder import Recorder
 from udpprobe.cli import main
-from udpprobe.lab.play import AT_ONCE, STEP_NS, PacketRecorder, play
+from udpprobe.lab.run import FRAMES_AT_ONCE, STEP_NS, PacketRecorder, play
 from udpprobe.lab.scenario import load
 
 START_NS = 1_700_000_000_000_000_000
@@ -66,9 +66,9 @@ def test_its_capture_says_in_both_families_what_is_wrong(name, size, verdicts, t
 
 
 def test_a_long_capture_keeps_every_packet_in_order(tmp_path, capsys):
-    packets = [(bytes([0x45]) + bytes(19 + n % 3), START_NS + n) for n in range(AT_ONCE + 5)]
+    packets = [(bytes([0x45]) + bytes(19 + n % 3), START_NS + n) for n in range(FRAMES_AT_ONCE + 5)]
     source = recorded(tmp_path / "seen.pcapng", packets, capsys)["source"]
-    assert (AT_ONCE + 5, "2023-11-14T22:13:20.000000000Z", "2023-11-14T22:13:20.000001028Z") == (
+    assert (FRAMES_AT_ONCE + 5, "2023-11-14T22:13:20.000000000Z", "2023-11-14T22:13:20.000001028Z") == (
         source["packets"],
         source["first_time"],
         source["last_time"],
