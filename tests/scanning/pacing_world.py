@@ -10,7 +10,7 @@ from udpprobe.core.limiter import MS, SECOND
 from udpprobe.core.probe import GENERIC, Payloads
 from udpprobe.scanning.pacing import Pacing, Patience
 from udpprobe.scanning.plan import Destinations, Plan, Sources
-from udpprobe.scanning.unanswered import LIMITED, SETTLED, SILENT
+from udpprobe.scanning.unanswered import LIMITED, REPLIED, SILENT
 
 PAYLOADS = Payloads([(bytes(8), 0, 8)] * 8, [(GENERIC,)])
 ANSWER, REFUSAL = range(2)
@@ -156,7 +156,7 @@ class World:
         heard = {
             self.reporter.get(self.plan.port[task], 0)
             for task in range(len(self.plan))
-            if self.pacing.state[task] == SETTLED and self.plan.port[task] not in self.answering
+            if self.pacing.state[task] == REPLIED and self.plan.port[task] not in self.answering
         }
         return {
             (self.plan.host[task], self.plan.port[task])

@@ -12,7 +12,7 @@ from udpprobe.core.model import Spread
 from udpprobe.scanning.outcome import Known, comments_of, outcome
 from udpprobe.scanning.pacing import Pacing, Patience
 from udpprobe.scanning.record import Kind, Record
-from udpprobe.scanning.unanswered import LIMITED, OPEN, SILENT, UNSENT
+from udpprobe.scanning.unanswered import LIMITED, SILENT, UNDECIDED, UNSENT
 
 PORTS = (53, 123, 161)
 SECOND = 1000 * MS
@@ -33,7 +33,7 @@ class Scan:
         self.pacing, self.record = Pacing(self.plan, Patience(0, 2, SECOND, control=True), START_NS), Record(self.plan)
         for task in range(len(ports)):
             self.pacing.state[task] = SILENT
-        self.pacing.refused[0], self.pacing.spoke[0] = refused, spoke or refused > 0
+        self.pacing.refused[0], self.pacing.drew_error[0] = refused, spoke or refused > 0
         self.errnos = {}
         self.known = Known(self.plan, self.pacing, self.record, self.errnos)
         self.record.is_seen[:] = b"\1" * len(self.plan)
@@ -160,7 +160,7 @@ def test_a_silent_port_of_a_host_that_answers_elsewhere_is_not_said_to_be_of_one
 def test_a_port_that_is_still_open_while_the_host_spoke_is_rate_limited():
     scan = Scan(refused=6)
     scan.plan.left[0] = 1
-    scan.pacing.state[0] = OPEN
+    scan.pacing.state[0] = UNDECIDED
     found = scan.of()
     assert ("rate-limited", ("asked once; undecided: the host's ICMP rate limit was used up",)) == (
         found.meaning,
@@ -178,7 +178,7 @@ def test_a_host_whose_errors_all_go_to_other_traffic_leaves_its_ports_rate_limit
     scan = Scan(control=3)
     scan.pacing.others[0] = 5
     assert "rate-limited" == scan.of().meaning
-    scan.pacing.spoke[0], scan.pacing.refused[0] = 1, 2  # to the scan, too
+    scan.pacing.drew_error[0], scan.pacing.refused[0] = 1, 2  # to the scan, too
     assert "listening-or-filtered" == scan.of().meaning
 
 
@@ -233,7 +233,7 @@ def test_the_scan_s_own_ports_are_silent_without_evidence():
 
 def test_what_was_never_asked_because_the_scan_was_stopped_is_left_out():
     scan = Scan()
-    scan.pacing.state[0] = scan.pacing.state[1] = OPEN
+    scan.pacing.state[0] = scan.pacing.state[1] = UNDECIDED
     scan.plan.left[0] = 0
     assert {1, 2} == set(scan.told())
 

@@ -12,7 +12,7 @@ from profiles import examples
 
 from udpprobe.core.limiter import MS, SECOND
 from udpprobe.scanning.pacing import MOST_DISTRUST, Pacing, Patience
-from udpprobe.scanning.unanswered import LIMITED, OPEN, SETTLED, SILENT, UNSENT
+from udpprobe.scanning.unanswered import LIMITED, REPLIED, SILENT, UNDECIDED, UNSENT
 
 PORTS = range(1, 101)
 ANSWERING, DROPPED = (5, 6, 7), (50, 51)
@@ -32,7 +32,7 @@ def truth(made):
 
 def judged_right(made):
     """Whether every task is decided, and none wrong."""
-    return truth(made) == made.silent_found() and OPEN not in made.pacing.state[: made.plan.asked]
+    return truth(made) == made.silent_found() and UNDECIDED not in made.pacing.state[: made.plan.asked]
 
 
 # ---- limits
@@ -106,7 +106,7 @@ def test_loss_takes_time_but_hardly_makes_a_port_silent(loss):
 def test_a_limit_that_never_gives_a_token_again_leaves_ports_undecided():
     exhausted = World(ports=range(1, 31), interval_ns=3600 * SECOND)
     exhausted.run()
-    assert (BURST, 30 - BURST) == tuple(map(exhausted.pacing.state[:30].count, (SETTLED, LIMITED)))
+    assert (BURST, 30 - BURST) == tuple(map(exhausted.pacing.state[:30].count, (REPLIED, LIMITED)))
 
 
 # ---- no limit
@@ -141,7 +141,7 @@ def test_a_mute_host_is_asked_as_often_as_is_said_and_waited_for_as_long():
     assert 4 <= took_s <= 4.5
     assert 3 * 100 + 2 == mute.sent
     assert judged_right(mute)
-    assert not any(mute.pacing.spoke)
+    assert not any(mute.pacing.drew_error)
 
 
 def test_without_control_only_what_was_asked_for_is_probed():
@@ -160,7 +160,7 @@ def test_a_host_with_few_ports_has_its_control_port_probed_at_once(control, expe
 def test_a_closed_control_port_shows_that_the_others_are_silent():
     few = World(ports=(5, 6), silent=(5, 6))
     few.run()
-    assert all(few.pacing.spoke)
+    assert all(few.pacing.drew_error)
     assert judged_right(few)
 
 
@@ -212,10 +212,10 @@ def test_no_more_is_due_than_there_is_room_for():
 def test_a_port_that_this_host_cannot_send_to_is_decided():
     made = World(ports=(1, 2, 3))
     pacing = Pacing(made.plan, Patience(0, 2, SECOND, control=True), START_NS)
-    pacing.state[1] = SETTLED
+    pacing.state[1] = REPLIED
     pacing.unsent(0)
     pacing.unsent(1)
-    assert [UNSENT, SETTLED, OPEN] == list(pacing.state[:3])
+    assert [UNSENT, REPLIED, UNDECIDED] == list(pacing.state[:3])
     assert (2, False) == (pacing.decided(), pacing.done(START_NS))
 
 
@@ -276,7 +276,7 @@ def test_worlds_without_loss_are_judged_right(ports, dropped, answering, limits)
     made = World(ports=chosen, silent=silent, answering=answers, **limits)
     made.run()
     assert judged_right(made)
-    assert {SETTLED, SILENT, LIMITED} >= set(made.pacing.state[: made.plan.asked])
+    assert {REPLIED, SILENT, LIMITED} >= set(made.pacing.state[: made.plan.asked])
 
 
 rules = st.lists(
@@ -313,7 +313,7 @@ def test_no_port_is_called_silent_whose_reporter_was_heard_and_has_a_limit(
     made = many_origins(ports, dropped, rules, loss=loss, seed=seed, **limits)
     made.run(rate_pps=rate)
     assert set() == made.wrongly_silent()
-    assert OPEN not in made.pacing.state[: made.plan.asked]
+    assert UNDECIDED not in made.pacing.state[: made.plan.asked]
 
 
 @examples(60)
@@ -330,7 +330,7 @@ def test_a_router_s_refusals_are_no_evidence_about_the_host_s(anonymous):
     odd = range(1, 100, 2)
     made = World(ports=range(1, 101), rules=[(odd, 0, 1)], interval_ns=SECOND, anonymous=anonymous)
     made.run()
-    assert {SETTLED} == set(made.pacing.state[: made.plan.asked])
+    assert {REPLIED} == set(made.pacing.state[: made.plan.asked])
 
 
 def test_a_router_that_is_heard_after_the_host_s_silence_was_judged_has_it_judged_anew():
@@ -338,14 +338,14 @@ def test_a_router_that_is_heard_after_the_host_s_silence_was_judged_has_it_judge
     made.run()
     assert [SILENT] * 4 == list(made.pacing.state[:4])
     made.pacing.failed(0, 0, 0, START_NS + 20 * SECOND, is_refusal=False, origin=(77, 1))
-    assert [SETTLED, OPEN, OPEN, OPEN] == list(made.pacing.state[:4])
+    assert [REPLIED, UNDECIDED, UNDECIDED, UNDECIDED] == list(made.pacing.state[:4])
     assert not made.pacing.done(START_NS + 30 * SECOND)
 
 
 def test_an_answer_that_takes_longer_than_the_pause_between_probes_is_an_answer():
     slow = World(ports=(1, 2), answering=(1,), silent=(2,), mute=True, rtt_ns=1200 * MS)
     assert 3.3 <= slow.run(timeout_ns=3300 * MS)
-    assert [SETTLED, SILENT] == list(slow.pacing.state[:2])
+    assert [REPLIED, SILENT] == list(slow.pacing.state[:2])
 
 
 def test_an_error_of_another_address_settles_an_rtt_later():
@@ -380,7 +380,7 @@ def test_a_host_that_proves_nothing_of_its_silent_ports_is_not_asked_for_ever():
 def test_a_port_is_not_called_silent_for_errors_that_this_host_lost():
     world = World(ports=[1, 2, 3])
     world.run()
-    assert [SETTLED] * 3 == list(world.pacing.state[:3])
+    assert [REPLIED] * 3 == list(world.pacing.state[:3])
     for _ in range(MOST_DISTRUST + 2):  # no host is active any more: nothing to do, however often
         world.pacing.distrust()
     deaf = World(ports=list(range(1, 31)), silent=range(11, 31))

@@ -6,8 +6,15 @@ import pytest
 
 from udpprobe.core.limiter import MS, SECOND, Limiter
 from udpprobe.scanning.host import Host
-from udpprobe.scanning.rate_limit_check import BURST, FEW_OPEN, FIRST_BATCH, RateLimitCheck, SourceLimit, since_closed
-from udpprobe.scanning.unanswered import OPEN, SETTLED, SILENT, Ballot, States
+from udpprobe.scanning.rate_limit_check import (
+    BURST,
+    FEW_UNDECIDED,
+    FIRST_BATCH,
+    RateLimitCheck,
+    SourceLimit,
+    since_closed,
+)
+from udpprobe.scanning.unanswered import REPLIED, SILENT, UNDECIDED, Ballot, States
 
 KNOWN = 0
 START_NS = 100 * SECOND
@@ -27,7 +34,7 @@ def ballot_of(state):
 def host(tasks=50, sources=1):
     """All open but the known one."""
     state = States([0] * tasks)
-    state[KNOWN] = SETTLED
+    state[KNOWN] = REPLIED
     return RateLimitCheck(range(tasks), ballot_of(state), {KNOWN: 0}, [START_NS] * sources, 3, tasks), state
 
 
@@ -65,7 +72,7 @@ def test_a_closed_port_that_misses_shows_a_limit():
 def test_a_port_that_was_silent_and_is_refused_now_shows_a_limit():
     made, state = host()
     made.due(START_NS)
-    state[7] = SETTLED
+    state[7] = REPLIED
     made.hit(7, 0, 0, START_NS, START_NS + MS)
     assert made.limited
 
@@ -82,7 +89,7 @@ def test_with_a_limit_each_port_is_tried_alone():
 def test_where_few_are_left_before_the_limit_is_learned_they_are_asked_together():
     made, state, now_ns = limited()
     for task in range(5, len(state)):
-        state[task] = SETTLED
+        state[task] = REPLIED
     assert [1, 2, 3, 4, KNOWN] == [task for task, _ in made.due(max(now_ns, made.wake_ns()))]
 
 
@@ -92,14 +99,14 @@ def test_each_source_address_has_a_turn_of_its_own():
 
 
 def test_a_port_whose_error_may_still_come_is_not_probed_again():
-    made, _, now_ns = limited(tasks=FEW_OPEN + 2)
+    made, _, now_ns = limited(tasks=FEW_UNDECIDED + 2)
     made.wait_ns = 10 * SECOND
     probed = []
     while now_ns < START_NS + SECOND:
         now_ns = max(now_ns, made.wake_ns())
         probed += [task for task, _ in made.due(now_ns)]
     assert sorted(set(probed)) == sorted(probed)
-    assert FEW_OPEN + 2 == len(probed)
+    assert FEW_UNDECIDED + 2 == len(probed)
     assert START_NS + 10 * SECOND <= made.wake_ns()
 
 
@@ -177,7 +184,7 @@ def test_few_ports_are_asked_several_times_in_the_end():
 def two_reporters():
     """Ports 0 to 9; the first is refused by the host, the last by a router; the others said nothing."""
     state = States([0] * 10)
-    state[0] = state[9] = SETTLED
+    state[0] = state[9] = REPLIED
     return Host(range(10), state, {0: {0: 1}, 77: {9: 1}}, [START_NS], 3, 10), state
 
 
@@ -199,13 +206,13 @@ def test_a_port_is_silent_where_a_known_port_of_each_reporter_is_refused_and_it_
 
 @pytest.mark.parametrize("refused", [{0}, {9}])
 def test_one_reporter_s_errors_say_nothing_of_what_another_refuses(refused):
-    assert {OPEN} == rounds(*two_reporters(), refused)
+    assert {UNDECIDED} == rounds(*two_reporters(), refused)
 
 
 def test_who_speaks_late_is_asked_about_every_port_that_was_silent():
     made, state = two_reporters()
     assert {SILENT} == rounds(made, state, {0, 9})
-    state[3] = SETTLED
+    state[3] = REPLIED
     made.hit(3, (99, 1), 0, START_NS, START_NS)
-    assert {OPEN} == {state[task] for task in (1, 2, 4, 5, 6, 7, 8)}
+    assert {UNDECIDED} == {state[task] for task in (1, 2, 4, 5, 6, 7, 8)}
     assert not made.finished

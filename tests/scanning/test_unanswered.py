@@ -8,9 +8,9 @@ from udpprobe.core.limiter import SECOND
 from udpprobe.scanning.unanswered import (
     BETWEEN_TRIES_NS,
     MOST_TRIES,
-    OPEN,
-    SETTLED,
+    REPLIED,
     SILENT,
+    UNDECIDED,
     Ballot,
     States,
     Unanswered,
@@ -94,13 +94,13 @@ def test_one_that_was_decided_meanwhile_is_no_suspect():
     made, state = unanswered(10)
     made.miss(ONE, NOW_NS)
     assert NOW_NS + BETWEEN_TRIES_NS == made.turn_ns(7)
-    state[ONE] = SETTLED
+    state[ONE] = REPLIED
     assert (False, 7, None) == (ONE in made, made.turn_ns(7), made.next(1 << 60, set()))
 
 
 def test_states_count_what_is_open_by_host_without_control_ports():
     state = States([0, 1, 0, 0, 1], 3)
-    state[0], state[3], state[0] = SETTLED, SETTLED, SILENT
-    assert (2, [1, 1]) == (state.undecided, list(state.open))
-    state[0] = OPEN
-    assert (3, [2, 1], [0, 2]) == (state.undecided, list(state.open), state.open_among([0, 2, 3]))
+    state[0], state[3], state[0] = REPLIED, REPLIED, SILENT
+    assert (2, [1, 1]) == (state.undecided, list(state.undecided_of))
+    state[0] = UNDECIDED
+    assert (3, [2, 1], [0, 2]) == (state.undecided, list(state.undecided_of), state.undecided_among([0, 2, 3]))

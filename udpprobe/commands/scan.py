@@ -31,7 +31,7 @@ from udpprobe.linux.netlink import outgoing_interface
 from udpprobe.linux.sendmmsg import CHUNK
 from udpprobe.payloads import is_what_was_asked, notes_of_answers, notes_of_other_ports
 from udpprobe.scanning.error_events import event_of
-from udpprobe.scanning.outcome import Known, comments_of, outcome, settled_rows, undecided_tasks
+from udpprobe.scanning.outcome import Known, comments_of, outcome, settled_rows, unsettled_tasks
 from udpprobe.scanning.pacing import Pacing, Patience
 from udpprobe.scanning.plan import Destinations
 from udpprobe.scanning.record import Record
@@ -379,7 +379,7 @@ class _Run:
         """What is known."""
         answers, replies = self._record.answers, self._replies
         notes = (*self._notes_of(answers), self._record.header_traits.notes(), replies.forged())
-        undecided = undecided_tasks(self._known, self._now_ns) if interrupted else frozenset()
+        undecided = unsettled_tasks(self._known, self._now_ns) if interrupted else frozenset()
         told = outcome(replace(self._known, notes=notes, unasked=replies.unasked()), undecided)
         self._write(told)
         self._warn_of_gaps(len(told))
@@ -392,7 +392,7 @@ class _Run:
         plan = self._plan
         return frozenset(
             (address_text(*plan.tasks.address(task)), plan.port[task])
-            for task in undecided_tasks(self._known, self._now_ns)
+            for task in unsettled_tasks(self._known, self._now_ns)
         )
 
     def _warn_of_gaps(self, told: int) -> None:

@@ -28,11 +28,11 @@ cdef class Sweep:
     cdef const unsigned int[::1] _hosts, _attempts, _left
     cdef const unsigned short[::1] _sources
     cdef const long long[::1] _sent_ns
-    cdef unsigned char[::1] _state, _heard, _spoke, _uneven, _waits
+    cdef unsigned char[::1] _state, _heard, _drew_error, _uneven, _waits
     cdef list _waiting
     cdef const unsigned char[::1] _watched
-    cdef unsigned int[::1] _open, _refused, _origin, _length
-    cdef int[::1] _known
+    cdef unsigned int[::1] _undecided_of, _refused, _error_origin, _length
+    cdef int[::1] _error_task
     cdef long long[::1] _came_ns, _took_ns, _rtt_ns, _hit_ns
     cdef unsigned long long[::1] _mark
     cdef short[::1] _look, _look_of_host

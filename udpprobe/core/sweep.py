@@ -69,12 +69,13 @@ class Sweep:
         asked: how many tasks there are without the controls.
         sources: (hosts * k,) which of the prober's addresses each host's probes come from.
         attempts, left, sent_ns: (tasks,) probes made, those that left, and when the last one did.
-        state: (tasks,) 0 for those that are open, which become 1.
-        open: (hosts,) how many are.
+        state: (tasks,) 0 (undecided), which becomes 1 (replied).
+        undecided_of: (hosts,) how many of its tasks are undecided.
         heard: (tasks,) whether anything came.
         refusals: where the result goes.
         watched: (hosts,) those whose errors are taken one by one.
-        spoke, refused, known, origin: (hosts,) as in `Pacing`; the host's own refusal is origin 0 in IPv4, 1 in IPv6.
+        drew_error, refused, error_task, error_origin: (hosts,) as in `Pacing`; the origin of a host's own refusal is 0
+            in IPv4, 1 in IPv6.
         rtt_ns, hit_ns: (hosts,) and (hosts * k,) as in `Pacing`.
         look, look_of_host, uneven: (tasks,), (hosts,) and (hosts,) as in `HeaderTraits`.
     """
@@ -96,14 +97,14 @@ class Sweep:
         left: array[int],
         sent_ns: array[int],
         state: bytearray,
-        open: array[int],  # noqa: A002 - it is called so
+        undecided_of: array[int],
         heard: bytearray,
         refusals: Refusals,
         watched: bytearray,
-        spoke: bytearray,
+        drew_error: bytearray,
         refused: array[int],
-        known: array[int],
-        origin: array[int],
+        error_task: array[int],
+        error_origin: array[int],
         rtt_ns: array[int],
         hit_ns: array[int],
         look: array[int],
@@ -113,13 +114,13 @@ class Sweep:
         self._prober, self._tasks, self._directory, self._believer = prober, tasks, directory, believer
         self._size, self._asked = size, asked
         self._hosts, self._sources = hosts, sources
-        self._per_host = len(sources) // max(len(spoke), 1)
+        self._per_host = len(sources) // max(len(drew_error), 1)
         self._attempts, self._left, self._sent_ns = attempts, left, sent_ns
-        self._state, self._open, self._heard = state, open, heard
+        self._state, self._undecided_of, self._heard = state, undecided_of, heard
         self._came_ns, self._took_ns = memoryview(refusals.came_ns), memoryview(refusals.took_ns)
         self._length, self._mark = memoryview(refusals.length), memoryview(refusals.mark)
-        self._watched, self._spoke, self._refused = watched, spoke, refused
-        self._known, self._origin, self._rtt_ns, self._hit_ns = known, origin, rtt_ns, hit_ns
+        self._watched, self._drew_error, self._refused = watched, drew_error, refused
+        self._error_task, self._error_origin, self._rtt_ns, self._hit_ns = error_task, error_origin, rtt_ns, hit_ns
         self._look, self._look_of_host, self._uneven = look, look_of_host, uneven
         self._decoder = Decoder(64, keeps_messages=True)
         self._decoder.quote.closed = True
@@ -131,10 +132,10 @@ class Sweep:
         """Faults of the decoder so far; -1 where that is not known."""
         self.swept, self.count = array("I", bytes(4 * len(hosts))), 0
         """The tasks that were taken, in that order, and how many."""
-        self.met, self.hosts_met = array("I", bytes(4 * len(spoke))), 0
+        self.met, self.hosts_met = array("I", bytes(4 * len(drew_error))), 0
         """The hosts that had not spoken before, and how many."""
         self.settled = 0
-        """Tasks that were open, without the controls."""
+        """Tasks that were undecided, without the controls."""
         self.bytes = self.first_ns = self.last_ns = 0
         """Of all frames that were taken: their bytes on the wire, when the first and the last one came."""
 
@@ -217,7 +218,7 @@ class Sweep:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _task_of(self, records: Records) -> index:
-        """The task that an error is about, if that is open, probed once, and the error its host's own refusal."""
+        """The task that an error is about, if that is undecided, probed once, and the error its host's own refusal."""
         is_v4: cython.bint = self._rows.kind[0] == _REFUSED_4
         if not (is_v4 or self._rows.kind[0] == _REFUSED_6) or (
             self._rows.notes[0] or records.captured != records.length
@@ -243,7 +244,7 @@ class Sweep:
         ):
             return -1
         host: index = self._hosts[task]
-        if self._watched[host] or (self._spoke[host] and self._origin[host] != (0 if is_v4 else 1)):
+        if self._watched[host] or (self._drew_error[host] and self._error_origin[host] != (0 if is_v4 else 1)):
             return -1
         return task
 
@@ -312,18 +313,18 @@ class Sweep:
         is_v4: cython.bint = self._rows.kind[0] == _REFUSED_4
         sent_ns: i64 = self._sent_ns[task]
         place: index = host * self._per_host + self._source(task)
-        if self._spoke[host] == 0:
-            self._spoke[host], self._origin[host] = 1, 0 if is_v4 else 1
+        if self._drew_error[host] == 0:
+            self._drew_error[host], self._error_origin[host] = 1, 0 if is_v4 else 1
             self.met[self.hosts_met] = host
             self.hosts_met += 1
-        self._known[host] = task
+        self._error_task[host] = task
         self._refused[host] += 1
         self._rtt_ns[host] = max(self._rtt_ns[host], time_ns - sent_ns)
         self._hit_ns[place] = max(self._hit_ns[place], sent_ns)
         self._heard[task] = 1
         if task < self._asked:
             self._state[task] = 1
-            self._open[host] -= 1
+            self._undecided_of[host] -= 1
             self.settled += 1
         self._came_ns[task] = time_ns
         self._took_ns[task] = time_ns - sent_ns if time_ns >= sent_ns else -1

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from udpprobe.scanning.rate_limit_check import Due, RateLimitCheck
-from udpprobe.scanning.unanswered import OPEN, SILENT, Ballot, States
+from udpprobe.scanning.unanswered import SILENT, UNDECIDED, Ballot, States
 
 MOST_CHECKS = 8
 """Reporters of one host that are judged by themselves; any more are judged with the last of these."""
 
 
 class Host:
-    """Decides the open tasks of one host.
+    """Decides the undecided tasks of one host.
 
     Args:
         tasks: (n,) its tasks.
@@ -46,10 +46,10 @@ class Host:
             self._add(reporter, closed)
 
     def _add(self, reporter: int, closed: Mapping[int, int]) -> None:
-        """Ask about every task that is open, or was silent for all others, whether this reporter refuses it, too."""
+        """Ask whether this reporter, too, refuses each task that is undecided, or was silent for all others."""
         silent = [task for task in self._tasks if self._state[task] == SILENT]
         for task in silent:
-            self._state[task] = OPEN
+            self._state[task] = UNDECIDED
             for each in self._ballots:
                 each.passed.add(task)
         ballot = Ballot(self._state, self._number, self._agree)
@@ -79,7 +79,7 @@ class Host:
     @property
     def finished(self) -> bool:
         """Whether every task is decided, or can't be."""
-        return not self._state.open[self._number] or all(check.finished for check in self._checks.values())
+        return not self._state.undecided_of[self._number] or all(check.finished for check in self._checks.values())
 
     def wake_ns(self) -> int:
         """When there may be something to send."""
@@ -116,11 +116,11 @@ class Host:
             check.distrust()
 
     def decided(self, task: int) -> None:
-        """A task is not open any more, for an answer, an error or this host's refusal to send."""
+        """A task is decided: by an answer, an error, or because this host cannot send its probe."""
         for ballot in self._ballots:
             ballot.passed.discard(task)
 
-    def spoken(self, task: int) -> None:
+    def answered(self, task: int) -> None:
         """A task was answered: what was sent to it met nobody's limit."""
         for check in self._checks.values():
             check.forget(task)
@@ -129,7 +129,7 @@ class Host:
         """An error came for a probe of a task.
 
         Args:
-            task: which one; its state is SETTLED already.
+            task: which one; its state is REPLIED already.
             origin: who sent it, and what kind of error it is.
             source: the source address the probe had.
             sent_ns: when it had left.

@@ -24,7 +24,7 @@ from udpprobe.scanning.pacing import Pacing
 from udpprobe.scanning.plan import Plan
 from udpprobe.scanning.record import NOBODY, Found, Kind, Record
 from udpprobe.scanning.replies import Unasked
-from udpprobe.scanning.unanswered import HELD, LIMITED, OPEN, SETTLED, SILENT, UNSENT
+from udpprobe.scanning.unanswered import HELD, LIMITED, REPLIED, SILENT, UNDECIDED, UNSENT
 
 NS_PER_MS = 1e6
 MOST_ROUTERS = 32
@@ -189,7 +189,7 @@ def outcome(known: Known, undecided: AbstractSet[int] = frozenset()) -> Outcome:
         alike = bytes(map(is_alike.__getitem__, tasks))
         refused.extend(compress(tasks, alike))
         for task in compress(tasks, map(not_, alike)):
-            if state[task] != OPEN or plan.left[task]:
+            if state[task] != UNDECIDED or plan.left[task]:
                 told[task] = _untold(known, task) if task in undecided else destination_of(known, task)
                 ranked[RANK[told[task].verdict]].append(task)
     return Outcome(known, array("I", chain.from_iterable(ranked)), told, is_alike)
@@ -213,15 +213,15 @@ def _alike_in(known: Known, undecided: AbstractSet[int]) -> bytearray:
     return is_alike
 
 
-def undecided_tasks(known: Known, now_ns: int) -> frozenset[int]:
+def unsettled_tasks(known: Known, now_ns: int) -> frozenset[int]:
     """Tasks of which it is not settled at a time what becomes of them."""
     plan, pacing = known.plan, known.pacing
     found, still_heard = set(), cache(lambda host: pacing.silence_settles_ns(host) > now_ns)
     for task in range(plan.asked):
         state = pacing.state[task]
         if (
-            state == OPEN
-            or (state == SETTLED and not is_settled(known, task, now_ns))
+            state == UNDECIDED
+            or (state == REPLIED and not is_settled(known, task, now_ns))
             or (state in {SILENT, LIMITED} and still_heard(plan.host[task]))
         ):
             found.add(task)
@@ -444,9 +444,9 @@ def _silent(known: Known, task: int) -> tuple[str, str | None, str | None, tuple
 
 
 def _meaning(task: int, host: int, pacing: Pacing) -> str:
-    if pacing.spoke[host] and pacing.state[task] in {OPEN, LIMITED}:
+    if pacing.drew_error[host] and pacing.state[task] in {UNDECIDED, LIMITED}:
         return "rate-limited"
-    if pacing.others[host] and not pacing.spoke[host]:  # it sends errors, and none was left for the scan
+    if pacing.others[host] and not pacing.drew_error[host]:  # it sends errors, and none was left for the scan
         return "rate-limited"
     return "listening-or-filtered" if pacing.refused[host] else "no-evidence"
 
@@ -465,7 +465,7 @@ def _why(meaning: str, task: int, host: int, known: Known) -> str:
         return asked
     if known.answers_somewhere(host):
         return f"{asked}; {NO_ERROR}"
-    return f"{asked}; {NO_REFUSAL if known.pacing.spoke[host] else NO_REPLY}"
+    return f"{asked}; {NO_REFUSAL if known.pacing.drew_error[host] else NO_REPLY}"
 
 
 # ---- comments

@@ -21,7 +21,7 @@ from udpprobe.core.sweep import Sweep
 from udpprobe.scanning.host import Host
 from udpprobe.scanning.plan import Plan
 from udpprobe.scanning.rate_limit_check import MOST_CLOSED
-from udpprobe.scanning.unanswered import HELD, LIMITED, OPEN, SETTLED, SILENT, UNSENT, States
+from udpprobe.scanning.unanswered import HELD, LIMITED, REPLIED, SILENT, UNDECIDED, UNSENT, States
 
 LEAST_WAIT_NS = 20 * MS
 FIRST_WAIT_NS = 250 * MS
@@ -30,7 +30,7 @@ MOST_WAIT_NS = 4 * SECOND
 LINGER_NS = SECOND
 """After the last probe, for answers that take their time."""
 FEW_TASKS = 4
-"""A host with no more has its control port probed from the start: its other ports may all be open."""
+"""A host with no more has its control port probed from the start: nothing may be closed among the others."""
 LOOK_NS = 10 * MS
 """How often hosts are looked through."""
 MOST_DISTRUST = 50
@@ -73,18 +73,18 @@ class Pacing:
     def __init__(self, plan: Plan, patience: Patience, now_ns: int) -> None:
         self._plan, self._patience = plan, patience
         self.state = States(plan.host, plan.asked)
-        """(tasks,) OPEN, SETTLED …; control tasks stay as they are."""
+        """(tasks,) UNDECIDED, REPLIED …; control tasks stay as they are."""
         self._again = bytearray(plan.asked) + b"\1" * plan.hosts
         """(tasks,) those that are probed although they are decided: control ports, and such as are known closed."""
         hosts, sources = plan.hosts, plan.per_host
-        self.spoke = bytearray(hosts)
-        """(hosts,) whether any error came from, or for, each host."""
+        self.drew_error = bytearray(hosts)
+        """(hosts,) whether an ICMP error came about each host; answers do not count."""
         self.refused = array("I", bytes(4 * hosts))
         """(hosts,) how many refusals each host itself sent."""
         self.others = array("I", bytes(4 * hosts))
         """(hosts,) how many errors each sent about other traffic of this host: that uses up its limit, too."""
-        self.known, self.first_origin = array("i", [-1]) * hosts, array("I", bytes(4 * hosts))
-        """(hosts,) a task that an error came for, and the number of its origin: reporter and kind of the error."""
+        self.error_task, self.error_origin = array("i", [-1]) * hosts, array("I", bytes(4 * hosts))
+        """(hosts,) the last task that drew an error, and the number of that error's origin: its reporter and kind."""
         self._origins: dict[tuple[int, int], int] = {origin: number for number, origin in enumerate(REFUSING)}
         """Numbers of the origins."""
         self.watched = bytearray(hosts)
@@ -191,18 +191,18 @@ class Pacing:
         later: list[tuple[int, int]] = []
         while self._looks and self._looks[0][0] <= now_ns:
             _, host = heapq.heappop(self._looks)
-            if not self.state.open[host] or host in self._active or self._queue.of_host[host]:
+            if not self.state.undecided_of[host] or host in self._active or self._queue.of_host[host]:
                 continue
             ready_ns = self._last_ns[host] + self._silence_ns(host)
             if now_ns < ready_ns:
                 later.append((ready_ns, host))
-            elif self.spoke[host]:
+            elif self.drew_error[host]:
                 self._begin(host)
             elif self._rounds[host] < self._patience.retries:
                 self._rounds[host] += 1
                 self._ask_again(host)
             else:
-                self._give_up(self._open_of(host))
+                self._give_up(self._undecided_of(host))
         for each in later:
             heapq.heappush(self._looks, each)
         for number, active in self._active.items():
@@ -210,26 +210,28 @@ class Pacing:
 
     def _silence_ns(self, host: int) -> int:
         """How long a host has said nothing before that means something."""
-        wait_ns = self._wait_ns(host) if self.spoke[host] else self._patience.timeout_ns // (self._patience.retries + 1)
+        wait_ns = (
+            self._wait_ns(host) if self.drew_error[host] else self._patience.timeout_ns // (self._patience.retries + 1)
+        )
         return max(wait_ns, FIRST_WAIT_NS)
 
     def _wait_ns(self, host: int) -> int:
         """How long an error may take to come from a host."""
         return min(max(self.rtt_ns[host] * 2 + 5 * MS, LEAST_WAIT_NS), MOST_WAIT_NS)
 
-    def _open_of(self, host: int) -> list[int]:
-        return self.state.open_among(self._plan.tasks_of(host))
+    def _undecided_of(self, host: int) -> list[int]:
+        return self.state.undecided_among(self._plan.tasks_of(host))
 
     def _ask_again(self, host: int) -> None:
         control = [self._plan.asked + host] if self._patience.control else []
-        self._enqueue(control + self._open_of(host))
+        self._enqueue(control + self._undecided_of(host))
 
     def _begin(self, host: int) -> None:
         self.watched[host] = 1
         sources = self._plan.per_host
         origins = list(self._origins)
         known: dict[int, dict[int, int]] = {}
-        first = origins[self.first_origin[host]], self.known[host]
+        first = origins[self.error_origin[host]], self.error_task[host]
         for (reporter, kind), task in (first, *self._more_origins.get(host, {}).items()):
             known.setdefault(reporter, {})[task] = kind
         self._active[host] = Host(
@@ -244,7 +246,7 @@ class Pacing:
     def _end_hosts(self) -> None:
         for number in [number for number, host in self._active.items() if host.finished]:
             del self._active[number]
-            self._give_up(self._open_of(number), LIMITED)
+            self._give_up(self._undecided_of(number), LIMITED)
             last_ns = max(
                 (
                     self._plan.sent_ns(task)
@@ -267,7 +269,7 @@ class Pacing:
         self._learn_rtt(task, -1, time_ns)
         self._settle(task, time_ns)
         if host in self._active:
-            self._active[host].spoken(task)
+            self._active[host].answered(task)
 
     def failed(
         self, task: int, source: int, attempt: int, time_ns: int, *, is_refusal: bool, origin: tuple[int, int] = ITSELF
@@ -301,12 +303,12 @@ class Pacing:
     def _meet(self, host: int, task: int, origin: tuple[int, int]) -> None:
         """Somebody speaks of a host. What was silent before he did is asked about again: he may have a limit."""
         number = self._origins.setdefault(origin, len(self._origins))
-        if not self.spoke[host]:
-            self.spoke[host] = 1
+        if not self.drew_error[host]:
+            self.drew_error[host] = 1
             heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))  # sooner than if it were mute
-            self.known[host], self.first_origin[host] = task, number
-        elif self.first_origin[host] == number:
-            self.known[host] = task
+            self.error_task[host], self.error_origin[host] = task, number
+        elif self.error_origin[host] == number:
+            self.error_task[host] = task
             return
         else:
             more = self._more_origins.setdefault(host, {})
@@ -320,7 +322,7 @@ class Pacing:
         """The host's own refusals came for many tasks, none of a host that is watched; columns have them already."""
         first, settled, hosts = self._swept
         self._swept = sweep.count, sweep.settled, sweep.hosts_met
-        self.state.settle(sweep.settled - settled, sweep.swept[first : sweep.count])
+        self.state.replied(sweep.settled - settled, sweep.swept[first : sweep.count])
         self._settled_ns = max(self._settled_ns, sweep.last_ns)
         for host in sweep.met[hosts : sweep.hosts_met]:
             heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))
@@ -331,7 +333,7 @@ class Pacing:
         states = bytes(map(self.state.values.__getitem__, tasks))
         if SILENT in states:
             for task in compress(tasks, map(SILENT.__eq__, states)):
-                self.state[task] = OPEN
+                self.state[task] = UNDECIDED
             heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))
 
     def _learn_rtt(self, task: int, attempt: int, time_ns: int) -> int:
@@ -350,7 +352,7 @@ class Pacing:
         """Nothing more is asked of a task; from a time on its verdict can't change."""
         self._settled_ns = max(self._settled_ns, settled_ns)
         if task < self._plan.asked:
-            self.state[task] = SETTLED
+            self.state[task] = REPLIED
             self._leave_ballots(task)
 
     def _leave_ballots(self, task: int) -> None:
@@ -359,7 +361,7 @@ class Pacing:
 
     def unsent(self, task: int) -> None:
         """This host could not send a probe of this task; it would not the next time either."""
-        if self.state[task] == OPEN:
+        if self.state[task] == UNDECIDED:
             self.state[task] = UNSENT
             self._leave_ballots(task)
         self._again[task] = 0
@@ -380,7 +382,7 @@ class Pacing:
 
     def silence_settles_ns(self, host: int) -> int:
         """When nothing can break the silence of a host's tasks any more; NEVER while it is still asked."""
-        if self._queue.of_host[host] or self.state.open[host] or host in self._active:
+        if self._queue.of_host[host] or self.state.undecided_of[host] or host in self._active:
             return NEVER
         last_ns = max(map(self._plan.sent_ns, self._plan.tasks_of(host)), default=0)
         return max(self._last_ns[host], last_ns) + self._patience.linger_ns

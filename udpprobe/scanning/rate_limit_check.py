@@ -14,7 +14,7 @@ from collections.abc import Container, Mapping, Sequence
 from msgspec import Struct, field
 
 from udpprobe.core.limiter import MS, Limiter
-from udpprobe.scanning.unanswered import BETWEEN_TRIES_NS, OPEN, Ballot, Unanswered
+from udpprobe.scanning.unanswered import BETWEEN_TRIES_NS, UNDECIDED, Ballot, Unanswered
 
 Tried = list[tuple[int, int]]
 """Tasks, each with the time it was probed at."""
@@ -36,8 +36,8 @@ MOST_STRIKES = 4
 
 Due = list[tuple[int, int]]
 """Tasks, each with the source address to use."""
-FEW_OPEN = 8
-"""So few open ports are probed at once with a known one behind them: one token closes one of them, or clears all."""
+FEW_UNDECIDED = 8
+"""At most so many undecided ports are probed at once, and a known one behind them: one token closes one, or clears all."""
 FIRST_PAUSE_NS, PAUSE_GROWTH, LONGEST_PAUSE_NS = 100 * MS, 1.3, 5000 * MS
 """Between such probes, while no token comes."""
 MOST_TRIES = 20
@@ -52,7 +52,7 @@ MOST_USELESS = 64
 
 
 class RateLimitCheck:
-    """Decides which open tasks of one host are silent as far as one reporter is concerned, and which its limit hid.
+    """Decides which undecided tasks of a host are silent as far as one reporter is concerned, and which its limit hid.
 
     Args:
         tasks: (n,) the host's tasks.
@@ -76,7 +76,7 @@ class RateLimitCheck:
         self._tasks, self._ballot, self._tries, self._most_together = tasks, ballot, tries, most_together
         self._closed = dict(known)
         """Tasks that an error came for, the one first that is next to be asked again; each with its kind."""
-        self._fresh = deque(sorted(self._open(), key=lambda task: task * HASH_MULTIPLIER & 0xFFFF_FFFF))
+        self._fresh = deque(sorted(self._undecided(), key=lambda task: task * HASH_MULTIPLIER & 0xFFFF_FFFF))
         self._unanswered = Unanswered(ballot, tries)
         self._source_limits = [SourceLimit(Limiter(each)) for each in hit_ns]
         self._stretch = MISSES_PER_CLOSED
@@ -84,7 +84,7 @@ class RateLimitCheck:
         """How long an error may take to come; the caller keeps it up to date."""
         self.limited = False
         self.ended = False
-        """Nothing more can be found out; what is open stays undecided."""
+        """Nothing more can be found out; the rest stays undecided."""
         self._stage, self._stage_ns, self._rounds = 0, 0, 0
         self._todo: list[int] = []
         self._together: list[int] = []
@@ -96,18 +96,18 @@ class RateLimitCheck:
         """A known port that was asked right behind others that missed often enough, and these."""
         self._tries_without_token = self._source = self._useless = 0
 
-    def _open(self) -> list[int]:
-        return self._ballot.open_among(self._tasks)
+    def _undecided(self) -> list[int]:
+        return self._ballot.undecided_among(self._tasks)
 
     @property
-    def _still_open(self) -> int:
-        """How many are."""
-        return self._ballot.still_open
+    def _still_undecided(self) -> int:
+        """How many tasks are undecided."""
+        return self._ballot.still_undecided
 
     @property
     def finished(self) -> bool:
         """Whether every task is decided, or can't be."""
-        return self.ended or not self._still_open
+        return self.ended or not self._still_undecided
 
     def wake_ns(self) -> int:
         """When there may be something to send."""
@@ -118,7 +118,7 @@ class RateLimitCheck:
     def remaining_ns(self) -> int:
         """An estimate of the time until all is decided."""
         intervals = [limit.limiter.interval_ns or limit.limiter.pause_ns or 0 for limit in self._source_limits]
-        return self._still_open * max(intervals) // len(intervals)
+        return self._still_undecided * max(intervals) // len(intervals)
 
     def due(self, now_ns: int) -> Due:
         """What to send now."""
@@ -143,7 +143,7 @@ class RateLimitCheck:
         for limit in self._source_limits:
             limit.tried = [each for each in limit.tried if each[0] != task]
 
-    # Without a limit: all that are open, and a known port right behind them.
+    # Without a limit: all undecided ports, and a known port right behind them.
 
     def _due_free(self, now_ns: int) -> Due:
         if self._asked:  # known ports have missed: they show the limit best
@@ -157,10 +157,12 @@ class RateLimitCheck:
 
     def _is_few(self) -> bool:
         """Whether it is not worth while to learn the limit."""
-        return self._still_open <= FEW_OPEN and all(limit.limiter.interval_ns is None for limit in self._source_limits)
+        return self._still_undecided <= FEW_UNDECIDED and all(
+            limit.limiter.interval_ns is None for limit in self._source_limits
+        )
 
     def _go_on_limited(self, now_ns: int) -> Due:
-        """Spend each token well; where few are open, on all of them at once, as soon as there is one."""
+        """Spend each token well; where few ports are undecided, on all of them at once, as soon as there is one."""
         self._todo = [] if self.limited else [*self._together, *self._todo]  # these once more, then the others
         self.limited = not self._is_few()
         self._asked, self._stage = {}, 0
@@ -181,18 +183,18 @@ class RateLimitCheck:
 
     def _try(self) -> Due:
         """Some, more each time, and known ports right behind them, before another token can come."""
-        self._todo = self._todo or self._open()
-        now = self._together = self._ballot.open_among(self._todo[: self._batch])
+        self._todo = self._todo or self._undecided()
+        now = self._together = self._ballot.undecided_among(self._todo[: self._batch])
         self._todo = self._todo[self._batch :]
         self._batch = min(self._batch * BATCH_GROWTH, self._most_together)
-        is_last = self._rounds == self._tries - 1 and self._still_open <= FEW_OPEN
+        is_last = self._rounds == self._tries - 1 and self._still_undecided <= FEW_UNDECIDED
         return [(task, self._source) for task in now] * (BURST if is_last else 1) + self._ask()
 
     def _judge(self) -> Due:
-        """The known ports were refused, and none that is still open."""
+        """The known ports were refused, and none that is still undecided."""
         self._rounds += not self._todo
         if self._rounds >= self._tries:
-            for task in self._open():
+            for task in self._undecided():
                 self._ballot.silence(task)
         return []
 
@@ -220,7 +222,7 @@ class RateLimitCheck:
         return due
 
     def _is_time_to_confirm(self) -> bool:
-        return self._still_open == len(self._ballot.open_among(list(self._unanswered.enough))) > 0
+        return self._still_undecided == len(self._ballot.undecided_among(list(self._unanswered.enough))) > 0
 
     def _confirm(self, limit: SourceLimit, source: int, now_ns: int) -> Due:
         """Ask all that are left, which missed often enough if the limit is what it seems to be, once more.
@@ -231,7 +233,7 @@ class RateLimitCheck:
         if now_ns < (late_ns := limit.limiter.late_ns):
             limit.next_ns = late_ns
             return []
-        some = self._ballot.open_among(sorted(self._unanswered.enough))[: self._most_together]
+        some = self._ballot.undecided_among(sorted(self._unanswered.enough))[: self._most_together]
         self._confirming = known, some
         limit.tried += [(task, now_ns) for task in (*some, known)]
         limit.next_ns = now_ns + max(self.wait_ns, limit.limiter.interval_ns or 0)
@@ -241,7 +243,7 @@ class RateLimitCheck:
         """A known port was refused that was asked right behind some that missed often enough."""
         known, some = self._confirming
         if task == known:
-            for each in self._ballot.open_among(some):
+            for each in self._ballot.undecided_among(some):
                 self._ballot.silence(each)
         self._confirming = NO_TASK, []
 
@@ -287,7 +289,7 @@ class RateLimitCheck:
         """The next that has not missed yet; with `keep` it will be the next again, since its miss will not count."""
         for _ in range(len(self._fresh)):
             task = self._fresh[0]
-            if self._ballot[task] != OPEN:
+            if self._ballot[task] != UNDECIDED:
                 self._fresh.popleft()
             elif not self._is_fresh(task):
                 self._fresh.rotate(-1)
@@ -303,7 +305,7 @@ class RateLimitCheck:
         return task
 
     def _is_fresh(self, task: int) -> bool:
-        return self._ballot[task] == OPEN and task not in self._unanswered and task not in self._unanswered.enough
+        return self._ballot[task] == UNDECIDED and task not in self._unanswered and task not in self._unanswered.enough
 
     # What is heard.
 
@@ -311,7 +313,7 @@ class RateLimitCheck:
         """This reporter sent an error about a task.
 
         Args:
-            task: which one; its state is SETTLED already.
+            task: which one; its state is REPLIED already.
             kind: what kind of error.
             source: the source address the probe had.
             sent_ns: when it had left.
@@ -341,7 +343,7 @@ class RateLimitCheck:
     def _count_misses(self, limit: SourceLimit, before: Tried, sent_ns: int, now_ns: int) -> None:
         """Those that left well before one that was refused, when a token was surely there, have missed."""
         for task, when in since_closed(before, self._closed):
-            if when + self.wait_ns // 4 <= sent_ns and limit.limiter.suffices(when) and self._ballot[task] == OPEN:
+            if when + self.wait_ns // 4 <= sent_ns and limit.limiter.suffices(when) and self._ballot[task] == UNDECIDED:
                 self._unanswered.miss(task, now_ns)
                 self._useless = 0
 

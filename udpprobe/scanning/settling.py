@@ -11,7 +11,7 @@ import heapq
 from udpprobe.core.limiter import MS
 from udpprobe.scanning.outcome import Known, is_settled
 from udpprobe.scanning.pacing import LINGER_NS
-from udpprobe.scanning.unanswered import HELD, OPEN, SETTLED, UNSENT
+from udpprobe.scanning.unanswered import HELD, REPLIED, UNDECIDED, UNSENT
 
 LOOK_NS = 100 * MS
 """Between two looks at what was expected to be settled by now."""
@@ -41,7 +41,7 @@ class Settling:
         self._sort_news(now_ns, found)
         while self._later and self._later[0][0] <= now_ns:
             _, task = heapq.heappop(self._later)
-            if self._known.pacing.state[task] == SETTLED:
+            if self._known.pacing.state[task] == REPLIED:
                 if is_settled(self._known, task, now_ns):
                     found.append(task)
                 else:
@@ -56,11 +56,11 @@ class Settling:
         pacing, hosts = self._known.pacing, self._known.plan.host
         for task in self._news:
             state = pacing.state[task]
-            if state == UNSENT or (state == SETTLED and is_settled(self._known, task, now_ns)):
+            if state == UNSENT or (state == REPLIED and is_settled(self._known, task, now_ns)):
                 found.append(task)
-            elif state == SETTLED:
+            elif state == REPLIED:
                 heapq.heappush(self._later, (now_ns + pacing.settling_ns(hosts[task]), task))
-            elif state not in {OPEN, HELD}:
+            elif state not in {UNDECIDED, HELD}:
                 if hosts[task] not in self._silent:
                     heapq.heappush(self._hosts, (now_ns + LINGER_NS, hosts[task]))
                 self._silent.setdefault(hosts[task], []).append(task)
@@ -74,4 +74,4 @@ class Settling:
             heapq.heappush(self._hosts, (min(settled_ns, now_ns + LOOK_NS), host))
             return
         silent = self._silent.pop(host)
-        found += [task for task in silent if pacing.state[task] not in {OPEN, SETTLED}]
+        found += [task for task in silent if pacing.state[task] not in {UNDECIDED, REPLIED}]

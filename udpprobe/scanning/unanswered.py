@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 
 from udpprobe.core.limiter import MS
 
-OPEN, SETTLED, SILENT, UNSENT, HELD, LIMITED = range(6)
+UNDECIDED, REPLIED, SILENT, UNSENT, HELD, LIMITED = range(6)
 """States of a task: undecided; an answer or an error came; nothing will come; this host did not send it; it is one of
-the scan's own ports; nothing came, which may be the work of a limit on errors."""
+the scan's own ports; nothing came, perhaps because of a rate limit on errors. REPLIED is not yet settled: what
+contradicts a router's error may still come (`outcome.is_settled`)."""
 
 BETWEEN_TRIES_NS = 200 * MS
 """Before a port that missed is tried again: it may have been the path."""
@@ -25,7 +26,7 @@ MOST_TRIES = 30
 
 
 class States:
-    """(tasks,) the state of each task, and how many are open.
+    """(tasks,) the state of each task, and how many are undecided.
 
     Args:
         host: (tasks,) the host of each.
@@ -37,10 +38,10 @@ class States:
         self.asked = len(host) if asked is None else asked
         self.values = bytearray(len(host))
         self.undecided = self.asked
-        """How many are open."""
+        """How many tasks are UNDECIDED."""
         count = Counter(host[: self.asked])
-        self.open = array("I", map(count.__getitem__, range(max(host, default=-1) + 1)))
-        """(hosts,) how many of each are open."""
+        self.undecided_of = array("I", map(count.__getitem__, range(max(host, default=-1) + 1)))
+        """(hosts,) how many of each."""
         self._news: list[int] | None = None
 
     def note(self) -> list[int]:
@@ -59,23 +60,23 @@ class States:
         if before == state:
             return
         self.values[task] = state
-        if self._news is not None and task < self.asked and state != OPEN:
+        if self._news is not None and task < self.asked and state != UNDECIDED:
             self._news.append(task)
-        if task < self.asked and OPEN in {before, state}:
-            change = 1 if state == OPEN else -1
+        if task < self.asked and UNDECIDED in {before, state}:
+            change = 1 if state == UNDECIDED else -1
             self.undecided += change
-            self.open[self.host[task]] += change
+            self.undecided_of[self.host[task]] += change
 
-    def settle(self, count: int, tasks: Sequence[int]) -> None:
-        """So many of these tasks were open, and are settled now: `values` and `open` say so already."""
+    def replied(self, count: int, tasks: Sequence[int]) -> None:
+        """Take note of tasks that are REPLIED in `values` and `undecided_of` already; `count` of them were undecided."""
         self.undecided -= count
         if self._news is not None:
             self._news += [task for task in tasks if task < self.asked]
 
-    def open_among(self, tasks: Sequence[int]) -> list[int]:
-        """Those of these tasks that are open."""
+    def undecided_among(self, tasks: Sequence[int]) -> list[int]:
+        """Those of these tasks that are undecided."""
         values = self.values
-        return [task for task in tasks if values[task] == OPEN]
+        return [task for task in tasks if values[task] == UNDECIDED]
 
 
 class Ballot:
@@ -100,19 +101,19 @@ class Ballot:
         self.passed.add(task)
         self._agree(task)
 
-    def open_among(self, tasks: Sequence[int]) -> list[int]:
-        """Those of these tasks that are open."""
+    def undecided_among(self, tasks: Sequence[int]) -> list[int]:
+        """Those of these tasks that are undecided."""
         values, passed = self._states.values, self.passed
-        return [task for task in tasks if values[task] == OPEN and task not in passed]
+        return [task for task in tasks if values[task] == UNDECIDED and task not in passed]
 
     @property
-    def still_open(self) -> int:
-        """How many are."""
-        return self._states.open[self._host] - len(self.passed)
+    def still_undecided(self) -> int:
+        """How many tasks are undecided."""
+        return self._states.undecided_of[self._host] - len(self.passed)
 
 
 class Unanswered:
-    """The open tasks of one host that missed.
+    """The undecided tasks of one host that missed.
 
     Args:
         ballot: of the host's tasks.
@@ -133,7 +134,7 @@ class Unanswered:
         """How many there were, and in how many of them a closed port had missed."""
 
     def __contains__(self, task: int) -> bool:
-        return bool(self._misses.get(task)) and self._ballot[task] == OPEN and task not in self.enough
+        return bool(self._misses.get(task)) and self._ballot[task] == UNDECIDED and task not in self.enough
 
     def next(self, now_ns: int, tried: set[int]) -> int | None:
         """The one to try now, if its time has come and it is not among those `tried`."""
