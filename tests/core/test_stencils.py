@@ -37,10 +37,13 @@ def test_a_number_loses_the_quotes_around_it_alone(number):
 @example(1)
 @example(9)
 @example(10)
+@example(99)
+@example(100)
 @example(999_999)
 @example(1_000_000)
-def test_milliseconds_are_written_as_the_encoder_writes_them(ns):
+def test_milliseconds_are_written_as_the_encoder_or_python_writes_them(ns):
     assert encode(rounded(ns / 1e6)).decode() == filled('"<m0>"', ns)
+    assert f'"{rounded(ns / 1e6)!r}"' == filled('"<m0>"', ns, is_json=False)
 
 
 @given(st.integers(-(1 << 63), (1 << 63) - 1), st.integers(-(1 << 63), (1 << 63) - 1))
@@ -62,6 +65,10 @@ def test_an_address_is_written_as_its_text(address):
     high, low = number >> 64, number & (1 << 64) - 1
     for mark in ("<a0>", "<a:0>"):
         assert f'"[{address_text(high, low)}]:53"' == filled(f'"[{mark}]:<n2>"', high, low, 53)
+
+
+def test_text_between_the_values_may_be_any():
+    assert "€ 53 ü" == filled("€ <n0> ü", 53, is_json=False)
 
 
 def test_rows_are_taken_in_the_order_of_writing_and_once():

@@ -7,7 +7,8 @@ from msgspec.structs import replace
 from samples import ANSWERED, EVENT, EVENT_V6, LONE, LOOP, REFUSED, TOO_BIG, report
 
 from udpprobe.core.model import Destination, Event, Finding, LazyRows
-from udpprobe.reports.csv import ROWS_AT_A_TIME, EventsCsv, csv_text, harmless, report_csv
+from udpprobe.reports.csv import EventsCsv, csv_text, harmless, report_csv
+from udpprobe.reports.rows import ROWS_AT_A_TIME
 
 REPORT = report(REFUSED, TOO_BIG, LOOP, ANSWERED, unmatched=[LONE], faults={"truncated": 3})
 

@@ -41,7 +41,6 @@ from udpprobe.core.stencils import rounded
 from udpprobe.core.verdicts import VERDICTS, meaning_of
 from udpprobe.pmtud.model import MtuReport
 from udpprobe.reports.json import (
-    ROWS_AT_A_TIME,
     EventsJson,
     EventsNdjson,
     lines,
@@ -49,6 +48,7 @@ from udpprobe.reports.json import (
     report_json,
     report_ndjson,
 )
+from udpprobe.reports.rows import ROWS_AT_A_TIME
 from udpprobe.tracing.model import TraceReport
 
 REPORT = report(REFUSED, TOO_BIG, LOOP, ANSWERED, unmatched=[LONE], faults={"truncated": 3})

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from functools import partial
+from ipaddress import ip_address
+from itertools import groupby
 from weakref import ref
 
 import builders as b
@@ -13,16 +16,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from profiles import examples
-from samples import report
+from samples import T0_NS, destination, finding, report
 from worlds import worlds
 
 from udpprobe.core import destinations
-from udpprobe.core.model import Destination
+from udpprobe.core.addresses import mapped_address
+from udpprobe.core.advice import sentence
+from udpprobe.core.model import REFUSED, Alike, AlikeColumns, Destination, Parts, Spread, parts_of
+from udpprobe.endpoints import endpoint_text
 from udpprobe.report import Question, conclude
 from udpprobe.reports import OutputFormat, report_pieces
-from udpprobe.reports.json import ROWS_AT_A_TIME
+from udpprobe.reports.rows import ROWS_AT_A_TIME
 
 GROUPS = ("destination", "host", "flow", "reporter")
+EVERY_TEXT = [each for each in OutputFormat if each is not OutputFormat.PARQUET]
 TEXTS = (OutputFormat.JSON, OutputFormat.NDJSON, OutputFormat.CSV, OutputFormat.MARKDOWN, OutputFormat.HTML)
 
 
@@ -89,7 +96,7 @@ def test_so_it_is_of_many_that_are_alike(family, kind):
         EVERYTHING,
     )
     eager = replace(lazy, destinations=tuple(lazy.destinations))
-    for each in (OutputFormat.JSON, OutputFormat.NDJSON):
+    for each in (OutputFormat.JSON, OutputFormat.NDJSON, OutputFormat.CSV):
         assert text_of(eager, each) == text_of(lazy, each)
     assert 39 <= text_of(lazy, OutputFormat.NDJSON).count('"kind":"destination"')
 
@@ -120,5 +127,92 @@ def test_few_rows_are_alive_at_a_time_however_many_are_written(output_format, mo
     for _ in report_pieces(found, output_format, 80):
         most = max(most, len(alive))
     assert most <= ROWS_AT_A_TIME + 100
-    if output_format in {OutputFormat.JSON, OutputFormat.NDJSON}:
+    if output_format in {OutputFormat.JSON, OutputFormat.NDJSON, OutputFormat.CSV}:
         assert len(made) <= 10
+
+
+# ---- of a scan
+
+NAMES = {4: ("192.0.2.7", "198.51.100.1", "198.51.100.255"), 6: ("2001:db8::7", "2001:db8:1::1", "fe80::1")}
+RTTS_NS = [0, 1, 9, 10, 55, 99, 100, 999_999, 10**6, 1_234_567, 4 * 10**9]
+SPANS = st.lists(
+    st.tuples(
+        st.sampled_from((0, 1, 2)), st.sampled_from(("alike", "noted", "rejected", "silent")), st.integers(1, 70)
+    ),
+    min_size=1,
+    max_size=8,
+)
+"""Of a host, by its place: what became of so many of its ports."""
+
+
+def refused(address, port, rtt_ns=10**6, time_ns=T0_NS, **changes):
+    key, ms = (6, 1, 4) if ":" in address else (4, 3, 3), rtt_ns / 1e6
+    error = finding("refused", key, address, rtt_ms=Spread(ms, ms, ms), first_time_ns=time_ns, last_time_ns=time_ns)
+    told = {"sent": 1, "sent_bytes": 28 + port % 9, "advice": sentence(REFUSED, [endpoint_text(address, port)])}
+    return destination(address, port, "refused", error, **{**told, **changes})
+
+
+def scan_of(family, spans):
+    """The report of a scan: those that are alike are kept as columns, and all of them as objects."""
+    names, key = NAMES[family], {4: (4, 3, 3), 6: (6, 1, 4)}[family]
+    rows, alike, ports = [], [], [0, 0, 0]
+    for host, kind, number in sorted(spans, key=lambda span: (span[1] == "silent", span[1] == "rejected", span[0])):
+        for _ in range(number):
+            ports[host] += 2 if ports[host] % 7 == 0 else 1
+            address, port = names[host], ports[host]
+            rtt_ns = RTTS_NS[len(rows) % len(RTTS_NS)]
+            rows.append(
+                destination(address, port, "silent", sent=3, meaning="no-evidence")
+                if kind == "silent"
+                else destination(address, port, "rejected", finding("rejected", key, NAMES[family][0][:-1] + "9"))
+                if kind == "rejected"
+                else refused(address, port, rtt_ns, T0_NS + len(rows) * 1_234_567_890, notes=("n",) * (kind == "noted"))
+            )
+            alike.append(kind == "alike")
+    numbers = [mapped_address(ip_address(each.address)) for each in rows]
+    columns = AlikeColumns(
+        array("Q", [number >> 64 for number in numbers]),
+        array("Q", [number & (1 << 64) - 1 for number in numbers]),
+        array("H", [each.port for each in rows]),
+        array("Q", [each.sent_bytes for each in rows]),
+        array("q", [T0_NS + row * 1_234_567_890 for row in range(len(rows))]),
+        array("q", [RTTS_NS[row % len(RTTS_NS)] for row in range(len(rows))]),
+    )
+    parts = []
+    for is_alike, run in groupby(range(len(rows)), alike.__getitem__):
+        tasks = array("I", run)
+        parts += [Alike(rows[tasks[-1]], tasks, columns)] if is_alike else map(rows.__getitem__, tasks)
+    compact = report(kind="probe")
+    eager = replace(compact, destinations=tuple(rows))
+    return eager, replace(compact, destinations=Parts(lambda: iter(parts), len(rows), rows.__getitem__))
+
+
+@examples(40)
+@given(st.sampled_from([4, 6]), SPANS)
+def test_a_scan_is_written_as_if_all_its_rows_had_been_made(family, spans):
+    eager, compact = scan_of(family, spans)
+    assert eager.destinations == tuple(compact.destinations)
+    for each in EVERY_TEXT:
+        assert text_of(eager, each) == text_of(compact, each)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("number", [49, 50, 51, 1500])
+def test_one_row_of_a_host_is_made_for_a_table_and_one_for_csv(family, number, monkeypatch):
+    eager, compact = scan_of(family, [(0, "alike", number - 3), (1, "alike", 3)])
+    made = []
+    row = Alike._row  # noqa: SLF001 - how often it is made is what counts here
+    monkeypatch.setattr(Alike, "_row", lambda self, *values: made.append(1) or row(self, *values))
+    for each in EVERY_TEXT:
+        expected = text_of(eager, each)
+        made.clear()
+        assert expected == text_of(compact, each)
+        if each in {OutputFormat.TABLE, OutputFormat.MARKDOWN}:
+            assert (number if number <= 50 else 2) == len(made)
+        elif each is not OutputFormat.HTML:
+            assert not made
+
+
+def test_parts_are_the_rows_where_none_is_known_to_be_alike():
+    rows = (refused("192.0.2.1", 53),)
+    assert rows == tuple(parts_of(rows))

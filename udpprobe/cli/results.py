@@ -174,7 +174,10 @@ def finish(
 
 def verdicts_in(report: Report) -> Iterator[str | None]:
     """Every verdict of a destination, of its findings, and of the unmatched errors."""
-    for destination in report.destinations:
-        yield destination.verdict
-        yield from (finding.verdict for finding in destination.findings)
+    from udpprobe.core.model import Alike, parts_of  # noqa: PLC0415 - help does not need it
+
+    for part in parts_of(report.destinations):
+        one = part.template if isinstance(part, Alike) else part
+        yield one.verdict
+        yield from (finding.verdict for finding in one.findings)
     yield from (entry.finding.verdict for entry in report.unmatched)

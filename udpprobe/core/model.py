@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, NamedTuple, TypeVar, overload
 
 from msgspec import Struct, field
@@ -251,6 +251,17 @@ class Alike(Struct, frozen=True):
     """Which they are ("I")."""
     columns: AlikeColumns
 
+    @property
+    def verdict(self) -> str | None:
+        """Of each."""
+        return self.template.verdict
+
+    def by_host(self) -> Iterator[tuple[str, Alike]]:
+        """The rows of each host that stand together, and its address."""
+        high, low = self.columns.high, self.columns.low
+        for (its_high, its_low), tasks in groupby(self.tasks, lambda task: (high[task], low[task])):
+            yield address_text(its_high, its_low), Alike(self.template, array("I", tasks), self.columns)
+
     def rows(self) -> Iterator[Destination]:
         """They as objects."""
         return map(self._row, *(map(column.__getitem__, self.tasks) for column in self.columns))
@@ -305,6 +316,11 @@ class Parts(LazyRows[Destination]):
     def __getitem__(self, which: int | slice) -> Destination | tuple[Destination, ...]:
         places = range(len(self))[which]
         return self._row(places) if isinstance(places, int) else tuple(map(self._row, places))
+
+
+def parts_of(rows: Sequence[Destination]) -> Iterable[Destination | Alike]:
+    """The rows; those that are alike as one, where they are known to be."""
+    return rows.parts() if isinstance(rows, Parts) else rows
 
 
 class Process(Model, frozen=True):

@@ -3,7 +3,8 @@
 A mark is `<`, a letter for what kind of value it is, the place of the value in `Filler.words`, `>`:
 
     a  an address, in two words, as text; `<a:0>` where it is known to be of IPv6
-    n  a number        t  a time, + 2^63 ns, in RFC 3339        m  milliseconds, given in nanoseconds
+    n  a number        t  a time, + 2^63 ns, in RFC 3339
+    m  milliseconds, given in nanoseconds, as JSON has them or, in other text, as Python writes them
 
 Rows of a report by the million are what this is for: a row takes half a microsecond, and no Python object.
 """
@@ -34,6 +35,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MARK = re.compile(r"<([anmt]):?(\d+)>")
 _QUOTED = re.compile(r'"(<[nm]\d+>)"')
 _ADDRESS = cython.declare(cython.const[u64], ord("a"))
+_NUMBER = cython.declare(cython.const[u64], ord("n"))
 _TIME = cython.declare(cython.const[u64], ord("t"))
 _MS = cython.declare(cython.const[u64], ord("m"))
 _BIAS = cython.declare(cython.const[u64], 1 << 63)  # as `findings.BIAS_NS`
@@ -41,6 +43,7 @@ _MINUTE_NS = cython.declare(cython.const[u64], 60_000_000_000)
 _MAPPED = cython.declare(cython.const[u64], 0xFFFF)
 _MINUTE_BYTES = cython.declare(cython.const[index], 17)  # 1970-01-01T00:00:
 _LEAST_ROOM = cython.declare(cython.const[index], 1 << 16)
+_EXPONENT_NS = cython.declare(cython.const[u64], 100)  # Python writes less than so many, in ms, with an exponent
 _SLACK = cython.declare(cython.const[index], 64)  # more than any value has of digits
 
 
@@ -70,8 +73,9 @@ class Stencil:
     """What is the same in all rows of a shape.
 
     Args:
-        text: ASCII, of one row, with marks.
-        is_json: whether a number that is alone between quotes loses them: no encoder writes a mark without.
+        text: of one row, with marks.
+        is_json: whether a number that is alone between quotes loses them: no encoder writes a mark without. Python
+            and JSON also differ in how they write less than 0.0001 ms.
     """
 
     ends: memoryview[int]
@@ -89,10 +93,11 @@ class Stencil:
         end: index = 0
         number: index
         for number, piece in enumerate(pieces[::3]):
-            end += len(piece)
+            end += len(piece.encode())
             self.ends[number] = end
         for number, kind in enumerate(pieces[1::3]):
-            self.kinds[number], self.places[number] = ord(kind), int(pieces[3 * number + 2])
+            self.kinds[number] = ord("j" if is_json and kind == "m" else kind)
+            self.places[number] = int(pieces[3 * number + 2])
         self.bytes = memoryview(self.text)
 
 
@@ -141,8 +146,8 @@ class Filler:
         self._minute, self._minute_begin = b"", 0
 
     def take(self) -> str:
-        """What was written since this was asked last; ASCII."""
-        text = bytes(memoryview(self._memory)[: self._size]).decode("ascii")
+        """What was written since this was asked last."""
+        text = bytes(memoryview(self._memory)[: self._size]).decode()
         self._size = 0
         return text
 
@@ -201,10 +206,12 @@ class Filler:
                 self._put_address(self.words[place], self.words[place + 1])
             elif kind == _TIME:
                 self._put_time(self.words[place])
-            elif kind == _MS:
-                self._put_ms(self.words[place])
-            else:
+            elif kind == _MS and 0 < self.words[place] < _EXPONENT_NS:
+                self.put(repr(int(self.words[place]) / 1e6).encode())
+            elif kind == _NUMBER:
                 self._put_number(self.words[place], 0)
+            else:
+                self._put_ms(self.words[place])
         return 0
 
     @cython.cfunc
@@ -261,7 +268,7 @@ class Filler:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _put_ms(self, ns: u64) -> cython.int:
-        """Write milliseconds as JSON and Python write a float: the fewest digits that tell it."""
+        """Write milliseconds as JSON has a float: the fewest digits that tell it."""
         if 0 < ns < 10:
             self._put_number(ns, 0)
             self._put_byte(101)

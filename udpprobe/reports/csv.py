@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 from msgspec.structs import astuple
 
 from udpprobe.core.model import Destination, Event, Finding, Model, Report, Unmatched, is_time, json_name
-from udpprobe.core.stencils import rfc3339, rounded
+from udpprobe.core.stencils import Stencil, rfc3339, rounded
 from udpprobe.reports.json import encoded
+from udpprobe.reports.rows import ROWS_AT_A_TIME, texts_of
 from udpprobe.reports.text import escape
 
-ROWS_AT_A_TIME = 1024
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -112,12 +112,15 @@ def _json_cells(values: Sequence[Any]) -> list[str]:
     return [told[id(value)] for value in values]
 
 
-def _times(values: Sequence[int | None]) -> list[str]:
-    return ["" if value is None else rfc3339(value) for value in values]
+# text among times and milliseconds is a mark of core.stencils
 
 
-def _floats(values: Sequence[float | None]) -> list[str]:
-    return ["" if value is None else repr(rounded(value)) for value in values]
+def _times(values: Sequence[int | str | None]) -> list[str]:
+    return ["" if value is None else value if isinstance(value, str) else rfc3339(value) for value in values]
+
+
+def _floats(values: Sequence[float | str | None]) -> list[str]:
+    return ["" if value is None else value if isinstance(value, str) else repr(rounded(value)) for value in values]
 
 
 def _integers(values: Sequence[int | None]) -> list[str]:
@@ -168,12 +171,20 @@ def report_csv(report: Report) -> Iterator[str]:
     There is a row also for a destination without any finding.
     """
     yield _lines([["kind", *_names(Destination), *_names(Finding, "finding_")]])
-    rows = ((each, finding) for each in report.destinations for finding in each.findings or (None,))
-    while some := list(islice(rows, ROWS_AT_A_TIME)):
-        yield _rows("destination", Destination, *zip(*some, strict=True))
+    yield from texts_of(
+        report.destinations,
+        _destinations,
+        lambda marked: Stencil("".join(_destinations((marked,))), is_json=False),
+    )
     entries = iter(report.unmatched)
     while lone := list(islice(entries, ROWS_AT_A_TIME)):
         yield _rows("unmatched", Unmatched, lone, [each.finding for each in lone])
+
+
+def _destinations(destinations: Iterable[Destination]) -> Iterator[str]:
+    rows = ((each, finding) for each in destinations for finding in each.findings or (None,))
+    while some := list(islice(rows, ROWS_AT_A_TIME)):
+        yield _rows("destination", Destination, *zip(*some, strict=True))
 
 
 def _rows(name: str, kind: type[Model], records: Sequence[Model], findings: Sequence[Finding | None]) -> str:

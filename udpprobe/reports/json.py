@@ -6,9 +6,9 @@ Times become RFC 3339, milliseconds are rounded to the nanosecond, and all is AS
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from itertools import groupby, islice
+from itertools import islice
 from json.encoder import encode_basestring_ascii
 from types import UnionType
 from typing import IO, Any, get_args, get_origin, get_type_hints
@@ -17,31 +17,22 @@ from msgspec import defstruct, to_builtins
 from msgspec.json import Encoder
 from msgspec.structs import astuple, replace
 
-from udpprobe.core.advice import sentence
 from udpprobe.core.model import (
-    REFUSED,
     REPORT_SCHEMA,
-    Alike,
     Destination,
     Event,
     Finding,
     Model,
-    Parts,
     Report,
     Spread,
     Unmatched,
     is_time,
     json_name,
 )
-from udpprobe.core.stencils import Columns, Filler, Stencil, rfc3339, rounded
-from udpprobe.endpoints import endpoint_text
-from udpprobe.report import Rows
+from udpprobe.core.stencils import Stencil, rfc3339, rounded
+from udpprobe.reports.rows import ROWS_AT_A_TIME, texts_of
 
 EVENTS_SCHEMA = "udpprobe.events/1"
-ROWS_AT_A_TIME = 1024
-"""Of a report; their text is a megabyte."""
-MOST_SHAPES = 4096
-"""Of rows, whose text is kept; a capture may be made to have a million."""
 
 _ENCODER = Encoder()
 _NOT_ASCII = re.compile(r"[^\x00-\x7e]")
@@ -190,49 +181,10 @@ def _encoded(rows: Iterable[object]) -> Iterator[str]:
         yield lines(some)
 
 
-def _encoded_parts(rows: Parts, row: Callable[[Destination], object]) -> Iterator[str]:
-    for is_alike, some in groupby(rows.parts(), lambda part: isinstance(part, Alike)):
-        if not is_alike:
-            yield from _encoded_one_by_one(some, row)
-            continue
-        for part in some:
-            if isinstance(part, Alike):
-                yield from _alike(part, row)
-
-
 def _encoded_one_by_one(rows: Iterable[Any], row: Callable[[Destination], object]) -> Iterator[str]:
     rows = iter(rows)
     while some := list(islice(rows, ROWS_AT_A_TIME)):
         yield _lines([row(_destination(each)) for each in some])
-
-
-def _alike(some: Alike, row: Callable[[Destination], object]) -> Iterator[str]:
-    """Of rows that are alike: one of them is encoded with marks, and the values of each are filled in."""
-    (finding,) = some.template.findings
-    address, port, time, rtt = "<a:0>" if finding.family == 6 else "<a0>", "<n2>", "<t4>", "<m5>"
-    marks = {
-        "address": address,
-        "port": port,
-        "sent_bytes": "<n3>",
-        "findings": [
-            replace(
-                finding,
-                reporter=address,
-                rtt_ms=dict.fromkeys(Spread.__struct_fields__, rtt),
-                first_time_ns=time,
-                last_time_ns=time,
-            )
-        ],
-        "advice": sentence(REFUSED, [endpoint_text(address, port)]),  # type: ignore[arg-type]
-    }
-    stencil = Stencil(lines([to_builtins(row(replace(some.template, **marks)))]), is_json=True)
-    filler, columns = Filler(), Columns(*some.columns)
-    for first in range(0, len(some.tasks), ROWS_AT_A_TIME):
-        filler.fill_alike(stencil, some.tasks[first : first + ROWS_AT_A_TIME], columns)
-        yield filler.take()
-
-
-# ---- destinations, of which most are alike
 
 
 def _destinations(rows: Sequence[Destination], row: Callable[[Destination], object]) -> Iterator[str]:
@@ -242,26 +194,11 @@ def _destinations(rows: Sequence[Destination], row: Callable[[Destination], obje
         rows: in their order.
         row: makes of a destination, whose times and milliseconds are ready, what is encoded.
     """
-    if isinstance(rows, Parts):
-        yield from _encoded_parts(rows, row)
-        return
-    shaped = rows.shaped if isinstance(rows, Rows) else None
-    if not isinstance(rows, Rows) or shaped is None:
-        yield from _encoded_one_by_one(rows, row)
-        return
-    filler, stencils = Filler(), dict[Hashable, Stencil]()
-    for first in range(0, len(rows), ROWS_AT_A_TIME):
-        for number in rows.order[first : first + ROWS_AT_A_TIME]:
-            shape = shaped.shape(number)
-            stencil = stencils.get(shape)
-            if stencil is None:
-                if shape is None or len(stencils) >= MOST_SHAPES:
-                    filler.put(_lines([row(_destination(rows.make(number)))]).encode())
-                    continue
-                stencil = stencils[shape] = Stencil(_lines([row(shaped.sample(number))]), is_json=True)
-            shaped.put_values(number, filler)
-            filler.fill(stencil)
-        yield filler.take()
+    return texts_of(
+        rows,
+        lambda some: _encoded_one_by_one(some, row),
+        lambda marked: Stencil(_lines([row(marked)]), is_json=True),
+    )
 
 
 def document(members: Mapping[str, object]) -> Iterator[str]:

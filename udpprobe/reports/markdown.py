@@ -28,9 +28,11 @@ def report_markdown(report: Report, style: Style = PLAIN) -> Iterator[str]:
     """A row a finding, worst first, what to do, and a last line. In pieces."""
     totals, telling = Totals(), Telling(report, style)
     subject = report.group_by if report.group_by in {"host", "reporter"} else "destination"
-    destinations = totals.destinations(report.destinations)
-    if is_scan(report):
-        destinations = (row for row, _ in summed_up(destinations))
+    destinations = (
+        (row for row, _ in summed_up(totals.parts(report.destinations)))
+        if is_scan(report)
+        else totals.destinations(report.destinations)
+    )
     lines = chain(
         chain.from_iterable(map(telling.destination, destinations)),
         map(telling.unmatched, totals.entries(report.unmatched)),

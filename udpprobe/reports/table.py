@@ -9,7 +9,8 @@ import re
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import chain, groupby, islice, pairwise
-from operator import attrgetter
+from operator import attrgetter, itemgetter
+from typing import TypeVar
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -24,6 +25,7 @@ from udpprobe.core.advice import (
     sentence,
 )
 from udpprobe.core.model import (
+    Alike,
     Destination,
     ErrorsSent,
     Event,
@@ -34,6 +36,7 @@ from udpprobe.core.model import (
     Report,
     SourceReport,
     Unmatched,
+    parts_of,
 )
 from udpprobe.core.notes import in_words
 from udpprobe.core.verdicts import VERDICTS
@@ -111,10 +114,22 @@ class Totals(Struct):
     def destinations(self, rows: Iterable[Destination]) -> Iterator[Destination]:
         """The rows, counted."""
         for each in rows:
-            self.verdicts[each.verdict or UNDECIDED] += 1
-            self.probes += each.sent
-            self.has_findings = self.has_findings or bool(each.findings)
+            self._count(each, 1)
             yield each
+
+    def parts(self, rows: Sequence[Destination]) -> Iterator[Destination | Alike]:
+        """Likewise; of those that are alike, none is made."""
+        for part in parts_of(rows):
+            if isinstance(part, Alike):
+                self._count(part.template, len(part.tasks))
+            else:
+                self._count(part, 1)
+            yield part
+
+    def _count(self, each: Destination, number: int) -> None:
+        self.verdicts[each.verdict or UNDECIDED] += number
+        self.probes += each.sent * number
+        self.has_findings = self.has_findings or bool(each.findings)
 
     def entries(self, rows: Iterable[Unmatched]) -> Iterator[Unmatched]:
         """The rows, counted."""
@@ -199,7 +214,7 @@ def _shown(report: Report, totals: Totals) -> tuple[list[Destination], int]:
 
 def _shown_of_scan(report: Report, totals: Totals) -> tuple[list[Destination], int]:
     """Likewise, what there is much of summed up."""
-    rows = summed_up(totals.destinations(report.destinations))
+    rows = summed_up(totals.parts(report.destinations))
     shown = list(islice(rows, ROWS_SHOWN))
     deque(rows, maxlen=0)
     return [row for row, _ in shown], totals.verdicts.total() - sum(number for _, number in shown)
@@ -556,7 +571,7 @@ def _sent_table(found: ErrorsSent | None, width: int) -> str:
 def totals_of(report: Report) -> Totals:
     """The totals of a report that is not shown row by row."""
     totals = Totals()
-    deque(totals.destinations(report.destinations), maxlen=0)
+    deque(totals.parts(report.destinations), maxlen=0)
     deque(totals.entries(report.unmatched), maxlen=0)
     return totals
 
@@ -597,47 +612,81 @@ _KINDS_AT_A_TIME = 4096
 """Of hosts, and of the ports that were asked there, among which those alike are looked for."""
 _SAID_BY = attrgetter("verdict", "icmp_type", "icmp_code", "mtu")
 
+_T = TypeVar("_T")
 Counted = Iterator[tuple[Destination, int]]
 """Rows of a table, and how many destinations each stands for."""
 
 
-def summed_up(destinations: Iterable[Destination]) -> Counted:
+def summed_up(parts: Iterable[Destination | Alike]) -> Counted:
     """The rows of a table; one for several destinations has no port, and says in a note which ones it is about.
 
     Where there are many of a verdict, the ports of a host that fared alike are one row. Where that still leaves many
     rows, hosts that fared alike are one row too. No more is kept than the rows of one host, and the kinds of them.
 
     Args:
-        destinations: by verdict, and in it by address.
+        parts: destinations, and those that are alike, by verdict, and in it by address.
     """
-    for verdict, some in groupby(destinations, attrgetter("verdict")):
-        rows: Counted = ((each, 1) for each in some)
-        if verdict not in _TELLING:
-            rows = _unless_few(_by_kind, _unless_few(_by_host, rows))
-        yield from rows
+    for verdict, some in groupby(parts, attrgetter("verdict")):
+        if verdict in _TELLING:
+            yield from _one_by_one(some)
+            continue
+        rows = _unless_few(_by_host, some, _one_by_one, _number_of)
+        yield from _unless_few(_by_kind, rows, iter, lambda _: 1)
 
 
-def _unless_few(summed: Callable[[Counted], Counted], rows: Counted) -> Counted:
-    first = list(islice(rows, SHOWN_SINGLY + 1))
-    rows = chain(first, rows)
-    return summed(rows) if len(first) > SHOWN_SINGLY else rows
+def _unless_few(
+    summed: Callable[[Iterable[_T]], Counted],
+    some: Iterator[_T],
+    singly: Callable[[Iterable[_T]], Counted],
+    number_of: Callable[[_T], int],
+) -> Counted:
+    first: list[_T] = []
+    number = 0
+    for each in some:
+        first.append(each)
+        number += number_of(each)
+        if number > SHOWN_SINGLY:
+            return summed(chain(first, some))
+    return singly(first)
 
 
-def _by_host(rows: Counted) -> Counted:
+def _number_of(part: Destination | Alike) -> int:
+    return len(part.tasks) if isinstance(part, Alike) else 1
+
+
+def _one_by_one(parts: Iterable[Destination | Alike]) -> Counted:
+    for part in parts:
+        for row in part.rows() if isinstance(part, Alike) else (part,):
+            yield row, 1
+
+
+def _by_host(parts: Iterable[Destination | Alike]) -> Counted:
     """A row for the ports of a host that fared alike."""
-    for _, some in groupby(rows, lambda row: row[0].address):
+    for address, some in groupby(_hosts_of(parts), itemgetter(0)):
         groups: dict[Hashable, _Group] = {}
-        for each, number in some:
-            kind = _kind(each)
+        for _, part in some:
+            one = part.template if isinstance(part, Alike) else part
+            kind = _kind(one)
             if kind not in groups:
-                groups[kind] = _Group(each)
-            groups[kind].add(each, number)
+                groups[kind] = _Group(next(part.rows()) if isinstance(part, Alike) else part)
+            if isinstance(part, Alike):
+                groups[kind].add_alike(part, address)
+            else:
+                groups[kind].add(part, 1)
         for group in groups.values():
             ports = f"{plural(len(group.ports), 'port')}: {ranges(group.ports)}"
-            yield group.row(group.first.address, ports), group.number
+            yield group.row(address, ports), group.number
 
 
-def _by_kind(rows: Counted) -> Counted:
+def _hosts_of(parts: Iterable[Destination | Alike]) -> Iterator[tuple[str, Destination | Alike]]:
+    for part in parts:
+        if isinstance(part, Alike):
+            yield from part.by_host()
+        else:
+            yield part.address, part
+
+
+def _by_kind(rows: Iterable[tuple[Destination, int]]) -> Counted:
     """A row for hosts that fared alike at the same ports."""
     groups: dict[Hashable, _Group] = {}
     for each, number in rows:
@@ -695,6 +744,18 @@ class _Group:
             self._counts[place] += found.count
             if len(self._reporters[place]) < 2:
                 self._reporters[place].add(found.reporter)
+
+    def add_alike(self, some: Alike, address: str) -> None:
+        """Add rows of one host that are alike."""
+        columns, one, number = some.columns, some.template, len(some.tasks)
+        self.rows, self.number = self.rows + number, self.number + number
+        self.ports.extend(map(columns.port.__getitem__, some.tasks))
+        self._sent += one.sent * number
+        self._sent_bytes += sum(map(columns.sent_bytes.__getitem__, some.tasks))
+        self._errors += one.errors * number
+        self._notes = tuple(text for text in self._notes if text in one.notes)
+        self._counts[0] += number
+        self._reporters[0].add(address)
 
     def row(self, address: str, which: str, **changes: str | None) -> Destination:
         """Its one row; the only destination of a group itself.
