@@ -24,6 +24,7 @@ from udpprobe.core.kernel import MODES, SOCKETS, TOO_BIG, Calls, Step, calls_of
 from udpprobe.core.model import (
     REPORT_SCHEMA,
     Destination,
+    DropReason,
     ErrorsSent,
     Event,
     Finding,
@@ -203,7 +204,7 @@ def _document(name, what, properties, schemas, sometimes=None):
 
 def schemas():
     """File name -> the schema of a document that `--format json` writes."""
-    found = _unmatched(known(SourceReport, Destination, Unmatched, ReceiveDrops, ErrorsSent))
+    found = _unmatched(known(SourceReport, Destination, Unmatched, ReceiveDrops, DropReason, ErrorsSent))
     head = {"command": TEXT, "version": TEXT, "source": of(SourceReport)}
     tail = {"faults": {**COUNTS, "description": "Bad packets and records, by name."}, "interrupted": BOOLEAN}
     drops = {
@@ -211,9 +212,13 @@ def schemas():
             **list_of(of(ReceiveDrops)),
             "description": ("Of `watch` only: sockets of this host that dropped datagrams, the most first."),
         },
+        "drop_reasons": {
+            **list_of(of(DropReason)),
+            "description": "Of `watch` only: why this host dropped packets, the most frequent reason first.",
+        },
         "errors_sent": {**of(ErrorsSent), "description": "Of `watch --sent` only: what this host said to others."},
     }
-    events = known(SourceReport, Event, WatchedEvent, ReceiveDrops, ErrorsSent)
+    events = known(SourceReport, Event, WatchedEvent, ReceiveDrops, DropReason, ErrorsSent)
     traces = known(TraceReport)
     traces["TraceReport"]["properties"] = {"schema": {"const": TRACE_SCHEMA}, **traces["TraceReport"]["properties"]}
     trace, mtu, check = known(TraceReport), known(MtuReport), known(Checked)

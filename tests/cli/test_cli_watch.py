@@ -18,7 +18,7 @@ from udpprobe.cli import main
 from udpprobe.cli.watch import parse_size
 from udpprobe.commands import watch as watching
 from udpprobe.commands.watch import Stopped, WatchOptions
-from udpprobe.core.model import ErrorSent, ErrorsSent, Process, ReceiveDrops, WatchedEvent
+from udpprobe.core.model import DropReason, ErrorSent, ErrorsSent, Process, ReceiveDrops, WatchedEvent
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.interrupt import Interrupted
 from udpprobe.reports.table import latest_first
@@ -141,6 +141,17 @@ def test_json_has_the_sockets_that_dropped_datagrams(stand, capsys, events):
             "reason": "buffer-full",
         }
     ] == json.loads(capsys.readouterr().out)["receive_drops"]
+
+
+def test_json_has_why_packets_were_dropped(stand, capsys):
+    assert 0 == main(["watch", "--format", "json"])
+    assert "drop_reasons" not in json.loads(capsys.readouterr().out)  # nobody looked for them
+    stand.found = replace(FOUND, drop_reasons=(DropReason("NETFILTER_DROP", 31, None), DropReason("UDP_CSUM", 2, 1)))
+    assert 0 == main(["watch", "--format", "json"])
+    assert [
+        {"reason": "NETFILTER_DROP", "host": 31, "namespace": None},
+        {"reason": "UDP_CSUM", "host": 2, "namespace": 1},
+    ] == json.loads(capsys.readouterr().out)["drop_reasons"]
 
 
 def test_json_has_what_this_host_sent_where_it_is_asked_for(stand, capsys):

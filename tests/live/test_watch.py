@@ -30,6 +30,8 @@ from scanning import UDPPROBE, UNLIMITED
 from waiting import until_it_sleeps
 
 from udpprobe.errors import UdpprobeError
+from udpprobe.linux.drop_reasons import EVENT as DROPPED
+from udpprobe.linux.drop_reasons import DropReasons, namespace_drops
 from udpprobe.linux.error_reports import EVENT, FILTER
 from udpprobe.linux.tracefs import Tracing
 
@@ -300,6 +302,78 @@ def test_what_a_socket_s_own_filter_dropped_is_no_full_buffer(network, family):
         process.send_signal(signal.SIGINT)
         report, port = json.loads(process.communicate(timeout=PATIENCE_S)[0]), sink.getsockname()[1]
     assert [(os.getpid(), 9, None)] == dropped_in(report, port)
+
+
+def namespace_drops_of(process):
+    return namespace_drops(lambda name: Path(f"/proc/{process.pid}/net/{name}").read_text())
+
+
+@pytest.fixture(scope="module")
+def kfree_skb():
+    try:
+        with contextlib.closing(Tracing({})) as tracing, contextlib.closing(DropReasons()) as counted:
+            counted.count_all(tracing.format_of(DROPPED))
+    except UdpprobeError as why:
+        pytest.skip(f"drops are not counted by reason: {why}")
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.usefixtures("kfree_skb")
+def test_what_this_host_drops_is_counted_by_the_kernel_s_reason(network, family):
+    """A rule of its firewall, bad checksums, a closed port, and what came on an interface that does not lead back."""
+    own, peer, unroutable = address(family, 1, 1), address(family, 1, 2), "203.0.113.1"
+    echo = (b.icmp4(8) if family == 4 else b.icmp6(128, src=peer, dst=own)), 1 if family == 4 else 58
+    spoiled = echo[0][:2] + bytes(a ^ 1 for a in echo[0][2:4]) + echo[0][4:]
+    packets = {
+        "NETFILTER_DROP": 7 * [b.datagram(peer, own, 4000, CLOSED + 1)],
+        "UDP_CSUM": 6 * [b.datagram(peer, own, 4000, CLOSED, checksum=0xBAD)],
+        "ICMP_CSUM": 5 * [b.ip(peer, own, spoiled, echo[1])],
+        "NO_SOCKET": 4 * [b.datagram(peer, own, 4000, CLOSED)],
+        "IP_RPFILTER": 3 * [b.datagram(unroutable, own, 4000, CLOSED)] * (family == 4),
+    }
+    play(
+        network,
+        [
+            f"client: input: udp dport {CLOSED + 1} counter drop",
+            f"client: ip route add blackhole {unroutable}",
+            "client: sysctl -q net.ipv4.conf.right.rp_filter=1",
+        ],
+    )
+    try:
+        with network.inside("server"):
+            sender = socket.socket(DOMAIN[family], socket.SOCK_RAW, socket.IPPROTO_RAW)
+        with sender, watching(network, "--kernel on --format json -v") as process:
+            assert "listening on right" in process.stderr.readline()
+            before = namespace_drops_of(process)
+            for packet in itertools.chain.from_iterable(packets.values()):
+                sender.sendto(packet, (own, 0))
+            until(
+                lambda: all(
+                    namespace_drops_of(process)[reason] - before[reason] >= len(some)
+                    for reason, some in packets.items()
+                    if reason in before
+                ),
+                process,
+            )
+            until(lambda: "packets 7 " in output_of(network, "client: nft list ruleset"), process)
+            process.send_signal(signal.SIGINT)
+            report = json.loads(process.communicate(timeout=PATIENCE_S)[0])
+    finally:
+        for line in (
+            "nft flush ruleset",
+            f"ip route del blackhole {unroutable}",
+            "sysctl -q net.ipv4.conf.right.rp_filter=0",
+        ):
+            network.run(f"client: {line}")
+    found = {each["reason"]: each for each in report["drop_reasons"]}
+    for reason, some in packets.items():
+        if some:
+            assert len(some) <= found[reason]["host"]  # other namespaces drop packets meanwhile, too
+            assert found[reason]["namespace"] == (None if reason == "NETFILTER_DROP" else len(some))
+
+
+def output_of(network, line):
+    return subprocess.run(network.command(line), check=True, capture_output=True, text=True).stdout
 
 
 def counters(process):

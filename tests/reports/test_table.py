@@ -23,7 +23,7 @@ from samples import (
     report,
 )
 
-from udpprobe.core.model import ErrorSent, ErrorsSent, LazyRows, Loop, Process, ReceiveDrops
+from udpprobe.core.model import DropReason, ErrorSent, ErrorsSent, LazyRows, Loop, Process, ReceiveDrops
 from udpprobe.reports import table
 from udpprobe.reports.table import (
     ROWS_SHOWN,
@@ -481,6 +481,32 @@ def test_the_last_line_says_whose_socket_dropped_datagrams(drops, text):
     assert closing(replace(told, receive_drops=rest)).endswith(
         f"; 3 more sockets dropped {3 * drops.count:,} datagrams."
     )
+
+
+@pytest.mark.parametrize(
+    ("reasons", "text"),
+    [
+        (
+            [DropReason("NO_SOCKET", 5000, 12), DropReason("NETFILTER_DROP", 1000, None), DropReason("XDP", 1, None)],
+            (
+                "; this network namespace dropped 12 packets: 12 NO_SOCKET (no socket for it); this host (any protocol, "
+                "all network namespaces) dropped 1,001 packets: 1,000 NETFILTER_DROP (a firewall rule), 1 XDP "
+                "(an XDP program)."
+            ),
+        ),
+        (
+            [DropReason("UDP_CSUM", None, 1)],
+            "; this network namespace dropped 1 packet: 1 UDP_CSUM (a bad UDP checksum).",
+        ),
+        (
+            [DropReason(f"NEW_{n}", 3, None) for n in range(9)],
+            "NEW_4 (a reason of the kernel), 12 for 4 other reasons.",
+        ),
+        ([DropReason("NO_SOCKET", 5000, 0)], "22:13:20 UTC."),
+    ],
+)
+def test_the_last_line_says_why_packets_were_dropped_that_may_explain_silence_here(reasons, text):
+    assert closing(replace(report(kind="interface"), drop_reasons=tuple(reasons))).endswith(text)
 
 
 SENT = ErrorSent(

@@ -284,6 +284,7 @@ class Watch:
             unmatched=changed(report.unmatched, self._noted_unmatched),
             faults=dict(sorted(faults.items())),
             receive_drops=self.sockets.receive_drops(),
+            drop_reasons=self._kernel.drops.found(),
             errors_sent=self._sent.found() if self._sent else None,
         )
 

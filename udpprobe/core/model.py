@@ -344,6 +344,19 @@ class ReceiveDrops(Model, frozen=True):
     """`buffer-full`: its receive buffer was full; None where a checksum, its filter or a policy may be the reason."""
 
 
+class DropReason(Model, frozen=True):
+    """Packets that this host dropped for one reason, since the watch began."""
+
+    reason: str
+    """The kernel's word, of enum skb_drop_reason: `NETFILTER_DROP`, `UDP_CSUM` …"""
+    host: int | None
+    """IPv4 and IPv6 packets of any protocol, in all network namespaces (by skb:kfree_skb); None where that event is not
+    to be had."""
+    namespace: int | None
+    """By the counters of this network namespace: of UDP alone, but for checksums of ICMP and IPv4, the reverse path
+    and fragments; None for reasons that it does not count."""
+
+
 class ErrorSent(Model, frozen=True):
     """ICMP errors of one kind that this host sent to somebody about one of its ports, or about what it forwards."""
 
@@ -398,6 +411,8 @@ class Report(Model, frozen=True):
     """Whether it was stopped, by Ctrl-C or a limit of time, before it was done."""
     receive_drops: tuple[ReceiveDrops, ...] | None = None
     """Of sockets of this host, the most first; None where nobody looked for them."""
+    drop_reasons: tuple[DropReason, ...] | None = None
+    """Why this host dropped packets, the most frequent reason first; None where nobody looked."""
     errors_sent: ErrorsSent | None = None
     """None where nobody asked for them."""
 

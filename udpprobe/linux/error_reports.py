@@ -21,6 +21,8 @@ from udpprobe.core.addresses import MAPPED_PREFIX
 from udpprobe.core.model import Event
 from udpprobe.core.verdicts import meaning_of
 from udpprobe.errors import UdpprobeError
+from udpprobe.linux.drop_reasons import EVENT as DROP
+from udpprobe.linux.drop_reasons import DropReasons
 from udpprobe.linux.sockets import Sender, number_of
 from udpprobe.linux.tracefs import Record, Tracing
 
@@ -214,7 +216,7 @@ class ErrorReports:
 
 
 class KernelEvents:
-    """The kernel's word on errors, or none.
+    """The kernel's word on errors, or none; and on what it dropped.
 
     Args:
         wanted: `off` for none; `on` or `auto`, where it is to be had. That takes some 30 ms, which `auto` spends beside
@@ -230,6 +232,7 @@ class KernelEvents:
         self._tracing: Tracing | None = None
         self._reports: ErrorReports | None = None
         self._unjudged: deque[Judged] = deque()
+        self.drops = DropReasons()
         self._on_warning = on_warning
         self._opening = Thread(target=self._try, daemon=True)
         if wanted == "on":
@@ -240,6 +243,10 @@ class KernelEvents:
     def _open(self) -> None:
         self._tracing = Tracing({EVENT: FILTER})
         self._reports = ErrorReports(self._tracing)
+        try:
+            self.drops.count_all(self._tracing.format_of(DROP))
+        except UdpprobeError as why:
+            self._on_warning(f"what this host dropped is known by this network namespace's counters alone: {why}")
 
     def _try(self) -> None:
         try:
@@ -282,5 +289,6 @@ class KernelEvents:
     def close(self) -> None:
         """Remove the instance."""
         self.settle()
+        self.drops.close()
         if self._tracing:
             self._tracing.close()

@@ -172,17 +172,14 @@ class Tracing:
         root = self._directory_of_tracefs()
         self.instances = self._directory("instances", root)
         """The directory of all instances."""
-        own = self._instance()
+        own = self._own = self._instance()
         _write(own, "trace_clock", "mono")
         _write(own, "buffer_size_kb", str(BUFFER_KIB))
         self._header = fields_of(_read(own, "events/header_page") or _read(root, "events/header_page"))
         self.formats: dict[str, Format] = {}
         """By name of the event."""
         for event, wanted in events.items():
-            try:
-                self.formats[event] = Format.parse(_read(own, f"events/{event}/format"))
-            except ValueError:
-                raise UdpprobeError(f"this kernel has no event {event.replace('/', ':')}") from None
+            self.formats[event] = self.format_of(event)
             if wanted:
                 _write(own, f"events/{event}/filter", wanted)
         self._names = {each.number: event for event, each in self.formats.items()}
@@ -196,6 +193,17 @@ class Tracing:
             self._held.callback(os.close, ring)
         for event in events:
             _write(own, f"events/{event}/enable", "1")
+
+    def format_of(self, event: str) -> Format:
+        """What the kernel says of an event, of another one too.
+
+        Raises:
+            UdpprobeError: there is none of that name.
+        """
+        try:
+            return Format.parse(_read(self._own, f"events/{event}/format"))
+        except ValueError:
+            raise UdpprobeError(f"this kernel has no event {event.replace('/', ':')}") from None
 
     def _instance(self) -> int:
         fcntl.flock(self.instances, fcntl.LOCK_EX)  # nobody takes it for dead before it is locked

@@ -236,8 +236,9 @@ def head_of(report: Report) -> dict[str, object]:
 def tail_of(report: Report) -> dict[str, object]:
     """What stands behind them."""
     drops = {} if report.receive_drops is None else {"receive_drops": report.receive_drops}
+    reasons = {} if report.drop_reasons is None else {"drop_reasons": report.drop_reasons}
     sent = {} if report.errors_sent is None else {"errors_sent": report.errors_sent}
-    return {"faults": report.faults, "interrupted": report.interrupted, **drops, **sent}
+    return {"faults": report.faults, "interrupted": report.interrupted, **drops, **reasons, **sent}
 
 
 def report_json(report: Report) -> Iterator[str]:

@@ -27,12 +27,10 @@ from udpprobe.core.advice import (
 from udpprobe.core.model import (
     Alike,
     Destination,
-    ErrorsSent,
     Event,
     Finding,
     LazyRows,
     Loop,
-    ReceiveDrops,
     Report,
     SourceReport,
     Unmatched,
@@ -40,6 +38,7 @@ from udpprobe.core.model import (
 )
 from udpprobe.core.notes import in_words
 from udpprobe.core.verdicts import VERDICTS
+from udpprobe.reports import own_host
 from udpprobe.reports.text import (
     PLAIN,
     Layout,
@@ -68,8 +67,6 @@ _CLEAR = frozenset({"refused", "rejected", "too-big", "loop", "expired", "reasse
 _GENERAL = frozenset({"dest-unreach", "param-problem", "unknown-response"})
 """Words that nmap has for several errors."""
 _ROUTERS_SHOWN = 4
-SOCKETS_SHOWN = 5
-"""That dropped datagrams; the rest is counted."""
 _PORTS = re.compile(r"[\d,]+ ports?:")
 _UNSENT = {
     "EACCES": "a prohibit route, or a broadcast address",
@@ -90,13 +87,6 @@ _UNSENT = {
 # ---- a report, in one pass over its rows
 
 
-ROWS_SENT_SHOWN = 40
-"""Of errors that this host sent."""
-RATE_LIMITS = {
-    "ipv4_host": "by net.ipv4.icmp_ratelimit",
-    "ipv6_host": "by net.ipv6.icmp.ratelimit",
-    "global": "by net.ipv4.icmp_msgs_per_sec",
-}
 UNDECIDED = "undecided"
 """On the screen, of what was interrupted before there was a verdict."""
 
@@ -175,7 +165,7 @@ def report_table(report: Report, width: int, style: Style = PLAIN) -> str:
     parts = (
         body,
         wrap(rest, width),
-        _sent_table(report.errors_sent, width),
+        own_host.sent_table(report.errors_sent, width),
         wrap(telling.advice.text(), width),
         wrap(closing(report, totals, style), width),
     )
@@ -512,60 +502,11 @@ def closing(report: Report, totals: Totals, style: Style = PLAIN) -> str:
         "the capture is cut short" if report.source.cut_short else "",
         f"{plural(len(report.source.unread), 'file')} could not be read" if report.source.unread else "",
         f"{plural(report.source.dropped, 'packet')} dropped" if report.source.dropped else "",
-        *_receive_drops(report.receive_drops or ()),
-        *_sent(report.errors_sent),
+        *own_host.receive_drops(report.receive_drops or ()),
+        *own_host.drop_reasons(report.drop_reasons or ()),
+        *own_host.sent(report.errors_sent),
     )
     return "; ".join(words for words in said if words) + "."
-
-
-def _receive_drops(sockets: Sequence[ReceiveDrops]) -> Iterator[str]:
-    """`pid 812 (unbound)'s receive buffer was full: 4,102 datagrams to 127.0.0.1:53 dropped`."""
-    for each in sockets[:SOCKETS_SHOWN]:
-        who = f"pid {each.process.pid} ({escape(each.process.name)})'s" if each.process else "an unknown process's"
-        what = plural(each.count, "datagram"), f"to {endpoint(each.address, each.port)}"
-        if each.reason == "buffer-full":
-            yield f"{who} receive buffer was full: {what[0]} {what[1]} dropped"
-        else:
-            yield f"{who} socket dropped {what[0]} {what[1]} (a full receive buffer, bad checksums or a filter)"
-    if rest := sockets[SOCKETS_SHOWN:]:
-        yield f"{plural(len(rest), 'more socket')} dropped {plural(sum(each.count for each in rest), 'datagram')}"
-
-
-def _sent(found: ErrorsSent | None) -> Iterator[str]:
-    """`this host sent 12 ICMP errors about UDP, and its rate limits held back 188 ICMP errors`."""
-    if found is None:
-        return
-    number = sum(each.count for each in found.rows) + found.more
-    yield f"this host sent {plural(number, 'ICMP error') if number else 'no ICMP errors'} about UDP"
-    held = [f"{count:,} {words}" for name, words in RATE_LIMITS.items() if (count := found.rate_limited.get(name))]
-    if held:
-        yield f"its rate limits held back {plural(sum(found.rate_limited.values()), 'ICMP error')}: {', '.join(held)}"
-
-
-def _sent_table(found: ErrorsSent | None, width: int) -> str:
-    """What this host said to others; the frequent rows."""
-    if found is None or not found.rows:
-        return ""
-    rows = found.rows[:ROWS_SENT_SHOWN]
-    cells = tuple(
-        (
-            each.to,
-            endpoint(each.address, each.port),
-            str(each.verdict or each.reason),
-            f"{each.count:,}",
-            escape(each.why),
-        )
-        for each in rows
-    )
-    tall = tuple((f"{to}\n{about}", f"{verdict}\n{number}", why) for to, about, verdict, number, why in cells)
-    text = table(
-        (
-            Layout(("sent to", "about", "error", "count", "why"), cells, 4),
-            Layout(("sent to\nabout", "error\ncount", "why"), tall, 2),
-        ),
-        width,
-    )
-    return text + (f"\n{plural(len(found.rows) - len(rows), 'more row')}" if len(found.rows) > len(rows) else "")
 
 
 def totals_of(report: Report) -> Totals:
