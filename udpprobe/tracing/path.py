@@ -279,7 +279,13 @@ class Path(Struct):
         last = max(self.flights) if ttl == self.end_ttl else ttl
         return sum(not flight.void for each in range(ttl, last + 1) for flight in self.at(each))
 
-    def again_ns(self, ttl: int) -> int:
+    def again(self) -> Iterator[tuple[int, int]]:
+        """The TTLs that are to be asked again, and when."""
+        slow_until_ns = self._slow_until_ns  # a look at every probe, of which silent paths have many
+        times = ((ttl, self._again_ns(ttl, slow_until_ns)) for ttl in self.hops())
+        return (each for each in times if each[1] != NEVER)
+
+    def _again_ns(self, ttl: int, slow_until_ns: int) -> int:
         """When a TTL is to be asked again that did not answer all of its queries; NEVER where it is not."""
         flights, bursts = self.at(ttl), self.bursts(ttl)
         latest = max(flights, key=lambda each: each.sent_ns, default=None)
@@ -294,7 +300,7 @@ class Path(Struct):
             pause_ns = self.policy.pause_ns * _pauses(bursts[-1:])
             return max(self.deadline_ns(latest), latest.sent_ns + pause_ns)
         slow_ns = max(latest.sent_ns + self.policy.pause_ns, self.asked_ns + self.policy.slow_ns)
-        return slow_ns if slow_ns <= self._slow_until_ns else NEVER
+        return slow_ns if slow_ns <= slow_until_ns else NEVER
 
     def is_open(self, ttl: int) -> bool:
         """Whether a TTL did not answer all of its queries at once."""
