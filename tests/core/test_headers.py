@@ -196,12 +196,14 @@ def test_a_tunnel_s_quote_may_end_anywhere(name, family):
     packet = sent(1, family)
     outer = TUNNELS[name][1](packet)
     start, header = len(outer) - len(packet), 20 if family == 4 else 40
-    for size in range(40 if b.family_of(outer) == 6 else 20, len(outer)):
-        story = story_of([outer, too_big(outer, 1300, quote=outer[:size])])
-        inside = [event.matched_frame for event in story.events if event.quoted.destination == host(1, family)]
-        ports = start + header + (2 if family == 4 else 4)  # with an id, the source port is enough
-        assert ([1 if size >= ports else None] if size >= start + header else []) == inside
-        assert {} == story.faults
+    sizes = range(40 if b.family_of(outer) == 6 else 20, len(outer))
+    story = story_of([outer, *(too_big(outer, 1300, quote=outer[:size]) for size in sizes)])
+    inside = [(each.frame, each.matched_frame) for each in story.events if each.quoted.destination == host(1, family)]
+    ports = start + header + (2 if family == 4 else 4)  # with an id, the source port is enough
+    assert inside == [
+        (frame, 1 if size >= ports else None) for frame, size in enumerate(sizes, 2) if size >= start + header
+    ]
+    assert {} == story.faults
 
 
 def test_an_mtu_that_the_tunnel_s_packet_fits_is_no_reason_to_shrink():

@@ -94,11 +94,17 @@ TASKS = {
 SOME = slice(None) if is_compiled() else slice(1, 2)
 
 
-@pytest.mark.parametrize("task", list(TASKS.values())[SOME], ids=list(TASKS)[SOME])
+@pytest.fixture(scope="module", params=list(TASKS.values())[SOME], ids=list(TASKS)[SOME])
+def known(request, capture):
+    """What is told of the whole, and what its parts know, which a test may join."""
+    (whole,) = followed(capture, request.param, 1)
+    return told(whole), pickle.dumps(followed(capture, request.param, PARTS), 5)
+
+
 @pytest.mark.parametrize("join", [one_after_the_other, from_the_right, two_and_two][SOME])
-def test_pieces_that_were_pickled_join_to_the_whole(capture, task, join):
-    (whole,) = followed(capture, task, 1)
-    assert told(whole) == told(join(followed(capture, task, PARTS)))
+def test_pieces_that_were_pickled_join_to_the_whole(known, join):
+    of_the_whole, parts = known
+    assert of_the_whole == told(join(pickle.loads(parts)))
 
 
 def test_a_piece_of_few_datagrams_travels_small():

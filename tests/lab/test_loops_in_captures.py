@@ -19,13 +19,13 @@ LOOPS = {"loop-2": ("2", "3"), "loop-3": ("1", "2", "3"), "late-loop": ("6", "7"
 """Names of scenarios, and which routers are in their loops."""
 TRACES = {
     "a port for all probes": {},
-    "three probes a hop": {"each": 3},
-    "all at once": {"gap_ns": MS, "has_checksum": True},
-    "the highest TTL first": {"step": -1},
-    "a source port for each probe": {"source_ports": 1},
-    "a port for each probe": {"ports": 1},
+    "three probes a hop": {"each": 3, "most": 12},
+    "all at once": {"gap_ns": MS, "has_checksum": True, "most": 12},
+    "the highest TTL first": {"step": -1, "most": 12},
+    "a source port for each probe": {"source_ports": 1, "most": 12},
+    "a port for each probe": {"ports": 1, "most": 12},
 }
-"""How probes are sent."""
+"""How probes are sent; all routers of all scenarios are reached by a TTL of 12."""
 
 
 def targets_of(scenario):
@@ -34,8 +34,8 @@ def targets_of(scenario):
         yield host, int(ports.replace("-", ",").split(",")[0])
 
 
-def traced(name, host, port, *, each=1, gap_ns=100 * MS, step=1, source_ports=0, ports=0, has_checksum=False):
-    """What is known of a capture of probes with TTLs of 1 to 30, and what came back."""
+def traced(name, host, port, *, each=1, gap_ns=100 * MS, step=1, source_ports=0, ports=0, has_checksum=False, most=30):
+    """What is known of a capture of probes with TTLs of 1 to `most`, and what came back."""
     scenario = load(name)
     world, now_ns, frames = World(scenario), 10**9, []
     version = ip_address(host).version
@@ -46,7 +46,7 @@ def traced(name, host, port, *, each=1, gap_ns=100 * MS, step=1, source_ports=0,
             at_ns = world.next_ns
             frames.extend((at_ns, bytes(raw), len(raw), RAW) for raw in world.due(at_ns))
 
-    for number, ttl in enumerate([ttl for ttl in range(1, 31) for _ in range(each)][::step]):
+    for number, ttl in enumerate([ttl for ttl in range(1, most + 1) for _ in range(each)][::step]):
         receive(now_ns)
         header = (
             IP(src=source, dst=host, ttl=ttl, id=number + 1) if version == 4 else IPv6(src=source, dst=host, hlim=ttl)
