@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from udpprobe.core.addresses import address_text
-from udpprobe.core.model import Destination, Report, changed
+from udpprobe.core.model import Destination, Parts, Report, changed
 from udpprobe.core.targets import (
     Block,
     Ports,
@@ -321,23 +321,22 @@ def _covers(block: Block, address: int) -> bool:
 
 def named(report: Report, resolved: Resolved) -> Report:
     """The report, as it was asked for: with a note of the name that was typed, and the zone."""
-    restored = as_asked(resolved)
-    return replace(report, destinations=changed(report.destinations, restored)) if restored else report
+    return replace(report, destinations=as_asked(resolved)(report.destinations))
 
 
-def as_asked(resolved: Resolved) -> Callable[[Destination], Destination] | None:
-    """What makes a row as it was asked for, as in `named`; None where there is nothing to add."""
+def as_asked(resolved: Resolved) -> Callable[[Sequence[Destination]], Sequence[Destination]]:
+    """What makes rows as they were asked for, as in `named`."""
     notes = {address: (f"address of {name}",) for address, name in _names_by_address(resolved)}
     zones = dict(_zones_by_address(resolved.destinations))
     if not notes and not zones:
-        return None
+        return lambda rows: rows
 
     def restored(each: Destination) -> Destination:
         if each.address not in notes and each.address not in zones:
             return each
         return replace(each, notes=(*notes.get(each.address, ()), *each.notes), zone=zones.get(each.address))
 
-    return restored
+    return lambda rows: rows.changed(restored) if isinstance(rows, Parts) else changed(rows, restored)
 
 
 def _zones_by_address(found: Destinations) -> Iterator[tuple[str, str]]:

@@ -196,6 +196,26 @@ def test_a_scan_is_written_as_if_all_its_rows_had_been_made(family, spans):
         assert text_of(eager, each) == text_of(compact, each)
 
 
+@pytest.mark.parametrize("zone", ["eth0", "<n2>", "bücher0"])
+@pytest.mark.parametrize("number", [2, 60])
+def test_names_and_zones_of_what_was_asked_leave_rows_alike(zone, number):
+    eager, compact = scan_of(6, [(2, "alike", number), (1, "alike", 20), (2, "alike", 20), (1, "silent", 2)])
+
+    def change(each):
+        return replace(each, zone=zone, notes=("address of a", *each.notes)) if each.address == "fe80::1" else each
+
+    eager = replace(eager, destinations=tuple(map(change, eager.destinations)))
+    compact = replace(compact, destinations=compact.destinations.changed(change))
+    count = len(eager.destinations)
+    assert eager.destinations == tuple(compact.destinations) == compact.destinations[:]
+    assert eager.destinations[count - 5 :] == tuple(compact.destinations.after(count - 5))
+    assert any(isinstance(part, Alike) and part.template.zone for part in compact.destinations.parts()) == (
+        zone[0] != "<"
+    )
+    for each in EVERY_TEXT:
+        assert text_of(eager, each) == text_of(compact, each)
+
+
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("number", [49, 50, 51, 1500])
 def test_one_row_of_a_host_is_made_for_a_table_and_one_for_csv(family, number, monkeypatch):

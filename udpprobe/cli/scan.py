@@ -233,7 +233,7 @@ def _follow(
     restored = as_asked(resolved)
 
     def on_settled(rows: "Sequence[Destination]") -> None:
-        writer.take_settled(list(map(restored, rows)) if restored else rows)
+        writer.take_settled(restored(rows))
 
     on_events = writer.take if writer.wants_events else None
     with shown_of_scan(progress) as on_progress:

@@ -24,6 +24,8 @@ from udpprobe.endpoints import endpoint_text
 
 REPORT_SCHEMA = "udpprobe.report/1"
 REFUSED = Case("refused")
+FEWEST_ALIKE = 8
+"""Rows in a row that are alike: for fewer, what is common to them takes longer than they do."""
 
 
 def is_time(name: str) -> bool:
@@ -304,6 +306,24 @@ class Parts(LazyRows[Destination]):
                 yield from part.rows()
             else:
                 yield part
+
+    def changed(self, change: Callable[[Destination], Destination]) -> Parts:
+        """The rows, each as a function makes it that adds notes and a zone, the same to all rows of an address."""
+
+        def parts() -> Iterator[Destination | Alike]:
+            for part in self.parts():
+                if not isinstance(part, Alike):
+                    yield change(part)
+                    continue
+                for _, some in part.by_host():
+                    first = change(next(some.rows()))
+                    # an interface may be called `<n1>`, which in a sample would be a mark of `core.stencils`
+                    if len(some.tasks) < FEWEST_ALIKE or "<" in f"{first.zone}{first.notes}":
+                        yield from map(change, some.rows())
+                    else:
+                        yield Alike(first, some.tasks, some.columns)
+
+        return Parts(parts, len(self), lambda place: change(self._row(place)))
 
     def after(self, count: int) -> Iterator[Destination]:
         """All but so many at the beginning, which are not made."""

@@ -16,7 +16,18 @@ from msgspec.structs import replace
 
 from udpprobe.core.addresses import address_text, is_group
 from udpprobe.core.advice import AMPLIFIER, ANSWERS_ELSEWHERE, case_of_verdict, sentence
-from udpprobe.core.model import Alike, AlikeColumns, Destination, Finding, Loop, Parts, Spread, answer_from, median
+from udpprobe.core.model import (
+    FEWEST_ALIKE,
+    Alike,
+    AlikeColumns,
+    Destination,
+    Finding,
+    Loop,
+    Parts,
+    Spread,
+    answer_from,
+    median,
+)
 from udpprobe.core.notes import GROUP_MEMBER, no_neighbour_notes, texts_of
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, Meaning, meaning_of, verdict_of
 from udpprobe.endpoints import endpoint_text
@@ -31,8 +42,6 @@ MOST_ROUTERS = 32
 """So many of a loop are named; few loops are of more than ten."""
 AMPLIFIES = 10
 """Times; a whole DNS answer is some five times its question, NTP's usual answer as long as that."""
-FEWEST_ALIKE = 8
-"""Rows in a row that are alike: for fewer, what is common to them takes longer than they do."""
 HEADER_BYTES = {4: 28, 6: 48}
 """Of IP and UDP, by family."""
 NO_REPLY = "no reply; host down or filtered"
