@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from scan_setup import halves
 
 from udpprobe.core.probe import Batch, Payloads, Prober, Tasks
-from udpprobe.scanning.events import Answer, Error, Left
+from udpprobe.scanning.record import Answer, Error, Left
 
 PATIENCE_S = 20
 """What is to come has come by then, on a machine however busy."""

@@ -20,7 +20,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from udpprobe.errors import UdpprobeError
-from udpprobe.reading import require_regular
+from udpprobe.files import require_regular
 
 AT_ONCE = 16
 """Look-ups under way at a time."""

@@ -25,8 +25,8 @@ from udpprobe.core.targets import (
     single,
 )
 from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.files import lines_at_most
 from udpprobe.linux.netlink import interface_name
-from udpprobe.reading import lines_at_most
 from udpprobe.scanning.plan import Destinations
 
 MOST_HOSTS = 1 << 20

@@ -12,9 +12,9 @@ from engine_probes import PATIENCE_S, all_heard, answers, errors, heard, probes_
 from scan_setup import halves
 
 from udpprobe.core.verdicts import MEANINGS, meaning_of
-from udpprobe.engines import lines
-from udpprobe.engines.connected import USUAL, Connected, OneLine
-from udpprobe.engines.lines import TOLD
+from udpprobe.engines import kernel_sockets
+from udpprobe.engines.connected import USUAL, Connected, ConnectedSocket
+from udpprobe.engines.kernel_sockets import TOLD
 from udpprobe.engines.recverr import RecvErr
 from udpprobe.errors import UdpprobeError
 from udpprobe.linux.hostfacts import reserve_ports
@@ -196,8 +196,8 @@ def test_another_ones_error_about_a_probe_nobody_sent_is_foreign(family, make):
     engine = make(RecvErr)
     with ports_of(family, 1) as (silent,):
         send(engine, probes(family, source_port, [port_of(silent)]))
-        line = next(iter(engine._lines.values()))  # noqa: SLF001 a probe past the engine
-        line.socket.sendto(b"not ours", (LOOPBACK[family], *ports))
+        udp = next(iter(engine._sockets.values()))  # noqa: SLF001 a probe past the engine
+        udp.socket.sendto(b"not ours", (LOOPBACK[family], *ports))
         assert 1 == len(heard(engine, faults=1))
     assert {"foreign": 1} == engine.state.faults
 
@@ -206,9 +206,9 @@ def test_a_quote_of_other_bytes_is_foreign(family, make):
     source_port, ports = closed_ports(family, 1)
     engine = make(RecvErr)
     send(engine, probes(family, source_port, ports))
-    line = next(iter(engine._lines.values()))  # noqa: SLF001 a probe past the engine
+    udp = next(iter(engine._sockets.values()))  # noqa: SLF001 a probe past the engine
     assert 2 == len(heard(engine, 2))
-    line.socket.sendto(b"not ours", (LOOPBACK[family], *ports))
+    udp.socket.sendto(b"not ours", (LOOPBACK[family], *ports))
     assert 0 == len(heard(engine, 1, faults=1))
     assert {"foreign": 1} == engine.state.faults
 
@@ -229,7 +229,7 @@ def test_every_errno_that_a_connected_socket_gets_has_its_usual_error(family):
 def test_an_error_that_comes_while_one_sends_is_told_and_the_probe_sent_again(family, make, monkeypatch):
     source_port, ports = closed_ports(family, 1)
     engine = make(Connected)
-    monkeypatch.setattr(OneLine, "pending", lambda _: 0)
+    monkeypatch.setattr(ConnectedSocket, "pending", lambda _: 0)
     for attempt in range(3):
         send(engine, probes(family, source_port, ports, attempt=attempt))
     assert [0, 1, 2] == [each.attempt for each in errors(heard(engine, 6))]
@@ -237,7 +237,7 @@ def test_an_error_that_comes_while_one_sends_is_told_and_the_probe_sent_again(fa
 
 @BOTH
 def test_answers_that_found_the_buffer_full_are_counted(family, engine_class, make, monkeypatch):
-    monkeypatch.setattr(lines, "BUFFER_BYTES", 1)  # the kernel gives its least
+    monkeypatch.setattr(kernel_sockets, "BUFFER_BYTES", 1)  # the kernel gives its least
     source_port, _ = closed_ports(family, 0)
     with ports_of(family, 1) as (server,):
         server.settimeout(PATIENCE_S)

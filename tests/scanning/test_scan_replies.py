@@ -34,10 +34,10 @@ from scan_setup import (
 )
 
 from udpprobe.endpoints import endpoint_text
-from udpprobe.scanning.error_events import event_of
-from udpprobe.scanning.events import Answer, Error, Left
 from udpprobe.scanning.outcome import outcome
+from udpprobe.scanning.record import Answer, Error, Left
 from udpprobe.scanning.replies import AT_PORT_0, NO_TASK
+from udpprobe.scanning.streaming import event_of
 
 ROUTER = {4: "203.0.113.1", 6: "2001:db8:ff::1"}
 FAMILIES = pytest.mark.parametrize("family", [4, 6])

@@ -19,10 +19,10 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Self
 
-from udpprobe.atomic import atomic_file
 from udpprobe.capture.frames import Frame, Frames
 from udpprobe.core.capture import BLOCKS, FRAME, Records
 from udpprobe.errors import UdpprobeError
+from udpprobe.files import atomic_file
 
 SECTION, INTERFACE, ENHANCED_PACKET = 0x0A0D0D0A, 1, 6
 COMMENT, APPLICATION, TIME_RESOLUTION = 1, 4, 9

@@ -210,8 +210,8 @@ def _annotating(
     from msgspec.structs import replace  # noqa: PLC0415 - for this option
 
     from udpprobe.capture.content import is_stored  # noqa: PLC0415 - as above
+    from udpprobe.capture.inputs import spooled  # noqa: PLC0415 - as above
     from udpprobe.capture.recorder import opened as opened_capture  # noqa: PLC0415 - as above
-    from udpprobe.cli.spool import spooled  # noqa: PLC0415 - as above
 
     (name,) = inputs.files
     if not is_stored(name):

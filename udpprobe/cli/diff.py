@@ -9,7 +9,6 @@ from udpprobe.cli.options import OutputOption, PageFormatOption, ProgressOption
 from udpprobe.cli.output import complain, guard_inputs, opened, width_of
 from udpprobe.cli.progress import shown as shown_progress
 from udpprobe.cli.results import finish
-from udpprobe.cli.spool import is_report, spooled
 from udpprobe.errors import CaptureError, UdpprobeError, UsageError
 from udpprobe.reports import OutputFormat
 
@@ -97,7 +96,7 @@ def _read(name: str, progress: bool | None) -> Any:  # noqa: ANN401 - a report, 
         UdpprobeError: it is neither a report nor a capture, or cannot be read.
     """
     from udpprobe.capture.content import is_url, local_path  # noqa: PLC0415 - help does without
-    from udpprobe.capture.inputs import Inputs, find_inputs  # noqa: PLC0415 - as above
+    from udpprobe.capture.inputs import Inputs, find_inputs, is_report, spooled  # noqa: PLC0415 - as above
 
     if name != "-" and (is_url(name) or not Path(local_path(name) or name).exists() or Path(name).is_dir()):
         return _analyzed(find_inputs([name]), progress)

@@ -13,10 +13,10 @@ from os.path import samestat
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from udpprobe.atomic import atomic_file
 from udpprobe.cli.options import Color
 from udpprobe.endpoints import name_of
 from udpprobe.errors import UdpprobeError, UsageError
+from udpprobe.files import atomic_file
 from udpprobe.reports import OutputFormat
 from udpprobe.reports.text import Style, no_name, no_service
 

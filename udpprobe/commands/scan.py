@@ -30,13 +30,12 @@ from udpprobe.linux.clock import SteadyClock
 from udpprobe.linux.netlink import outgoing_interface
 from udpprobe.linux.sendmmsg import CHUNK
 from udpprobe.payloads import is_what_was_asked, notes_of_answers, notes_of_other_ports
-from udpprobe.scanning.error_events import event_of
 from udpprobe.scanning.outcome import Known, comments_of, outcome, settled_rows, unsettled_tasks
 from udpprobe.scanning.pacing import Pacing, Patience
 from udpprobe.scanning.plan import Destinations
 from udpprobe.scanning.record import Record
 from udpprobe.scanning.replies import AT_PORT_0, NO_TASK, Believed, Replies
-from udpprobe.scanning.settling import Settling
+from udpprobe.scanning.streaming import Settling, event_of
 from udpprobe.scanning.unanswered import UNSENT
 
 if TYPE_CHECKING:

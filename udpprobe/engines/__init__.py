@@ -13,7 +13,7 @@ from udpprobe.capture.frames import Frame
 if TYPE_CHECKING:  # `scan --help` reads what engines are blind to from here
     from udpprobe.capture.packet_socket import Sift
     from udpprobe.core.probe import Batch
-    from udpprobe.scanning.events import Event
+    from udpprobe.scanning.record import Event
 
 BLIND_RECVERR = (
     "errors that the kernel keeps to itself (fragments lost on the way over IPv4, source quench, a quote cut "

@@ -14,7 +14,7 @@ import time
 from typing import cast
 
 from udpprobe.engines import BLIND_CONNECTED
-from udpprobe.engines.lines import TOLD, Address, Line, LineEngine, Outgoing, bound_socket
+from udpprobe.engines.kernel_sockets import TOLD, Address, KernelSocket, Outgoing, SocketEngine, bound_socket
 
 IP_MTU, IPV6_MTU = 14, 24  # linux/in.h, linux/in6.h; Python does not name them
 MTU = {4: (socket.IPPROTO_IP, IP_MTU), 6: (socket.IPPROTO_IPV6, IPV6_MTU)}
@@ -39,7 +39,7 @@ SPARE_FILES = 64
 """Files that the rest of the program may open."""
 
 
-class OneLine(Line):
+class ConnectedSocket(KernelSocket):
     """A socket for one destination."""
 
     last: Outgoing | None = None
@@ -55,7 +55,7 @@ class OneLine(Line):
         return known if known < len(probe.packet) else 0
 
 
-class Connected(LineEngine):
+class Connected(SocketEngine):
     """One socket for each destination, all on one port; the oldest give way when there are too many."""
 
     tells_origin = False
@@ -64,31 +64,31 @@ class Connected(LineEngine):
 
     def __init__(self, *, interface: str | None = None, most_sockets: int | None = None) -> None:
         super().__init__("connected", interface)
-        self._lines: dict[tuple[Address, Address], OneLine] = {}
+        self._sockets: dict[tuple[Address, Address], ConnectedSocket] = {}
         self._most_sockets = most_sockets or _files_allowed()
 
     def _put(self, probe: Outgoing) -> int:
         """A pending error fails the call that would send; the host's own refusal is the same again."""
         try:
-            line = self._line_of(probe)
+            udp = self._socket_for(probe)
         except OSError as reason:
             return reason.errno or errno.EIO
-        self._hear_error(line, line.pending())
-        refusal = line.send(probe)
-        if refusal in TOLD and line.last:
-            again = line.send(probe)
+        self._hear_error(udp, udp.pending())
+        refusal = udp.send(probe)
+        if refusal in TOLD and udp.last:
+            again = udp.send(probe)
             if again != refusal:
-                self._hear_error(line, refusal)
+                self._hear_error(udp, refusal)
             refusal = again
         if not refusal:
             self._left(probe)
-            line.last = probe
+            udp.last = probe
         return refusal
 
-    def _line_of(self, probe: Outgoing) -> OneLine:
+    def _socket_for(self, probe: Outgoing) -> ConnectedSocket:
         key = probe.sockname, probe.peername
-        line = self._lines.get(key)
-        if line is None:
+        udp = self._sockets.get(key)
+        if udp is None:
             self._make_room()
             opened = bound_socket(probe, self._interface)
             try:
@@ -96,30 +96,30 @@ class Connected(LineEngine):
             except OSError:
                 opened.close()
                 raise
-            line = self._lines[key] = OneLine(opened, probe.source, probe.ports[0])
-            self._open(line)
-        return line
+            udp = self._sockets[key] = ConnectedSocket(opened, probe.source, probe.ports[0])
+            self._open(udp)
+        return udp
 
     def _make_room(self) -> None:
         """Close the oldest socket where there is none to spare, once it was heard."""
-        if len(self._lines) >= self._most_sockets:
-            oldest = self._lines.pop(next(iter(self._lines)))
+        if len(self._sockets) >= self._most_sockets:
+            oldest = self._sockets.pop(next(iter(self._sockets)))
             self._hear(oldest)
             self._count_dropped(oldest)
             self._selector.unregister(oldest.socket)
             oldest.socket.close()
 
-    def _hear(self, line: Line) -> None:
-        one = cast("OneLine", line)
+    def _hear(self, udp: KernelSocket) -> None:
+        one = cast("ConnectedSocket", udp)
         self._hear_error(one, one.pending())
         self._hear_error(one, self._hear_answers(one))
 
-    def _hear_error(self, line: OneLine, number: int) -> None:
+    def _hear_error(self, udp: ConnectedSocket, number: int) -> None:
         """Take the error that the kernel speaks of for the most usual one; 0 is none."""
-        kind = USUAL[6 if len(line.source) == 16 else 4].get(number)
-        probe = line.last
+        kind = USUAL[6 if len(udp.source) == 16 else 4].get(number)
+        probe = udp.last
         if kind is not None and probe is not None:
-            info = line.mtu_below(probe) if number == errno.EMSGSIZE else 0
+            info = udp.mtu_below(probe) if number == errno.EMSGSIZE else 0
             self._failed(time.time_ns(), probe, probe.destination, kind, info)
 
 

@@ -9,14 +9,14 @@ from typing import cast
 from msgspec import field
 
 from udpprobe.engines import BLIND_RECVERR
-from udpprobe.engines.lines import (
+from udpprobe.engines.kernel_sockets import (
     CONTROL_BYTES,
     MOST_HEARD,
     TOLD,
     Address,
-    Line,
-    LineEngine,
+    KernelSocket,
     Outgoing,
+    SocketEngine,
     bound_socket,
     time_of,
 )
@@ -34,7 +34,7 @@ TRIES = 16
 """How often a probe is sent that fails with other probes' errors: each try reads all that are pending."""
 
 
-class ErrorLine(Line):
+class ErrorQueueSocket(KernelSocket):
     """A socket for one source address and all destinations."""
 
     sent: dict[tuple[str, int], list[Outgoing]] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class ErrorLine(Line):
         return None
 
 
-class RecvErr(LineEngine):
+class RecvErr(SocketEngine):
     """One socket for each source address and port, and the error queue of each."""
 
     tells_origin = True
@@ -64,68 +64,68 @@ class RecvErr(LineEngine):
 
     def __init__(self, *, interface: str | None = None) -> None:
         super().__init__("recverr", interface)
-        self._lines: dict[Address, ErrorLine] = {}
+        self._sockets: dict[Address, ErrorQueueSocket] = {}
 
-    def _line_of(self, probe: Outgoing) -> ErrorLine:
-        line = self._lines.get(probe.sockname)
-        if line is None:
+    def _socket_for(self, probe: Outgoing) -> ErrorQueueSocket:
+        udp = self._sockets.get(probe.sockname)
+        if udp is None:
             opened = bound_socket(probe, self._interface)
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)  # from now on nobody else shares the port
             opened.setsockopt(*RECVERR[probe.family], 1)
-            line = self._lines[probe.sockname] = ErrorLine(opened, probe.source, probe.ports[0])
-            self._open(line)
-        return line
+            udp = self._sockets[probe.sockname] = ErrorQueueSocket(opened, probe.source, probe.ports[0])
+            self._open(udp)
+        return udp
 
     def _put(self, probe: Outgoing) -> int:
         """Linux fails a call with any pending error and then sends nothing; the host's own refusal it repeats."""
-        line, last, refusal = self._line_of(probe), 0, 0
+        udp, last, refusal = self._socket_for(probe), 0, 0
         for _ in range(TRIES):
-            refusal = line.send(probe)
+            refusal = udp.send(probe)
             if not refusal:
                 self._left(probe)
-                line.remember(probe)
+                udp.remember(probe)
                 break
             if refusal not in TOLD:
-                line.refused.add(_endpoint(probe.peername))
+                udp.refused.add(_endpoint(probe.peername))
                 break
-            heard = self._hear_errors(line)
+            heard = self._hear_errors(udp)
             if refusal == last and not heard:
                 break
             last = refusal
         return refusal
 
-    def _hear(self, line: Line) -> None:
-        self._hear_errors(cast("ErrorLine", line))
-        self._hear_answers(line)  # where an error ends it, that error is in the queue too: another event
+    def _hear(self, udp: KernelSocket) -> None:
+        self._hear_errors(cast("ErrorQueueSocket", udp))
+        self._hear_answers(udp)  # where an error ends it, that error is in the queue too: another event
 
-    def _hear_errors(self, line: ErrorLine) -> int:
+    def _hear_errors(self, udp: ErrorQueueSocket) -> int:
         """Read the error queue; how many ICMP errors were in it."""
         heard = 0
         for _ in range(MOST_HEARD):
             try:
-                size, control, _, destination = line.socket.recvmsg_into(
+                size, control, _, destination = udp.socket.recvmsg_into(
                     [self._room], CONTROL_BYTES, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT
                 )
             except BlockingIOError:
                 break
-            heard += self._told(line, control, destination, bytes(self._room[:size]))
+            heard += self._told(udp, control, destination, bytes(self._room[:size]))
         return heard
 
     def _told(
-        self, line: ErrorLine, control: list[tuple[int, int, bytes]], destination: Address, quoted: bytes
+        self, udp: ErrorQueueSocket, control: list[tuple[int, int, bytes]], destination: Address, quoted: bytes
     ) -> bool:
         """Take an entry of the queue; whether it is of an ICMP error."""
-        family = 6 if len(line.source) == 16 else 4
+        family = 6 if len(udp.source) == 16 else 4
         data = next(data for level, kind, data in control if (level, kind) == RECVERR[family])
         _, origin, icmp_type, icmp_code, info, _ = EXTENDED_ERROR.unpack_from(data)
         if origin != ORIGIN_ICMP[family]:
             return False  # what the host itself refuses, the call has said
         time_ns = time_of(control)
-        cause = line.cause_of(destination, quoted, time_ns)
+        cause = udp.cause_of(destination, quoted, time_ns)
         if cause is not None:
             offender = data[EXTENDED_ERROR.size :][OFFENDER[family]]
             self._failed(time_ns, cause, offender, (icmp_type, icmp_code), info)
-        elif _endpoint(destination) not in line.refused:
+        elif _endpoint(destination) not in udp.refused:
             self.state.faults["foreign"] += 1
         return True
 

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from udpprobe.core.probe import GENERIC, TOKEN_BYTES, VARIANTS, Payloads
 from udpprobe.errors import UdpprobeError, UsageError
-from udpprobe.reading import read_at_most
+from udpprobe.files import read_at_most
 from udpprobe.scanning.plan import Plan
 
 

@@ -1,4 +1,7 @@
-"""What came back for each task of a scan: answers, errors, and probes that came round a loop."""
+"""What came back for each task of a scan: answers, errors, and probes that came round a loop.
+
+At the end are the events of engines that see no packets, and how the headers of a host's errors differ.
+"""
 
 from __future__ import annotations
 
@@ -342,3 +345,51 @@ def usual_of(values: Iterable[tuple[int, int]]) -> int | None:
         counts[value] += count
     usual, times = max(counts.items(), key=lambda each: each[1], default=(0, 0))
     return usual if times >= FEWEST and 2 * times > counts.total() else None
+
+
+class Left(NamedTuple):
+    """A probe left."""
+
+    time_ns: int
+    task: int
+    length: int
+    """Bytes of the IP packet."""
+
+
+class Answer(NamedTuple):
+    """A datagram came to one of the scan's ports."""
+
+    time_ns: int
+    source: Address
+    source_port: int
+    own: Address
+    """Where it came to."""
+    own_port: int
+    data: bytes
+
+    @property
+    def length(self) -> int:
+        """Bytes of the IP packet, if it has no options."""
+        return len(self.data) + (28 if self.source[0] == 0 and self.source[1] >> 32 == 0xFFFF else 48)
+
+
+class Error(NamedTuple):
+    """An ICMP error came for a probe."""
+
+    time_ns: int
+    task: int
+    attempt: int
+    """Which probe of the task."""
+    own: Address
+    """Where that left from."""
+    family: int
+    icmp_type: int
+    icmp_code: int
+    reporter: Address
+    mtu: int
+    """Next-hop MTU, -1 where the error carries none."""
+    length: int = 0
+    """Of its own packet nobody knows."""
+
+
+Event = Left | Answer | Error

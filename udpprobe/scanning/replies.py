@@ -18,11 +18,10 @@ from udpprobe.core.probe import SWAPPED, Quoted
 from udpprobe.core.rows import Packet
 from udpprobe.core.sweep import Sweep
 from udpprobe.core.verdicts import NO_NEIGHBOUR
-from udpprobe.scanning.events import Answer, Error, Event, Left
 from udpprobe.scanning.pacing import Pacing
 from udpprobe.scanning.plan import Address, Plan
 from udpprobe.scanning.rate_limit_check import MOST_CLOSED
-from udpprobe.scanning.record import NOBODY, SAME_NS, Kind, Record
+from udpprobe.scanning.record import NOBODY, SAME_NS, Answer, Error, Event, Kind, Left, Record
 
 NO_PORTS, NO_LENGTH, NO_CHECKSUM, SOURCE_REWRITTEN, IP_ID_SWAPPED, SEEN_BEFORE = map(
     int, (Note.NO_PORTS, Note.NO_LENGTH, Note.NO_CHECKSUM, Note.SOURCE_REWRITTEN, Note.IP_ID_SWAPPED, Note.SEEN_BEFORE)

@@ -7,9 +7,10 @@ import threading
 
 import pytest
 
-from udpprobe.cli import main, spool
+from udpprobe.capture import inputs
+from udpprobe.cli import main
 from udpprobe.errors import UsageError
-from udpprobe.reading import MOST_OF_A_LINE, lines_at_most, read_at_most
+from udpprobe.files import MOST_OF_A_LINE, lines_at_most, read_at_most
 from udpprobe.targets import read_targets
 
 ZERO = "/dev/zero"
@@ -67,7 +68,7 @@ def test_a_file_of_just_the_limit_is_read(tmp_path):
 
 
 def test_a_report_without_end_through_a_pipe_is_refused(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(spool, "MOST_REPORT_BYTES", 100_000)
+    monkeypatch.setattr(inputs, "MOST_REPORT_BYTES", 100_000)
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
 

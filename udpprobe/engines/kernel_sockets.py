@@ -23,7 +23,7 @@ from udpprobe.core.verdicts import MEANINGS
 from udpprobe.engines import EngineState, Heard
 from udpprobe.errors import UdpprobeError
 from udpprobe.linux.netlink import bind_to_interface
-from udpprobe.scanning.events import Answer, Error, Event, Left
+from udpprobe.scanning.record import Answer, Error, Event, Left
 
 HEADER_BYTES = {4: 28, 6: 48}
 """IP and UDP header, by family."""
@@ -132,7 +132,7 @@ TOLD = frozenset(getattr(errno, name) for row in MEANINGS for name in (row.recve
 """What a pending ICMP error can make a call fail with; any other errno is the host's own."""
 
 
-class Line(Struct):
+class KernelSocket(Struct):
     """A socket and its own end."""
 
     socket: socket.socket
@@ -198,7 +198,7 @@ def bound_socket(probe: Outgoing, interface: str | None) -> socket.socket:
     return opened
 
 
-class LineEngine(ABC):
+class SocketEngine(ABC):
     """An engine over UDP sockets; how those hear of errors is its own.
 
     Args:
@@ -262,14 +262,14 @@ class LineEngine(ABC):
             key.data.socket.close()
         self._selector.close()
 
-    def _open(self, line: Line) -> None:
-        """Hear this line from now on."""
-        self._selector.register(line.socket, selectors.EVENT_READ, line)
+    def _open(self, udp: KernelSocket) -> None:
+        """Hear this socket from now on."""
+        self._selector.register(udp.socket, selectors.EVENT_READ, udp)
 
-    def _count_dropped(self, line: Line) -> None:
+    def _count_dropped(self, udp: KernelSocket) -> None:
         """Whoever's buffer was full has something to read, so it is enough to ask those."""
         with suppress(OSError):  # an older kernel does not say
-            if dropped := line.dropped():
+            if dropped := udp.dropped():
                 self.state.dropped = (self.state.dropped or 0) + dropped
 
     def _left(self, probe: Outgoing) -> None:
@@ -287,24 +287,24 @@ class LineEngine(ABC):
         """Send a probe in spite of errors that wait for somebody to be told: 0, or why this host refuses."""
 
     @abstractmethod
-    def _hear(self, line: Line) -> None:
+    def _hear(self, udp: KernelSocket) -> None:
         """Read all errors and answers of a socket."""
 
-    def _hear_answers(self, line: Line) -> int:
+    def _hear_answers(self, udp: KernelSocket) -> int:
         """Read the datagrams that came: the errno that ended it, 0 if that was only that there are no more."""
         for _ in range(MOST_HEARD):
             try:
-                size, control, _, sender = line.socket.recvmsg_into([self._room], CONTROL_BYTES, socket.MSG_DONTWAIT)
+                size, control, _, sender = udp.socket.recvmsg_into([self._room], CONTROL_BYTES, socket.MSG_DONTWAIT)
             except OSError as reason:
                 return 0 if reason.errno == errno.EAGAIN else reason.errno or errno.EIO
-            source = socket.inet_pton(line.socket.family, sender[0].partition("%")[0])
+            source = socket.inet_pton(udp.socket.family, sender[0].partition("%")[0])
             self._events.append(
                 Answer(
                     time_of(control),
                     halves(source),
                     sender[1],
-                    halves(line.source),
-                    line.port,
+                    halves(udp.source),
+                    udp.port,
                     bytes(memoryview(self._room)[:size]),
                 )
             )

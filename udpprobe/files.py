@@ -1,12 +1,21 @@
-"""Files that somebody names, read as a whole and within bounds: a device or a pipe may have no end."""
+"""Files that somebody names.
+
+They are read within bounds, for a device or a pipe may have no end. Written, reports (-o) and captures (-w) alike, they
+appear whole or not at all.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 from collections.abc import Iterator
-from typing import TextIO
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MOST_BYTES = 32 << 20
 """Of a list of targets or names: two millions."""
@@ -65,3 +74,38 @@ def require_regular(path: str) -> None:
 
 def _too_large(most: int) -> OSError:
     return OSError(errno.EFBIG, f"it has more than {most >> 20} MB")
+
+
+@contextmanager
+def atomic_file(target: Path) -> Iterator[int]:
+    """A draft beside the target, which takes the target's name and mode once all is written.
+
+    Its name is one that nobody can foresee, and must not be there yet (mkstemp(3): O_EXCL). So where others may write
+    too, such as in /tmp, nobody can put a link there that leads to another file.
+
+    Yields:
+        The descriptor of the draft, which stays the caller's to write to and this function's to close.
+    """
+    from pathlib import Path  # noqa: PLC0415 - see read_at_most
+    from tempfile import mkstemp  # noqa: PLC0415 - 5 ms that only who writes a file waits for
+
+    descriptor, draft = mkstemp(dir=target.parent, prefix=".udpprobe-")
+    try:
+        try:
+            yield descriptor
+            os.fchmod(descriptor, _mode_of(target))
+            os.fsync(descriptor)  # else a crash of the system may leave an empty file under the name
+        finally:
+            os.close(descriptor)
+        Path(draft).replace(target)
+    finally:
+        Path(draft).unlink(missing_ok=True)
+
+
+def _mode_of(target: Path) -> int:
+    """Who may read and write a file: as before, or as the user's new files are."""
+    with suppress(FileNotFoundError):
+        return stat.S_IMODE(target.stat().st_mode)
+    mask = os.umask(0o077)  # there is no other way to ask for it; what a thread makes meanwhile is private
+    os.umask(mask)
+    return 0o666 & ~mask
