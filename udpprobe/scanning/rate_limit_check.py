@@ -37,7 +37,7 @@ MOST_STRIKES = 4
 Due = list[tuple[int, int]]
 """Tasks, each with the source address to use."""
 FEW_UNDECIDED = 8
-"""At most so many undecided ports are probed at once, and a known one behind them: one token closes one, or clears all."""
+"""As many undecided ports at most are probed at once, and a known one behind them: a token closes one or clears all."""
 FIRST_PAUSE_NS, PAUSE_GROWTH, LONGEST_PAUSE_NS = 100 * MS, 1.3, 5000 * MS
 """Between such probes, while no token comes."""
 MOST_TRIES = 20

@@ -68,7 +68,7 @@ class States:
             self.undecided_of[self.host[task]] += change
 
     def replied(self, count: int, tasks: Sequence[int]) -> None:
-        """Take note of tasks that are REPLIED in `values` and `undecided_of` already; `count` of them were undecided."""
+        """Take note of tasks that are REPLIED in `values` and `undecided_of` already; `count` were undecided."""
         self.undecided -= count
         if self._news is not None:
             self._news += [task for task in tasks if task < self.asked]
