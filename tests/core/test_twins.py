@@ -13,6 +13,7 @@ import pytest
 
 import udpprobe.core
 from udpprobe import _twins
+from udpprobe.core import headers
 
 C_TYPES = {
     "index": "Py_ssize_t",
@@ -168,6 +169,35 @@ def test_the_wanted_twin_runs(name):
     else:
         pytest.skip("nothing was compiled; UDPPROBE_REQUIRE_COMPILED=1 would make this fail")
     assert wanted == Path(import_module(f"udpprobe.core.{name}").__file__).suffix
+
+
+@pytest.mark.parametrize("module", ["headers", "encapsulation", "decode"])
+def test_each_copy_of_a_fault_s_number_is_that_of_its_name(module):
+    """Each compiled module has its own copies: constants do not go over a module's border."""
+    source = (CORE / f"{module}.py").read_text()
+    copies = {
+        name.lower().replace("_", "-"): int(number)
+        for name, number in re.findall(
+            r"^_(\w+) = cython\.declare\(cython\.const\[cython\.int\], (\d+)\)", source, re.MULTILINE
+        )
+    }
+    expected = {name: number for number, name in enumerate(headers.FAULTS)} | {"short": len(headers.NAMES)}
+    assert copies.keys() & expected.keys()
+    assert {name: expected[name] for name in copies if name in expected} == {
+        name: number for name, number in copies.items() if name in expected
+    }
+    assert not [
+        name for name in copies if name.startswith(("cut-", "bad-", "unread-", "encrypted-")) and name not in expected
+    ]
+
+
+@pytest.mark.parametrize("name", ["LINK", "ETHER", "IP", "PPP", "RAW_IP", "LLC", "MPLS", "OTHER"])
+def test_the_cursor_stands_at_the_same_numbers_in_both_walkers(name):
+    walks, rare = (
+        re.search(rf"^_?{name} = cython\.declare\([^,]*, (.*?)\)(?:\s|$)", (CORE / file).read_text(), re.MULTILINE)
+        for file in ("headers.py", "encapsulation.py")
+    )
+    assert walks[1] == rare[1]
 
 
 def test_the_interpreted_twin_needs_no_cython():

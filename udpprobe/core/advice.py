@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from udpprobe.core.notes import GROUP_MEMBER, LEAST_MTU, TEXTS, Note
+from udpprobe.core.notes import GROUP_MEMBER, LEAST_MTU, REMAIN, TEXTS, Note
 from udpprobe.endpoints import endpoint_text
 
 if TYPE_CHECKING:
@@ -88,8 +88,6 @@ _NO_ROUTE = frozenset({"net-unreach", "no-route"})
 _HEADERS = {4: 28, 6: 48}
 """Bytes of an IP header without options, and of UDP's, by family."""
 _NOT_SMALLER = TEXTS[Note.MTU_NOT_SMALLER]
-_REMAIN = " remain inside"
-"""Ends the note `ABOUT_TUNNEL`."""
 ANSWER = "udp-response"
 """Reason of the findings that are answers from elsewhere; nmap's word."""
 _NAMED = 3
@@ -145,8 +143,8 @@ def case_of_error(  # noqa: PLR0911, PLR0913 - a table of verdicts; the fields o
 
 def _inside(mtu: int, notes: Sequence[str]) -> int:
     """What an MTU leaves for a datagram's packet: a note says so where that is in a tunnel."""
-    left = next((each.rpartition(", and ")[2] for each in notes if each.endswith(_REMAIN)), None)
-    return int(left.removesuffix(_REMAIN)) if left else mtu
+    left = next((each.rpartition(", and ")[2] for each in notes if each.endswith(REMAIN)), None)
+    return int(left.removesuffix(REMAIN)) if left else mtu
 
 
 def _kind_of_unreachable(reason: str, reporter: str | None) -> str:

@@ -40,8 +40,8 @@ _ICMPV6 = cython.declare(cython.const[cython.int], 58)
 
 _CUT_UDP = cython.declare(cython.const[cython.int], 17)
 _CUT_ICMP = cython.declare(cython.const[cython.int], 18)
-_NAMES = cython.declare(cython.const[cython.int], 26)
-_TOO_MANY = cython.declare(cython.const[cython.int], 53)
+_SHORT = cython.declare(cython.const[cython.int], 26)
+_TOO_MANY_HEADERS = cython.declare(cython.const[cython.int], 53)
 _BAD_UDP_LENGTH = cython.declare(cython.const[cython.int], 57)
 
 _TUNNELLED = cython.declare(cython.const[u64], 1)
@@ -268,7 +268,7 @@ class Decoder:
         kind: cython.int
         while self.encapsulation.msdus_end:
             if self.rows.size - before >= _AGGREGATED:
-                self.faults[_TOO_MANY] += 1
+                self.faults[_TOO_MANY_HEADERS] += 1
                 self.encapsulation.msdus_end = 0
                 return 0
             kind = self.encapsulation.next_msdu()
@@ -283,7 +283,7 @@ class Decoder:
     def _has(self, size: i64, fault: cython.int) -> cython.bint:
         if self.headers.end - self.headers.at >= size:
             return True
-        self.faults[fault if self.headers.cut else _NAMES + fault] += 1
+        self.faults[fault if self.headers.cut else _SHORT + fault] += 1
         return False
 
     @cython.cfunc

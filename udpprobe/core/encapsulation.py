@@ -25,16 +25,16 @@ _RAW_IP = cython.declare(cython.const[cython.int], 5 << 16)
 _LLC = cython.declare(cython.const[cython.int], 6 << 16)
 _MPLS = cython.declare(cython.const[cython.int], 7 << 16)
 _OTHER = cython.declare(cython.const[cython.int], -1)
-_LINK_HEADER = cython.declare(cython.const[cython.int], 19)
-_WLAN = cython.declare(cython.const[cython.int], 20)
-_ETHERIP = cython.declare(cython.const[cython.int], 22)
-_L2TP = cython.declare(cython.const[cython.int], 23)
-_GUE = cython.declare(cython.const[cython.int], 24)
-_CAPWAP = cython.declare(cython.const[cython.int], 25)
-_TOO_MANY = cython.declare(cython.const[cython.int], 53)
+_CUT_LINK_HEADER = cython.declare(cython.const[cython.int], 19)
+_CUT_WLAN = cython.declare(cython.const[cython.int], 20)
+_CUT_ETHERIP = cython.declare(cython.const[cython.int], 22)
+_CUT_L2TP = cython.declare(cython.const[cython.int], 23)
+_CUT_GUE = cython.declare(cython.const[cython.int], 24)
+_CUT_CAPWAP = cython.declare(cython.const[cython.int], 25)
+_TOO_MANY_HEADERS = cython.declare(cython.const[cython.int], 53)
 _BAD_LINK_HEADER = cython.declare(cython.const[cython.int], 58)
-_BAD_ETHERIP = cython.declare(cython.const[cython.int], 62)
-_BAD_WLAN = cython.declare(cython.const[cython.int], 63)
+_BAD_ETHERIP_HEADER = cython.declare(cython.const[cython.int], 62)
+_BAD_WLAN_CHECKSUM = cython.declare(cython.const[cython.int], 63)
 _ENCRYPTED_WLAN = cython.declare(cython.const[cython.int], 64)
 _ENCRYPTED_CAPWAP = cython.declare(cython.const[cython.int], 65)
 _ENCRYPTED_ESP = cython.declare(cython.const[cython.int], 66)
@@ -81,7 +81,7 @@ class Encapsulation:
             kind = self._behind_link(link_type)
             if kind >> 16 != 1 or kind == (_LINK | link_type):
                 return kind
-        return self.headers._fail(_TOO_MANY)
+        return self.headers._fail(_TOO_MANY_HEADERS)
 
     @cython.cfunc
     @cython.nogil
@@ -140,7 +140,7 @@ class Encapsulation:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _has_link(self, size: i64) -> cython.bint:
-        return self.headers._has(size, _LINK_HEADER)
+        return self.headers._has(size, _CUT_LINK_HEADER)
 
     @cython.cfunc
     @cython.nogil
@@ -206,7 +206,7 @@ class Encapsulation:
             field = (field + 7 & ~7) + 8
         flags: i64 = self.headers.u8(at + field) if present & 2 and field < size else 0
         if flags & 0x40:
-            return self.headers._fail(_BAD_WLAN)
+            return self.headers._fail(_BAD_WLAN_CHECKSUM)
         self.headers.at += size
         return self._wlan(flags & 0x20 != 0, False)
 
@@ -237,7 +237,7 @@ class Encapsulation:
     @cython.exceptval(-2, check=False)
     def _wlan(self, is_padded: cython.bint, is_swapped: cython.bint) -> cython.int:
         """IEEE 802.11-2020, 9.2.4 and 9.3.2.1: frames of data; of an A-MSDU, the first packet in it."""
-        if not self.headers._has(2, _WLAN):
+        if not self.headers._has(2, _CUT_WLAN):
             return _OTHER
         at: index = self.headers.at
         control: i64 = self.headers.u8(at + 1) if is_swapped else self.headers.u8(at)
@@ -249,7 +249,7 @@ class Encapsulation:
         is_quality: cython.bint = control & 0x80 != 0
         if is_quality:
             size += 6 if flags & 0x80 else 2
-        if not self.headers._has(size, _WLAN):
+        if not self.headers._has(size, _CUT_WLAN):
             return _OTHER
         if flags & 0x40:
             return self.headers._fail(_ENCRYPTED_WLAN)
@@ -263,8 +263,8 @@ class Encapsulation:
             return _LLC
         if self.headers.u8(quality) & 0x80:
             if self.msdus_end:  # an A-MSDU in a tunnel in an A-MSDU
-                return self.headers._fail(_TOO_MANY)
-            if not self.headers._has(14, _WLAN):
+                return self.headers._fail(_TOO_MANY_HEADERS)
+            if not self.headers._has(14, _CUT_WLAN):
                 return _OTHER
             self.msdu_at, self.msdus_end = self.headers.at, self.headers.end
             self.msdus_cut = self.headers.cut
@@ -292,7 +292,7 @@ class Encapsulation:
         if self.headers.end - at < 14:
             self.msdus_end = 0
             if self.headers.cut and at < self.headers.end:
-                self.headers._has(14, _WLAN)
+                self.headers._has(14, _CUT_WLAN)
             return _OTHER
         behind: index = at + 14 + self.headers.u16(at + 12)
         self.headers.at = at + 14
@@ -302,7 +302,7 @@ class Encapsulation:
         else:
             self.msdus_end = 0
             if not self.headers.cut:
-                self.headers._has(behind - self.headers.at, _WLAN)
+                self.headers._has(behind - self.headers.at, _CUT_WLAN)
         return _LLC
 
     @cython.cfunc
@@ -363,7 +363,7 @@ class Encapsulation:
             if number == 1 and is_bridge and size >= 8:
                 kind = _ETHER | cython.cast(cython.int, self.headers.u16(at + 4))
             self.headers.at = min(at + (size + 3 & ~3), self.headers.end)
-        return self.headers._fail(_TOO_MANY)
+        return self.headers._fail(_TOO_MANY_HEADERS)
 
     @cython.cfunc
     @cython.nogil
@@ -434,17 +434,17 @@ class Encapsulation:
     def enter_protocol(self, protocol: cython.int) -> cython.int:
         """What an IP protocol carries that `Headers.walk` does not know, as it takes it; -1 for nothing."""
         if protocol == 97:  # EtherIP (RFC 3378); some BSDs wrote the version into the other half of its byte
-            if not self.headers._has(2, _ETHERIP):
+            if not self.headers._has(2, _CUT_ETHERIP):
                 return _OTHER
             version: i64 = self.headers.u8(self.headers.at)
             self.headers.at += 2
-            return _ETHERNET if version == 0x30 or version == 3 else self.headers._fail(_BAD_ETHERIP)
+            return _ETHERNET if version == 0x30 or version == 3 else self.headers._fail(_BAD_ETHERIP_HEADER)
         if protocol == 137:  # RFC 4023
             return _MPLS
         if protocol == 50:
             return self.headers._fail(_ENCRYPTED_ESP)
         if protocol == 115:  # L2TPv3 (RFC 3931): who set it up knows the cookie's length. Session 0 is for control.
-            if not self.headers._has(4, _L2TP) or self.headers.u32(self.headers.at) == 0:
+            if not self.headers._has(4, _CUT_L2TP) or self.headers.u32(self.headers.at) == 0:
                 return _OTHER
             return self.headers._fail(_UNREAD_L2TPV3)
         return _OTHER
@@ -505,10 +505,10 @@ class Encapsulation:
         size: i64 = 6 + (2 if flags & 0x4000 else 0) + (4 if flags & 0x0800 else 0)
         if flags & 0x0200:
             size += 2
-            if not self.headers._has(size, _L2TP):
+            if not self.headers._has(size, _CUT_L2TP):
                 return _OTHER
             size += self.headers.u16(self.headers.at + size - 2)
-        if not self.headers._has(size, _L2TP):
+        if not self.headers._has(size, _CUT_L2TP):
             return _OTHER
         self.headers.at += size
         return _PPP
@@ -524,7 +524,7 @@ class Encapsulation:
         if first >> 5:  # version, control
             return _OTHER
         protocol: cython.int = cython.cast(cython.int, self.headers.u8(self.headers.at + 1))
-        if not self.headers._has(4 + 4 * (first & 31), _GUE):
+        if not self.headers._has(4 + 4 * (first & 31), _CUT_GUE):
             return _OTHER
         self.headers.at += 4 + 4 * (first & 31)
         if protocol == 4 or protocol == 41 or protocol == 47:
@@ -543,7 +543,7 @@ class Encapsulation:
         size: i64 = (flags >> 19 & 31) * 4
         if flags >> 24 or size < 8:
             return _OTHER
-        if not self.headers._has(size, _CAPWAP):
+        if not self.headers._has(size, _CUT_CAPWAP):
             return _OTHER
         if flags & 8:  # keeps the session alive
             return _OTHER
@@ -554,7 +554,7 @@ class Encapsulation:
         self.headers.at += size
         if not flags & 0x100:
             return _ETHERNET
-        if flags >> 9 & 31 != 1 or not self.headers._has(2, _WLAN):
+        if flags >> 9 & 31 != 1 or not self.headers._has(2, _CUT_WLAN):
             return _OTHER
         is_data: cython.bint = self.headers.u8(self.headers.at) & 0x0F == 0x08
         return self._wlan(False, not is_data and self.headers.u8(self.headers.at + 1) & 0x0F == 0x08)

@@ -71,33 +71,33 @@ FAULTS = (
 )
 """Names of the counters in `Headers.faults`: a header that the capture cut, one that its packet is too short for."""
 
-_ETHERNET = cython.declare(cython.const[cython.int], 0)
-_VLAN = cython.declare(cython.const[cython.int], 1)
-_LLC = cython.declare(cython.const[cython.int], 2)
-_PPPOE = cython.declare(cython.const[cython.int], 3)
-_PPP = cython.declare(cython.const[cython.int], 4)
-_HDLC = cython.declare(cython.const[cython.int], 5)
-_MPLS = cython.declare(cython.const[cython.int], 6)
-_SLL = cython.declare(cython.const[cython.int], 7)
-_SLL2 = cython.declare(cython.const[cython.int], 8)
-_NULL = cython.declare(cython.const[cython.int], 9)
-_IP = cython.declare(cython.const[cython.int], 10)
-_IPV4 = cython.declare(cython.const[cython.int], 11)
-_IPV6 = cython.declare(cython.const[cython.int], 12)
-_EXTENSION = cython.declare(cython.const[cython.int], 13)
-_GRE = cython.declare(cython.const[cython.int], 14)
-_GENEVE = cython.declare(cython.const[cython.int], 15)
-_GTP = cython.declare(cython.const[cython.int], 16)
-_ERSPAN = cython.declare(cython.const[cython.int], 21)
-_COUNT = cython.declare(cython.const[cython.int], 26)
-_UNKNOWN_LINK = cython.declare(cython.const[cython.int], 52)
-_TOO_MANY = cython.declare(cython.const[cython.int], 53)
-_BAD_VERSION = cython.declare(cython.const[cython.int], 54)
-_BAD_IPV4 = cython.declare(cython.const[cython.int], 55)
-_BAD_IPV6 = cython.declare(cython.const[cython.int], 56)
-_UNKNOWN_NULL = cython.declare(cython.const[cython.int], 59)
-_UNKNOWN_GRE = cython.declare(cython.const[cython.int], 60)
-_BAD_ERSPAN = cython.declare(cython.const[cython.int], 61)
+_CUT_ETHERNET = cython.declare(cython.const[cython.int], 0)
+_CUT_VLAN = cython.declare(cython.const[cython.int], 1)
+_CUT_LLC = cython.declare(cython.const[cython.int], 2)
+_CUT_PPPOE = cython.declare(cython.const[cython.int], 3)
+_CUT_PPP = cython.declare(cython.const[cython.int], 4)
+_CUT_HDLC = cython.declare(cython.const[cython.int], 5)
+_CUT_MPLS = cython.declare(cython.const[cython.int], 6)
+_CUT_SLL = cython.declare(cython.const[cython.int], 7)
+_CUT_SLL2 = cython.declare(cython.const[cython.int], 8)
+_CUT_NULL = cython.declare(cython.const[cython.int], 9)
+_CUT_IP = cython.declare(cython.const[cython.int], 10)
+_CUT_IPV4 = cython.declare(cython.const[cython.int], 11)
+_CUT_IPV6 = cython.declare(cython.const[cython.int], 12)
+_CUT_IPV6_EXTENSION = cython.declare(cython.const[cython.int], 13)
+_CUT_GRE = cython.declare(cython.const[cython.int], 14)
+_CUT_GENEVE = cython.declare(cython.const[cython.int], 15)
+_CUT_GTP = cython.declare(cython.const[cython.int], 16)
+_CUT_ERSPAN = cython.declare(cython.const[cython.int], 21)
+_SHORT = cython.declare(cython.const[cython.int], 26)
+_UNKNOWN_LINK_TYPE = cython.declare(cython.const[cython.int], 52)
+_TOO_MANY_HEADERS = cython.declare(cython.const[cython.int], 53)
+_BAD_IP_VERSION = cython.declare(cython.const[cython.int], 54)
+_BAD_IPV4_HEADER = cython.declare(cython.const[cython.int], 55)
+_BAD_IPV6_HEADER = cython.declare(cython.const[cython.int], 56)
+_UNKNOWN_NULL_FAMILY = cython.declare(cython.const[cython.int], 59)
+_UNKNOWN_GRE_PAYLOAD = cython.declare(cython.const[cython.int], 60)
+_BAD_ERSPAN_HEADER = cython.declare(cython.const[cython.int], 61)
 
 # What stands at the cursor: a number of one of these name spaces.
 LINK = cython.declare(cython.const[cython.int], 1 << 16)  # LINKTYPE_ values, https://www.tcpdump.org/linktypes.html
@@ -284,7 +284,7 @@ class Headers:
             of interest, is a later fragment, or has a fault.
         """
         self.at, self.end, self.cut, self.depth, self.family = at, end, cut, 0, 0
-        if link_type in (12, 14, 101, 228, 229):  # LINKTYPE_RAW as several systems wrote it, _IPV4 and _IPV6
+        if link_type in (12, 14, 101, 228, 229):  # LINKTYPE_RAW as several systems wrote it, _CUT_IPV4 and _CUT_IPV6
             return self.walk(RAW_IP)
         return self.walk(LINK | link_type)
 
@@ -339,7 +339,7 @@ class Headers:
                 return _OTHER
             else:
                 kind = self._link_layer(kind)
-        return self._fail(_TOO_MANY)
+        return self._fail(_TOO_MANY_HEADERS)
 
     @cython.cfunc
     @cython.nogil
@@ -358,7 +358,7 @@ class Headers:
         if self.end - self.at >= size:
             return True
         if not (self.quoted and self.depth):
-            self.faults[header if self.cut else _COUNT + header] += 1
+            self.faults[header if self.cut else _SHORT + header] += 1
         return False
 
     @cython.cfunc
@@ -374,7 +374,7 @@ class Headers:
     @cython.exceptval(-2, check=False)
     def _ethernet(self) -> cython.int:
         """Ethernet II or IEEE 802.3."""
-        if not self._has(14, _ETHERNET):
+        if not self._has(14, _CUT_ETHERNET):
             return _OTHER
         return self._ether_type(14, self.u16(self.at + 12))
 
@@ -385,15 +385,15 @@ class Headers:
         """Every other layer below IP: what follows it."""
         at: index = self.at
         if kind in (ETHER | 0x8100, ETHER | 0x88A8, ETHER | 0x9100):  # IEEE 802.1Q and 802.1ad
-            return self._ether_type(4, self.u16(at + 2)) if self._has(4, _VLAN) else _OTHER
+            return self._ether_type(4, self.u16(at + 2)) if self._has(4, _CUT_VLAN) else _OTHER
         if kind == (ETHER | 0x8847) or kind == (ETHER | 0x8848) or kind == MPLS:
             return self._mpls()
         if kind == LLC:  # with SNAP (RFC 1042); anything else there carries no UDP
-            if not self._has(8, _LLC) or self.u16(at) != 0xAAAA or self.u8(at + 2) != 3:
+            if not self._has(8, _CUT_LLC) or self.u16(at) != 0xAAAA or self.u8(at + 2) != 3:
                 return _OTHER
             return self._ether_type(8, self.u16(at + 6))
         if kind == (ETHER | 0x8864) or kind == (LINK | 51):  # PPPoE session stage (RFC 2516)
-            if not self._has(6, _PPPOE):
+            if not self._has(6, _CUT_PPPOE):
                 return _OTHER
             self.at += 6
             return PPP
@@ -401,23 +401,23 @@ class Headers:
             return self._ppp()
         if kind == (LINK | 50) or kind == (LINK | 104):
             # Cisco HDLC (RFC 1547, 4.3.1); a PPP frame may stand there too (LINKTYPE_PPP_HDLC)
-            if not self._has(4, _HDLC):
+            if not self._has(4, _CUT_HDLC):
                 return _OTHER
             return PPP if self.u16(at) == 0xFF03 else self._ether_type(4, self.u16(at + 2))
         if kind == (LINK | 113):  # LINKTYPE_LINUX_SLL
-            return self._ether_type(16, self.u16(at + 14)) if self._has(16, _SLL) else _OTHER
+            return self._ether_type(16, self.u16(at + 14)) if self._has(16, _CUT_SLL) else _OTHER
         if kind == (LINK | 276):  # LINKTYPE_LINUX_SLL2
-            return self._ether_type(20, self.u16(at)) if self._has(20, _SLL2) else _OTHER
+            return self._ether_type(20, self.u16(at)) if self._has(20, _CUT_SLL2) else _OTHER
         if kind == LINK or kind == (LINK | 108):
             return self._null()
-        return self._fail(_UNKNOWN_LINK) if kind >> 16 == 1 else _OTHER
+        return self._fail(_UNKNOWN_LINK_TYPE) if kind >> 16 == 1 else _OTHER
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _mpls(self) -> cython.int:
         """One label stack entry (RFC 3032); behind the last one the version tells what follows."""
-        if not self._has(5, _MPLS):
+        if not self._has(5, _CUT_MPLS):
             return _OTHER
         is_bottom: cython.bint = self.u8(self.at + 2) & 1
         version: i64 = self.u8(self.at + 4) >> 4
@@ -431,7 +431,7 @@ class Headers:
     @cython.exceptval(-2, check=False)
     def _ppp(self) -> cython.int:
         """PPP with or without address and control, and with a protocol of one or two bytes (RFC 1661, 1662)."""
-        if not self._has(4, _PPP):
+        if not self._has(4, _CUT_PPP):
             return _OTHER
         if self.u16(self.at) == 0xFF03:
             self.at += 2
@@ -456,7 +456,7 @@ class Headers:
         AF_INET is 2 everywhere; AF_INET6 is 10 on Linux, 23 on Windows, 24 on Open- and NetBSD, 28 on FreeBSD, 30 on
         Darwin. Some write an EtherType there, or PPP's address and control with its protocol.
         """
-        if not self._has(4, _NULL):
+        if not self._has(4, _CUT_NULL):
             return _OTHER
         big: i64 = self.u32(self.at)
         little: i64 = (big & 0xFF) << 24 | (big & 0xFF00) << 8 | big >> 8 & 0xFF00 | big >> 24
@@ -468,38 +468,40 @@ class Headers:
             return ETHER | 0x0800
         if number in (10, 23, 24, 28, 30):
             return ETHER | 0x86DD
-        return ETHER | cython.cast(cython.int, number) if 0x0600 <= number <= 0xFFFF else self._fail(_UNKNOWN_NULL)
+        return (
+            ETHER | cython.cast(cython.int, number) if 0x0600 <= number <= 0xFFFF else self._fail(_UNKNOWN_NULL_FAMILY)
+        )
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _raw_ip(self) -> cython.int:
         """IPv4 or IPv6, told by the version."""
-        if not self._has(1, _IP):
+        if not self._has(1, _CUT_IP):
             return _OTHER
         version: i64 = self.u8(self.at) >> 4
         if version == 4:
             return ETHER | 0x0800
-        return ETHER | 0x86DD if version == 6 else self._fail(_BAD_VERSION)
+        return ETHER | 0x86DD if version == 6 else self._fail(_BAD_IP_VERSION)
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _ipv4(self) -> cython.int:
         """RFC 791."""
-        if not self._has(20, _IPV4):
+        if not self._has(20, _CUT_IPV4):
             return _OTHER
         at: index = self.at
         self.read(at)
         word: u64 = self.first  # version and header length, class, length; id, flags and offset
         size: i64 = cython.cast(i64, word >> 56 & 15) * 4
         if word >> 60 != 4 or size < 20:
-            return self._fail(_BAD_IPV4)
-        if not self._has(size, _IPV4):
+            return self._fail(_BAD_IPV4_HEADER)
+        if not self._has(size, _CUT_IPV4):
             return _OTHER
         length: i64 = cython.cast(i64, word >> 32 & 0xFFFF)
         if 0 < length < size and not self.quoted:  # no host takes such a packet; 0 is what offloading leaves there
-            return self._fail(_BAD_IPV4)
+            return self._fail(_BAD_IPV4_HEADER)
         self._end_at_length(length, size)
         more: u64 = self.second  # TTL, protocol, checksum; source
         self.family = 4
@@ -588,13 +590,13 @@ class Headers:
     @cython.exceptval(-2, check=False)
     def _ipv6(self) -> cython.int:
         """RFC 8200, section 3."""
-        if not self._has(40, _IPV6):
+        if not self._has(40, _CUT_IPV6):
             return _OTHER
         at: index = self.at
         self.read(at)
         word: u64 = self.first  # version, class and flow label; length, next header, hop limit
         if word >> 60 != 6:
-            return self._fail(_BAD_IPV6)
+            return self._fail(_BAD_IPV6_HEADER)
         payload_length: i64 = cython.cast(i64, word >> 16 & 0xFFFF)
         # A length of 0 is a jumbogram's, or that of a packet the network card has still to split.
         self._end_at_length(payload_length + 40 if payload_length else 0, 40)
@@ -647,17 +649,17 @@ class Headers:
         if protocol in (0, 43, 60, 135, 139, 140) or protocol == 51:
             # Hop-by-hop, routing and destination options, mobility, HIP, shim6 (RFC 6564's common shape); the length
             # of AH (RFC 4302) counts in units of four bytes, less two.
-            if not self._has(8, _EXTENSION):
+            if not self._has(8, _CUT_IPV6_EXTENSION):
                 return _OTHER
             size = self.u8(at + 1) * (4 if protocol == 51 else 8) + 8
-            if not self._has(size, _EXTENSION):
+            if not self._has(size, _CUT_IPV6_EXTENSION):
                 return _OTHER
             if protocol == 43:
                 self._follow_route(at, size)
             self.at += size
             return IP | cython.cast(cython.int, self.u8(at))
         if protocol == 44:  # RFC 8200, section 4.5
-            if not self._has(8, _EXTENSION):
+            if not self._has(8, _CUT_IPV6_EXTENSION):
                 return _OTHER
             size = self.u16(at + 2)
             return self._fragment(size >> 3, size & 1 != 0, self.u32(at + 4), cython.cast(cython.int, self.u8(at)), 8)
@@ -675,7 +677,7 @@ class Headers:
     def _gre(self) -> cython.int:
         """RFC 2784 and 2890; version 1 is PPTP's (RFC 2637), which may acknowledge without carrying anything."""
         self.depth += 1
-        if not self._has(4, _GRE):
+        if not self._has(4, _CUT_GRE):
             return _OTHER
         flags: i64 = self.u16(self.at)
         protocol: cython.int = cython.cast(cython.int, self.u16(self.at + 2))
@@ -688,7 +690,7 @@ class Headers:
             size += 4
         if flags & 0x0080 and flags & 7 == 1:
             size += 4
-        if not self._has(size, _GRE):
+        if not self._has(size, _CUT_GRE):
             return _OTHER
         self.at += size
         return self._gre_payload(flags, protocol)
@@ -701,7 +703,7 @@ class Headers:
         if flags & 7 == 1 and self.at == self.end:
             return _OTHER
         if flags & 7 > 1:
-            return self._fail(_UNKNOWN_GRE)
+            return self._fail(_UNKNOWN_GRE_PAYLOAD)
         if protocol == 0x6558:  # transparent Ethernet bridging
             return LINK | 1
         if protocol == 0x880B:
@@ -714,7 +716,7 @@ class Headers:
             if self.u8(self.at) >> 4 != 4:
                 self.at += 4
             return RAW_IP
-        return self._fail(_UNKNOWN_GRE)
+        return self._fail(_UNKNOWN_GRE_PAYLOAD)
 
     @cython.cfunc
     @cython.nogil
@@ -728,10 +730,10 @@ class Headers:
             return LINK | 1
         at: index = self.at
         size: i64 = 12 if is_third else 8
-        if not self._has(size, _ERSPAN):
+        if not self._has(size, _CUT_ERSPAN):
             return _OTHER
         if self.u8(at) >> 4 != (2 if is_third else 1):
-            return self._fail(_BAD_ERSPAN)
+            return self._fail(_BAD_ERSPAN_HEADER)
         is_cut: cython.bint = self.u8(at + 2) & 4 != 0
         kind: cython.int = LINK | 1
         if is_third:
@@ -739,9 +741,9 @@ class Headers:
             if frame_type == 2:
                 kind = RAW_IP
             elif frame_type != 0:
-                return self._fail(_BAD_ERSPAN)
+                return self._fail(_BAD_ERSPAN_HEADER)
             size += 8 if self.u8(at + 11) & 1 else 0
-            if not self._has(size, _ERSPAN):
+            if not self._has(size, _CUT_ERSPAN):
                 return _OTHER
         self.cut |= is_cut
         self.at += size
@@ -790,7 +792,7 @@ class Headers:
             return _OTHER
         size: i64 = 8 + 4 * (self.u8(at) & 63)
         protocol: cython.int = cython.cast(cython.int, self.u16(at + 2))
-        if not self._has(size, _GENEVE):
+        if not self._has(size, _CUT_GENEVE):
             return _OTHER
         self.at += size
         return LINK | 1 if protocol == 0x6558 else ETHER | protocol
@@ -812,7 +814,7 @@ class Headers:
                 break
             size += max(self.u8(at + size), 1) * 4
             following = self.u8(at + size - 1) if at + size <= self.end else 0
-        if not self._has(size, _GTP):
+        if not self._has(size, _CUT_GTP):
             return _OTHER
         self.at += size
         return RAW_IP

@@ -81,6 +81,9 @@ TEXTS = {
 }
 """Every note a person is told; the others only say which fields are missing."""
 
+REMAIN = " remain inside"
+"""Ends the note ABOUT_TUNNEL; advice takes the MTU inside of the tunnel from in front of it."""
+
 _MTU_ZERO = int(Note.MTU_ZERO)
 _TEXTS = [(int(note), text) for note, text in TEXTS.items()]
 
@@ -103,7 +106,7 @@ def texts_of(bits: int, length: int, family: int = 4, tunnel: int = 0, mtu: int 
     """
     is_estimated = bits & _MTU_ZERO and length < UNKNOWN_LENGTH
     estimate = f"; RFC 1191's next plateau is {plateau_below(length + tunnel, family)}" if is_estimated else ""
-    return _texts(bits, estimate, tunnel, f", and {mtu - tunnel} remain inside" if mtu and mtu > tunnel else "")
+    return _texts(bits, estimate, tunnel, f", and {mtu - tunnel}{REMAIN}" if mtu and mtu > tunnel else "")
 
 
 @cache

@@ -24,7 +24,7 @@ cdef class Recent:
     cdef public Table fragments
     cdef Conversations conversations
     cdef object _memory
-    cdef int _evidence
+    cdef int _evidence, _by_id, _by_sums
     cdef unsigned long long[::1] _index
     cdef unsigned long long _indexed
     cdef int add(self, Rows rows, Py_ssize_t row, Py_ssize_t conversation, int way) except -1 nogil

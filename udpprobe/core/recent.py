@@ -58,6 +58,18 @@ _SOURCE_CHANGED = cython.declare(cython.const[cython.int], 1)
 _SERVICE = cython.declare(cython.const[cython.int], 2)
 _PORTLESS = cython.declare(cython.const[cython.int], 3)
 
+# What a rank is made of, the weightier first; in each, less is better. How the IPv4 id agrees …
+_ID_EQUAL = cython.declare(cython.const[cython.int], 0)
+_ID_SWAPPED = cython.declare(cython.const[cython.int], 1)  # quoted in the other byte order
+_ID_DIFFERS = cython.declare(cython.const[cython.int], 2)
+# … and how the UDP length and checksum agree.
+_SUMS_EQUAL = cython.declare(cython.const[cython.int], 0)
+_LENGTH_EQUAL = cython.declare(cython.const[cython.int], 1)  # no checksum to compare; or the quote has neither
+_CHECKSUM_DIFFERS = cython.declare(cython.const[cython.int], 2)
+_SEGMENT = cython.declare(cython.const[cython.int], 3)  # the quote is of one of several datagrams in a record
+_LENGTH_DIFFERS = cython.declare(cython.const[cython.int], 4)
+_SUMS = cython.declare(cython.const[cython.int], 5)  # how many such grades there are
+
 _UNRANKED = cython.declare(cython.const[cython.int], 100)
 _REWRITTEN_RANK = cython.declare(cython.const[cython.int], 50)
 _SERVICE_RANK = cython.declare(cython.const[cython.int], 51)
@@ -290,20 +302,23 @@ class Recent:
         entry_length: u64 = entry >> 32 & _PORT
         checksum: u64 = quoted >> 16 & _PORT
         evidence: cython.int = 0
-        by_id: cython.int = 2
+        by_id: cython.int = _ID_DIFFERS
         if quoted_id == entry_id:
-            by_id = 0
+            by_id = _ID_EQUAL
         elif (quoted_id & 0xFF) << 8 | quoted_id >> 8 == entry_id:
-            by_id = 1
-        if by_id < 2 and quoted_id:
+            by_id = _ID_SWAPPED
+        if by_id != _ID_DIFFERS and quoted_id:
             evidence |= _BY_ID
         compared: u64 = min(rows.proof[row] >> 8 & 0xFF, proof >> 8 & 0xFF)
         is_record: cython.bint = (
             not notes & _NO_LENGTH and entry_length > length and self._is_record(entry, length, quoted_id, proof)
         )
         if is_record:
-            by_id = 0 if quoted_id - entry_id & _PORT < min(self._segments(entry_length, length), _MOST_SEGMENTS) else 2
-            if by_id == 0 and quoted_id and kind == _FLOW:
+            is_within: cython.bint = quoted_id - entry_id & _PORT < min(
+                self._segments(entry_length, length), _MOST_SEGMENTS
+            )
+            by_id = _ID_EQUAL if is_within else _ID_DIFFERS
+            if is_within and quoted_id and kind == _FLOW:
                 evidence |= _BY_ID
         elif compared:
             if (self.words[at + PAYLOAD] ^ rows.payload_high[row]) >> (64 - 8 * min(compared, 8)):
@@ -312,29 +327,31 @@ class Recent:
                 return -1
             if compared >= 4:
                 evidence |= _BY_PAYLOAD
-        by_sums: cython.int = 4
+        by_sums: cython.int = _LENGTH_DIFFERS
         if notes & _NO_LENGTH:
-            by_sums = 1
+            by_sums = _LENGTH_EQUAL
         elif length == entry_length:
-            by_sums = 1
+            by_sums = _LENGTH_EQUAL
             if not notes & _NO_CHECKSUM:
                 if checksum == (proof >> 16 or entry >> 16 & _PORT):
-                    by_sums = 0
+                    by_sums = _SUMS_EQUAL
                     if checksum and (proof >> 16 or not proof & 1):
                         evidence |= _BY_CHECKSUM
                 elif proof & 1 and checksum == entry >> 16 & _PORT:
-                    by_sums = 0  # half computed in the quote too: the same for all of this length
+                    by_sums = _SUMS_EQUAL  # half computed in the quote too: the same for all of this length
                 elif proof >> 16 or (checksum and not proof & 1 and entry >> 16 & _PORT):
-                    by_sums = 2  # both whole, and different: another datagram, or a NAT
+                    by_sums = _CHECKSUM_DIFFERS  # both whole, and different: another datagram, or a NAT
         elif is_record:
-            by_sums = 3
-        if by_id == 2 and quoted_id and entry_id:
+            by_sums = _SEGMENT
+        if by_id == _ID_DIFFERS and quoted_id and entry_id:
             evidence = 0  # another datagram of the flow, whatever else is the same
-        self._evidence = evidence
+        self._evidence, self._by_id, self._by_sums = evidence, by_id, by_sums
         if kind == _FLOW:
-            return (by_id * 5 + by_sums) * 2 + (1 if (entry ^ quoted) & 1 else 0)
+            return (by_id * _SUMS + by_sums) * 2 + (1 if (entry ^ quoted) & 1 else 0)
         # without an id, only what stands in the payload can make up for what was changed
-        if (by_id or not quoted_id) and ((quoted_id and entry_id) or not (evidence & _BY_PAYLOAD and compared >= 8)):
+        if (by_id != _ID_EQUAL or not quoted_id) and (
+            (quoted_id and entry_id) or not (evidence & _BY_PAYLOAD and compared >= 8)
+        ):
             return -1
         if kind == _PORTLESS:
             return 0
@@ -395,9 +412,9 @@ class Recent:
             match.sureness = _EXACT if match.evidence else _IN_FLOW
             if match.is_ambiguous and match.evidence == _BY_PAYLOAD:
                 match.sureness = _IN_FLOW
-            if rank // 10 == 1:
+            if self._by_id == _ID_SWAPPED:
                 match.notes = _IP_ID_SWAPPED
-            if rank // 2 % 5 == 3:
+            if self._by_sums == _SEGMENT:
                 match.notes |= _OFFLOADED
         return 0
 
@@ -542,7 +559,7 @@ class Recent:
         if self.count + behind + 1 - place > _MOST_ROOM:
             return 0
         at: index = cython.cast(index, (place - 1) & cython.cast(u64, self.room - 1)) * WIDTH
-        self._evidence = _BY_ID
+        self._evidence, self._by_id, self._by_sums = _BY_ID, _ID_EQUAL, _SUMS_EQUAL
         self._take(
             cython.cast(index, self.words[at + FLOW] >> 33),
             cython.cast(cython.int, self.words[at + FLOW] >> 32 & 1),
