@@ -14,6 +14,7 @@ from udpprobe.lab.scenario import names
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["lab", "loop-3", "--", "true"], "loop-3 is a scenario, not a program: udpprobe lab -s loop-3 -- COMMAND"),
         (["lab"], "give one of -- COMMAND, --shell and --up"),
         (["lab", "--shell", "--", "true"], "give one of"),
         (["lab", "--up", "plain", "--shell"], "give one of"),

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -79,6 +80,8 @@ def lab(  # noqa: PLR0913 - a command's options are its arguments
     from udpprobe.lab.run import hold, run  # noqa: PLC0415 - as above
     from udpprobe.lab.world import World  # noqa: PLC0415 - as above
 
+    if command and command[0] in scenarios.names() and not shutil.which(command[0]):
+        raise UsageError(f"{command[0]} is a scenario, not a program: udpprobe lab -s {command[0]} -- COMMAND")
     found = scenarios.load(up or scenario)
     environment = {**os.environ, "UDPPROBE_LAB": found.name}
     words, environment = shell_in(found.name, environment) if shell else (command or [], environment)
