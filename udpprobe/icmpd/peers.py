@@ -1,4 +1,13 @@
-"""Who a client is, what it handed over, and closing that without waiting for it.
+"""Who may register which socket; and closing descriptors without waiting for their owners.
+
+A socket is registered where all of this holds, in this order:
+
+1. Its client's user is permitted (`Gate.admits`): when it connects, and again with each message.
+2. There is room for one more client; half of it is any one user's at most (`Server._why_not`).
+3. Exactly one descriptor came (`hear`): a UDP socket of the daemon's network namespace, owned by its user (`inspect`).
+4. Its user has fewer than MOST_ON_PORT sockets of that port (`Protocol._is_crowded`).
+
+Root may hand over another user's socket; root and the daemon's own user are exempt from the shares of 2 and 4.
 
 close(2) waits where a TCP socket has SO_LINGER and unsent data, as long as its owner pleased; so it does for a Unix
 socket with such a one in a message that nobody read. The kernel does not linger for a task that exits. So the last
@@ -49,12 +58,12 @@ class Gate:
     groups: frozenset[int] = frozenset()
     everybody: bool = False
 
-    def admits(self, peer: socket.socket) -> bool:
-        """Whether the process at the other end may, by its credentials when it connected (SO_PEERCRED, unix(7))."""
-        _, user, group = credentials(peer)
+    def admits(self, client: socket.socket) -> bool:
+        """Whether the client's process may, by its credentials when it connected (SO_PEERCRED, unix(7))."""
+        _, user, group = credentials(client)
         if self.everybody or user == 0 or user in self.users or group in self.groups:
             return True
-        return bool(self.groups) and not self.groups.isdisjoint(_groups(peer))
+        return bool(self.groups) and not self.groups.isdisjoint(_groups(client))
 
 
 def gate_for(users: Collection[str], groups: Collection[str], own_user: int) -> Gate:
@@ -192,7 +201,7 @@ def receive(client: socket.socket, size: int) -> tuple[bytes, Received]:
 
 
 def inspect(descriptor: int, user: int) -> ClientSocket | Refusal:
-    """What a descriptor is; a UDP socket without a port is given one, as the book has it.
+    """What a descriptor is; a UDP socket without a port is bound to one (as in UNP 28.7).
 
     Args:
         descriptor: it stays open, and its options as they are: they are its owner's.
@@ -203,15 +212,15 @@ def inspect(descriptor: int, user: int) -> ClientSocket | Refusal:
     except OSError:
         return Refusal("not-a-socket")
     try:
-        reason = _wrong(handed, user)
-        return Refusal(reason) if reason else _described(handed)
+        reason = _reason_against(handed, user)
+        return Refusal(reason) if reason else _bound_and_described(handed)
     except OSError:
         return Refusal("not-a-socket")
     finally:
         handed.detach()
 
 
-def _wrong(handed: socket.socket, user: int) -> str | None:
+def _reason_against(handed: socket.socket, user: int) -> str | None:
     if handed.type != socket.SOCK_DGRAM or handed.proto != socket.IPPROTO_UDP:
         return "not-udp"
     if namespace_of(handed) != own_namespace():
@@ -219,10 +228,10 @@ def _wrong(handed: socket.socket, user: int) -> str | None:
     return None if user in (0, os.fstat(handed.fileno()).st_uid) else "not-your-socket"
 
 
-def _described(handed: socket.socket) -> ClientSocket:
+def _bound_and_described(handed: socket.socket) -> ClientSocket:
     if handed.getsockname()[1] == 0:
         handed.bind(("", 0))
-    name, peer = handed.getsockname(), _peer(handed)
+    name, peer = handed.getsockname(), _remote_end(handed)
     address = _mapped(name[0])
     is_v6 = handed.family == socket.AF_INET6
     dual = is_v6 and not handed.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
@@ -245,7 +254,7 @@ def _carries(address: int, *, dual: bool, is_v6: bool) -> frozenset[int]:
     return V6 if is_v6 else V4
 
 
-def _peer(handed: socket.socket) -> tuple[int, int] | None:
+def _remote_end(handed: socket.socket) -> tuple[int, int] | None:
     try:
         peer = handed.getpeername()
     except OSError:

@@ -252,7 +252,7 @@ class Client:
     is_trusted: bool = True
     """Root, or the daemon's own user."""
     speaks_json: bool = False
-    spoke: bool = False
+    has_begun: bool = False
     ends: bool = False
     """To be closed once its outbox is empty."""
 
@@ -267,7 +267,7 @@ class Protocol:
     def __init__(self, queue_messages: int = QUEUE_MESSAGES) -> None:
         self._queue_messages = queue_messages
         self._clients: dict[int, Client] = {}
-        self._silent: dict[int, float] = {}
+        self._awaiting_first_byte: dict[int, float] = {}
         self._queued_bytes = 0
         self.registry = Registry()
         self.counts: Counter[str] = Counter()
@@ -282,28 +282,30 @@ class Protocol:
             is_trusted: whether that is root, or the daemon's own user.
         """
         self._clients[client] = Client(now_s, Outbox(self._queue_messages), user, is_trusted)
-        self._silent[client] = now_s
+        self._awaiting_first_byte[client] = now_s
         self.counts["connections"] += 1
 
     def disconnected(self, client: int) -> None:
         """It went; what waited for it is forgotten."""
         self._queued_bytes -= self._clients.pop(client).outbox.bytes
-        self._silent.pop(client, None)
+        self._awaiting_first_byte.pop(client, None)
         self.registry.remove(client)
 
     def overdue(self, now_s: float) -> list[int]:
         """Clients that did not say their first byte in time."""
-        return list(takewhile(lambda client: now_s - self._silent[client] > HANDSHAKE_S, self._silent))
+        return list(
+            takewhile(lambda client: now_s - self._awaiting_first_byte[client] > HANDSHAKE_S, self._awaiting_first_byte)
+        )
 
     @property
     def awaits(self) -> bool:
         """Whether any client has yet to speak."""
-        return bool(self._silent)
+        return bool(self._awaiting_first_byte)
 
     def received(self, client: int, byte: bytes, handed: ClientSocket | Refusal) -> None:
         """A client said a byte, and handed over a socket or something else, or nothing."""
         state = self._clients[client]
-        if not state.spoke:
+        if not state.has_begun:
             self._begin(client, state, speaks_json=byte == JSON)
         if isinstance(handed, ClientSocket) and self._is_crowded(client, state, handed.port):
             handed = Refusal(TOO_MANY_ON_PORT, MOST_ON_PORT)
@@ -345,8 +347,8 @@ class Protocol:
         return sum(each.user == state.user for each in others) >= MOST_ON_PORT
 
     def _begin(self, client: int, state: Client, *, speaks_json: bool) -> None:
-        state.spoke, state.speaks_json = True, speaks_json
-        self._silent.pop(client)
+        state.has_begun, state.speaks_json = True, speaks_json
+        self._awaiting_first_byte.pop(client)
         if speaks_json:
             state.outbox = Outbox(self._queue_messages, lambda count: line(kind="dropped", count=count))
 
