@@ -11,8 +11,8 @@ from udpprobe.core.decode import Decoder
 from udpprobe.core.probe import GENERIC, Payloads
 from udpprobe.scanning.outcome import Known
 from udpprobe.scanning.pacing import Pacing, Patience
-from udpprobe.scanning.plan import Destinations, Plan, Sources
-from udpprobe.scanning.record import Record
+from udpprobe.scanning.plan import Plan, ProbedDestinations, Sources
+from udpprobe.scanning.record import ScanRecord
 from udpprobe.scanning.replies import Replies
 
 KEY = (0x0123_4567_89AB_CDEF, 0xFEDC_BA98_7654_3210)
@@ -45,7 +45,7 @@ def halves(address):
 
 def destinations_of(pairs, zone=0):
     """Of (address, port)."""
-    addresses, made = list(dict.fromkeys(address for address, _ in pairs)), Destinations()
+    addresses, made = list(dict.fromkeys(address for address, _ in pairs)), ProbedDestinations()
     for address, port in pairs:
         made.add(addresses.index(address), halves(address), [port], zone)
     return made
@@ -101,7 +101,7 @@ class Scan:
         self.plan = plan or plan_of(
             *((HOST[family], port) for port in ports), payload=payload, source_ports=source_ports, size=size
         )
-        self.pacing, self.record, self.errors, self.errnos = Heard(self.plan), Record(self.plan), [], {}
+        self.pacing, self.record, self.errors, self.errnos = Heard(self.plan), ScanRecord(self.plan), [], {}
         self.replies = Replies(self.plan, self.pacing, self.record, self.errors.append, **known)
         self.decoder = Decoder(64, keeps_messages=True)
         self.frames = 0

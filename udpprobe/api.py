@@ -21,7 +21,7 @@ from udpprobe.capture.inputs import Inputs, find_inputs
 from udpprobe.core.aging import AGED_OUT, MOST_ROWS, age
 from udpprobe.core.analyzer import Analyzer
 from udpprobe.core.model import Event, Report
-from udpprobe.core.targets import Ports, Target, parse_ports, parse_target
+from udpprobe.core.targets import Ports, TargetSpec, parse_ports, parse_target
 from udpprobe.errors import UsageError
 from udpprobe.interrupt import Interrupted
 from udpprobe.report import LoopsSoFar, Question, events_of, report_of
@@ -354,7 +354,7 @@ def scan(
         raise Interrupted(named(stopped.report, resolved), stopped.undecided) from None
 
 
-def _targets(words: str | Iterable[str]) -> list[Target]:
+def _targets(words: str | Iterable[str]) -> list[TargetSpec]:
     return [parse_target(word) for word in ([words] if isinstance(words, str) else words)]
 
 
@@ -552,11 +552,11 @@ def check(
         UsageError: a target or an option is wrong; there is no target.
         UdpprobeError: the file cannot be read.
     """
-    from udpprobe.checking.expectations import Check, Expectation, Probing, State, parse_range, target_with_port
+    from udpprobe.checking.expectations import Check, CheckState, Expectation, Probing, parse_range, target_with_port
     from udpprobe.checking.states import ON_SILENCE
     from udpprobe.commands import check as command
 
-    states = {state.name.lower(): state for state in State if state is not State.UNKNOWN}
+    states = {state.name.lower(): state for state in CheckState if state is not CheckState.UNKNOWN}
     if expect not in ON_SILENCE:
         raise UsageError(f"expect {expect!r}: give {', '.join(ON_SILENCE)}")
     if silence is not None and silence not in states:

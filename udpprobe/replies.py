@@ -18,7 +18,7 @@ from udpprobe.core.believer import BELIEVED, MISSED, Believer
 from udpprobe.core.extensions import extensions_of
 from udpprobe.core.model import Event, quoted_of
 from udpprobe.core.notes import Note, mtu_notes, texts_of
-from udpprobe.core.probe import DESTINATION, SOURCE, Payloads, Prober, Quoted, Tasks
+from udpprobe.core.probe import DESTINATION, SOURCE, Payloads, Prober, QuotedProbe, Tasks
 from udpprobe.core.rows import Packet
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, NO_NEIGHBOUR, meaning_of, verdict_of
 
@@ -356,7 +356,7 @@ class Tracker:
             oldest = next(iter(self._doubted))
             self._faults["foreign"] += len(self._doubted.pop(oldest))
 
-    def _best(self, packet: Packet, quote: _Quote, quoted: Quoted) -> int:
+    def _best(self, packet: Packet, quote: _Quote, quoted: QuotedProbe) -> int:
         """Which probe an error quotes: the one that agrees best, -1 for none. It is at hand in the prober then.
 
         A NAT may have changed the source port; one that is ours is believed to be the probe's.
@@ -377,7 +377,7 @@ class Tracker:
                     best, most = number, score
         return best
 
-    def _strength(self, packet: Packet, number: int, quoted: Quoted) -> tuple[int, int]:
+    def _strength(self, packet: Packet, number: int, quoted: QuotedProbe) -> tuple[int, int]:
         """How many bits of a quote agree with a probe: its own, and those that it shares with others.
 
         Its own are less by what the choice gives away: a guess may hit any probe that waits for a reply.
@@ -393,7 +393,7 @@ class Tracker:
             waiting = len(self._sent)
         return max(self._prober.agree - max(waiting - 1, 0).bit_length(), 0), self._prober.shared
 
-    def _agrees(self, quoted: Quoted, sent: _Sent) -> bool:
+    def _agrees(self, quoted: QuotedProbe, sent: _Sent) -> bool:
         return self._prober.agrees(quoted, self._tasks, sent.probe.flow, sent.attempt, sent.probe.size)
 
     def _waiting(self, flow: int, now_ns: int) -> int:
@@ -511,9 +511,9 @@ def _quote_of(packet: Packet) -> _Quote:
     return _Quote(first & 0xFFFFF, first >> 20 & 0xFF, is_fragmentable=False, payload=quote[HEADER_BYTES[6] :])
 
 
-def _quoted(packet: Packet, quote: _Quote) -> Quoted:
+def _quoted(packet: Packet, quote: _Quote) -> QuotedProbe:
     """The same as `core/probe.py` compares it."""
-    quoted = Quoted(quote.payload)
+    quoted = QuotedProbe(quote.payload)
     quoted.source_high, quoted.source_low = packet.source
     quoted.destination_high, quoted.destination_low = packet.destination
     quoted.source_port, quoted.port, quoted.ident = packet.source_port, packet.destination_port, quote.ident

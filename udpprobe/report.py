@@ -63,7 +63,7 @@ class Shaped(Protocol):
         """Put the values of one that has a shape where its marks say."""
 
 
-class Rows(Sequence[Row], Generic[Row]):
+class ReportRows(Sequence[Row], Generic[Row]):
     """Rows that are made when they are asked for.
 
     Args:
@@ -81,10 +81,12 @@ class Rows(Sequence[Row], Generic[Row]):
     @overload
     def __getitem__(self, at: int) -> Row: ...
     @overload
-    def __getitem__(self, at: slice) -> Rows[Row]: ...
-    def __getitem__(self, at: int | slice) -> Row | Rows[Row]:
+    def __getitem__(self, at: slice) -> ReportRows[Row]: ...
+    def __getitem__(self, at: int | slice) -> Row | ReportRows[Row]:
         """One row, or the rows of a slice."""
-        return Rows(self.order[at], self.make, self.shaped) if isinstance(at, slice) else self.make(self.order[at])
+        return (
+            ReportRows(self.order[at], self.make, self.shaped) if isinstance(at, slice) else self.make(self.order[at])
+        )
 
     def __iter__(self) -> Iterator[Row]:
         return map(self.make, self.order)
@@ -92,7 +94,7 @@ class Rows(Sequence[Row], Generic[Row]):
 
 def conclude(
     analyzer: Analyzer, question: Question, *, is_final: bool = False
-) -> tuple[Rows[Destination], Rows[Unmatched]]:
+) -> tuple[ReportRows[Destination], ReportRows[Unmatched]]:
     """The destinations, worst first, and the errors whose datagrams nobody saw.
 
     Args:
@@ -130,13 +132,13 @@ class Conclusion:
             ranking, findings, loops, endpoints, endpoint_rtt, rtt, are_loops, group_by=question.group_by
         )
 
-    def destinations(self) -> Rows[Destination]:
+    def destinations(self) -> ReportRows[Destination]:
         """The worst first."""
-        return Rows(memoryview(self._ranking.order), self._rows.destination, self._rows)
+        return ReportRows(memoryview(self._ranking.order), self._rows.destination, self._rows)
 
-    def unmatched(self) -> Rows[Unmatched]:
+    def unmatched(self) -> ReportRows[Unmatched]:
         """The worst first."""
-        return Rows(self._rows.unmatched_order(), self._rows.unmatched)
+        return ReportRows(self._rows.unmatched_order(), self._rows.unmatched)
 
 
 _IN_TRANSIT = (4 << 16 | 11 << 8, 6 << 16 | 3 << 8)
@@ -279,28 +281,28 @@ def _add_loop(new: Table, old: Table, row: int) -> None:
     new.words[to + 9] = gcd(new.words[to + 9], words[at + 9])
 
 
-class _Later(Rows[Row]):
+class _Later(ReportRows[Row]):
     """Rows that are looked for when somebody asks for them.
 
     Who writes events alone never does, and to put a million in order takes half a gigabyte.
     """
 
-    def __init__(self, rows: Callable[[], Rows[Row]]) -> None:
+    def __init__(self, rows: Callable[[], ReportRows[Row]]) -> None:
         self._rows = rows
 
     @property
     def order(self) -> Sequence[int]:  # type: ignore[override]  # an attribute there
-        """As of `Rows`."""
+        """As of `ReportRows`."""
         return self._rows().order
 
     @property
     def make(self) -> Callable[[int], Row]:  # type: ignore[override]  # as above
-        """As of `Rows`."""
+        """As of `ReportRows`."""
         return self._rows().make
 
     @property
     def shaped(self) -> Shaped | None:  # type: ignore[override]  # as above
-        """As of `Rows`."""
+        """As of `ReportRows`."""
         return self._rows().shaped
 
 
@@ -317,8 +319,8 @@ def report_of(
         is_final: whether nobody else needs the analyzer: it ends with the report, at the latest.
     """
     concluded = cache(lambda: conclude(analyzer, question, is_final=is_final))
-    destinations: Rows[Destination] = _Later(lambda: concluded()[0])
-    unmatched: Rows[Unmatched] = _Later(lambda: concluded()[1])
+    destinations: ReportRows[Destination] = _Later(lambda: concluded()[0])
+    unmatched: ReportRows[Unmatched] = _Later(lambda: concluded()[1])
     if not is_final:
         destinations, unmatched = concluded()
     has_frames = analyzer.packets > 0

@@ -19,7 +19,7 @@ from udpprobe.core.model import Destination, Parts, Report, changed
 from udpprobe.core.targets import (
     Block,
     Ports,
-    Target,
+    TargetSpec,
     is_link_local,
     parse_target_lines,
     single,
@@ -27,7 +27,7 @@ from udpprobe.core.targets import (
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.files import lines_at_most
 from udpprobe.linux.netlink import interface_name
-from udpprobe.scanning.plan import Destinations
+from udpprobe.scanning.plan import ProbedDestinations
 
 MOST_HOSTS = 1 << 20
 """Addresses of a network that may be named: an IPv4 /12."""
@@ -63,7 +63,7 @@ class Wanted(Struct, frozen=True):
 class Resolved(Struct, frozen=True):
     """What is to be probed."""
 
-    destinations: Destinations
+    destinations: ProbedDestinations
     """By host and port; hosts are numbered in the order of their targets."""
     names: dict[int, str]
     """Host number to the name that was typed for it."""
@@ -84,7 +84,7 @@ _Host = tuple[int, int]
 """A host's address, 128 bits, and its zone."""
 
 
-def read_targets(path: str) -> list[Target]:
+def read_targets(path: str) -> list[TargetSpec]:
     """The targets in a file, between blanks or line ends, `#` before comments.
 
     Args:
@@ -107,7 +107,7 @@ def _opened(path: str) -> TextIO:
     return Path(path).open(encoding="utf-8-sig", errors="backslashreplace")
 
 
-def resolve(targets: Sequence[Target], excluded: Sequence[Target], wanted: Wanted) -> Resolved:
+def resolve(targets: Sequence[TargetSpec], excluded: Sequence[TargetSpec], wanted: Wanted) -> Resolved:
     """The destinations of targets, each once.
 
     A network stands for all its addresses, also the first and the last one of an IPv4 network, but not for
@@ -135,7 +135,7 @@ def resolve(targets: Sequence[Target], excluded: Sequence[Target], wanted: Wante
     _refuse_too_much(spans)
     asked, names_of = _asked(spans, forbidden)
     left_out = _left_out(excluded)
-    destinations, names = Destinations(), {}
+    destinations, names = ProbedDestinations(), {}
     kept: list[_Host] = []
     for (address, zone), wanted_ports in asked.items():
         ports = left_out(address, wanted_ports)
@@ -162,7 +162,7 @@ def _nothing(family: int | None) -> str:
     return "no target is left to probe" + (f" over IPv{family}" if family else "")
 
 
-def _spans(target: Target, wanted: Wanted, forbidden: frozenset[int]) -> list[_Span]:
+def _spans(target: TargetSpec, wanted: Wanted, forbidden: frozenset[int]) -> list[_Span]:
     ports = target.ports or wanted.default_ports
     if isinstance(target.host, str):
         blocks, name = _looked_up(target.host, wanted.family), target.host
@@ -174,7 +174,7 @@ def _spans(target: Target, wanted: Wanted, forbidden: frozenset[int]) -> list[_S
     return [_Span(block, _zone(target, block, wanted.interface), ports, name) for block in blocks]
 
 
-def _refuse_groups(target: Target, block: Block, forbidden: frozenset[int]) -> None:
+def _refuse_groups(target: TargetSpec, block: Block, forbidden: frozenset[int]) -> None:
     if block.size == 1 and block not in _UNSPECIFIED and _is_for_many(block.first, forbidden):
         raise UsageError(
             f"{target.text} is an address of many hosts (multicast, broadcast or 0.0.0.0/8): "
@@ -216,7 +216,7 @@ def _looked_up(name: str, family: int | None) -> list[Block]:
     ]
 
 
-def _zone(target: Target, block: Block, interface: str | None) -> int:
+def _zone(target: TargetSpec, block: Block, interface: str | None) -> int:
     """Index of the interface that a link-local address belongs to, 0 for every other address."""
     if block in _UNSPECIFIED:
         raise UsageError(f"{target.text}: {_UNSPECIFIED[block]}")
@@ -296,7 +296,7 @@ def _is_for_many(address: int, broadcasts: frozenset[int]) -> bool:
     return address >> 120 == 0xFF
 
 
-def _left_out(excluded: Sequence[Target]) -> Callable[[int, array[int]], array[int]]:
+def _left_out(excluded: Sequence[TargetSpec]) -> Callable[[int, array[int]], array[int]]:
     """What takes from the ports of an address those that an exclusion names."""
     rules = [
         (block, None if target.ports is None else frozenset(_in_order(target.ports)))
@@ -339,7 +339,7 @@ def as_asked(resolved: Resolved) -> Callable[[Sequence[Destination]], Sequence[D
     return lambda rows: rows.changed(restored) if isinstance(rows, Parts) else changed(rows, restored)
 
 
-def _zones_by_address(found: Destinations) -> Iterator[tuple[str, str]]:
+def _zones_by_address(found: ProbedDestinations) -> Iterator[tuple[str, str]]:
     if not any(found.zone):
         return
     last = -1

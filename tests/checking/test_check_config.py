@@ -3,7 +3,7 @@ import time
 import pytest
 
 from udpprobe.checking.config import read_config, read_templates
-from udpprobe.checking.expectations import Probing, State
+from udpprobe.checking.expectations import CheckState, Probing
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.toml import line_of, parse_toml
 
@@ -73,7 +73,7 @@ def test_a_target_inherits_from_template_group_and_defaults(write):
         wanted.silence,
     )
     assert ("192.0.2.1:51820", None, Probing(interface="eth0")) == (vpn.name, vpn.group, vpn.probing)
-    assert ("listening", State.OK, 1420, True) == (
+    assert ("listening", CheckState.OK, 1420, True) == (
         vpn.expectation.expect,
         vpn.expectation.silence,
         vpn.expectation.min_mtu,

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from udpprobe.checking.expectations import State, parse_range, worst
+from udpprobe.checking.expectations import CheckState, parse_range, worst
 from udpprobe.errors import UsageError
 
 
@@ -59,4 +59,4 @@ def test_what_is_no_range_is_refused(text):
     ],
 )
 def test_the_gravest_state_counts_and_ignorance_is_less_than_a_warning(states, expected):
-    assert State[expected] == worst(State[each] for each in states.split())
+    assert CheckState[expected] == worst(CheckState[each] for each in states.split())

@@ -3,7 +3,7 @@ from checks import HOLE, LIMITED, LOOPING, MTU, MUTE, QUIET, TRACE
 from msgspec.structs import replace
 from samples import ANSWERED, LOOP, REFUSED, TOO_BIG, UNREACHABLE_V6, destination, finding
 
-from udpprobe.checking.expectations import Expectation, State, parse_range, target_with_port
+from udpprobe.checking.expectations import CheckState, Expectation, parse_range, target_with_port
 from udpprobe.checking.states import (
     Facts,
     Outcome,
@@ -98,12 +98,12 @@ def test_silence_while_this_host_dropped_packets_says_nothing(found, expect):
     told = checked("x", None, Facts(found, dropped=4102), Expectation(expect=expect))
     assert "UNKNOWN" == told.state
     assert "; but this host dropped packets unread (4,102), and an answer or a refusal may be among them" in told.text
-    told = checked("x", None, Facts(found, dropped=4102), Expectation(expect=expect, silence=State.WARNING))
+    told = checked("x", None, Facts(found, dropped=4102), Expectation(expect=expect, silence=CheckState.WARNING))
     assert "unread" not in told.text
 
 
 @pytest.mark.parametrize("found", [QUIET, MUTE, LIMITED])
-@pytest.mark.parametrize("silence", [State.OK, State.WARNING, State.CRITICAL])
+@pytest.mark.parametrize("silence", [CheckState.OK, CheckState.WARNING, CheckState.CRITICAL])
 def test_silence_that_proves_nothing_counts_as_the_user_says(found, silence):
     assert silence.name == state(found, {"expect": "answered", "silence": silence})
     for expect, quiet in (("listening", "WARNING"), ("not-refused", "OK")):
@@ -180,7 +180,9 @@ def test_a_packet_of_the_wanted_size_fits_or_what_stops_it_is_named(least, facts
     ],
 )
 def test_a_loop_is_critical_where_none_may_be_and_what_is_not_known_is_not_ok(found, facts, expected, text):
-    told = checked("x", None, Facts(found, **facts), Expectation(expect="listening", silence=State.OK, no_loop=True))
+    told = checked(
+        "x", None, Facts(found, **facts), Expectation(expect="listening", silence=CheckState.OK, no_loop=True)
+    )
     assert (expected, text) == (told.state, told.text)
 
 
@@ -305,15 +307,17 @@ def test_what_was_checked_is_told_whole():
 
 def test_each_expectation_has_a_ruling_of_its_own():
     asked = Expectation(warning=parse_range("1"), min_mtu=1600)
-    assert [State.OK, State.WARNING, State.CRITICAL] == [each.state for each in judged(Facts(ANSWERED, MTU), asked)]
+    assert [CheckState.OK, CheckState.WARNING, CheckState.CRITICAL] == [
+        each.state for each in judged(Facts(ANSWERED, MTU), asked)
+    ]
 
 
 def test_an_outcome_is_as_grave_as_its_gravest_check():
     missing = unchecked("nowhere.example:53", None, "no address")
     assert ("UNKNOWN", None, "no address") == (missing.state, missing.address, missing.text)
     fine = checked("x", None, Facts(ANSWERED), Expectation())
-    assert State.UNKNOWN == Outcome((fine, missing), 1.0, 0, "0.1.0").state
-    assert State.OK == Outcome((fine,), 1.0, 0, "0.1.0").state
+    assert CheckState.UNKNOWN == Outcome((fine, missing), 1.0, 0, "0.1.0").state
+    assert CheckState.OK == Outcome((fine,), 1.0, 0, "0.1.0").state
 
 
 def test_a_target_names_its_port_or_gets_one():

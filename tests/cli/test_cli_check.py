@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from samples import ANSWERED
 
 import udpprobe.commands.check
-from udpprobe.checking.expectations import Expectation, Probing, State
+from udpprobe.checking.expectations import CheckState, Expectation, Probing
 from udpprobe.checking.states import Facts, Outcome, checked
 from udpprobe.cli import main
 from udpprobe.commands.check import Settings
@@ -93,7 +93,7 @@ def test_every_option_arrives(fake):
     assert ((range(53, 54), range(54, 55)), (range(99, 100),)) == (first.target.ports, second.target.ports)
     assert Probing("empty", 4, "lo") == first.probing == second.probing
     asked = first.expectation
-    assert ("listening", State.WARNING, "50", "@1:2", 1400, True) == (
+    assert ("listening", CheckState.WARNING, "50", "@1:2", 1400, True) == (
         asked.expect,
         asked.silence,
         asked.warning.text,

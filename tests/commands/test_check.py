@@ -13,7 +13,7 @@ from samples import report
 
 import udpprobe.commands.check
 import udpprobe.interrupt
-from udpprobe.checking.expectations import Check, Expectation, Probing, State, target_with_port
+from udpprobe.checking.expectations import Check, CheckState, Expectation, Probing, target_with_port
 from udpprobe.commands import mtu, scan, trace
 from udpprobe.commands.check import Settings, check
 from udpprobe.commands.mtu import Measured
@@ -137,7 +137,7 @@ def test_a_name_is_checked_at_each_address_and_one_without_any_is_unknown(networ
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     outcome = check([ask("two.example:53"), ask("none.example:53")], Settings())
     assert ["192.0.2.1", "2001:db8::1", None] == [each.address for each in outcome.checks]
-    assert (["OK", "OK", "UNKNOWN"], State.UNKNOWN) == (states(outcome), outcome.state)
+    assert (["OK", "OK", "UNKNOWN"], CheckState.UNKNOWN) == (states(outcome), outcome.state)
     assert "no address for none.example: Name or service not known" == outcome.checks[2].text
     assert 1 == len(network.scans)
 
@@ -289,7 +289,7 @@ def test_the_path_mtu_is_searched_up_to_what_is_wanted(network, found, expected)
 )
 def test_the_way_to_what_is_silent_is_looked_at_for_loops(network, way, expected):
     network.verdicts[1], network.way = ["silent"], way
-    asked = ask("127.0.0.1:1", expect="listening", silence=State.OK, no_loop=True)
+    asked = ask("127.0.0.1:1", expect="listening", silence=CheckState.OK, no_loop=True)
     assert [expected] == states(check([asked], Settings()))
 
 
@@ -326,7 +326,7 @@ def test_ctrl_c_stops_what_runs_side_by_side():
     start_s = time.monotonic()
     threading.Timer(0.2, signal.pthread_kill, [threading.get_ident(), signal.SIGINT]).start()
     outcome = check([ask("127.0.0.1:1"), ask("127.0.0.1:2", Probing("empty"))], Settings(timeout_s=60))
-    assert (["UNKNOWN"] * 2, State.UNKNOWN, True) == (states(outcome), outcome.state, outcome.interrupted)
+    assert (["UNKNOWN"] * 2, CheckState.UNKNOWN, True) == (states(outcome), outcome.state, outcome.interrupted)
     assert {"undecided: interrupted"} == {each.text for each in outcome.checks}
     assert time.monotonic() - start_s < 30  # it would take 60
 
@@ -338,7 +338,7 @@ def test_ctrl_c_is_not_time_that_ran_out_and_what_is_known_by_then_counts(networ
         [(each.state, each.text) for each in outcome.checks],
         len(network.scans),
     )
-    assert (State.UNKNOWN, True) == (outcome.state, outcome.interrupted)
+    assert (CheckState.UNKNOWN, True) == (outcome.state, outcome.interrupted)
 
 
 def test_what_runs_inside_stops_in_time_and_what_comes_after_does_not(network, monkeypatch):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from udpprobe.core.targets import (
     ALL_PORTS,
     Block,
-    Target,
+    TargetSpec,
     is_link_local,
     parse_addresses,
     parse_ports,
@@ -56,7 +56,7 @@ def _one(port):
     ],
 )
 def test_a_target_is_read_as_it_is_written(text, host, ports):
-    assert Target(text, host, ports) == parse_target(text)
+    assert TargetSpec(text, host, ports) == parse_target(text)
 
 
 @pytest.mark.parametrize(

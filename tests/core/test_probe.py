@@ -31,7 +31,7 @@ from udpprobe.core.probe import (
     Batch,
     Payloads,
     Prober,
-    Quoted,
+    QuotedProbe,
 )
 
 IS_COMPILED = not probe.__file__.endswith(".py")
@@ -101,7 +101,7 @@ def packet_of(family=4, row=WHOLE, *, port=PORT, by=None, **options):
 
 def quoted(packet, family=0):
     """As a decoder reads a quote."""
-    family, found = family or packet[0] >> 4, Quoted(packet)
+    family, found = family or packet[0] >> 4, QuotedProbe(packet)
     at = HEADER[family]
     size = {4: 4, 6: 16}[family]
     ends = [packet[at - 8 - 2 * size : at - 8 - size], packet[at - 8 - size : at - 8]]
@@ -809,7 +809,7 @@ def story(module, inputs):
     )
     tasks = module.Tasks(array("Q", ends[2:3]), array("Q", ends[3:4]), *(array("H", [each]) for each in ports_and_row))
     packet = by.craft_one(tasks, 0, attempt=attempt, size=size, ttl=attempt % 256)
-    found = module.Quoted(packet[: quote["kept"]])
+    found = module.QuotedProbe(packet[: quote["kept"]])
     for name in FIELDS[:5]:
         setattr(found, name, getattr(by, name, len(packet) - by.header + 8) ^ quote[name])
     found.source_high, found.source_low = ends[0], ends[1] ^ quote["source"]

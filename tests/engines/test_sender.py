@@ -11,7 +11,7 @@ import pytest
 from sending import crafted_for, data_of
 
 from udpprobe.core.probe import Batch
-from udpprobe.engines.raw import Sender
+from udpprobe.engines.raw import RawSender
 from udpprobe.errors import PrivilegeError, UdpprobeError
 from udpprobe.linux import sendmmsg
 from udpprobe.linux.hostfacts import has_net_raw
@@ -104,7 +104,7 @@ def test_a_queue_that_stays_full_costs_its_packet_only(monkeypatch, plain):
 @privileged
 @pytest.mark.parametrize("family", [4, 6])
 def test_probes_arrive_from_the_port_they_name(family):
-    with socket.socket(DOMAINS[family], socket.SOCK_DGRAM) as opened, Sender() as sending:
+    with socket.socket(DOMAINS[family], socket.SOCK_DGRAM) as opened, RawSender() as sending:
         opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)  # nobody reads while they are sent
         opened.bind((LOOPBACK[family], 0))
         opened.settimeout(2)
@@ -119,13 +119,13 @@ def test_probes_arrive_from_the_port_they_name(family):
 @privileged
 def test_nothing_to_send_is_sent():
     batch, _, zones = crafted_for(["127.0.0.1"], [9])
-    with Sender() as sending:
+    with RawSender() as sending:
         assert [] == sending.send(batch, 0, zones)
 
 
 def test_an_unknown_interface_is_named():
     with pytest.raises(UdpprobeError, match="no interface 'none0'"):
-        Sender(interface="none0")
+        RawSender(interface="none0")
 
 
 @privileged
@@ -135,7 +135,7 @@ def test_without_privilege_the_error_says_which_is_needed():
     if not child:
         os.setuid(65534)
         try:
-            Sender().send(*crafted)
+            RawSender().send(*crafted)
         except PrivilegeError as error:
             os._exit(0 if "CAP_NET_RAW" in str(error) else 1)
         os._exit(2)

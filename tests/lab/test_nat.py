@@ -11,7 +11,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.packet import Raw
 
-from udpprobe.lab.model import ICMPV6, Packet
+from udpprobe.lab.model import ICMPV6, IpPacket
 from udpprobe.lab.nat import Translator
 from udpprobe.lab.nodes import fragments
 from udpprobe.lab.packets import build, dissect, icmp_intact
@@ -171,7 +171,7 @@ def test_what_is_for_nobody_behind_it_is_for_the_nat(family):
     nat = Translator(Nat(inside=["a"]), [dissect(bytes(probe(family, to=OUTSIDE[family]))).destination])
     stranger = dissect(bytes(probe(family, to=OUTSIDE[family])))
     assert stranger == nat.inbound(stranger)
-    foreign = Packet(stranger.source, stranger.destination, 1 if family == 4 else ICMPV6, bytes([3, 3]) + bytes(60))
+    foreign = IpPacket(stranger.source, stranger.destination, 1 if family == 4 else ICMPV6, bytes([3, 3]) + bytes(60))
     assert foreign == nat.inbound(foreign)
 
 
@@ -193,12 +193,12 @@ def test_a_family_without_an_outside_address_passes_as_it_is():
 def test_a_nat_without_a_free_port_gives_one_away_again():
     nat = Translator(Nat(inside="you"), [ip_address("198.19.0.1")])
     first, second = (
-        Packet(ip_address(source), ip_address(HOST[4]), 17, b"\x04\x00\x00\x35\x00\x08\0\0")
+        IpPacket(ip_address(source), ip_address(HOST[4]), 17, b"\x04\x00\x00\x35\x00\x08\0\0")
         for source in ("198.18.0.2", "198.18.0.3")
     )
     for port in range(1024, 65_536):
         nat.outbound(replace(first, payload=port.to_bytes(2) + first.payload[2:]))
     left = nat.outbound(second)
     assert 1024 == left.ports[0]
-    answer = Packet(left.destination, left.source, 17, left.payload[2:4] + left.payload[:2] + left.payload[4:])
+    answer = IpPacket(left.destination, left.source, 17, left.payload[2:4] + left.payload[:2] + left.payload[4:])
     assert second.source == nat.inbound(answer).destination

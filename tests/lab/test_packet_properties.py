@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from udpprobe.lab.model import MORE_FRAGMENTS, UDP, Dice, Packet
+from udpprobe.lab.model import MORE_FRAGMENTS, UDP, Dice, IpPacket
 from udpprobe.lab.nodes import Reassembler, fragments
 from udpprobe.lab.packets import Datagram, build, datagram, dissect, dissect_quote, udp
 
@@ -20,7 +20,7 @@ COMMON = {
     "offset": st.integers(0, 8191).map(lambda words: words * 8),
 }
 V4 = st.builds(
-    Packet,
+    IpPacket,
     st.builds(IPv4Address, st.integers(0, 2**32 - 1)),
     st.builds(IPv4Address, st.integers(0, 2**32 - 1)),
     BYTE,
@@ -36,7 +36,7 @@ EXTENSION = st.tuples(
     ),
 )
 V6 = st.builds(
-    Packet,
+    IpPacket,
     st.builds(IPv6Address, st.integers(0, 2**128 - 1)),
     st.builds(IPv6Address, st.integers(0, 2**128 - 1)),
     st.sampled_from([1, 6, 17, 58, 59, 99]),
@@ -89,7 +89,7 @@ def test_fragments_fit_and_give_the_packet_again_in_any_order(packet, size, more
 
 
 def test_a_fragment_is_cut_up_further():
-    late = Packet(IPv4Address(1), IPv4Address(2), UDP, bytes(100), flags=MORE_FRAGMENTS, offset=800)
+    late = IpPacket(IPv4Address(1), IPv4Address(2), UDP, bytes(100), flags=MORE_FRAGMENTS, offset=800)
     pieces = fragments(late, 68)
     assert [(800, 1), (848, 1), (896, 1)] == [(piece.offset, piece.flags) for piece in pieces]
 

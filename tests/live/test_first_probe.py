@@ -31,7 +31,7 @@ def stop(*_, **__):
     os._exit(0)
 
 from udpprobe.engines import raw
-raw.Sender.send = stop
+raw.RawSender.send = stop
 if sys.argv[1] in {"trace", "mtu"}:
     from udpprobe.engines import wire
     wire.RawSocket.send = stop

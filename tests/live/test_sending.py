@@ -11,7 +11,7 @@ from network import Network, address
 from record import play
 from sending import crafted_for, data_of
 
-from udpprobe.engines.raw import Sender
+from udpprobe.engines.raw import RawSender
 from udpprobe.errors import UdpprobeError
 from udpprobe.linux.hostfacts import SourceAddress, reserve_ports, source_of
 from udpprobe.linux.netlink import interface_index, outgoing_interface
@@ -77,7 +77,7 @@ def sent_to(network, addresses, ports=None, **probe):
     """(n,) errnos, and the batch that was sent."""
     crafted_from = {"source": CLIENT[6 if ":" in addresses[0] else 4], **probe}
     batch, count, zones = crafted_for(addresses, ports or [LISTENING] * len(addresses), **crafted_from)
-    with network.inside("client"), Sender() as sending:
+    with network.inside("client"), RawSender() as sending:
         refused = dict(sending.send(batch, count, zones))
     return [refused.get(row, 0) for row in range(count)], batch
 
@@ -141,7 +141,7 @@ def test_a_broadcast_leaves(network):
 def test_the_interface_that_is_asked_for_is_the_one_that_is_taken(network, family, listening):
     crafted = crafted_for([SERVER[family]], [LISTENING], source=CLIENT[family])
     for interface in ("right", "lo"):
-        with network.inside("client"), Sender(interface=interface) as sending:
+        with network.inside("client"), RawSender(interface=interface) as sending:
             sending.send(*crafted)
     listening.recv(100)
     with pytest.raises(TimeoutError):

@@ -8,7 +8,7 @@ import pytest
 
 from udpprobe.payloads import chosen, load, notes_of_answers, notes_of_other_ports
 from udpprobe.payloads.catalogue import UNKNOWN
-from udpprobe.scanning.plan import Destinations, Plan, Sources
+from udpprobe.scanning.plan import Plan, ProbedDestinations, Sources
 
 DNS = bytes.fromhex("1122 8180 0001 0000 0000 0000")
 KEY = (1, 2)
@@ -16,7 +16,7 @@ KEY = (1, 2)
 
 def plan_of(catalogue, *ports):
     """Of one host."""
-    destinations = Destinations()
+    destinations = ProbedDestinations()
     for port in ports:
         destinations.add(0, (7, 7), [port])
     choice = array("H", map(catalogue.choice_of, ports))

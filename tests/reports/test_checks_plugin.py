@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 from samples import ANSWERED, LONG_V6, REFUSED, T0_NS, destination
 
-from udpprobe.checking.expectations import Expectation, State, parse_range
+from udpprobe.checking.expectations import CheckState, Expectation, parse_range
 from udpprobe.checking.states import Facts, Outcome, checked, unchecked
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.reports.checks import CHECK_FORMATS, line_of, place_of, plugin
@@ -62,7 +62,7 @@ def test_nothing_foreign_can_pass_for_performance_data_or_a_further_line(verbosi
         assert all(map(str.isprintable, lines))
         labels = re.findall(r"'((?:[^']|'')+)'=", lines[0].partition(" | ")[2])
         assert all("=" not in label for label in labels)
-    assert "UDPPROBE UNKNOWN - a b/c" == line_of(State.UNKNOWN, "a\n b|c")
+    assert "UDPPROBE UNKNOWN - a b/c" == line_of(CheckState.UNKNOWN, "a\n b|c")
 
 
 def test_a_place_is_what_was_written_or_the_name_with_the_endpoint():

@@ -9,7 +9,7 @@ from array import array
 from udpprobe.core.limiter import MS, SECOND
 from udpprobe.core.probe import GENERIC, Payloads
 from udpprobe.scanning.pacing import Pacing, Patience
-from udpprobe.scanning.plan import Destinations, Plan, Sources
+from udpprobe.scanning.plan import Plan, ProbedDestinations, Sources
 from udpprobe.scanning.unanswered import LIMITED, REPLIED, SILENT
 
 PAYLOADS = Payloads([(bytes(8), 0, 8)] * 8, [(GENERIC,)])
@@ -69,7 +69,7 @@ class World:
         self.anonymous = anonymous
         self.rtt_ns, self.loss, self.closed_control, self.mute = rtt_ns, loss, closed_control, mute
         self.random = random.Random(seed)
-        destinations = Destinations()
+        destinations = ProbedDestinations()
         for host in range(hosts):
             destinations.add(host, (0, 0xFFFF_0A00_0001 + host), list(ports))
         own = [(0, 0xFFFF_0A01_0001 + source) for source in range(sources)]

@@ -11,7 +11,7 @@ from scan_setup import HOST, MS, START_NS, halves, plan_of
 from udpprobe.core.model import Spread
 from udpprobe.scanning.outcome import Known, comments_of, outcome
 from udpprobe.scanning.pacing import Pacing, Patience
-from udpprobe.scanning.record import Kind, Record
+from udpprobe.scanning.record import Kind, ScanRecord
 from udpprobe.scanning.unanswered import LIMITED, SILENT, UNDECIDED, UNSENT
 
 PORTS = (53, 123, 161)
@@ -30,7 +30,10 @@ class Scan:
         for task in range(len(ports)):
             self.plan.left[task], self.plan.left_bytes[task], self.plan.attempts[task] = 2, 90, 2
         self.plan.left[len(ports)] = control
-        self.pacing, self.record = Pacing(self.plan, Patience(0, 2, SECOND, control=True), START_NS), Record(self.plan)
+        self.pacing, self.record = (
+            Pacing(self.plan, Patience(0, 2, SECOND, control=True), START_NS),
+            ScanRecord(self.plan),
+        )
         for task in range(len(ports)):
             self.pacing.state[task] = SILENT
         self.pacing.refused[0], self.pacing.drew_error[0] = refused, spoke or refused > 0
@@ -323,7 +326,7 @@ def test_comments_say_what_each_frame_s_destination_turned_out_to_be():
 
 def test_what_a_member_says_of_a_group_is_rejected_with_a_note():
     plan = plan_of(("224.0.0.251", 5353))
-    record = Record(plan)
+    record = ScanRecord(plan)
     record.error(0, kind(), 9 * MS, sent_ns=0, length=48)
     pacing = Pacing(plan, Patience(0, 2, SECOND, control=True), START_NS)
     pacing.state[0] = SILENT

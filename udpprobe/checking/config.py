@@ -9,14 +9,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from udpprobe.checking.expectations import (
     Check,
+    CheckState,
     Expectation,
     Probing,
     Range,
-    State,
     parse_range,
     target_with_port,
 )
-from udpprobe.core.targets import Target
+from udpprobe.core.targets import TargetSpec
 from udpprobe.errors import UdpprobeError, UsageError, meant
 from udpprobe.toml import keys_of, line_of, parse_toml, read_toml, reason_of
 
@@ -28,7 +28,7 @@ def _range(value: object) -> Range:
         raise ValueError(error) from None
 
 
-def _target(value: object) -> Target:
+def _target(value: object) -> TargetSpec:
     try:
         return target_with_port(str(value))
     except UsageError as error:
@@ -65,7 +65,7 @@ class _Group(_Wish):
 class _Target(_Group):
     """One target."""
 
-    target: Annotated[Target, BeforeValidator(_target)]
+    target: Annotated[TargetSpec, BeforeValidator(_target)]
     name: str | None = None
     group: str | None = None
 
@@ -164,5 +164,5 @@ def _merged(*wishes: _Wish) -> dict[str, Any]:
 def _meant(wish: dict[str, Any]) -> tuple[Expectation, Probing]:
     probing = {name: wish.pop(name) for name in Probing.__struct_fields__ if name in wish}
     if "silence" in wish:
-        wish["silence"] = State[wish["silence"].upper()]
+        wish["silence"] = CheckState[wish["silence"].upper()]
     return Expectation(**wish), Probing(**probing)

@@ -14,11 +14,11 @@ from enum import IntEnum
 from msgspec import Struct
 from msgspec.structs import replace
 
-from udpprobe.core.targets import Target, meant_with_port, parse_ports, parse_target
+from udpprobe.core.targets import TargetSpec, meant_with_port, parse_ports, parse_target
 from udpprobe.errors import UsageError
 
 
-class State(IntEnum):
+class CheckState(IntEnum):
     """What a check comes to; the value is the exit status."""
 
     OK = 0
@@ -27,12 +27,12 @@ class State(IntEnum):
     UNKNOWN = 3
 
 
-_BY_WEIGHT = (State.OK, State.UNKNOWN, State.WARNING, State.CRITICAL)
+_BY_WEIGHT = (CheckState.OK, CheckState.UNKNOWN, CheckState.WARNING, CheckState.CRITICAL)
 
 
-def worst(states: Iterable[State]) -> State:
+def worst(states: Iterable[CheckState]) -> CheckState:
     """The gravest of the states; that something is not known is less than a warning. OK where there is none."""
-    return max(states, key=_BY_WEIGHT.index, default=State.OK)
+    return max(states, key=_BY_WEIGHT.index, default=CheckState.OK)
 
 
 _NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"  # each digit fits in one way only: else 50,000 of them took 31 s
@@ -74,7 +74,7 @@ class Expectation(Struct, frozen=True):
     """How a destination should be."""
 
     expect: str = "answered"
-    silence: State | None = None
+    silence: CheckState | None = None
     """What silence counts as that proves nothing; None for what `expect` makes of it."""
     warning: Range | None = None
     """Of the round trip, in milliseconds."""
@@ -97,13 +97,13 @@ class Check(Struct, frozen=True):
     """One check: a target, and what is expected of it."""
 
     name: str
-    target: Target
+    target: TargetSpec
     expectation: Expectation = Expectation()
     probing: Probing = Probing()
     group: str | None = None
 
 
-def target_with_port(text: str, ports: str | None = None) -> Target:
+def target_with_port(text: str, ports: str | None = None) -> TargetSpec:
     """The target that a word such as `dns.example:53` names, with its port.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from udpprobe.checking.expectations import Expectation, Range, State, worst
+from udpprobe.checking.expectations import CheckState, Expectation, Range, worst
 from udpprobe.core.advice import Case, case_of_finding, sentence
 from udpprobe.core.model import Destination, Finding, Model
 from udpprobe.core.notes import NO_NEIGHBOUR
@@ -18,10 +18,10 @@ from udpprobe.tracing.model import TraceReport
 CANNOT_TELL = "listening or filtered: silence cannot tell"
 CHECK_SCHEMA = "udpprobe.check/1"
 ON_SILENCE = {
-    "answered": State.CRITICAL,
-    "listening": State.UNKNOWN,
-    "not-refused": State.UNKNOWN,
-    "refused": State.CRITICAL,
+    "answered": CheckState.CRITICAL,
+    "listening": CheckState.UNKNOWN,
+    "not-refused": CheckState.UNKNOWN,
+    "refused": CheckState.CRITICAL,
 }
 """What silence counts as where the user does not say: it is no answer, no refusal, and no proof of a listener."""
 
@@ -47,7 +47,7 @@ class Facts(Struct, frozen=True):
 class Ruling(Struct, frozen=True):
     """A state, and why."""
 
-    state: State
+    state: CheckState
     text: str
 
 
@@ -95,9 +95,9 @@ class Outcome(Model, frozen=True):
     """Whether time ran out before all was known."""
 
     @property
-    def state(self) -> State:
+    def state(self) -> CheckState:
         """The gravest of all; what was interrupted is not known."""
-        return State.UNKNOWN if self.interrupted else worst(State[each.state] for each in self.checks)
+        return CheckState.UNKNOWN if self.interrupted else worst(CheckState[each.state] for each in self.checks)
 
 
 def judged(facts: Facts, asked: Expectation) -> list[Ruling]:
@@ -131,7 +131,7 @@ def checked(target: str, group: str | None, facts: Facts, asked: Expectation) ->
         critical=asked.critical.text if asked.critical else None,
         findings=found.findings,
         notes=_notes(facts),
-        advice=None if state is State.OK else _advice(facts, asked),
+        advice=None if state is CheckState.OK else _advice(facts, asked),
     )
 
 
@@ -143,7 +143,7 @@ def unchecked(target: str, group: str | None, reason: str, place: tuple[str, int
         group=group,
         address=address,
         port=port,
-        state=State.UNKNOWN.name,
+        state=CheckState.UNKNOWN.name,
         text=reason,
         verdict=None,
         meaning=None,
@@ -177,20 +177,22 @@ def _on_verdict(facts: Facts, asked: Expectation) -> Ruling:
         return _of_silence(facts, asked)
     if found.verdict == "unsent":
         if facts.instead:
-            return Ruling(State.OK, f"{text}; {facts.instead} was checked instead")
-        return Ruling(State.UNKNOWN, text)
+            return Ruling(CheckState.OK, f"{text}; {facts.instead} was checked instead")
+        return Ruling(CheckState.UNKNOWN, text)
     if found.answered and found.findings:
         verdicts = {each.verdict for each in found.findings}
         is_hopeless = asked.expect == "refused" and "refused" not in verdicts
         return Ruling(
-            State.CRITICAL if is_hopeless else State.WARNING,
+            CheckState.CRITICAL if is_hopeless else CheckState.WARNING,
             f"answered, but also {cause_of(found, found.findings[0], facts.trace)}",
         )
     wanted = "refused" if asked.expect == "refused" else "answered"
     if found.verdict == wanted:
-        return Ruling(State.OK, text)
+        return Ruling(CheckState.OK, text)
     # the text alone reads as if all were well
-    return Ruling(State.CRITICAL, f"{text}, but is expected to be refused" if found.verdict == "answered" else text)
+    return Ruling(
+        CheckState.CRITICAL, f"{text}, but is expected to be refused" if found.verdict == "answered" else text
+    )
 
 
 def _of_silence(facts: Facts, asked: Expectation) -> Ruling:
@@ -199,15 +201,15 @@ def _of_silence(facts: Facts, asked: Expectation) -> Ruling:
     text = cause(found) + (facts.patience if found.meaning == "no-evidence" else "")
     if facts.dropped and asked.silence is None:
         return Ruling(
-            State.UNKNOWN,
+            CheckState.UNKNOWN,
             f"{text}; but this host dropped packets unread ({facts.dropped:,}), and an answer "
             "or a refusal may be among them",
         )
     if found.meaning == "listening-or-filtered":
         if asked.expect == "not-refused":
-            return Ruling(State.OK, text)
+            return Ruling(CheckState.OK, text)
         if asked.expect == "listening":
-            return Ruling(State.WARNING, CANNOT_TELL)
+            return Ruling(CheckState.WARNING, CANNOT_TELL)
     return Ruling(ON_SILENCE[asked.expect] if asked.silence is None else asked.silence, text)
 
 
@@ -227,10 +229,10 @@ def _advice(facts: Facts, asked: Expectation) -> str | None:
 
 
 def _on_rtt(found: Destination, asked: Expectation) -> Iterator[Ruling]:
-    span_ms, ranges = rtt_ms(found), ((State.CRITICAL, asked.critical), (State.WARNING, asked.warning))
+    span_ms, ranges = rtt_ms(found), ((CheckState.CRITICAL, asked.critical), (CheckState.WARNING, asked.warning))
     if span_ms is None:
         if asked.warning or asked.critical:
-            yield Ruling(State.UNKNOWN, "no RTT to measure")
+            yield Ruling(CheckState.UNKNOWN, "no RTT to measure")
         return
     hit = next(((state, limit) for state, limit in ranges if limit and limit.alerts(span_ms)), None)
     if hit:
@@ -248,13 +250,13 @@ def _on_mtu(facts: Facts, asked: Expectation) -> Iterator[Ruling]:
     if not wants_mtu(facts.destination, asked):
         return
     if facts.mtu is None:
-        yield Ruling(State.UNKNOWN, f"path MTU not checked: {facts.blind}")
+        yield Ruling(CheckState.UNKNOWN, f"path MTU not checked: {facts.blind}")
     elif facts.mtu.path_mtu is None:
-        yield Ruling(State.UNKNOWN, mtu_cause(facts.mtu))
+        yield Ruling(CheckState.UNKNOWN, mtu_cause(facts.mtu))
     elif facts.mtu.path_mtu >= asked.min_mtu:
-        yield Ruling(State.OK, f"{asked.min_mtu} bytes fit through")
+        yield Ruling(CheckState.OK, f"{asked.min_mtu} bytes fit through")
     else:
-        yield Ruling(State.CRITICAL, mtu_cause(facts.mtu, asked.min_mtu))
+        yield Ruling(CheckState.CRITICAL, mtu_cause(facts.mtu, asked.min_mtu))
 
 
 def _on_loop(facts: Facts, asked: Expectation) -> Iterator[Ruling]:
@@ -263,11 +265,11 @@ def _on_loop(facts: Facts, asked: Expectation) -> Iterator[Ruling]:
         return
     loop = next((each for each in found.findings if each.verdict == "loop"), None)
     if loop:
-        yield Ruling(State.CRITICAL, cause_of(found, loop, facts.trace))
+        yield Ruling(CheckState.CRITICAL, cause_of(found, loop, facts.trace))
     elif facts.trace is None:
-        yield Ruling(State.UNKNOWN, f"routing loop not ruled out: {facts.blind}")
+        yield Ruling(CheckState.UNKNOWN, f"routing loop not ruled out: {facts.blind}")
     elif text := loop_cause(facts.trace):
-        yield Ruling(State.CRITICAL, text)
+        yield Ruling(CheckState.CRITICAL, text)
 
 
 def _notes(facts: Facts) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from typer import Argument, BadParameter, Exit, Option, echo
 from typer.core import TyperCommand
 
 from udpprobe import __version__
-from udpprobe.checking.expectations import Check, Expectation, Probing, State, parse_range, target_with_port
+from udpprobe.checking.expectations import Check, CheckState, Expectation, Probing, parse_range, target_with_port
 from udpprobe.cli import options as opt
 from udpprobe.cli.options import AsnDbOption, AsnDnsOption, Color, ColorOption, OutputOption, ResolveOption
 from udpprobe.cli.output import names_for, opened, style_of, width_of
@@ -85,7 +85,7 @@ class Plugin(TyperCommand):
         try:
             return super().make_context(*args, **kwargs)
         except Exit:
-            raise Exit(State.UNKNOWN) from None
+            raise Exit(CheckState.UNKNOWN) from None
         except _UsageError as error:
             from udpprobe.cli.usage_errors import sentence_of  # noqa: PLC0415 - only mistakes need it
 
@@ -117,15 +117,15 @@ def _unknown(reason: str, parameters: Mapping[str, Any] | None = None) -> Exit:
     output_format = CheckFormat(given.get("output_format") or CheckFormat.PLUGIN)
     names = [*(given.get("targets") or ()), *filter(None, [given.get("config")])]
     if output_format is CheckFormat.PLUGIN or not names:
-        echo(line_of(State.UNKNOWN, reason))
-        return Exit(State.UNKNOWN)
+        echo(line_of(CheckState.UNKNOWN, reason))
+        return Exit(CheckState.UNKNOWN)
     try:
         with opened(given.get("output"), stream=False) as out:
             outcome = _nothing_known([(name, None) for name in names], reason, interrupted=reason == "interrupted")
             out.write(_text(outcome, output_format, 0, out, Color.NEVER))
     except (UdpprobeError, OSError) as error:
-        echo(line_of(State.UNKNOWN, f"{reason}; {error}"), err=True)
-    return Exit(State.UNKNOWN)
+        echo(line_of(CheckState.UNKNOWN, f"{reason}; {error}"), err=True)
+    return Exit(CheckState.UNKNOWN)
 
 
 def _nothing_known(
@@ -236,7 +236,7 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
     """
     asked = Expectation(
         expect.value,
-        State[silence.name] if silence else None,
+        CheckState[silence.name] if silence else None,
         None if warning is None else parse_range(warning),
         None if critical is None else parse_range(critical),
         min_mtu,
@@ -363,7 +363,7 @@ def _give_up(checks: list[Check], timeout_s: float, tell: Callable[["Outcome"], 
         tell(_nothing_known([(each.name, each.group) for each in checks], reason, timeout_s))
         sys.stdout.flush()
     finally:
-        os._exit(State.UNKNOWN)
+        os._exit(CheckState.UNKNOWN)
 
 
 def _text(outcome: "Outcome", output_format: CheckFormat, verbosity: int, out: TextIO, color: Color) -> str:

@@ -23,7 +23,7 @@ from udpprobe.cli.progress import shown_of_scan
 from udpprobe.cli.results import ReportWriter, finish, verdicts_in
 from udpprobe.core.targets import (
     Ports,
-    Target,
+    TargetSpec,
     meant_with_port,
     parse_addresses,
     parse_ports,
@@ -161,7 +161,7 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     finish(verdicts_in(report), failing, interrupted=interrupted, is_incomplete=bool(resolved.failures))
 
 
-def _from_file(path: str | None) -> list[Target]:
+def _from_file(path: str | None) -> list[TargetSpec]:
     if path is None:
         return []
     from udpprobe.targets import read_targets  # noqa: PLC0415 - as above
@@ -184,8 +184,8 @@ def _read_files(targets_file: str | None, payload: str, payloads: str | None) ->
 
 
 def _resolved(
-    asked: list[Target],
-    left_out: list[Target],
+    asked: list[TargetSpec],
+    left_out: list[TargetSpec],
     ports: Ports | None,
     family: int | None,
     interface: str | None,

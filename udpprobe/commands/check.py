@@ -23,12 +23,12 @@ from udpprobe.checking.states import Checked, Facts, Outcome, checked, unchecked
 from udpprobe.commands import scan
 from udpprobe.core.addresses import address_text
 from udpprobe.core.model import Destination
-from udpprobe.core.targets import Block, Target
+from udpprobe.core.targets import Block, TargetSpec
 from udpprobe.engines.prepare import EngineOptions
 from udpprobe.errors import UdpprobeError
 from udpprobe.interrupt import Interrupted, hurry, is_late, until
 from udpprobe.linux.hostfacts import has_net_raw
-from udpprobe.scanning.plan import Destinations
+from udpprobe.scanning.plan import ProbedDestinations
 from udpprobe.targets import Wanted, resolve
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Settings(Struct, frozen=True):
 
 Endpoint = tuple[str, int]
 """Address and port."""
-Place = Destinations | UdpprobeError
+Place = ProbedDestinations | UdpprobeError
 """Where a target is, or why nobody knows."""
 Alike = tuple[Probing, int]
 """How targets are probed, and on which link: of two links, hosts may have the same address. One scan for all."""
@@ -152,7 +152,7 @@ class _Run(Struct):
 
     def _scanned(self, asks: Sequence[Check], places: Sequence[Place]) -> dict[Alike, Found]:
         """What became of the destinations, by how they are probed."""
-        together: dict[Alike, list[tuple[Check, Destinations]]] = defaultdict(list)
+        together: dict[Alike, list[tuple[Check, ProbedDestinations]]] = defaultdict(list)
         for ask, place in zip(asks, places, strict=True):
             if not isinstance(place, UdpprobeError):
                 together[_alike(ask, place)].append((ask, place))
@@ -161,7 +161,7 @@ class _Run(Struct):
         found = self._side_by_side(lambda job: self._scan(*job, rate_pps), jobs, lambda _: STOPPED)
         return dict(zip(together, found, strict=True))
 
-    def _scan(self, probing: Probing, asked: list[tuple[Check, Destinations]], rate_pps: float) -> Found:
+    def _scan(self, probing: Probing, asked: list[tuple[Check, ProbedDestinations]], rate_pps: float) -> Found:
         settings = self.settings
         listeners = scan.ScanListeners(
             on_warning=self.warnings.append, on_settled=partial(self._tell_settled, asked) if self.on_checked else None
@@ -193,7 +193,7 @@ class _Run(Struct):
             if (each.address, each.port or 0) not in undecided
         }
 
-    def _tell_settled(self, asked: list[tuple[Check, Destinations]], rows: Sequence[Destination]) -> None:
+    def _tell_settled(self, asked: list[tuple[Check, ProbedDestinations]], rows: Sequence[Destination]) -> None:
         """Tell the checks that are settled with some destinations: those of one address, without mtu and trace.
 
         What silence says is known at the scan's end only: how many packets this host dropped is counted there.
@@ -233,7 +233,7 @@ class _Run(Struct):
         self._tell(ask, made)
         return made
 
-    def _looked_further(self, ask: Check, place: Destinations, facts: Facts) -> Facts:
+    def _looked_further(self, ask: Check, place: ProbedDestinations, facts: Facts) -> Facts:
         found = facts.destination
         if self.settings.engine not in {"auto", "raw"} or not has_net_raw():
             return replace(facts, blind=NO_RAW)
@@ -244,7 +244,7 @@ class _Run(Struct):
             return replace(facts, blind=str(error))
         return replace(facts, mtu=measured, trace=way, blind=TOO_LATE)
 
-    def _mtu(self, place: Destinations, ask: Check) -> MtuReport | None:
+    def _mtu(self, place: ProbedDestinations, ask: Check) -> MtuReport | None:
         """None where time ran out before it was known."""
         from udpprobe.commands import mtu  # noqa: PLC0415 - where it is asked for
         from udpprobe.engines import wire  # noqa: PLC0415 - as below
@@ -263,7 +263,7 @@ class _Run(Struct):
         is_known = not measured.interrupted or (measured.report.path_mtu or 0) >= least
         return measured.report if is_known else None
 
-    def _way(self, place: Destinations, ask: Check) -> TraceReport | None:
+    def _way(self, place: ProbedDestinations, ask: Check) -> TraceReport | None:
         """None where time ran out before it was known."""
         from udpprobe.commands import trace  # noqa: PLC0415 - as above
         from udpprobe.engines import wire  # noqa: PLC0415 - as above
@@ -306,7 +306,7 @@ class _Run(Struct):
                 ]
 
 
-_Job = tuple[Check, Destinations | None, Facts | UdpprobeError, str | None]
+_Job = tuple[Check, ProbedDestinations | None, Facts | UdpprobeError, str | None]
 """What is left to find out of one destination; and the family that was asked instead of one that can't be."""
 
 
@@ -327,7 +327,7 @@ def _place(ask: Check) -> Place:
         return error
 
 
-def _alike(ask: Check, place: Destinations) -> Alike:
+def _alike(ask: Check, place: ProbedDestinations) -> Alike:
     return ask.probing, max(place.zone)
 
 
@@ -348,7 +348,7 @@ def _jobs(ask: Check, place: Place, reports: dict[Alike, Found]) -> Iterator[_Jo
         yield ask, one, told, other.pop() if other and isinstance(told, Facts) else None
 
 
-def _family_of(place: Destinations) -> str:
+def _family_of(place: ProbedDestinations) -> str:
     return "IPv6" if ":" in _endpoint(place)[0] else "IPv4"
 
 
@@ -357,16 +357,16 @@ def _unchecked(job: _Job, reason: UdpprobeError | Facts) -> Checked:
     return unchecked(ask.name, ask.group, str(reason), None if place is None else _endpoint(place))
 
 
-def _endpoint(place: Destinations) -> Endpoint:
+def _endpoint(place: ProbedDestinations) -> Endpoint:
     return address_text(*place.address(0)), place.port[0]
 
 
-def _united(places: Sequence[Destinations]) -> Destinations:
+def _united(places: Sequence[ProbedDestinations]) -> ProbedDestinations:
     """All of them, each once."""
-    rows = Destinations.concatenate(list(places))
+    rows = ProbedDestinations.concatenate(list(places))
     columns = zip(rows.high, rows.low, rows.zone, rows.port, strict=True)
     targets = [
-        Target("", Block(high << 64 | low, zone=str(zone or "")), (range(port, port + 1),))
+        TargetSpec("", Block(high << 64 | low, zone=str(zone or "")), (range(port, port + 1),))
         for high, low, zone, port in columns
     ]
     return resolve(targets, [], Wanted((), allow_broadcast=True)).destinations

@@ -28,7 +28,7 @@ from udpprobe.checking.expectations import Check, Expectation, Probing, target_w
 from udpprobe.checking.states import ON_SILENCE, Checked, unchecked
 from udpprobe.commands.check import Settings, check, wanted_of
 from udpprobe.core.addresses import address_text
-from udpprobe.core.targets import Block, Target
+from udpprobe.core.targets import Block, TargetSpec
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports.metrics import probe_text
 from udpprobe.targets import resolve
@@ -177,7 +177,7 @@ def places() -> int:
     return max((soft - OTHER_DESCRIPTORS) // PROBE_DESCRIPTORS, 1)
 
 
-def guard_single(target: Target) -> None:
+def guard_single(target: TargetSpec) -> None:
     """See to it that a target is one host and one port.
 
     Raises:

@@ -32,8 +32,8 @@ from udpprobe.linux.sendmmsg import CHUNK
 from udpprobe.payloads import is_what_was_asked, notes_of_answers, notes_of_other_ports
 from udpprobe.scanning.outcome import Known, comments_of, outcome, settled_rows, unsettled_tasks
 from udpprobe.scanning.pacing import Pacing, Patience
-from udpprobe.scanning.plan import Destinations
-from udpprobe.scanning.record import Record
+from udpprobe.scanning.plan import ProbedDestinations
+from udpprobe.scanning.record import ScanRecord
 from udpprobe.scanning.replies import AT_PORT_0, NO_TASK, Believed, Replies
 from udpprobe.scanning.streaming import Settling, event_of
 from udpprobe.scanning.unanswered import UNSENT
@@ -92,7 +92,7 @@ class ScanListeners(Struct, frozen=True):
 NOBODY = ScanListeners()
 
 
-def scan(destinations: Destinations, options: EngineOptions, listeners: ScanListeners = NOBODY) -> Report:
+def scan(destinations: ProbedDestinations, options: EngineOptions, listeners: ScanListeners = NOBODY) -> Report:
     """Probe destinations and report what became of the probes.
 
     Args:
@@ -126,7 +126,7 @@ class _Run:
     """One scan under way."""
 
     def __init__(
-        self, destinations: Destinations, options: EngineOptions, held: ExitStack, listeners: ScanListeners
+        self, destinations: ProbedDestinations, options: EngineOptions, held: ExitStack, listeners: ScanListeners
     ) -> None:
         self._options, self._listeners = options, listeners
         self._catalogue = catalogue_of(options)
@@ -155,7 +155,7 @@ class _Run:
         self._pacing.leave_out(
             task for task in compress(range(len(own)), own) if self._plan.is_own(destinations.port[task])
         )
-        self._record = Record(self._plan)
+        self._record = ScanRecord(self._plan)
         self._errnos: dict[int, int] = {}
         self._known = Known(
             self._plan,

@@ -29,7 +29,7 @@ cdef class Batch:
 
 
 @cython.final
-cdef class Quoted:
+cdef class QuotedProbe:
     cdef public unsigned long long source_high, source_low, destination_high, destination_low
     cdef public long long source_port, port, ident, udp_length, checksum
     cdef public Py_ssize_t begin, payload_at, payload_end
@@ -70,12 +70,12 @@ cdef class Prober:
     cdef Py_ssize_t write_all(self, Tasks tasks, Batch batch, Py_ssize_t count) except -1 nogil
     cdef int write(self, Batch batch, Py_ssize_t row, unsigned long long ttl) except -1 nogil
     cdef inline int write_payload(self, Batch batch, Py_ssize_t at) except -1 nogil
-    cpdef unsigned long long mark_of(self, Quoted quoted, unsigned long long reply_id) except? 0xFFFFFFFFFFFFFFFF nogil
-    cdef int compare(self, Quoted quoted) except -1 nogil
-    cdef inline int compare_payload(self, Quoted quoted) except -1 nogil
-    cdef inline int compare_ident(self, Quoted quoted) except -1 nogil
-    cdef inline int compare_checksum(self, Quoted quoted) except -1 nogil
-    cdef Py_ssize_t search(self, Quoted quoted, Tasks tasks, Py_ssize_t task, Py_ssize_t attempts, Py_ssize_t size) except -2 nogil
-    cdef int consider(self, Quoted quoted, Tasks tasks, Py_ssize_t task, Py_ssize_t source, Py_ssize_t attempt,
+    cpdef unsigned long long mark_of(self, QuotedProbe quoted, unsigned long long reply_id) except? 0xFFFFFFFFFFFFFFFF nogil
+    cdef int compare(self, QuotedProbe quoted) except -1 nogil
+    cdef inline int compare_payload(self, QuotedProbe quoted) except -1 nogil
+    cdef inline int compare_ident(self, QuotedProbe quoted) except -1 nogil
+    cdef inline int compare_checksum(self, QuotedProbe quoted) except -1 nogil
+    cdef Py_ssize_t search(self, QuotedProbe quoted, Tasks tasks, Py_ssize_t task, Py_ssize_t attempts, Py_ssize_t size) except -2 nogil
+    cdef int consider(self, QuotedProbe quoted, Tasks tasks, Py_ssize_t task, Py_ssize_t source, Py_ssize_t attempt,
                       Py_ssize_t size) except -1 nogil
-    cdef Py_ssize_t source_of(self, Quoted quoted) except -2 nogil
+    cdef Py_ssize_t source_of(self, QuotedProbe quoted) except -2 nogil

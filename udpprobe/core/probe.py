@@ -185,7 +185,7 @@ class Batch:
 
 @cython.final
 @cython.cclass
-class Quoted:
+class QuotedProbe:
     """What an ICMP error quotes of a datagram; -1 for what it does not reach.
 
     Args:
@@ -497,7 +497,7 @@ class Prober:
     @cython.ccall
     @cython.nogil
     @cython.exceptval(0xFFFF_FFFF_FFFF_FFFF, check=True)
-    def mark_of(self, quoted: Quoted, reply_id: u64) -> u64:
+    def mark_of(self, quoted: QuotedProbe, reply_id: u64) -> u64:
         """What tells an error from others about the same probe: its own IPv4 id, and every byte that it quotes."""
         at: index = quoted.begin
         place: index
@@ -513,7 +513,7 @@ class Prober:
         self.hash.take(quoted.payload_end - quoted.begin)
         return self.hash.finish()
 
-    def find(self, quoted: Quoted, tasks: Tasks, task: int, attempts: int, size: int = 0) -> int:
+    def find(self, quoted: QuotedProbe, tasks: Tasks, task: int, attempts: int, size: int = 0) -> int:
         """Which attempt of a task is quoted: the one that agrees best, -1 where no bit of any agrees.
 
         Then that probe is at hand, `source` is the number of the address it left from, and of the quote
@@ -531,7 +531,7 @@ class Prober:
         """
         return int(self.search(quoted, tasks, task, attempts, size))
 
-    def agrees(self, quoted: Quoted, tasks: Tasks, task: int, attempt: int, size: int = 0) -> bool:
+    def agrees(self, quoted: QuotedProbe, tasks: Tasks, task: int, attempt: int, size: int = 0) -> bool:
         """Whether a quote may be of one probe, from the first of our addresses.
 
         For callers that look probes up by what they hold, where `find` would compute them all. Then the probe is at
@@ -564,7 +564,7 @@ class Prober:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-2, check=False)
-    def search(self, quoted: Quoted, tasks: Tasks, task: index, attempts: index, size: index) -> index:
+    def search(self, quoted: QuotedProbe, tasks: Tasks, task: index, attempts: index, size: index) -> index:
         """As `find`."""
         family: cython.int = family_of(tasks.destination_high[task], tasks.destination_low[task])
         if size == _ANY_SIZE:
@@ -596,7 +596,7 @@ class Prober:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def consider(
-        self, quoted: Quoted, tasks: Tasks, task: index, source: index, attempt: index, size: index
+        self, quoted: QuotedProbe, tasks: Tasks, task: index, source: index, attempt: index, size: index
     ) -> cython.int:
         """Note a probe if it agrees better than those before; of equals the latest."""
         self.select(tasks, task, source, attempt, size)
@@ -612,7 +612,7 @@ class Prober:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-2, check=False)
-    def source_of(self, quoted: Quoted) -> index:
+    def source_of(self, quoted: QuotedProbe) -> index:
         """Which of our addresses a quote has; -1 for none, as a NAT may have written another."""
         source: index
         for source in range(self.source_count):
@@ -623,7 +623,7 @@ class Prober:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def compare(self, quoted: Quoted) -> cython.int:
+    def compare(self, quoted: QuotedProbe) -> cython.int:
         """Compare a quote with the probe at hand; 0 if it is of another, whatever happened to it on the way."""
         self.agree = self.shared = self.disagree = self.changed = 0
         if quoted.udp_length >= 0:
@@ -650,7 +650,7 @@ class Prober:
     @cython.inline
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def compare_payload(self, quoted: Quoted) -> cython.int:
+    def compare_payload(self, quoted: QuotedProbe) -> cython.int:
         """Compare the payload up to the end of the token; 0 if it differs. Then `hidden` bits of it are not quoted."""
         size: index = self.payloads.token_size[self.row]
         token_at: index = self.payloads.token_at[self.row]
@@ -676,7 +676,7 @@ class Prober:
     @cython.inline
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def compare_ident(self, quoted: Quoted) -> cython.int:
+    def compare_ident(self, quoted: QuotedProbe) -> cython.int:
         """Compare the IPv4 id or the flow label; some routers clear it, and no probe's is 0."""
         bits: index = ID_BITS if self.family == 4 else LABEL_BITS
         if quoted.ident == self.ident:
@@ -697,7 +697,7 @@ class Prober:
     @cython.inline
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def compare_checksum(self, quoted: Quoted) -> cython.int:
+    def compare_checksum(self, quoted: QuotedProbe) -> cython.int:
         """Compare the UDP checksum; a NAT may have adapted it to what else it wrote. No probe's is 0."""
         bits: index = min(self.hidden, CHECKSUM_BITS)
         adapted: cython.longlong = self.checksum

@@ -5,7 +5,7 @@ from udpprobe.core.believer cimport Believer
 from udpprobe.core.capture cimport Records
 from udpprobe.core.decode cimport Decoder
 from udpprobe.core.directory cimport Directory
-from udpprobe.core.probe cimport Prober, Quoted, Tasks
+from udpprobe.core.probe cimport Prober, QuotedProbe, Tasks
 from udpprobe.core.rows cimport Rows
 
 
@@ -22,7 +22,7 @@ cdef class Sweep:
     cdef Believer _believer
     cdef Decoder _decoder
     cdef Rows _rows
-    cdef Quoted _quoted
+    cdef QuotedProbe _quoted
     cdef Py_ssize_t _size, _asked, _per_host
     cdef long long _fault_count
     cdef const unsigned int[::1] _hosts, _attempts, _left

@@ -23,7 +23,7 @@ from udpprobe.core.capture import Records
 from udpprobe.core.decode import Decoder
 from udpprobe.core.directory import Directory
 from udpprobe.core.headers import FAULTS
-from udpprobe.core.probe import Prober, Quoted, Tasks
+from udpprobe.core.probe import Prober, QuotedProbe, Tasks
 
 _FRAME = cython.declare(cython.const[cython.int], 0)  # capture.FRAME
 _BELIEVED = cython.declare(cython.const[cython.int], 2)  # believer.BELIEVED
@@ -125,7 +125,7 @@ class Sweep:
         self._decoder = Decoder(64, keeps_messages=True)
         self._decoder.quote.closed = True
         self._rows = self._decoder.rows
-        self._quoted = Quoted(self._decoder.messages)
+        self._quoted = QuotedProbe(self._decoder.messages)
         self._waits, self._waiting = bytearray(len(hosts)), []
         """(tasks,) those that frames were left of, which are not taken yet; and their numbers."""
         self._fault_count = -1

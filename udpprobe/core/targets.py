@@ -53,7 +53,7 @@ class Block(Struct, frozen=True):
         return 1 << (ADDRESS_BITS - self.prefix)
 
 
-class Target(Struct, frozen=True):
+class TargetSpec(Struct, frozen=True):
     """What one word of the user's asks for."""
 
     text: str
@@ -86,7 +86,7 @@ _BETWEEN_TARGETS = re.compile(r",(?!\d*-?\d*(?:,|$))")
 """A comma that no port follows."""
 
 
-def parse_target(text: str) -> Target:
+def parse_target(text: str) -> TargetSpec:
     """What a word such as `dns.example:53` asks for.
 
     Args:
@@ -105,7 +105,7 @@ def parse_target(text: str) -> Target:
     if found is None:
         raise UsageError(f"{short(text)!r} is no target; say host, host:port, [2001:db8::1]:port or 192.0.2.0/24")
     ports = found.groupdict()["ports"] if "ports" in found.re.groupindex else None
-    return Target(text, _host(found["host"]), None if ports is None else parse_ports(ports))
+    return TargetSpec(text, _host(found["host"]), None if ports is None else parse_ports(ports))
 
 
 def short(text: str) -> str:
@@ -113,7 +113,7 @@ def short(text: str) -> str:
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
-def meant_with_port(target: Target) -> str | None:
+def meant_with_port(target: TargetSpec) -> str | None:
     """What an IPv6 address without brackets might have been meant as: `[::1]:53` for `::1:53`; None for no such."""
     host, _, port = target.text.rpartition(":")
     if target.ports is not None or ":" not in host or not port.isdecimal() or not 0 < int(port) < 65_536:
@@ -125,7 +125,7 @@ def meant_with_port(target: Target) -> str | None:
     return f"[{host}]:{port}"
 
 
-def parse_targets(text: str) -> list[Target]:
+def parse_targets(text: str) -> list[TargetSpec]:
     """The targets of a list such as `10.0.0.1,10.0.0.0/24:53,123`: a comma before a port belongs to its target.
 
     Raises:
@@ -134,7 +134,7 @@ def parse_targets(text: str) -> list[Target]:
     return [parse_target(word.strip()) for word in _BETWEEN_TARGETS.split(text)]
 
 
-def parse_target_lines(lines: Iterable[str], name: str) -> list[Target]:
+def parse_target_lines(lines: Iterable[str], name: str) -> list[TargetSpec]:
     """The targets of a file, between blanks or line ends, as nmap reads its lists; `#` begins a comment.
 
     Args:
@@ -144,7 +144,7 @@ def parse_target_lines(lines: Iterable[str], name: str) -> list[Target]:
     Raises:
         UsageError: a line is no target; says which.
     """
-    targets: list[Target] = []
+    targets: list[TargetSpec] = []
     for number, line in enumerate(lines, 1):
         try:
             targets += map(parse_target, line.partition("#")[0].split())

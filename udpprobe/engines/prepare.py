@@ -26,7 +26,7 @@ from udpprobe.linux.hostfacts import (
     sources_for,
 )
 from udpprobe.payloads import Catalogue, chosen, from_nmap, load
-from udpprobe.scanning.plan import Address, Destinations, Plan, Sources
+from udpprobe.scanning.plan import Address, Plan, ProbedDestinations, Sources
 
 SOURCE_PORTS = 64
 """Where none is asked for: a host's ports get one each, as far as they go. Of a single host, no more than it needs."""
@@ -90,7 +90,7 @@ def catalogue_of(options: EngineOptions) -> Catalogue:
     return chosen(catalogue, options.payload)
 
 
-def are_own(destinations: Destinations) -> bytearray:
+def are_own(destinations: ProbedDestinations) -> bytearray:
     """(n,) whether each is at an address of this host."""
     own = {divmod(mapped_address(address), 1 << 64) for address in own_addresses()}
     of_host = bytes(
@@ -100,7 +100,7 @@ def are_own(destinations: Destinations) -> bytearray:
     return bytearray(map(of_host.__getitem__, destinations.host))
 
 
-def reserve_source_ports(destinations: Destinations, own: Sequence[int], options: EngineOptions) -> ReservedPorts:
+def reserve_source_ports(destinations: ProbedDestinations, own: Sequence[int], options: EngineOptions) -> ReservedPorts:
     """Where probes will leave from: if possible no port that is to be probed, of this host, for it would say nothing.
 
     Args:
@@ -127,7 +127,7 @@ def reserve_source_ports(destinations: Destinations, own: Sequence[int], options
     return reserve_neighbours(1, families)
 
 
-def is_alone(destinations: Destinations) -> bool:
+def is_alone(destinations: ProbedDestinations) -> bool:
     """Whether a single host is probed."""
     return not any(destinations.host)
 
@@ -142,7 +142,9 @@ def _some_beside(taken: set[int], count: int) -> list[int]:
     return SystemRandom().sample(firsts, min(PORT_TRIES, len(firsts)))
 
 
-def make_plan(destinations: Destinations, options: EngineOptions, ports: tuple[int, ...]) -> tuple[Plan, array[int]]:
+def make_plan(
+    destinations: ProbedDestinations, options: EngineOptions, ports: tuple[int, ...]
+) -> tuple[Plan, array[int]]:
     """The tasks, and (hosts,) errno of hosts that this one has no way to.
 
     Raises:
@@ -166,7 +168,7 @@ def make_plan(destinations: Destinations, options: EngineOptions, ports: tuple[i
     ), errno
 
 
-def _sources(destinations: Destinations, options: EngineOptions) -> tuple[list[list[Address]], array[int]]:
+def _sources(destinations: ProbedDestinations, options: EngineOptions) -> tuple[list[list[Address]], array[int]]:
     """Each host's source addresses; those that cannot be used for it stand in for by one that can."""
     hosts = _hosts_of(destinations)
     columns = [
@@ -183,16 +185,16 @@ def _sources(destinations: Destinations, options: EngineOptions) -> tuple[list[l
     return sources, errnos
 
 
-def _firsts_of(destinations: Destinations) -> list[int]:
+def _firsts_of(destinations: ProbedDestinations) -> list[int]:
     """(hosts,) the first row of each."""
     rows = range(len(destinations) - 1, -1, -1)
     first = dict(zip(reversed(destinations.host), rows, strict=True))
     return [first[host] for host in range(len(first))]
 
 
-def _hosts_of(destinations: Destinations) -> Destinations:
+def _hosts_of(destinations: ProbedDestinations) -> ProbedDestinations:
     """A row of each host, in the order of their numbers."""
-    hosts = Destinations()
+    hosts = ProbedDestinations()
     for host, row in enumerate(_firsts_of(destinations)):
         hosts.add(host, destinations.address(row), destinations.port[row : row + 1], destinations.zone[row])
     return hosts
@@ -250,7 +252,7 @@ def _open_connected(options: EngineOptions, _: tuple[int, ...], __: int) -> Engi
 ENGINES = {"raw": _open_raw, "recverr": _open_recverr, "connected": _open_connected}
 
 
-def planned(destinations: Destinations, options: EngineOptions) -> Iterator[Planned]:
+def planned(destinations: ProbedDestinations, options: EngineOptions) -> Iterator[Planned]:
     """The first probe that a scan would send to each destination, in their order. Sends nothing; needs no privilege.
 
     Args:

@@ -141,7 +141,7 @@ def _rows_of(family: int, firsts: bytes) -> Sequence[int]:
     return [row for row, first in enumerate(firsts) if first >> 4 == family]
 
 
-class Sender:
+class RawSender:
     """Sends by raw sockets: routes, neighbours and firewall are the kernel's, for each packet.
 
     Args:
@@ -229,7 +229,7 @@ class Raw:
         )
         self.sees_own = sees_own
         self.state: EngineState = self._capture.state
-        self._sender = Sender(interface=interface)
+        self._sender = RawSender(interface=interface)
         self._unsent: list[tuple[int, int]] = []
         self._up = up_interfaces() if interface is None else frozenset()
         self._looked_s = time.monotonic()

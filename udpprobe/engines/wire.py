@@ -31,7 +31,7 @@ from udpprobe.targets import Wanted, resolve
 from udpprobe.tracing.model import Target
 
 if TYPE_CHECKING:
-    from udpprobe.scanning.plan import Destinations
+    from udpprobe.scanning.plan import ProbedDestinations
 
 FILTER = "(udp and ({ports})) or icmp or icmp6 or (ip[6:2] & 0x1fff != 0) or ip6 proto 44"
 """The probes and their answers, errors, and later fragments, which have no ports."""
@@ -75,7 +75,7 @@ class Endpoint(Struct, frozen=True):
         return address_text(*self.address)
 
 
-def endpoint_of(destinations: Destinations, row: int) -> Endpoint:
+def endpoint_of(destinations: ProbedDestinations, row: int) -> Endpoint:
     """One of the destinations that targets were resolved to."""
     high, low = int(destinations.high[row]), int(destinations.low[row])
     return Endpoint((high, low), int(destinations.port[row]), int(destinations.zone[row]))

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from udpprobe.lab import packets
-from udpprobe.lab.model import DONT_FRAGMENT, ICMP, ICMPV6, KINDS, TCP, UDP, Address, ErrorKind, Packet, ns
+from udpprobe.lab.model import DONT_FRAGMENT, ICMP, ICMPV6, KINDS, TCP, UDP, Address, ErrorKind, IpPacket, ns
 from udpprobe.lab.packets import Datagram
 from udpprobe.lab.scenario import NodeSpec, ServiceSpec
 
@@ -40,7 +40,7 @@ class HostStack:
         self._spec = spec
         self._ports = spec.ports
 
-    def replies(self, packet: Packet, now_ns: int) -> Iterator[Response | ErrorKind]:
+    def replies(self, packet: IpPacket, now_ns: int) -> Iterator[Response | ErrorKind]:
         """What it answers to a whole packet at a time, or the error that it wants to send."""
         if (found := flaws(packet)) is not None:
             yield from found
@@ -51,17 +51,17 @@ class HostStack:
         elif packet.protocol != _NO_NEXT_HEADER:
             yield _unknown_protocol(packet)
 
-    def _ping(self, packet: Packet, _: int) -> Iterator[Response | ErrorKind]:
+    def _ping(self, packet: IpPacket, _: int) -> Iterator[Response | ErrorKind]:
         if self._spec.ping and (message := packets.echo_reply(packet)):
             # RFC 1349, 5.1; Linux does so in IPv6, too
             yield Response(packet.destination, packet.source, packet.protocol, message, packet.tos)
 
-    def _segment(self, packet: Packet, _: int) -> Iterator[Response | ErrorKind]:
+    def _segment(self, packet: IpPacket, _: int) -> Iterator[Response | ErrorKind]:
         """No port is open; silence would make a client of TCP wait for minutes."""
         if message := packets.tcp_reset(packet):
             yield Response(packet.destination, packet.source, TCP, message)
 
-    def _datagram(self, packet: Packet, now_ns: int) -> Iterator[Response | ErrorKind]:
+    def _datagram(self, packet: IpPacket, now_ns: int) -> Iterator[Response | ErrorKind]:
         asked = packets.datagram(packet)
         if asked is None:
             return
@@ -75,7 +75,7 @@ class HostStack:
         return next((answer for low, high, answer in self._ports if low <= port <= high), self._spec.otherwise)
 
 
-def _answers(packet: Packet, asked: Datagram, answer: ServiceSpec, now_ns: int) -> Iterator[Response]:
+def _answers(packet: IpPacket, asked: Datagram, answer: ServiceSpec, now_ns: int) -> Iterator[Response]:
     data = SERVICES[answer.like](asked.data, now_ns) if answer.like else answer.data
     if data is None and not answer.echo:
         return
@@ -92,7 +92,7 @@ def _answers(packet: Packet, asked: Datagram, answer: ServiceSpec, now_ns: int) 
     yield from [reply] * answer.times
 
 
-def _unknown_protocol(packet: Packet) -> ErrorKind:
+def _unknown_protocol(packet: IpPacket) -> ErrorKind:
     """In IPv6 a parameter problem that points at the number (RFC 8200, 4)."""
     kind = KINDS["proto-unreachable"][packet.family]
     if packet.extensions:
@@ -111,7 +111,7 @@ _IN_SILENCE = 1
 """Highest bits of an option that has its packet dropped without a word, if it is not known; 2 and 3: with one."""
 
 
-def flaws(packet: Packet) -> list[ErrorKind] | None:
+def flaws(packet: IpPacket) -> list[ErrorKind] | None:
     """The error that a packet is dropped with, if any is sent; None where it is taken."""
     named_at, at = _FIRST_NAMED_AT, 40
     for number, body in packet.extensions:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from udpprobe.lab import packets
-from udpprobe.lab.model import ICMP, ICMPV6, SECOND_NS, Address, Dice, ErrorKind, Packet
+from udpprobe.lab.model import ICMP, ICMPV6, SECOND_NS, Address, Dice, ErrorKind, IpPacket
 from udpprobe.lab.scenario import Limit, NodeSpec
 
 _ERRORS = {3, 4, 5, 11, 12}
@@ -16,7 +16,7 @@ _MOST = {4: 576, 6: 1280}
 _ABOUT_MULTICAST = {(2, 0), (4, 2)}
 
 
-def may_be_sent(packet: Packet, kind: ErrorKind) -> bool:
+def may_be_sent(packet: IpPacket, kind: ErrorKind) -> bool:
     """Whether an error about a packet is allowed (RFC 1122, 3.2.2; RFC 1812, 4.3.2.7; RFC 4443, 2.4 e)."""
     if _is_error(packet) or _names_no_host(packet.source):
         return False
@@ -25,7 +25,7 @@ def may_be_sent(packet: Packet, kind: ErrorKind) -> bool:
     return not packet.destination.is_multicast or kind[:2] in _ABOUT_MULTICAST
 
 
-def _is_error(packet: Packet) -> bool:
+def _is_error(packet: IpPacket) -> bool:
     if not packet.payload or packet.offset:
         return False
     if packet.family == 4:
@@ -42,7 +42,7 @@ def _names_no_host(source: Address) -> bool:
     )
 
 
-def message(packet: Packet, kind: ErrorKind, spec: NodeSpec, source: Address, destination: Address) -> bytes:
+def message(packet: IpPacket, kind: ErrorKind, spec: NodeSpec, source: Address, destination: Address) -> bytes:
     """The ICMP error about a packet.
 
     Args:
@@ -104,7 +104,7 @@ GUESS = 0x5A3C
 """How far off a guessed id is: never the right one with its bytes swapped, as some routers quote it."""
 
 
-def forged(packet: Packet, wrong: str) -> Packet:
+def forged(packet: IpPacket, wrong: str) -> IpPacket:
     """A packet as a forger quotes it who has to guess what he cannot see."""
     return _FORGERIES[wrong](packet)
 
@@ -113,18 +113,18 @@ def _neighbour(address: Address) -> Address:
     return type(address)(int(address) ^ 1)
 
 
-def _other_port(packet: Packet) -> Packet:
+def _other_port(packet: IpPacket) -> IpPacket:
     return replace(packet, payload=bytes(byte ^ 0x55 for byte in packet.payload[:2]) + packet.payload[2:])
 
 
-def _other_token(packet: Packet) -> Packet:
+def _other_token(packet: IpPacket) -> IpPacket:
     data = bytes(byte ^ 0x55 for byte in packet.payload[8:])
     return replace(
         packet, payload=packet.payload[:8] + data, ip_id=packet.ip_id ^ GUESS, flow_label=packet.flow_label ^ GUESS
     )
 
 
-_FORGERIES: dict[str, Callable[[Packet], Packet]] = {
+_FORGERIES: dict[str, Callable[[IpPacket], IpPacket]] = {
     "id": lambda packet: replace(packet, ip_id=packet.ip_id ^ GUESS, flow_label=packet.flow_label ^ GUESS),
     "token": _other_token,
     "ports": _other_port,

@@ -12,11 +12,11 @@ Address = IPv4Address | IPv6Address
 SECOND_NS = 1_000_000_000
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 MORE_FRAGMENTS, DONT_FRAGMENT = 1, 2
-"""Bits of `Packet.flags`, as in the IPv4 header (RFC 791, 3.1)."""
+"""Bits of `IpPacket.flags`, as in the IPv4 header (RFC 791, 3.1)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Packet:
+class IpPacket:
     """An IP packet; what is above IP stays as bytes, with the checksums that it came with."""
 
     source: Address
@@ -82,7 +82,7 @@ class Packet:
 class Departure(NamedTuple):
     """A packet that leaves a node."""
 
-    packet: Packet
+    packet: IpPacket
     next_hop: str
     """Name of the neighbour."""
     wait_ns: int = 0

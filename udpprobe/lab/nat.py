@@ -7,7 +7,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from udpprobe.lab import packets
-from udpprobe.lab.model import ICMP, ICMPV6, TCP, UDP, Address, Packet
+from udpprobe.lab.model import ICMP, ICMPV6, TCP, UDP, Address, IpPacket
 from udpprobe.lab.scenario import Nat
 
 _CHECKSUM_AT = {UDP: 6, TCP: 16, ICMP: 2, ICMPV6: 2}
@@ -36,7 +36,7 @@ class Translator:
         self._ports: dict[tuple[int, NatEndpoint], int] = {}
         self._behind: dict[tuple[int, int, int], NatEndpoint] = {}
 
-    def outbound(self, packet: Packet) -> Packet:
+    def outbound(self, packet: IpPacket) -> IpPacket:
         """A packet that leaves, with the NAT's address and a port for it."""
         address, at = self._outside.get(packet.family), _port_at(packet, answered=False)
         if address is None or at is None:
@@ -44,7 +44,7 @@ class Translator:
         port = self._port(packet.protocol, NatEndpoint(packet.source, _word(packet.payload, at)))
         return _readdressed(packet, at, NatEndpoint(address, port), source=True)
 
-    def inbound(self, packet: Packet) -> Packet:
+    def inbound(self, packet: IpPacket) -> IpPacket:
         """A packet that arrives, with the address of the host behind; unchanged where it is for the NAT itself."""
         if packet.destination != self._outside.get(packet.family):
             return packet
@@ -65,10 +65,10 @@ class Translator:
             self._behind[protocol, version, port] = endpoint
         return self._ports[key]
 
-    def _endpoint(self, protocol: int, packet: Packet, port: int) -> NatEndpoint | None:
+    def _endpoint(self, protocol: int, packet: IpPacket, port: int) -> NatEndpoint | None:
         return self._behind.get((protocol, packet.family, port))
 
-    def _error(self, packet: Packet) -> Packet:
+    def _error(self, packet: IpPacket) -> IpPacket:
         """An error about what left: for its sender, with the quote as it was before, or not."""
         quote = packets.dissect_quote(packet.payload[8:])
         at = None if quote is None else _port_at(quote, answered=False)
@@ -84,7 +84,7 @@ class Translator:
         return replace(packet, destination=endpoint.address, payload=message)
 
 
-def _is_error(packet: Packet) -> bool:
+def _is_error(packet: IpPacket) -> bool:
     if packet.offset or len(packet.payload) < 8:
         return False
     return (packet.protocol == ICMP and packet.payload[0] in {3, 4, 11, 12}) or (
@@ -92,7 +92,7 @@ def _is_error(packet: Packet) -> bool:
     )
 
 
-def _port_at(packet: Packet, *, answered: bool) -> int | None:
+def _port_at(packet: IpPacket, *, answered: bool) -> int | None:
     """Where the port of the side behind the NAT stands in the payload; None where a packet has none."""
     if packet.offset or len(packet.payload) < 8:
         return None
@@ -106,7 +106,7 @@ def _word(data: bytes, at: int) -> int:
     return int.from_bytes(data[at : at + 2])
 
 
-def _readdressed(packet: Packet, at: int, endpoint: NatEndpoint, *, source: bool) -> Packet:
+def _readdressed(packet: IpPacket, at: int, endpoint: NatEndpoint, *, source: bool) -> IpPacket:
     """A packet with another endpoint, its checksum changed by as much (RFC 1624): a wrong one stays wrong."""
     old = packet.source if source else packet.destination
     pseudo = (old.packed, endpoint.address.packed) if packet.protocol != ICMP else (b"", b"")
@@ -137,7 +137,7 @@ def _adjusted(stored: int, old: bytes, new: bytes) -> int:
     return ~total & 0xFFFF
 
 
-def _translated_quote(raw: bytes, quote: Packet, at: int, endpoint: NatEndpoint) -> bytes:
+def _translated_quote(raw: bytes, quote: IpPacket, at: int, endpoint: NatEndpoint) -> bytes:
     """The quoted header and payload with the source that they had; nothing else changes, not even the TTL."""
     inner = _readdressed(quote, at, endpoint, source=True).payload
     header = raw[: len(raw) - len(quote.payload)]

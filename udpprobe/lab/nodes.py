@@ -27,7 +27,7 @@ from udpprobe.lab.model import (
     Departure,
     Dice,
     ErrorKind,
-    Packet,
+    IpPacket,
 )
 from udpprobe.lab.nat import Translator
 from udpprobe.lab.scenario import (
@@ -47,7 +47,7 @@ from udpprobe.lab.scenario import (
 class Alarm(NamedTuple):
     """A request to be called again when the time for fragments is over."""
 
-    piece: Packet
+    piece: IpPacket
     wait_ns: int
 
 
@@ -80,7 +80,7 @@ class Node:
         self._ip_id = self._dice.below(1 << 16)
         self._turn = 0
 
-    def handle(self, packet: Packet, came_from: str, now_ns: int) -> Iterator[Effect]:
+    def handle(self, packet: IpPacket, came_from: str, now_ns: int) -> Iterator[Effect]:
         """Handle a packet that arrives.
 
         Args:
@@ -99,7 +99,7 @@ class Node:
         elif passes and not packet.destination.is_multicast:
             yield from self._forward(packet, came_from, now_ns)
 
-    def _judge(self, packet: Packet, now_ns: int) -> Generator[Departure, None, bool]:
+    def _judge(self, packet: IpPacket, now_ns: int) -> Generator[Departure, None, bool]:
         """Whether the rules let it pass. A `remark` does not decide; the first other one that fits does."""
         for each in self._rules:
             if each.fits(packet):
@@ -108,13 +108,13 @@ class Node:
                     return each.rule.do == "pass"
         return True
 
-    def on_timeout(self, piece: Packet, now_ns: int) -> Iterator[Effect]:
+    def on_timeout(self, piece: IpPacket, now_ns: int) -> Iterator[Effect]:
         """The time for a fragmented packet is over."""
         first = self._pieces.give_up(piece)
         if first is not None:
             yield from self._send_error(first, KINDS["reassembly-timeout"][first.family], now_ns)
 
-    def send(self, packet: Packet) -> Iterator[Departure]:
+    def send(self, packet: IpPacket) -> Iterator[Departure]:
         """Send a packet that was made here, in fragments where the way is narrow; nothing where there is no route."""
         hops = self._routes.hops(packet.destination)
         if not hops or hops[0] in VOIDS:
@@ -126,7 +126,7 @@ class Node:
     def _owns(self, address: Address) -> bool:
         return any(address in each for each in self._own)
 
-    def _deliver(self, packet: Packet, now_ns: int) -> Iterator[Effect]:
+    def _deliver(self, packet: IpPacket, now_ns: int) -> Iterator[Effect]:
         whole = yield from self._whole(packet)
         if whole is None:
             return
@@ -137,7 +137,7 @@ class Node:
             else:
                 yield from self._send(reply)
 
-    def _whole(self, packet: Packet) -> Generator[Alarm, None, Packet | None]:
+    def _whole(self, packet: IpPacket) -> Generator[Alarm, None, IpPacket | None]:
         """A packet, once all of its fragments are there."""
         if not packet.is_fragment:
             return packet
@@ -150,7 +150,7 @@ class Node:
         """Send a message, with an id that counts up by 1 (IPv4) or one flow label for each destination (IPv6)."""
         self._ip_id = (self._ip_id + 1) & 0xFFFF
         label = Dice(0, f"{reply.source} {reply.destination}").below(0xFFFFF) + 1 if reply.source.version == 6 else 0
-        made = Packet(
+        made = IpPacket(
             reply.source,
             reply.destination,
             reply.protocol,
@@ -164,7 +164,7 @@ class Node:
         for departure in self.send(made):
             yield departure._replace(wait_ns=reply.wait_ns)
 
-    def _forward(self, packet: Packet, came_from: str, now_ns: int) -> Iterator[Departure]:
+    def _forward(self, packet: IpPacket, came_from: str, now_ns: int) -> Iterator[Departure]:
         hops = self._routes.hops(packet.destination) or ("",)
         if hops[0] not in self._links:
             yield from self._refuse(packet, hops[0], now_ns)
@@ -173,19 +173,19 @@ class Node:
         else:
             yield from self._emit(packet, came_from, self._choose(hops, packet), now_ns)
 
-    def _refuse(self, packet: Packet, void: str, now_ns: int) -> Iterator[Departure]:
+    def _refuse(self, packet: IpPacket, void: str, now_ns: int) -> Iterator[Departure]:
         kind = VOIDS.get(void, KINDS["net-unreachable"]).get(packet.family)
         if kind is not None:
             yield from self._send_error(packet, kind, now_ns, routed=True)
 
-    def _choose(self, hops: tuple[str, ...], packet: Packet) -> str:
+    def _choose(self, hops: tuple[str, ...], packet: IpPacket) -> str:
         if len(hops) == 1:
             return hops[0]
         self._turn += 1
         number = self._turn if self.spec.balance == "packet" else flow_hash(packet)
         return hops[number % len(hops)]
 
-    def _emit(self, packet: Packet, came_from: str, hop: str, now_ns: int) -> Iterator[Departure]:
+    def _emit(self, packet: IpPacket, came_from: str, hop: str, now_ns: int) -> Iterator[Departure]:
         """Send into a link, if it is wide enough. As in Linux, a packet that is too big is quoted as it arrived.
 
         What came in fragments, and was put together for a NAT, leaves in none that are larger.
@@ -200,14 +200,14 @@ class Node:
             reported = mtu if link.reports_mtu is None else link.reports_mtu
             yield from self._send_error(packet, KINDS["packet-too-big"][packet.family]._replace(word=reported), now_ns)
 
-    def _hidden(self, packet: Packet, came_from: str, hop: str) -> Packet:
+    def _hidden(self, packet: IpPacket, came_from: str, hop: str) -> IpPacket:
         """A packet as it leaves a NAT, with the NAT's address."""
         inside = self.spec.nat.inside if self.spec.nat else []
         if self._nat is None or came_from not in inside or hop in inside:
             return packet
         return self._nat.outbound(packet)
 
-    def _apply(self, rule: Rule, packet: Packet, now_ns: int) -> Iterator[Departure]:
+    def _apply(self, rule: Rule, packet: IpPacket, now_ns: int) -> Iterator[Departure]:
         kind = kinds_of(rule.error).get(packet.family)
         if rule.do not in {"reject", "remark"} or kind is None:
             return
@@ -220,13 +220,13 @@ class Node:
 
     def _send_error(
         self,
-        packet: Packet,
+        packet: IpPacket,
         kind: ErrorKind,
         now_ns: int,
         *,
         routed: bool = False,
         sender: NodeSpec | None = None,
-        shown: Packet | None = None,
+        shown: IpPacket | None = None,
     ) -> Iterator[Departure]:
         """Send an error about a packet, where that is allowed; from another's address, with another quote."""
         source = _source_of_errors(sender or self.spec, packet)
@@ -249,7 +249,7 @@ def _limiter(spec: NodeSpec, dice: Dice) -> ErrorLimit:
     return LinuxLimit(dice) if spec.system == "linux" else NoLimit()
 
 
-def _source_of_errors(spec: NodeSpec, packet: Packet) -> Address | None:
+def _source_of_errors(spec: NodeSpec, packet: IpPacket) -> Address | None:
     """The address that a packet went to where it is the node's own, else the node's first of the family."""
     if not spec.reports_from and any(packet.destination in owned(each) for each in spec.addresses):
         return packet.destination
@@ -272,14 +272,14 @@ class CountedRule:
         self._goals = goals
         self._fitting = 0
 
-    def fits(self, packet: Packet) -> bool:
+    def fits(self, packet: IpPacket) -> bool:
         """Whether the rule is about this packet, and it is its turn."""
         if not self._is_about(packet):
             return False
         self._fitting += 1
         return self._fitting % self.rule.every == 0
 
-    def _is_about(self, packet: Packet) -> bool:
+    def _is_about(self, packet: IpPacket) -> bool:
         rule, port = self.rule, packet.ports[1]
         return (
             (rule.proto == "any" or packet.protocol in _PROTOCOLS[rule.proto])
@@ -325,7 +325,7 @@ class Routes:
         return self._known[destination]
 
 
-def flow_hash(packet: Packet) -> int:
+def flow_hash(packet: IpPacket) -> int:
     """A number that is the same for all packets of a flow: addresses, protocol and ports."""
     return crc32(packet.source.packed + packet.destination.packed + repr((packet.protocol, packet.ports)).encode())
 
@@ -383,7 +383,7 @@ LARGEST = {4: MOST, 6: MOST + 40}
 _Key = tuple[Address, Address, int, int]
 
 
-def fragments(packet: Packet, mtu: int) -> list[Packet]:
+def fragments(packet: IpPacket, mtu: int) -> list[IpPacket]:
     """A packet in pieces that fit (RFC 791, 3.2; RFC 8200, 4.5); itself where it fits. Options stay with the first."""
     if packet.size <= mtu:
         return [packet]
@@ -393,7 +393,7 @@ def fragments(packet: Packet, mtu: int) -> list[Packet]:
     return [_piece(whole, start, room) for start in starts]
 
 
-def _piece(packet: Packet, start: int, room: int) -> Packet:
+def _piece(packet: IpPacket, start: int, room: int) -> IpPacket:
     data = packet.payload[start : start + room]
     last = start + room >= len(packet.payload)
     more = packet.flags & MORE_FRAGMENTS if last else MORE_FRAGMENTS
@@ -416,7 +416,7 @@ class PathMtus:
         """The path MTU, as far as it is known."""
         return self._mtus.get(destination, MOST)
 
-    def learn(self, packet: Packet) -> None:
+    def learn(self, packet: IpPacket) -> None:
         """Take the MTU of an error, if it reports one."""
         mtu = _reported_mtu(packet)
         quote = packets.dissect_quote(packet.payload[8:])
@@ -424,7 +424,7 @@ class PathMtus:
             self._mtus[quote.destination] = min(max(mtu, LEAST_MTU[packet.family]), self.to(quote.destination))
 
 
-def _reported_mtu(packet: Packet) -> int | None:
+def _reported_mtu(packet: IpPacket) -> int | None:
     kind = packet.protocol, packet.payload[:2]
     places = {(ICMP, b"\3\4"): slice(6, 8), (ICMPV6, b"\2\0"): slice(4, 8)}
     return int.from_bytes(packet.payload[places[kind]]) if kind in places else None
@@ -434,9 +434,9 @@ class Reassembler:
     """Puts fragments together. Those that overlap are lost with all of their packet (RFC 5722; Linux in IPv4 too)."""
 
     def __init__(self) -> None:
-        self._pieces: dict[_Key, dict[int, Packet]] = {}
+        self._pieces: dict[_Key, dict[int, IpPacket]] = {}
 
-    def add(self, piece: Packet) -> tuple[Packet | None, bool]:
+    def add(self, piece: IpPacket) -> tuple[IpPacket | None, bool]:
         """The whole packet once all of it is there, and whether this was the first piece of one that is not."""
         key = self.key(piece)
         pieces = self._pieces.setdefault(key, {})
@@ -447,7 +447,7 @@ class Reassembler:
             del self._pieces[key]
         return whole, first and whole is None
 
-    def give_up(self, piece: Packet) -> Packet | None:
+    def give_up(self, piece: IpPacket) -> IpPacket | None:
         """Forget the packet whose fragments began to come with this one; its first fragment, if that had come."""
         key = self.key(piece)
         if next(iter(self._pieces.get(key, {}).values()), None) is not piece:
@@ -455,12 +455,12 @@ class Reassembler:
         return self._pieces.pop(key).get(0)
 
     @staticmethod
-    def key(piece: Packet) -> _Key:
+    def key(piece: IpPacket) -> _Key:
         """What fragments of one packet have in common."""
         return piece.source, piece.destination, piece.protocol if piece.family == 4 else 0, piece.ip_id
 
 
-def _joined(pieces: list[Packet]) -> Packet | None:
+def _joined(pieces: list[IpPacket]) -> IpPacket | None:
     """The packet, if the pieces are all of it, without gap or overlap."""
     ordered = sorted(pieces, key=lambda piece: piece.offset)
     data = b""

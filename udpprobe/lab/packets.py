@@ -32,14 +32,14 @@ from scapy.layers.inet6 import (
 from scapy.utils import checksum
 
 from udpprobe.lab import model
-from udpprobe.lab.model import Address, ErrorKind, Packet
+from udpprobe.lab.model import Address, ErrorKind, IpPacket
 
 _FRAGMENT = 44
 _EXTENSIONS = {0, 43, 60, 135}
 """Hop-by-hop options, routing, destination options, mobility: they share one form (RFC 6564)."""
 
 
-def dissect(raw: bytes) -> Packet | str:
+def dissect(raw: bytes) -> IpPacket | str:
     """An IP packet, or what is wrong with it. Bytes behind its end are padding."""
     if not raw:
         return "ip-cut"
@@ -51,7 +51,7 @@ def _no_ip(_: bytes) -> str:
     return "ip-version"
 
 
-def _dissect_v4(raw: bytes) -> Packet | str:
+def _dissect_v4(raw: bytes) -> IpPacket | str:
     if len(raw) < 20:
         return "ip-cut"
     layer = IP()
@@ -63,7 +63,7 @@ def _dissect_v4(raw: bytes) -> Packet | str:
         return "ip-cut"
     if checksum(raw[:header]):
         return "ip-checksum"
-    return Packet(
+    return IpPacket(
         IPv4Address(raw[12:16]),
         IPv4Address(raw[16:20]),
         layer.proto,
@@ -77,7 +77,7 @@ def _dissect_v4(raw: bytes) -> Packet | str:
     )
 
 
-def _dissect_v6(raw: bytes) -> Packet | str:
+def _dissect_v6(raw: bytes) -> IpPacket | str:
     if len(raw) < 40:
         return "ip-cut"
     layer = IPv6()
@@ -88,7 +88,7 @@ def _dissect_v6(raw: bytes) -> Packet | str:
     if isinstance(chain, str):
         return chain
     extensions, protocol, fragment, payload = chain
-    return Packet(
+    return IpPacket(
         IPv6Address(raw[8:24]),
         IPv6Address(raw[24:40]),
         protocol,
@@ -132,7 +132,7 @@ def _is_atomic(rest: bytes) -> bool:
     return len(rest) >= 8 and not int.from_bytes(rest[2:4]) & 0xFFF9
 
 
-def dissect_quote(raw: bytes) -> Packet | None:
+def dissect_quote(raw: bytes) -> IpPacket | None:
     """What an error quotes: a packet that may be cut, with lengths and checksums that may be anything.
 
     Of IPv6 only packets without extension headers.
@@ -143,20 +143,20 @@ def dissect_quote(raw: bytes) -> Packet | None:
     if raw[0] >> 4 == 4 and header >= 20:
         layer = IP()
         layer.do_dissect(raw[:20])
-        return Packet(
+        return IpPacket(
             IPv4Address(raw[12:16]), IPv4Address(raw[16:20]), layer.proto, raw[header:], offset=layer.frag * 8
         )
     if raw[0] >> 4 == 6:
-        return Packet(IPv6Address(raw[8:24]), IPv6Address(raw[24:40]), raw[6], raw[40:])
+        return IpPacket(IPv6Address(raw[8:24]), IPv6Address(raw[24:40]), raw[6], raw[40:])
     return None
 
 
-def build(packet: Packet) -> bytes:
+def build(packet: IpPacket) -> bytes:
     """The bytes of a packet; IP's lengths and checksum are right, the payload is as it is."""
     return (_build_v4 if packet.family == 4 else _build_v6)(packet)
 
 
-def _build_v4(packet: Packet) -> bytes:
+def _build_v4(packet: IpPacket) -> bytes:
     header = (
         IP(
             ihl=packet.header_size // 4,
@@ -176,7 +176,7 @@ def _build_v4(packet: Packet) -> bytes:
     return header[:10] + checksum(header).to_bytes(2) + header[12:] + packet.payload
 
 
-def _build_v6(packet: Packet) -> bytes:
+def _build_v6(packet: IpPacket) -> bytes:
     number, chain = packet.protocol, packet.payload
     if packet.fragment_header:
         chain = (
@@ -214,7 +214,7 @@ class Datagram(NamedTuple):
     data: bytes
 
 
-def datagram(packet: Packet) -> Datagram | None:
+def datagram(packet: IpPacket) -> Datagram | None:
     """What a whole UDP packet brings; None where its length or checksum is wrong, so that a host drops it."""
     if len(packet.payload) < 8:
         return None
@@ -226,7 +226,7 @@ def datagram(packet: Packet) -> Datagram | None:
     return Datagram(layer.sport, layer.dport, message[8:])
 
 
-def _is_intact(packet: Packet, stored: int, message: bytes) -> bool:
+def _is_intact(packet: IpPacket, stored: int, message: bytes) -> bool:
     """RFC 768: no checksum is allowed in IPv4; RFC 8200, 8.1: not so in IPv6."""
     if stored == 0:
         return packet.family == 4
@@ -241,7 +241,7 @@ def udp(source: Address, destination: Address, message: Datagram) -> bytes:
     return body[:6] + found.to_bytes(2) + body[8:]
 
 
-def echo_reply(packet: Packet) -> bytes | None:
+def echo_reply(packet: IpPacket) -> bytes | None:
     """The ICMP message that answers a ping (RFC 792; RFC 4443, 4.2); None where it is no ping."""
     request, reply = (8, 0) if packet.family == 4 else (128, 129)
     if len(packet.payload) < 8 or packet.payload[0] != request or not icmp_intact(packet):
@@ -249,7 +249,7 @@ def echo_reply(packet: Packet) -> bytes | None:
     return icmp_sealed(packet.destination, packet.source, bytes([reply, 0]) + packet.payload[2:])
 
 
-def icmp_intact(packet: Packet) -> bool:
+def icmp_intact(packet: IpPacket) -> bool:
     """Whether an ICMP message's checksum is right."""
     if packet.family == 4:
         return checksum(packet.payload) == 0
@@ -314,7 +314,7 @@ def icmp_sealed(source: Address, destination: Address, message: bytes) -> bytes:
     return message[:2] + found.to_bytes(2) + message[4:]
 
 
-def tcp_reset(packet: Packet) -> bytes | None:
+def tcp_reset(packet: IpPacket) -> bytes | None:
     """The segment by which a host refuses another (RFC 9293, 3.10.7.1); None where there is nothing to refuse."""
     if len(packet.payload) < 20 or pseudo_checksum(packet.source, packet.destination, model.TCP, packet.payload):
         return None

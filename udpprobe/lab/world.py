@@ -10,7 +10,7 @@ from functools import partial
 from itertools import count
 
 from udpprobe.lab import packets
-from udpprobe.lab.model import Departure, Dice, Packet, ns
+from udpprobe.lab.model import Departure, Dice, IpPacket, ns
 from udpprobe.lab.nodes import Alarm, Effect, Node
 from udpprobe.lab.scenario import YOU, LinkSpec, Scenario
 
@@ -78,16 +78,16 @@ class World:
     def _at(self, when_ns: int, action: Callable[[], None]) -> None:
         heapq.heappush(self._events, (when_ns, self._cause, next(self._numbers), action))
 
-    def _enter(self, packet: Packet) -> None:
+    def _enter(self, packet: IpPacket) -> None:
         self._follow(YOU, self._nodes[YOU].send(packet))
 
-    def _arrive(self, name: str, came_from: str, packet: Packet) -> None:
+    def _arrive(self, name: str, came_from: str, packet: IpPacket) -> None:
         if name == YOU:
             self._out.append(packets.build(packet))
         else:
             self._follow(name, self._nodes[name].handle(packet, came_from, self._now_ns))
 
-    def _on_timeout(self, name: str, piece: Packet) -> None:
+    def _on_timeout(self, name: str, piece: IpPacket) -> None:
         self._follow(name, self._nodes[name].on_timeout(piece, self._now_ns))
 
     def _follow(self, name: str, effects: Iterable[Effect]) -> None:
@@ -122,7 +122,7 @@ class Link:
         self._latest_ns = 0
         self._under_way: list[int] = []
 
-    def carry(self, packet: Packet, now_ns: int) -> list[tuple[int, Packet]]:
+    def carry(self, packet: IpPacket, now_ns: int) -> list[tuple[int, IpPacket]]:
         """When a packet arrives, and as what: never, once, or twice."""
         while self._under_way and self._under_way[0] <= now_ns:
             heapq.heappop(self._under_way)
@@ -144,7 +144,7 @@ class Link:
         self._latest_ns = max(self._latest_ns, due)
         return self._latest_ns
 
-    def _corrupted(self, packet: Packet) -> Packet:
+    def _corrupted(self, packet: IpPacket) -> IpPacket:
         if not packet.payload:
             return packet
         payload = bytearray(packet.payload)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from udpprobe.checking.expectations import State
+from udpprobe.checking.expectations import CheckState
 from udpprobe.checking.states import CHECK_SCHEMA
 from udpprobe.reports.json import document, lines, plain
 from udpprobe.reports.text import PLAIN, Layout, Style, addresses_in, coloured_column, endpoint, escape, named, table
@@ -129,7 +129,7 @@ MOST_NAMED = 3
 _ZONE = re.compile(r"%[^\]]+")
 
 
-def line_of(state: State, text: str) -> str:
+def line_of(state: CheckState, text: str) -> str:
     """The line of a state and its reason; no part of it can be taken for performance data or a further line."""
     return f"{NAME} {state.name} - {escape(' '.join(text.split())).replace('|', '/')}"
 

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from udpprobe.checking.expectations import State
+from udpprobe.checking.expectations import CheckState
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.reports.text import escape
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LABELS = ("target", "group", "address", "port")
 _GAUGES = (
-    ("state", "0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.", lambda check: State[check.state].value),
+    ("state", "0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.", lambda check: CheckState[check.state].value),
     ("success", "1 where the destination is as expected.", lambda check: check.state == "OK"),
     ("rtt_seconds", "Median round trip.", lambda check: check.rtt_ms and check.rtt_ms / 1000),
     ("path_mtu_bytes", "IP packet that fits through.", lambda check: check.path_mtu),
@@ -65,7 +65,7 @@ def _labels(check: Checked) -> tuple[str, ...]:
 _PROBE_GAUGES = (
     ("probe_success", "1 where the target is as expected.", lambda check: check.state == "OK"),
     ("probe_ip_protocol", "4 or 6.", lambda check: None if check.address is None else 6 if ":" in check.address else 4),
-    ("probe_udp_state", "0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.", lambda check: State[check.state].value),
+    ("probe_udp_state", "0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.", lambda check: CheckState[check.state].value),
     ("probe_udp_rtt_seconds", "Median round trip.", lambda check: check.rtt_ms and check.rtt_ms / 1000),
     ("probe_udp_path_mtu_bytes", "IP packet that fits through.", lambda check: check.path_mtu),
 )

@@ -15,7 +15,7 @@ from udpprobe.core.advice import sentence
 from udpprobe.core.model import REFUSED, Alike, Destination, Parts, Spread
 from udpprobe.core.stencils import Columns, Filler, Stencil
 from udpprobe.endpoints import endpoint_text
-from udpprobe.report import Rows, Shaped
+from udpprobe.report import ReportRows, Shaped
 
 ROWS_AT_A_TIME = 1024
 """Of a report; their text is a megabyte."""
@@ -36,7 +36,7 @@ def texts_of(rows: Sequence[Destination], write: Write, draw: Draw) -> Iterator[
     """
     if isinstance(rows, Parts):
         yield from _of_parts(rows, write, draw)
-    elif isinstance(rows, Rows) and rows.shaped is not None:
+    elif isinstance(rows, ReportRows) and rows.shaped is not None:
         yield from _of_shaped(rows, rows.shaped, write, draw)
     else:
         yield from write(rows)
@@ -79,7 +79,7 @@ def _marked(some: Alike) -> Destination:
     return replace(some.template, **of_row)
 
 
-def _of_shaped(rows: Rows[Destination], shaped: Shaped, write: Write, draw: Draw) -> Iterator[str]:
+def _of_shaped(rows: ReportRows[Destination], shaped: Shaped, write: Write, draw: Draw) -> Iterator[str]:
     filler, stencils = Filler(), dict[Hashable, Stencil]()
     for first in range(0, len(rows), ROWS_AT_A_TIME):
         for number in rows.order[first : first + ROWS_AT_A_TIME]:

@@ -33,7 +33,7 @@ from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, Meaning, meaning_
 from udpprobe.endpoints import endpoint_text
 from udpprobe.scanning.pacing import Pacing
 from udpprobe.scanning.plan import Plan
-from udpprobe.scanning.record import NOBODY, Found, Kind, Record
+from udpprobe.scanning.record import NOBODY, Found, Kind, ScanRecord
 from udpprobe.scanning.replies import Unasked
 from udpprobe.scanning.unanswered import HELD, LIMITED, REPLIED, SILENT, UNDECIDED, UNSENT
 
@@ -64,7 +64,7 @@ class Known(Struct, frozen=True):
 
     plan: Plan
     pacing: Pacing
-    record: Record
+    record: ScanRecord
     errnos: Mapping[int, int]
     """By task, why this host did not send to it."""
     loop_ttl: int = 32
@@ -89,7 +89,7 @@ class Known(Struct, frozen=True):
         return host in self.hosts_by_answers[len(answers)]
 
 
-class Outcome(Mapping[int, Destination]):
+class ScanOutcome(Mapping[int, Destination]):
     """The destinations of a scan by their tasks, worst first. Those that were refused as usual are made when wanted.
 
     Args:
@@ -113,11 +113,11 @@ class Outcome(Mapping[int, Destination]):
     def __getitem__(self, task: int) -> Destination:
         return destination_of(self._known, task) if self._is_alike[task] else self._told[task]
 
-    def beginning_with(self, tasks: Iterable[int]) -> Outcome:
+    def beginning_with(self, tasks: Iterable[int]) -> ScanOutcome:
         """The same in another order: these tasks come first."""
         first = dict.fromkeys(tasks)
         rest = (task for task in self._order if task not in first)
-        return Outcome(self._known, array("I", chain(first, rest)), self._told, self._is_alike)
+        return ScanOutcome(self._known, array("I", chain(first, rest)), self._told, self._is_alike)
 
     def rows(self) -> Parts:
         """The destinations in their order."""
@@ -180,7 +180,7 @@ def _in_parts(
             yield from map(made, some)
 
 
-def outcome(known: Known, undecided: AbstractSet[int] = frozenset()) -> Outcome:
+def outcome(known: Known, undecided: AbstractSet[int] = frozenset()) -> ScanOutcome:
     """The destinations of a scan, worst first, without what it had no time to ask.
 
     Args:
@@ -201,7 +201,7 @@ def outcome(known: Known, undecided: AbstractSet[int] = frozenset()) -> Outcome:
             if state[task] != UNDECIDED or plan.left[task]:
                 told[task] = _untold(known, task) if task in undecided else destination_of(known, task)
                 ranked[RANK[told[task].verdict]].append(task)
-    return Outcome(known, array("I", chain.from_iterable(ranked)), told, is_alike)
+    return ScanOutcome(known, array("I", chain.from_iterable(ranked)), told, is_alike)
 
 
 def _alike_in(known: Known, undecided: AbstractSet[int]) -> bytearray:

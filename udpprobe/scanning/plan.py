@@ -65,7 +65,7 @@ class Plan:
 
     def __init__(
         self,
-        destinations: Destinations,
+        destinations: ProbedDestinations,
         sources: Sources,
         choice: array[int],
         payloads: Payloads,
@@ -79,7 +79,7 @@ class Plan:
         self.hosts = len(sources.addresses)
         """How many there are; the control of host h is task `asked + h`."""
         self._order_by_host(destinations)
-        self.tasks = Destinations.concatenate([destinations, self._controls(destinations, key)])
+        self.tasks = ProbedDestinations.concatenate([destinations, self._controls(destinations, key)])
         self.host, self.port = self.tasks.host, self.tasks.port
         self._number_sources()
         self.prober = Prober(
@@ -112,7 +112,7 @@ class Plan:
 
     # ---- who is who
 
-    def _order_by_host(self, destinations: Destinations) -> None:
+    def _order_by_host(self, destinations: ProbedDestinations) -> None:
         """Tasks by host and port: (asked,) `by_host`, and where each host's begin."""
         hosts, ports = destinations.host, destinations.port
         self._is_by_host = all(map(le, zip(hosts, ports, strict=True), zip(hosts[1:], ports[1:], strict=True)))
@@ -128,13 +128,13 @@ class Plan:
         """The tasks of a host that were asked for."""
         return self.by_host[self.starts[host] : self.starts[host + 1]]
 
-    def _controls(self, destinations: Destinations, key: Key) -> Destinations:
+    def _controls(self, destinations: ProbedDestinations, key: Key) -> ProbedDestinations:
         """A task a host: a high port that is neither asked for nor, where the host is this one, the scan's own."""
         taken = set(destinations.port)
         taken.update(range(self.sources.port, self.sources.port + self.sources.ports))
         free = [port for port in range(*CONTROL_PORTS) if port not in taken]
         free = free or [0]  # reserved (RFC 6335, section 6): closed, though less often answered for
-        chance, found = SipHash(key), Destinations()
+        chance, found = SipHash(key), ProbedDestinations()
         for host in range(self.hosts):
             row = self.by_host[self.starts[host]]
             address = destinations.address(row)
@@ -300,7 +300,7 @@ class Plan:
         return max(self.prober.length, self.size)
 
 
-class Destinations(Struct):
+class ProbedDestinations(Struct):
     """(n,) what is to be probed, in columns: each an address and a UDP port, none twice."""
 
     host: array[int] = _column("I")
@@ -331,12 +331,12 @@ class Destinations(Struct):
         """Both halves of one address."""
         return self.high[row], self.low[row]
 
-    def take(self, rows: slice) -> Destinations:
+    def take(self, rows: slice) -> ProbedDestinations:
         """Some of them."""
-        return Destinations(self.host[rows], self.high[rows], self.low[rows], self.port[rows], self.zone[rows])
+        return ProbedDestinations(self.host[rows], self.high[rows], self.low[rows], self.port[rows], self.zone[rows])
 
     @classmethod
-    def concatenate(cls, some: Iterable[Destinations]) -> Destinations:
+    def concatenate(cls, some: Iterable[ProbedDestinations]) -> ProbedDestinations:
         """Several behind each other."""
         made = cls()
         for each in some:

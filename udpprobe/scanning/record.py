@@ -64,7 +64,7 @@ class Found(Struct):
     """What tells the last one from the others."""
 
 
-class Loop(Struct):
+class LoopSightings(Struct):
     """Probes of a task that came round a loop in sight of the capture."""
 
     passes: int
@@ -74,7 +74,7 @@ class Loop(Struct):
     """Hops around it: what the TTL fell by each time."""
 
 
-class Record:
+class ScanRecord:
     """What came back.
 
     Args:
@@ -106,7 +106,7 @@ class Record:
         """By task, its errors."""
         self.refusals = Refusals(count)
         """Errors that were taken many at once: those tasks have no others, until one comes."""
-        self.loops: dict[int, Loop] = {}
+        self.loops: dict[int, LoopSightings] = {}
         """By task."""
         self._rounds: dict[tuple[int, int, int], list[int]] = {}
         """By task, id and link of a probe that was seen again with a lower TTL: that TTL, and how far it had fallen."""
@@ -231,7 +231,7 @@ class Record:
         if fall <= 0:
             return
         if fall == last[1]:
-            loop = self.loops.setdefault(task, Loop(0, time_ns, time_ns, fall))
+            loop = self.loops.setdefault(task, LoopSightings(0, time_ns, time_ns, fall))
             loop.passes += 1 if last[2] else 2
             loop.first_ns, loop.last_ns = min(loop.first_ns, time_ns), max(loop.last_ns, time_ns)
             loop.period = gcd(loop.period, fall)

@@ -14,14 +14,14 @@ from msgspec import Struct, field
 
 from udpprobe.core.believer import BELIEVED, DOUBTED, Believer
 from udpprobe.core.notes import Note
-from udpprobe.core.probe import SWAPPED, Quoted
+from udpprobe.core.probe import SWAPPED, QuotedProbe
 from udpprobe.core.rows import Packet
 from udpprobe.core.sweep import Sweep
 from udpprobe.core.verdicts import NO_NEIGHBOUR
 from udpprobe.scanning.pacing import Pacing
 from udpprobe.scanning.plan import Address, Plan
 from udpprobe.scanning.rate_limit_check import MOST_CLOSED
-from udpprobe.scanning.record import NOBODY, SAME_NS, Answer, Error, Event, Kind, Left, Record
+from udpprobe.scanning.record import NOBODY, SAME_NS, Answer, Error, Event, Kind, Left, ScanRecord
 
 NO_PORTS, NO_LENGTH, NO_CHECKSUM, SOURCE_REWRITTEN, IP_ID_SWAPPED, SEEN_BEFORE = map(
     int, (Note.NO_PORTS, Note.NO_LENGTH, Note.NO_CHECKSUM, Note.SOURCE_REWRITTEN, Note.IP_ID_SWAPPED, Note.SEEN_BEFORE)
@@ -109,7 +109,7 @@ class Replies:
         self,
         plan: Plan,
         pacing: Pacing,
-        record: Record,
+        record: ScanRecord,
         on_error: Callable[[Believed], None] | None = None,
         *,
         recognises: Callable[[int, bytes], bool] = lambda _task, _data: False,
@@ -118,7 +118,7 @@ class Replies:
         self._plan, self._pacing, self._record, self._on_error = plan, pacing, record, on_error
         self._recognises, self._tells_origin = recognises, tells_origin
         self._believer = Believer(len(plan))
-        self._quoted = Quoted()
+        self._quoted = QuotedProbe()
         self._missed = self._events = 0
         self._doubted: dict[tuple[int, Kind], int] = {}
         """How many errors would be believed if another probe drew the same."""
@@ -423,7 +423,7 @@ class Replies:
             self._miss(packet)
         return None
 
-    def _quoted_of(self, packet: Packet) -> Quoted:
+    def _quoted_of(self, packet: Packet) -> QuotedProbe:
         """The quote as `Prober` takes it."""
         quoted, data, notes = self._quoted, packet.data, packet.notes
         quoted.load(data)
