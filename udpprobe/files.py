@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MOST_BYTES = 32 << 20
-"""Of a list of targets or names: two millions."""
+"""Most bytes of a list of targets or names: two million entries."""
 MOST_OF_A_LINE = 1 << 16
 
 
 def read_at_most(path: str, most: int = MOST_BYTES) -> bytes:
-    """All that is in a file.
+    """The content of a file.
 
     Args:
         path: of the file; "-" is standard input.
         most: bytes.
 
     Raises:
-        OSError: it cannot be read, or holds more than that (EFBIG).
+        OSError: it cannot be read, or is longer (EFBIG).
     """
     if path == "-":
         data = sys.stdin.buffer.read(most + 1)
@@ -50,7 +50,7 @@ def lines_at_most(file: TextIO, most: int = MOST_BYTES) -> Iterator[str]:
         most: characters of all lines together.
 
     Raises:
-        OSError: a line is longer than MOST_OF_A_LINE, or there is more than that (EFBIG).
+        OSError: a line is longer than MOST_OF_A_LINE, or the file is too long (EFBIG).
     """
     left = most
     while line := file.readline(MOST_OF_A_LINE + 1):
@@ -63,10 +63,10 @@ def lines_at_most(file: TextIO, most: int = MOST_BYTES) -> Iterator[str]:
 
 
 def require_regular(path: str) -> None:
-    """See to it that a path is that of a regular file, for a library that reads all of it.
+    """Check that a path is a regular file, before a library reads all of it.
 
     Raises:
-        OSError: it is not, or is not there.
+        OSError: it is not, or does not exist.
     """
     if not os.path.isfile(path) and os.stat(path):  # noqa: PTH113, PTH116 - one word each
         raise OSError(errno.EINVAL, "it is no regular file")

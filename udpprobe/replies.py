@@ -1,8 +1,8 @@
-"""Probes to one destination, and what comes back for them: what `trace` and `mtu` stand on.
+"""Probes to one destination, and their replies: the base of `trace` and `mtu`.
 
-Load balancers choose a path by addresses, ports, protocol, class and flow label. So these are the same in every probe
-of a flow. Its number decides about what they do not look at: the IPv4 id, the token in the payload, and so the UDP
-checksum (Augustin et al., "Avoiding traceroute anomalies with Paris traceroute", IMC 2006).
+Load balancers choose a path by addresses, ports, protocol, class and flow label. So these are constant in a flow. A
+probe's number determines the fields that they ignore: the IPv4 id, the token in the payload, and so the UDP checksum
+(Augustin et al., "Avoiding traceroute anomalies with Paris traceroute", IMC 2006).
 """
 
 from __future__ import annotations
@@ -25,81 +25,81 @@ from udpprobe.core.verdicts import ERRNO_OF_VERDICT, NO_NEIGHBOUR, meaning_of, v
 HEADER_BYTES = {4: 28, 6: 48}
 """IP and UDP header, by family."""
 NO_LOOP_TTL = 256
-"""In a trace no probe's TTL is evidence of a loop: small ones are meant to run out, and the path is known."""
+"""In a trace no probe's TTL is evidence of a loop: low TTLs are meant to expire, and the path is known."""
 MOST_PROBES = 1 << 15
-"""So many are remembered, the latest."""
+"""Probes that are remembered, the latest ones."""
 FIRST_REDRAWN = 1 << 31
-"""What is drawn anew is made of numbers from here on; no probe has so high a one."""
+"""Attempt numbers of redrawn probes start here; no probe has such a high number."""
 MOST_DRAWS = 300
-"""MOST_PROBES leave half of the tokens of 2 bytes, of the ids (either way round) and of the checksums: one draw in 16
-will do."""
+"""MOST_PROBES leave half of the tokens of 2 bytes, of the ids (in both byte orders) and of the checksums, so one draw
+in 16 succeeds."""
 OPEN_NS = 60_000_000_000
-"""A probe without a reply may still draw one for so long; a guess may hit any of these."""
+"""Time after which a probe expects no more reply; a guess may hit any probe that still does."""
 ENOUGH = 48
-"""Bits that prove an error whatever else was rewritten, as `Believer` has it."""
+"""Bits that prove an error whatever else was rewritten, as in `Believer`."""
 MOST_DOUBTED = 64
 """Errors that may wait until another probe draws the same."""
 LEAST_FOUND_ANYWHERE = 4
-"""Bytes of a token that are looked for everywhere in an answer; fewer are looked for where they were sent."""
+"""Tokens of at least so many bytes are searched anywhere in an answer; shorter ones only at their original place."""
 IN_TRANSIT = frozenset({(4, 11, 0), (6, 3, 0)})
-"""Family, type and code of a TTL that ran out."""
+"""Family, type and code of TTL exceeded in transit."""
 DONT_FRAGMENT = 0x40
-"""In the seventh byte of an IPv4 header."""
+"""Bit in the seventh byte of an IPv4 header."""
 
 
 class Probe(Struct, frozen=True):
-    """A probe that is to be sent."""
+    """A probe to send."""
 
     number: int
-    """0, 1, 2 …: no two of a tracker's probes have the same one."""
+    """0, 1, 2 …: unique per tracker."""
     ttl: int
     size: int = 0
-    """Bytes of the IP packet; 0 for as many as the payload needs."""
+    """Bytes of the IP packet; 0 for the payload's size."""
     flow: int = 0
-    """Which of the flows it belongs to: each has a source port and an IPv6 flow label of its own."""
+    """Index of its flow; each has its own source port and IPv6 flow label."""
 
 
 class Reply(Struct, frozen=True):
-    """What came back for a probe."""
+    """A reply to a probe."""
 
     number: int
     sent_ns: int
-    """When the probe left, as the capture saw it; else when it was handed to the kernel."""
+    """Send time of the probe, as captured; else the time it was handed to the kernel."""
     time_ns: int
     kind: str
-    """`answer`: a datagram of the destination. `error`: an ICMP error. `no-neighbour`: this host itself says that
-    nothing on the link answers for the address. `unsent`: its own firewall rejects the probe."""
+    """`answer`: a datagram from the destination. `error`: an ICMP error. `no-neighbour`: this host found no neighbour
+    for the address. `unsent`: its own firewall rejected the probe."""
     event: Event | None
     """The error; None for an answer."""
     ttl: int
-    """TTL or hop limit that the reply arrived with."""
+    """TTL or hop limit on arrival."""
     changed: tuple[str, ...] = ()
-    """What the quote shows to be changed on the way: `source`, `destination`, `checksum`, `dscp`, `ecn`, `df`; of an
-    answer, `port` if it comes from another one than was asked."""
+    """Fields of the quote that were changed on the way: `source`, `destination`, `checksum`, `dscp`, `ecn`, `df`; of an
+    answer, `port` if it comes from another port."""
     is_sure: bool = True
-    """False of an answer that does not repeat what was sent: it is given to the latest probe without a reply."""
+    """False for an answer that does not repeat the token: it is assigned to the latest probe without a reply."""
     size: int = 0
     """Bytes of the probe's IP packet."""
 
     @property
     def is_quench(self) -> bool:
-        """Whether somebody asks to slow down, which says nothing of what became of the probe."""
+        """Whether it only asks to slow down; that says nothing about the probe."""
         return self.event is not None and self.event.verdict == "quenched"
 
     @property
     def is_about_larger(self) -> bool:
-        """Whether it says no more than that a larger packet would not have fitted."""
+        """Whether it only says that a larger packet would not have fitted."""
         event = self.event
         return event is not None and event.verdict == "too-big" and event.mtu is not None and 0 < self.size <= event.mtu
 
     @property
     def rtt_ms(self) -> float:
-        """From the probe to its reply."""
+        """Time from the probe to the reply."""
         return (self.time_ns - self.sent_ns) / 1e6
 
 
 class Flows(Struct, frozen=True):
-    """One destination, and the flows to it. Addresses are two halves, IPv4 mapped."""
+    """One destination and the flows to it. Addresses are two halves, IPv4 mapped."""
 
     source: tuple[int, int]
     destination: tuple[int, int]
@@ -107,7 +107,7 @@ class Flows(Struct, frozen=True):
     zone: int
     """Index of the interface of a link-local destination (RFC 4007), else 0."""
     source_ports: tuple[int, ...]
-    """One a flow."""
+    """One per flow."""
 
     @property
     def family(self) -> int:
@@ -116,26 +116,26 @@ class Flows(Struct, frozen=True):
 
 
 Key = tuple[str, bytes] | tuple[str, int] | tuple[str, int, int] | tuple[str, int, int, int]
-"""What a probe is found by: the name of a field, and what is in it."""
+"""A field's name and value, by which a probe is found."""
 
 
 class _Sent(Struct):
-    """A probe that was sent."""
+    """A sent probe."""
 
     probe: Probe
     sent_ns: int
     size: int
     token: bytes
-    """As much of it as it carries."""
+    """As many bytes as the probe carries."""
     attempt: int
-    """What the prober made it of."""
+    """The attempt number that the prober made it from."""
     keys: tuple[Key, ...]
-    """What it is found by."""
+    """The keys by which it is found."""
     frame: int = 0
-    """Where the capture saw it leave; 0 while it did not."""
+    """Frame that shows it; 0 until then."""
     is_answered: bool = False
     said: set[tuple[int, ...]] = field(default_factory=set)
-    """Errors that were taken: the same one captured on another interface is a copy."""
+    """Errors that were handled: an equal one from another interface is a copy."""
 
 
 class _Quote(Struct, frozen=True):
@@ -146,20 +146,20 @@ class _Quote(Struct, frozen=True):
     traffic_class: int
     is_fragmentable: bool
     payload: bytes
-    """As much of it as was quoted."""
+    """As far as it was quoted."""
 
 
 class Tracker:
-    """Crafts the probes to one destination, and knows what comes back for them.
+    """Crafts the probes to one destination, and recognises their replies.
 
-    An error is believed if enough of what it quotes can't have been guessed (`core/probe.py`, `core/believer.py`).
+    An error is believed if enough of its quote cannot have been guessed (`core/probe.py`, `core/believer.py`).
 
     Args:
-        flows: to whom, and from where.
-        payload: what each probe carries: its bytes, where in it the token goes, and how many bytes of the token.
+        flows: destination and sources.
+        payload: of each probe: its bytes, the offset of the token, and the bytes of the token.
         key: 128 secret bits in two halves, drawn for these flows only.
-        port_bits: log2 of how many ports each source port was drawn from; 0 where it was given.
-        loop_ttl: if the TTL of a probe that left with this TTL or more runs out, that is a loop's doing.
+        port_bits: log2 of the number of ports that each source port was drawn from; 0 if the user chose it.
+        loop_ttl: an expired TTL that started at least this high means a loop.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class Tracker:
         self.flows, self._loop_ttl = flows, loop_ttl
         self._header = HEADER_BYTES[flows.family]
         self.least_size = self._header + len(data)
-        """Bytes of the IP packet of a probe that is not filled up."""
+        """Bytes of the IP packet of a probe without padding."""
         count, (high, low) = len(flows.source_ports), flows.destination
         self._tasks = Tasks(
             array("Q", [high] * count),
@@ -196,25 +196,25 @@ class Tracker:
         self._flow_of = {port: flow for flow, port in enumerate(flows.source_ports)}
         self._sent: dict[int, _Sent] = {}
         self._open: list[dict[int, int]] = [{} for _ in flows.source_ports]
-        """By flow: when probes without a reply were sent, in that order."""
+        """By flow: send times of probes without a reply, in order."""
         self._found: dict[Key, list[int]] = {}
-        """Numbers of the probes that a key is found in: as it left, by token, by id, by length and checksum."""
+        """By key, the numbers of its probes: by headers as sent, by token, by id, by length and checksum."""
         self._doubted: dict[tuple[int, ...], list[Reply]] = {}
         self._redrawn = 0
         self._faults: Counter[str] = Counter()
 
     @property
     def faults(self) -> Counter[str]:
-        """What was wrong with received packets, counted by name.
+        """Faults of received packets, by name.
 
-        `foreign`: errors about what was never sent, or that do not prove enough; `returned`: probes that were routed
-        back to this host.
+        `foreign`: errors about datagrams that were never sent, or that prove too little; `returned`: probes that were
+        routed back to this host.
         """
         return +(self._faults + Counter(foreign=sum(map(len, self._doubted.values()))))
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """That so many errors missed that somebody seems to be guessing, if so."""
+        """A note that somebody seems to be guessing, if many errors missed."""
         return tuple(self._believer.forged().values())
 
     # ---- out
@@ -223,7 +223,7 @@ class Tracker:
         """The packet of a probe that is about to be sent.
 
         Raises:
-            ValueError: it would be longer than IP packets can be.
+            ValueError: it would be longer than an IP packet can be.
         """
         self._forget(probe.number)
         if len(self._sent) >= MOST_PROBES:
@@ -238,10 +238,10 @@ class Tracker:
         return packet
 
     def _unlike_others(self, probe: Probe) -> tuple[int, bytes, tuple[Key, ...]]:
-        """A packet that shares no key with those remembered, what it was made of, and its keys.
+        """A packet that shares no key with remembered ones, its attempt number, and its keys.
 
-        An answer repeats no more than the token, which in DNS has 16 bits; some routers quote no more than the id. Of
-        40 probes two have the same 16 bits in one trace of 80, and a reply to one would be credited to the other.
+        An answer repeats no more than the token, which has 16 bits in DNS; some routers quote no more than the id.
+        Among 40 probes, two share 16 bits in one trace of 80; a reply to one would be credited to the other.
         """
         attempt = probe.number
         for _ in range(MOST_DRAWS):
@@ -280,7 +280,7 @@ class Tracker:
     # ---- in
 
     def take(self, packets: Sequence[Packet]) -> list[Reply]:
-        """What came back with some packets, in order of time. Those that leave are looked at first."""
+        """The replies in some packets, in order of time. Departing probes are handled first."""
         coming = [packet for packet in packets if packet.is_error or not self._is_leaving(packet)]
         replies = [
             reply for packet in coming for reply in (self._error(packet) if packet.is_error else self._answer(packet))
@@ -288,7 +288,7 @@ class Tracker:
         return sorted(replies, key=lambda reply: reply.time_ns)
 
     def _is_leaving(self, packet: Packet) -> bool:
-        """Whether a datagram is from here to the destination; then note when the probe left."""
+        """Whether a datagram goes from here to the destination; if so, record the probe's send time."""
         flows = self.flows
         if (
             packet.source != flows.source
@@ -298,7 +298,7 @@ class Tracker:
         ):
             return False
         key = "left", self._flow_of[packet.source_port], packet.udp_length, packet.udp_checksum
-        token = self._token_in(packet.data)  # cut where the capture is
+        token = self._token_in(packet.data)  # as far as it was captured
         alike = (self._sent[number] for number in self._found.get(key, ()))
         some = [each for each in alike if each.token.startswith(token)]
         unseen = [each for each in some if not each.frame]
@@ -310,7 +310,7 @@ class Tracker:
         return True
 
     def _error(self, packet: Packet) -> Iterator[Reply]:
-        """The reply that an error is; with it those that waited for another probe to draw the same."""
+        """The reply that an error is, and earlier ones that waited for another probe to draw the same."""
         flows = self.flows
         is_ours = packet.destination == flows.destination or packet.source == flows.source
         if not is_ours or packet.family != flows.family or packet.notes & Note.NO_PORTS:
@@ -322,7 +322,8 @@ class Tracker:
         error = packet.icmp_type, packet.icmp_code, packet.mtu, *packet.reporter
         is_rewritten = number >= 0 and self._prober.is_rewritten
         if packet.destination != flows.destination:
-            # Who rewrites destinations has to quote the token. Errors about others' datagrams are no misses.
+            # A middlebox that rewrites destinations must quote the token. Errors about other programs' datagrams are no
+            # misses.
             found = BELIEVED if bits + shared >= ENOUGH else MISSED
         else:
             found = self._believer.weigh(0, error, number, bits, shared, is_rewritten=is_rewritten)
@@ -357,9 +358,9 @@ class Tracker:
             self._faults["foreign"] += len(self._doubted.pop(oldest))
 
     def _best(self, packet: Packet, quote: _Quote, quoted: QuotedProbe) -> int:
-        """Which probe an error quotes: the one that agrees best, -1 for none. It is at hand in the prober then.
+        """The probe that an error quotes: the one that agrees best, -1 for none. `prober` then holds it.
 
-        A NAT may have changed the source port; one that is ours is believed to be the probe's.
+        A NAT may have changed the source port; if it is one of ours, it is taken to be the probe's.
         """
         keys: tuple[Key, ...] = (
             ("token", self._token_in(quote.payload)),
@@ -378,9 +379,9 @@ class Tracker:
         return best
 
     def _strength(self, packet: Packet, number: int, quoted: QuotedProbe) -> tuple[int, int]:
-        """How many bits of a quote agree with a probe: its own, and those that it shares with others.
+        """Number of quoted bits that agree with a probe: its own, and those shared with other probes.
 
-        Its own are less by what the choice gives away: a guess may hit any probe that waits for a reply.
+        Its own are reduced by what the choice gives away: a guess may hit any probe that waits for a reply.
         """
         if number < 0:
             return 0, 0
@@ -397,14 +398,14 @@ class Tracker:
         return self._prober.agrees(quoted, self._tasks, sent.probe.flow, sent.attempt, sent.probe.size)
 
     def _waiting(self, flow: int, now_ns: int) -> int:
-        """Probes of a flow that wait for a reply."""
+        """Number of a flow's probes that wait for a reply."""
         some = self._open[flow]
         while some and (first := next(iter(some.items())))[1] < now_ns - OPEN_NS:
             del some[first[0]]
         return len(some)
 
     def _reply(self, packet: Packet, sent: _Sent, quote: _Quote) -> Reply:
-        """What an error says of a probe, which is at hand in the prober."""
+        """The reply that an error is for the current probe."""
         event = self._event(packet, sent)
         kind = "error"
         if not sent.frame and packet.reporter == packet.source != packet.destination:
@@ -463,7 +464,7 @@ class Tracker:
         )
 
     def _answer(self, packet: Packet) -> Iterator[Reply]:
-        """The reply that a datagram of the destination is, if a probe was sent before it."""
+        """The reply that a datagram from the destination is, if a probe was sent before it."""
         flows = self.flows
         if (
             packet.source != flows.destination
@@ -497,12 +498,12 @@ class Tracker:
 
 
 def _swapped(ident: int) -> int:
-    """An IPv4 id whose bytes stand the other way round, as some routers quote it."""
+    """A byte-swapped IPv4 id, as some routers quote it."""
     return (ident & 0xFF) << 8 | ident >> 8
 
 
 def _quote_of(packet: Packet) -> _Quote:
-    """What an ICMP error quotes behind its first 8 bytes, beside what is in the columns."""
+    """The part of an ICMP error's quote that is not in the columns."""
     quote = packet.data[8 : 8 + packet.quoted_bytes]
     if packet.family == 4:
         header = 4 * (quote[0] & 0xF) + 8
@@ -512,7 +513,7 @@ def _quote_of(packet: Packet) -> _Quote:
 
 
 def _quoted(packet: Packet, quote: _Quote) -> QuotedProbe:
-    """The same as `core/probe.py` compares it."""
+    """A quote in the form that `core/probe.py` needs."""
     quoted = QuotedProbe(quote.payload)
     quoted.source_high, quoted.source_low = packet.source
     quoted.destination_high, quoted.destination_low = packet.destination

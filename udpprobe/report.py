@@ -1,6 +1,6 @@
-"""From what the core knows to what is reported: a verdict for every destination, the worst first.
+"""From the core's state to a report: a verdict for every destination, worst first.
 
-Rows are made as they are asked for, and none is kept: there may be a million.
+Rows are made on demand and none is kept: there may be a million.
 """
 
 from __future__ import annotations
@@ -40,27 +40,27 @@ Row = TypeVar("Row")
 
 
 class Question(Struct, frozen=True):
-    """How the report is to be."""
+    """Options of a report."""
 
     loop_ttl: int = 32
-    """A datagram that left with this TTL or more and expired was in a loop."""
+    """A datagram that was sent with at least this TTL and expired was in a loop."""
     all_destinations: bool = False
-    """Healthy destinations too."""
+    """Include healthy destinations."""
     group_by: str = "destination"
     """`destination`, `host`, `flow` or `reporter`."""
 
 
 class Shaped(Protocol):
-    """Which destinations are alike, as `core.destinations.Destinations` knows; by number."""
+    """Tells which destinations are alike, as `core.destinations.Destinations` does; by number."""
 
     def shape(self, number: int) -> Hashable | None:
-        """What a row has in common with others, which differ in values alone; None where it has to be made."""
+        """Everything in a row but the values that differ between similar rows; None for a row that must be made."""
 
     def sample(self, number: int) -> Destination:
-        """The row of one that has a shape, with the marks of `core.stencils` in the place of its values."""
+        """A row that has a shape, with the marks of `core.stencils` in place of its values."""
 
     def put_values(self, number: int, filler: Filler) -> None:
-        """Put the values of one that has a shape where its marks say."""
+        """Write the values of a row that has a shape for the marks."""
 
 
 class ReportRows(Sequence[Row], Generic[Row]):
@@ -95,19 +95,19 @@ class ReportRows(Sequence[Row], Generic[Row]):
 def conclude(
     analyzer: Analyzer, question: Question, *, is_final: bool = False
 ) -> tuple[ReportRows[Destination], ReportRows[Unmatched]]:
-    """The destinations, worst first, and the errors whose datagrams nobody saw.
+    """The destinations, worst first, and the errors whose datagrams were not captured.
 
     Args:
-        analyzer: who followed the packets.
-        question: what is asked.
-        is_final: whether nobody needs the analyzer any more; what only followed packets need is gone then.
+        analyzer: has analysed the packets.
+        question: options of the report.
+        is_final: whether the analyzer is no longer needed; memory that only further packets need is freed.
     """
     conclusion = Conclusion(analyzer, question, is_final=is_final)
     return conclusion.destinations(), conclusion.unmatched()
 
 
 class Conclusion:
-    """What an analyzer's tables say."""
+    """The results of an analyzer's tables."""
 
     def __init__(self, analyzer: Analyzer, question: Question, *, is_final: bool = False) -> None:
         if is_final:
@@ -133,11 +133,11 @@ class Conclusion:
         )
 
     def destinations(self) -> ReportRows[Destination]:
-        """The worst first."""
+        """Worst first."""
         return ReportRows(memoryview(self._ranking.order), self._rows.destination, self._rows)
 
     def unmatched(self) -> ReportRows[Unmatched]:
-        """The worst first."""
+        """Worst first."""
         return ReportRows(self._rows.unmatched_order(), self._rows.unmatched)
 
 
@@ -151,10 +151,9 @@ def _signed(word: int) -> int:
 def _are_loops(findings: Table, loops: Table, loop_ttl: int, rows: Iterable[int] | None = None) -> set[int]:
     """Rows of findings that are errors of a routing loop; of all, or of those of some destinations.
 
-    A TTL that runs out is no loop by itself: a traceroute does that. It is one if the datagram left with plenty, if
-    routers report in a repeating order of TTLs up to the last one, or if the datagram was seen going round.
-
-    A traceroute may take another port for each probe. So where no port of a host tells of a loop, all together may.
+    An expired TTL is no loop by itself: a traceroute causes it. It is one if the datagram was sent with a high TTL, if
+    routers report in a repeating order of TTLs up to the last one, or if the capture shows the datagram going round. A
+    traceroute may use a port per probe. So if no port of a host shows a loop, all its ports are taken together.
     """
     words, found = memoryview(findings.words), set[int]()
     seen: set[tuple[int, ...]] = {tuple(loops.words[_LOOP * row : _LOOP * row + 3]) for row in range(loops.size)}
@@ -163,7 +162,7 @@ def _are_loops(findings: Table, loops: Table, loop_ttl: int, rows: Iterable[int]
         subject = _destination(words, row)
         if subject in seen or (ttls_of(words, row) or [0])[-1] >= loop_ttl:
             found.add(row)
-        elif not words[_FINDING * row + 4] & 2:  # the destination itself may speak for all who are behind a NAT
+        elif not words[_FINDING * row + 4] & 2:  # the destination itself may stand for everything behind a NAT
             candidates.setdefault(subject, []).append(row)
     if not candidates:
         return found
@@ -184,7 +183,7 @@ def _are_loops(findings: Table, loops: Table, loop_ttl: int, rows: Iterable[int]
 
 
 def _round_of(words: memoryview, rows: list[int]) -> set[int]:
-    """Those of one destination's errors in transit whose reporters come round and round."""
+    """Those of one destination's errors in transit whose reporters recur."""
     reported: dict[int, frozenset[str]] = {}
     of: dict[tuple[int, str], set[int]] = {}
     for row in rows[:MOST_FINDINGS]:  # a loop has few routers
@@ -194,7 +193,7 @@ def _round_of(words: memoryview, rows: list[int]) -> set[int]:
             of.setdefault((ttl, name), set()).add(row)
     if len(reported) < 3:
         return set()
-    back = {ttl: frozenset({ttl}) for ttl in reported}  # unknown: no two alike, and none nearer
+    back = {ttl: frozenset({ttl}) for ttl in reported}  # unknown: all different, and none nearer
     found = find_round(reported, max(reported), back)
     if found is None:
         return set()
@@ -202,7 +201,7 @@ def _round_of(words: memoryview, rows: list[int]) -> set[int]:
 
 
 class _Grouped:
-    """Tables by other subjects than destinations: by host, or by who reported."""
+    """Tables regrouped by host or by reporter."""
 
     def __init__(
         self,
@@ -239,7 +238,7 @@ class _Grouped:
         old, at = self._findings.words, _FINDING * row
         packed = old[at + 4] & ~(0x1FFFF << 2) | NO_PORT << 2
         address = (old[at], old[at + 1]) if is_by_host else (old[at + 2], old[at + 3])
-        # loops and what only looks like them stay apart: by a bit that no kind has
+        # loops and other expired errors stay apart, by a bit that no kind has
         kind = packed | (row in self._are_loops) << 19
         key = (*address, old[at + 2], old[at + 3], kind, old[at + 5] >> 17 << 17, 0, 0)
         count = findings.size
@@ -253,13 +252,13 @@ class _Grouped:
             max(words[to + 11] >> 56, old[at + 11] >> 56) << 56 | (words[to + 11] | old[at + 11]) & (1 << 56) - 1
         )
         words[to + 12] = old[at + 12] if is_new else min(words[to + 12], old[at + 12])
-        for place in range(13, 17) if is_by_host else ():  # of several destinations, TTLs say nothing of a period
+        for place in range(13, 17) if is_by_host else ():  # TTLs of several destinations do not give a period
             words[to + place] |= old[at + place]
         return here
 
 
 def _add_row(new: Table, old: Table, row: int, key_width: int, sums: tuple[int, ...], most: tuple[int, ...]) -> int:
-    """Add a row of counters to that of its host."""
+    """Add a row of counters to its host's row."""
     words, width = old.words, old.width
     at = width * row
     here = new.add_key((words[at], words[at + 1], NO_PORT, *[0] * (key_width - 3)))
@@ -282,9 +281,9 @@ def _add_loop(new: Table, old: Table, row: int) -> None:
 
 
 class _Later(ReportRows[Row]):
-    """Rows that are looked for when somebody asks for them.
+    """Rows that are searched and sorted on demand.
 
-    Who writes events alone never does, and to put a million in order takes half a gigabyte.
+    Writing events alone never needs them, and sorting a million takes half a gigabyte.
     """
 
     def __init__(self, rows: Callable[[], ReportRows[Row]]) -> None:
@@ -309,14 +308,14 @@ class _Later(ReportRows[Row]):
 def report_of(
     command: str, analyzer: Analyzer, state: SourceState, question: Question, *, is_final: bool = False
 ) -> Report:
-    """What an analyzer knows, as a report of a command.
+    """An analyzer's results as a command's report.
 
     Args:
         command: its name.
-        analyzer: whose.
-        state: of what it was fed.
-        question: what is asked.
-        is_final: whether nobody else needs the analyzer: it ends with the report, at the latest.
+        analyzer: has analysed the packets.
+        state: of its source.
+        question: options of the report.
+        is_final: whether nothing else needs the analyzer: it ends with the report, at the latest.
     """
     concluded = cache(lambda: conclude(analyzer, question, is_final=is_final))
     destinations: ReportRows[Destination] = _Later(lambda: concluded()[0])
@@ -343,12 +342,12 @@ def report_of(
 
 
 class EventBuilder:
-    """Makes events of what an analyzer keeps of errors.
+    """Makes events from the errors that an analyzer keeps.
 
     Args:
-        analyzer: who kept them.
+        analyzer: kept them.
         loop_ttl: as in `Question`.
-        are_loops: findings that are errors of a loop, where that is known.
+        are_loops: findings that are errors of a loop, if known.
     """
 
     def __init__(self, analyzer: Analyzer, loop_ttl: int, are_loops: set[int] | None = None) -> None:
@@ -366,10 +365,10 @@ class EventBuilder:
 
 
 class LoopsSoFar:
-    """Which findings are errors of a routing loop, for who asks again and again while findings come in.
+    """Which findings are errors of a routing loop, asked repeatedly while findings arrive.
 
     Args:
-        analyzer: whose.
+        analyzer: has the findings.
         loop_ttl: as in `Question`.
     """
 
@@ -378,14 +377,14 @@ class LoopsSoFar:
         self.forget()
 
     def forget(self) -> None:
-        """Findings have been numbered anew."""
+        """Start anew: findings were renumbered."""
         self._latest: dict[int, int] = {}
-        """By hash of a destination, the latest of its findings; a million destinations take 100 MB this way."""
+        """By hash of a destination, its latest finding; a million destinations take 100 MB this way."""
         self._before = array("i")
-        """By finding, the one before it with this hash, or -1."""
+        """By finding, the previous one with the same hash, or -1."""
 
     def of(self, kept: Kept) -> set[int]:
-        """Those among the findings of some errors, and others of the same destinations."""
+        """The loop errors among some errors' findings, and among others of the same destinations."""
         table = self._analyzer.findings.table
         words = memoryview(table.words)
         touched = {kept.finding(row) for row in range(kept.rows.size)}
@@ -396,7 +395,7 @@ class LoopsSoFar:
             key = hash(_destination(words, row))
             self._before.append(self._latest.get(key, -1))
             self._latest[key] = row
-        # of any number of reporters a few tell as much, and all of them each time would take longer each time
+        # a few reporters tell as much as many, and all of them would take ever longer
         rows = touched.union(*(islice(self._findings_of(each, words), MOST_FINDINGS) for each in asked))
         return _are_loops(table, self._analyzer.findings.loops, self._loop_ttl, sorted(rows))
 
@@ -414,13 +413,13 @@ def _destination(words: memoryview, row: int) -> tuple[int, ...]:
 
 
 def events_of(analyzer: Analyzer, kept: Kept, loop_ttl: int, are_loops: set[int] | None = None) -> Iterator[Event]:
-    """An event an error, in the order in which they were kept.
+    """One event per error, in the order in which they were kept.
 
     Args:
-        analyzer: who kept them.
+        analyzer: kept them.
         kept: the errors.
         loop_ttl: as in `Question`.
-        are_loops: findings that are errors of a loop, where that is known.
+        are_loops: findings that are errors of a loop, if known.
     """
     if are_loops is None:
         are_loops = _are_loops(analyzer.findings.table, analyzer.findings.loops, loop_ttl)

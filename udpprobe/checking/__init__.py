@@ -1,1 +1,1 @@
-"""What was expected, beside what is so."""
+"""Compares what was expected with what was found."""

@@ -1,4 +1,4 @@
-"""Targets in a TOML file: what is expected of them, by target, group, template and for all."""
+"""Targets in a TOML file, and what is expected of them: per target, group, template, and by default."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def _target(value: object) -> TargetSpec:
 
 
 _Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
-"""Without what no file's and no interface's name has."""
+"""Without NUL, which no file or interface name contains."""
 
 
 class _Wish(BaseModel):
-    """What may be said for all targets, in a template, of a group and of a target."""
+    """Settings that defaults, templates, groups and targets have in common."""
 
     model_config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
 
@@ -57,7 +57,7 @@ class _Wish(BaseModel):
 
 
 class _Group(_Wish):
-    """Targets that have something in common."""
+    """Targets with common settings."""
 
     template: str | None = None
 
@@ -85,17 +85,17 @@ _KEYS = {
     name: keys_of(kind)
     for name, kind in (("defaults", _Wish), ("templates", _Wish), ("groups", _Group), ("targets", _Target))
 }
-"""By table."""
+"""Allowed keys by table."""
 
 
 def read_config(path: str) -> list[Check]:
     """The targets of a file, in its order.
 
-    What a target says itself counts most, then what its template says, its group, its group's template, and
-    `[defaults]`.
+    A target's own settings win over those of its template, its group, its group's template, and `[defaults]`, in this
+    order.
 
     Raises:
-        UsageError: the file has a mistake; says in which line.
+        UsageError: the file has a mistake; names the line.
         UdpprobeError: it cannot be read.
     """
     config, text = _read(path)
@@ -105,7 +105,7 @@ def read_config(path: str) -> list[Check]:
 
 
 def read_templates(path: str) -> dict[str, tuple[Expectation, Probing]]:
-    """What each template of a file expects, on top of its `[defaults]`.
+    """What each template of a file expects, merged with its `[defaults]`.
 
     Raises:
         UsageError, UdpprobeError: as `read_config`.
@@ -125,7 +125,7 @@ def _read(path: str) -> tuple[_Config, str]:
         where = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
         reason = reason_of(first, _KEYS if len(first["loc"]) == 1 else _KEYS[str(first["loc"][0])])
         raise UsageError(f"{path}, line {line_of(text, first['loc'])}: {where}: {reason}") from None
-    except ValueError as error:  # no TOML; tomllib says in which line
+    except ValueError as error:  # invalid TOML; tomllib names the line
         raise UsageError(f"{path}: {error}") from None
     except RecursionError:
         raise UsageError(f"{path}: brackets or braces are nested too deeply") from None
@@ -157,7 +157,7 @@ def _named(wishes: Mapping[str, Any], name: str | None, kind: str) -> Any:  # no
 
 
 def _merged(*wishes: _Wish) -> dict[str, Any]:
-    """What counts, the last one most."""
+    """The effective settings; later ones win."""
     return {name: value for wish in wishes for name in _Wish.model_fields if (value := getattr(wish, name)) is not None}
 
 

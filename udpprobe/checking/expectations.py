@@ -1,4 +1,4 @@
-"""What a check is asked for: targets, how they are probed, and how they should be.
+"""The request of a check: targets, how to probe them, and what to expect.
 
 States and thresholds are those of the Monitoring Plugins (https://www.monitoring-plugins.org/doc/guidelines.html,
 "Threshold and Ranges", "Plugin Return Codes").
@@ -31,23 +31,23 @@ _BY_WEIGHT = (CheckState.OK, CheckState.UNKNOWN, CheckState.WARNING, CheckState.
 
 
 def worst(states: Iterable[CheckState]) -> CheckState:
-    """The gravest of the states; that something is not known is less than a warning. OK where there is none."""
+    """The worst state; UNKNOWN is less than WARNING. OK if there is none."""
     return max(states, key=_BY_WEIGHT.index, default=CheckState.OK)
 
 
-_NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"  # each digit fits in one way only: else 50,000 of them took 31 s
+_NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"  # each digit can match in one way only: otherwise 50,000 of them took 31 s
 _RANGE = re.compile(rf"(?P<inside>@)?(?:(?P<start>~|{_NUMBER}|):)?(?P<end>{_NUMBER})?", re.ASCII)
 
 
 class Range(Struct, frozen=True):
-    """Which values raise an alert."""
+    """Values that raise an alert."""
 
     text: str
-    """As it was written, for performance data."""
+    """As the user wrote it, for performance data."""
     start: float
     end: float
     is_inside: bool
-    """Whether values inside alert (`@`), both ends among them; else those outside."""
+    """Whether values inside alert (`@`), including both ends; else those outside."""
 
     def alerts(self, value: float) -> bool:
         """Whether a value raises an alert."""
@@ -55,7 +55,7 @@ class Range(Struct, frozen=True):
 
 
 def parse_range(text: str) -> Range:
-    """What `[@]start:end` says: `10` is 0 to 10, `10:` is 10 and more, `~:10` is 10 and less.
+    """Parse `[@]start:end`: `10` is 0 to 10, `10:` is 10 and more, `~:10` is 10 and less.
 
     Raises:
         UsageError: it is no range, or ends before it begins.
@@ -71,21 +71,21 @@ def parse_range(text: str) -> Range:
 
 
 class Expectation(Struct, frozen=True):
-    """How a destination should be."""
+    """What is expected of a destination."""
 
     expect: str = "answered"
     silence: CheckState | None = None
-    """What silence counts as that proves nothing; None for what `expect` makes of it."""
+    """State of inconclusive silence; None for the default of `expect`."""
     warning: Range | None = None
-    """Of the round trip, in milliseconds."""
+    """For the RTT, in milliseconds."""
     critical: Range | None = None
     min_mtu: int = 0
-    """Bytes of the IP packet that must fit through; 0 for whatever does."""
+    """Bytes of the IP packet that must fit; 0 for any."""
     no_loop: bool = False
 
 
 class Probing(Struct, frozen=True):
-    """How a target is probed; those that are probed alike share a scan."""
+    """How a target is probed; targets with equal settings share a scan."""
 
     payload: str = "auto"
     family: int | None = None
@@ -104,11 +104,11 @@ class Check(Struct, frozen=True):
 
 
 def target_with_port(text: str, ports: str | None = None) -> TargetSpec:
-    """The target that a word such as `dns.example:53` names, with its port.
+    """Parse a word such as `dns.example:53`, which must have a port.
 
     Args:
-        text: as `parse_target` has it.
-        ports: of a target that names none.
+        text: as for `parse_target`.
+        ports: default for a target without.
 
     Raises:
         UsageError: it is no target, or has no port.

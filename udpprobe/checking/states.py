@@ -1,4 +1,4 @@
-"""From what probes found to a state: what was expected, what is so, and what could not be looked at."""
+"""From probe results to a state: what was expected, what was found, and what could not be checked."""
 
 from __future__ import annotations
 
@@ -23,42 +23,42 @@ ON_SILENCE = {
     "not-refused": CheckState.UNKNOWN,
     "refused": CheckState.CRITICAL,
 }
-"""What silence counts as where the user does not say: it is no answer, no refusal, and no proof of a listener."""
+"""Default state of inconclusive silence: it is no answer, no refusal, and no proof of a listener."""
 
 
 class Facts(Struct, frozen=True):
-    """What is known of a destination."""
+    """What was found about a destination."""
 
     destination: Destination
     mtu: MtuReport | None = None
-    """The path MTU, where it was searched for."""
+    """The path MTU, if it was searched for."""
     trace: TraceReport | None = None
-    """The way there, where it was looked at."""
+    """The path, if it was traced."""
     blind: str | None = None
-    """Why path MTU and way could not be looked at."""
+    """Why path MTU and path could not be checked."""
     instead: str | None = None
-    """Of a name's address that this host cannot send to: the other family, which was asked instead."""
+    """For an address that this host cannot send to: the other family, which was probed instead."""
     patience: str = ""
-    """How long a reply was waited for."""
+    """How long the scan waited for a reply."""
     dropped: int = 0
-    """Packets that this host had no room for meanwhile, so that nobody read them."""
+    """Packets that this host dropped unread meanwhile, for lack of buffer space."""
 
 
 class Ruling(Struct, frozen=True):
-    """A state, and why."""
+    """A state and its reason."""
 
     state: CheckState
     text: str
 
 
 class Checked(Model, frozen=True):
-    """What the check of one destination comes to."""
+    """The result of checking one destination."""
 
     target: str
     """As the user wrote or named it."""
     group: str | None
     address: str | None
-    """None where the target's name has no address."""
+    """None if the target's name has no address."""
     port: int | None
     state: str
     """`OK`, `WARNING`, `CRITICAL`, `UNKNOWN`."""
@@ -67,41 +67,41 @@ class Checked(Model, frozen=True):
     meaning: str | None
     rtt_ms: float | None
     path_mtu: int | None
-    """Bytes of the IP packet; `min_mtu` where nothing larger was tried."""
+    """Bytes of the IP packet; `min_mtu` if nothing larger was tried."""
     min_mtu: int | None
     warning: str | None
-    """The ranges for the round trip, as they were given."""
+    """The ranges for the RTT, as given."""
     critical: str | None
     findings: tuple[Finding, ...]
     """The ICMP errors about it, as in a report."""
     notes: tuple[str, ...]
     advice: str | None = None
-    """What to do, in a sentence; None where all is OK."""
+    """What to do, in a sentence; None if everything is OK."""
 
 
 class Outcome(Model, frozen=True):
-    """What the checks came to."""
+    """The results of all checks."""
 
     checks: tuple[Checked, ...]
     """In the order of targets, then of addresses and ports."""
     duration_s: float
     time_ns: int
-    """When they began."""
+    """Start of the checks."""
     version: str
     warnings: tuple[str, ...] = ()
     interrupted: bool = False
-    """Whether it was stopped before all was checked."""
+    """Whether they were stopped early."""
     is_cut: bool = False
-    """Whether time ran out before all was known."""
+    """Whether time ran out first."""
 
     @property
     def state(self) -> CheckState:
-        """The gravest of all; what was interrupted is not known."""
+        """The worst of all; UNKNOWN if interrupted."""
         return CheckState.UNKNOWN if self.interrupted else worst(CheckState[each.state] for each in self.checks)
 
 
 def judged(facts: Facts, asked: Expectation) -> list[Ruling]:
-    """A ruling for each thing that was expected: what came back, how soon, how much fits through, no loop."""
+    """A ruling for each expectation: what came back, how soon, how much fits through, no loop."""
     return [
         _on_verdict(facts, asked),
         *_on_rtt(facts.destination, asked),
@@ -111,7 +111,7 @@ def judged(facts: Facts, asked: Expectation) -> list[Ruling]:
 
 
 def checked(target: str, group: str | None, facts: Facts, asked: Expectation) -> Checked:
-    """What the rulings come to: the worst state, and the reasons for it first."""
+    """The result of the rulings: the worst state, and its reasons first."""
     rulings, found = judged(facts, asked), facts.destination
     state = worst(each.state for each in rulings)
     texts = [each.text for each in sorted(rulings, key=lambda each: each.state != state)]
@@ -136,7 +136,7 @@ def checked(target: str, group: str | None, facts: Facts, asked: Expectation) ->
 
 
 def unchecked(target: str, group: str | None, reason: str, place: tuple[str, int] | None = None) -> Checked:
-    """A check that could not be made; of an address and port, if it is known of which."""
+    """The result of a check that could not be made; with address and port, if known."""
     address, port = place or (None, None)
     return Checked(
         target=target,
@@ -159,7 +159,7 @@ def unchecked(target: str, group: str | None, reason: str, place: tuple[str, int
 
 
 def wants_way(found: Destination, asked: Expectation) -> bool:
-    """Whether a trace would tell more: of a loop its routers; of what never arrived, whether it is in one."""
+    """Whether a trace would tell more: a loop's routers, or whether lost datagrams are in a loop."""
     if found.verdict == "loop" or any(each.verdict == "loop" for each in found.findings):
         return True
     is_lost = found.verdict == "expired" or (found.verdict == "silent" and found.meaning == "no-evidence")
@@ -167,7 +167,7 @@ def wants_way(found: Destination, asked: Expectation) -> bool:
 
 
 def wants_mtu(found: Destination, asked: Expectation) -> bool:
-    """Whether to search for the path MTU: nothing would get through where probes are stopped on the way."""
+    """Whether to search for the path MTU; pointless where probes are stopped on the way."""
     return bool(asked.min_mtu) and found.verdict in {"answered", "refused", "silent", "too-big"}
 
 
@@ -189,14 +189,14 @@ def _on_verdict(facts: Facts, asked: Expectation) -> Ruling:
     wanted = "refused" if asked.expect == "refused" else "answered"
     if found.verdict == wanted:
         return Ruling(CheckState.OK, text)
-    # the text alone reads as if all were well
+    # the text alone would read as if everything were fine
     return Ruling(
         CheckState.CRITICAL, f"{text}, but is expected to be refused" if found.verdict == "answered" else text
     )
 
 
 def _of_silence(facts: Facts, asked: Expectation) -> Ruling:
-    """Where a closed port would have been refused, silence says that this one is not closed; it proves no listener."""
+    """The ruling on silence. Where closed ports are refused, it shows that this one is not closed, but no listener."""
     found = facts.destination
     text = cause(found) + (facts.patience if found.meaning == "no-evidence" else "")
     if facts.dropped and asked.silence is None:
@@ -301,11 +301,11 @@ _SILENCES = {
 
 
 def cause(destination: Destination, trace: TraceReport | None = None) -> str:
-    """What became of the datagrams.
+    """What happened to the datagrams.
 
     Args:
         destination: of a scan's report.
-        trace: the way there, where it was looked at: it knows more of a loop.
+        trace: of the path, if it was traced: it knows more about a loop.
     """
     if destination.verdict == "answered":
         return f"answered{_in(rtt_ms(destination))}"
@@ -319,7 +319,7 @@ def cause(destination: Destination, trace: TraceReport | None = None) -> str:
 
 
 def cause_of(destination: Destination, found: Finding, trace: TraceReport | None = None) -> str:
-    """What one kind of its errors says, and who.
+    """What one kind of error says, and its sender.
 
     Args:
         destination: of a scan's report.
@@ -336,18 +336,18 @@ def cause_of(destination: Destination, found: Finding, trace: TraceReport | None
 
 
 def finding_of(destination: Destination) -> Finding:
-    """What its verdict is from; only of one that ICMP errors speak about."""
+    """The finding behind the verdict; only for a destination with ICMP errors."""
     return next(each for each in destination.findings if each.verdict == destination.verdict)
 
 
 def rtt_ms(destination: Destination) -> float | None:
-    """The median round trip in milliseconds: to the answers, or of a refused destination to the refusals."""
+    """Median RTT in milliseconds: of the answers, or for a refused destination of the refusals."""
     spread = finding_of(destination).rtt_ms if destination.verdict == "refused" else destination.rtt_ms
     return spread.median if spread else None
 
 
 def loop_cause(trace: TraceReport) -> str | None:
-    """The loop that a trace ends in; None where it ends in none."""
+    """The loop that a trace ends in; None without one."""
     return f"routing loop {_between(trace.loop.routers)}" if trace.loop else None
 
 
@@ -356,7 +356,7 @@ def _in(span_ms: float | None) -> str:
 
 
 def duration_ms(span_ms: float) -> str:
-    """Milliseconds in three digits; a threshold is never rounded away: 0.158, 12.3, 1234."""
+    """Milliseconds with three digits; a threshold is never rounded away: 0.158, 12.3, 1234."""
     return f"{span_ms:.3g} ms" if span_ms < 1000 else f"{span_ms:.0f} ms"
 
 
@@ -373,7 +373,7 @@ def _between(routers: tuple[str | None, ...]) -> str:
 
 
 def mtu_cause(found: MtuReport, least: int = 0) -> str:
-    """What a path MTU search found; and what was to fit, where that is more."""
+    """The result of a path MTU search, and the wanted size if that is larger."""
     if found.black_hole:
         hole = found.black_hole
         after = f" after {hole.after}" if hole.after else ""

@@ -1,4 +1,4 @@
-"""PURE: columns in, columns out. No socket, file, clock or dice in here.
+"""PURE: columns in, columns out. No socket, file, clock or random number in here.
 
 Modules with a .pxd beside them are compiled where the install found a C compiler, and interpreted elsewhere.
 """
@@ -9,7 +9,7 @@ _twins.refuse_stale(__path__[0])
 
 
 def is_compiled() -> bool:
-    """Whether the compiled twins of the core's modules run, all of them, or the interpreted ones."""
+    """Whether all compiled twins of the core's modules are in use, not the interpreted ones."""
     from udpprobe.core import siphash  # noqa: PLC0415 - so that importing a module of the core imports no other
 
     return not siphash.__file__.endswith(".py")

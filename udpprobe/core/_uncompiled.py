@@ -1,6 +1,6 @@
 """Stands in for `import cython` where Cython isn't installed: nothing is compiled, and an integer is an `int`.
 
-How a module `x.py` is written that runs both compiled and interpreted:
+How to write a module `x.py` that runs both compiled and interpreted:
 
 - It begins with `from __future__ import annotations` and, with the names that it uses,
 
@@ -10,18 +10,18 @@ How a module `x.py` is written that runs both compiled and interpreted:
       except ImportError:
           from udpprobe.core._uncompiled import cython, index, u64
 
-- Beside it stands `x.pxd`, which makes it compiled: each class with its attributes and C methods, and what functions
-  and constants other modules use, in C's words (`unsigned long long`). A test compares the two.
-- Constants are `const`, `_PORT = cython.declare(cython.const[u64], 0xFFFF)`, and of literals. So the C compiler knows
-  them; else they are variables that are read each time, and no byte swap is recognised (a tenth of the instructions).
+- A file `x.pxd` beside it makes it compiled. It declares each class with its attributes and C methods, and the
+  functions and constants that other modules use, with C types (`unsigned long long`). A test compares the two files.
+- Constants are `const` and literals: `_PORT = cython.declare(cython.const[u64], 0xFFFF)`. Otherwise they are variables
+  that are read each time, and the C compiler recognises no byte swap (ten times as many instructions).
 - Memoryviews are attributes: `words: memoryview[int]` in the class, `cdef unsigned long long[::1] words` in the .pxd.
-  As parameters (`views.u64s`) or local variables they cost a copy of 200 bytes and two atomic operations each:
-  not for each packet. `self.words` is as fast.
-- What runs for each packet is `cfunc` (`ccall` where tests call it) and `nogil`, and returns an integer with
-  `exceptval(-1, check=False)`, in the .pxd `except -1 nogil`; where -1 is a value, with
-  `exceptval(0xFFFFFFFFFFFFFFFF, check=True)`, in the .pxd `except? 0xFFFFFFFFFFFFFFFF nogil`. What is small is
-  `inline`. All of that has to be said in both files: else Cython 3.3 writes `-1LLLL`, or does not inline.
-- No index is negative: compiled, that is an IndexError; interpreted, it counts from the end.
+  As parameters (`views.u64s`) or local variables they cost a copy of 200 bytes and two atomic operations each, too
+  much for every packet. `self.words` is as fast.
+- A function that runs for every packet is `cfunc` (`ccall` where tests call it) and `nogil`. It returns an integer with
+  `exceptval(-1, check=False)`, in the .pxd `except -1 nogil`; where -1 is a valid result, with
+  `exceptval(0xFFFFFFFFFFFFFFFF, check=True)`, in the .pxd `except? 0xFFFFFFFFFFFFFFFF nogil`. A small one is `inline`.
+  Both files must say all of this: otherwise Cython 3.3 writes `-1LLLL`, or does not inline.
+- No index is negative: compiled, it raises IndexError; interpreted, it counts from the end.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _Thing = TypeVar("_Thing")
 
 compiled = False
 
-# C's types, and the short names that the core has for some
+# C's types, with the core's short names for some
 int = int  # noqa: A001, PLW0127 - else a module has none
 bint = char = uchar = short = ushort = uint = long = ulong = longlong = ulonglong = Py_ssize_t = size_t = int
 index, u8, u16, u32, u64, i64 = Py_ssize_t, uchar, ushort, uint, ulonglong, longlong
@@ -70,22 +70,22 @@ gil = nogil = _Gil()
 
 
 def exceptval(_value: int = 0, *, check: bool) -> Callable[[_Thing], _Thing]:  # noqa: ARG001 - as Cython names it
-    """Say which result tells of an exception: always, or (`check`) where one was raised."""
+    """Say which result signals an exception: always, or (`check`) only if one was raised."""
     return _as_it_is
 
 
 class const:  # noqa: N801 - as Cython names it
-    """A type whose values the C compiler knows: without it, each constant is read from memory."""
+    """A type whose values the C compiler knows: otherwise each constant is read from memory."""
 
     def __class_getitem__(cls, type_: _Thing) -> _Thing:
         return type_
 
 
 def declare(_type: type[_Thing], value: _Thing) -> _Thing:
-    """Make a typed constant, or where the type isn't `const`, a variable."""
+    """Make a typed constant; or, if the type isn't `const`, a variable."""
     return value
 
 
 def cast(_type: type[int], value: int) -> int:
-    """Make an integer one of another type, which it has to fit into: it is not cut."""
+    """Give an integer another type, which must be able to hold it: it is not truncated."""
     return value

@@ -1,4 +1,4 @@
-"""Addresses of 128 bits as people write them."""
+"""Text of 128-bit addresses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RUNS_OF_ZEROS = tuple(":" + "0:" * count for count in range(8, 1, -1))
 
 
 def mapped_address(address: IPv4Address | IPv6Address) -> int:
-    """128 bits, IPv4 mapped (RFC 4291, section 2.5.5.2)."""
+    """The address in 128 bits, IPv4 mapped (RFC 4291, section 2.5.5.2)."""
     return int(address) | (MAPPED_PREFIX << 32 if address.version == 4 else 0)
 
 
@@ -32,12 +32,12 @@ def address_text(high: u64, low: u64, *, as_ipv4: bool = True) -> str:
     Args:
         high: upper half of its 128 bits.
         low: lower half.
-        as_ipv4: whether an IPv4-mapped one stands for an IPv4 address; not where it is seen in an IPv6 header.
+        as_ipv4: whether an IPv4-mapped address stands for an IPv4 address; false for one seen in an IPv6 header.
     """
     if high == 0 and low >> 32 == _MAPPED:
         text = f"{low >> 24 & 255}.{low >> 16 & 255}.{low >> 8 & 255}.{low & 255}"
         return text if as_ipv4 else f"::ffff:{text}"
-    # five times as quick as str(IPv6Address(...)), of which a report may need millions
+    # five times as fast as str(IPv6Address(...)); a report may need millions
     groups = (
         f":{high >> 48:x}:{high >> 32 & 65535:x}:{high >> 16 & 65535:x}:{high & 65535:x}"
         f":{low >> 48:x}:{low >> 32 & 65535:x}:{low >> 16 & 65535:x}:{low & 65535:x}:"
@@ -53,7 +53,7 @@ def address_text(high: u64, low: u64, *, as_ipv4: bool = True) -> str:
 @cython.nogil
 @cython.exceptval(-1, check=False)
 def is_group(high: u64, low: u64) -> cython.bint:
-    """Whether an address is of many hosts: multicast (RFC 5771, RFC 4291 2.7), the limited broadcast (RFC 919)."""
+    """Whether an address is a group's: multicast (RFC 5771, RFC 4291 2.7) or the limited broadcast (RFC 919)."""
     if high == 0 and low >> 32 == _MAPPED:
         return low >> 28 & 0xF == 0xE or low & _LOWER == _LOWER
     return high >> 56 == 0xFF

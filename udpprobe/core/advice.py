@@ -1,7 +1,7 @@
-"""What to do about a verdict: one table for every command, a sentence each.
+"""What to do about a verdict: one table of sentences for every command.
 
-A `Case` is what a sentence depends on beside the destination. A table on a screen has one sentence for all destinations
-of a case; JSON has it in each row.
+A `Case` is what a sentence depends on besides the destination. A table on a screen has one sentence for all
+destinations of a case; JSON has it in each row.
 """
 
 from __future__ import annotations
@@ -73,32 +73,32 @@ SENTENCES = {
 """`{where}` is the destination or several of them, `{first}` one of them for a command, `{host}` its address."""
 
 ANSWERS_ELSEWHERE = "another port of this host answers"
-"""What a note about silence says of a host that is up, and yet refuses nothing."""
+"""Part of a note on silence: the host is up, yet refuses nothing."""
 AMPLIFIER = "an amplifier"
-"""What a note about a service calls it that answers much more than it is asked."""
+"""Part of a note on a service whose answers are much larger than its questions."""
 SOMEBODY = "a router on the way"
-"""Who reports, where only the errno is known."""
+"""Stands for the reporter where only the errno is known."""
 SOME, ANY_HOST = "some destinations", "HOST"
-"""Whom advice is about where a row is about who reports, and not about itself."""
+"""Stand for the destinations in a row about a reporter, where the reporter is another host."""
 _BY_ITSELF = {"refused": "some ports of {}", "reassembly": "{}", "proto-unreach": "{}"}
-"""Cases in which who reports is who was asked, and what to call it."""
+"""Cases in which the reporter is the destination, and what to call it."""
 _NOBODY = {4: "", 6: ":"}
-"""What stands for an address that no reporter has, by family."""
+"""By family, an address that no reporter has."""
 _NO_ROUTE = frozenset({"net-unreach", "no-route"})
 _HEADERS = {4: 28, 6: 48}
-"""Bytes of an IP header without options, and of UDP's, by family."""
+"""Bytes of an IP header without options plus a UDP header, by family."""
 _NOT_SMALLER = TEXTS[Note.MTU_NOT_SMALLER]
 ANSWER = "udp-response"
-"""Reason of the findings that are answers from elsewhere; nmap's word."""
+"""Reason of findings about answers from another address or port; nmap's word."""
 _NAMED = 3
-"""Destinations that a sentence names; more are counted."""
+"""A sentence names so many destinations; further ones are counted."""
 
 
 class Case(NamedTuple):
-    """What advice depends on, beside whom it is about."""
+    """What advice depends on, besides the destinations."""
 
     key: str
-    """Of a sentence."""
+    """Key into SENTENCES."""
     who: str = ""
     """A router, or those of a loop."""
     size: int = 0
@@ -117,7 +117,7 @@ def case_of_error(  # noqa: PLR0911, PLR0913 - a table of verdicts; the fields o
     routers: Sequence[str] = (),
     answered: int = 0,
 ) -> Case:
-    """What an ICMP error about a datagram to an address asks for."""
+    """The case of an ICMP error about a datagram to an address."""
     who = reporter or SOMEBODY
     match verdict:
         case "rejected" if GROUP_MEMBER in notes:
@@ -142,7 +142,7 @@ def case_of_error(  # noqa: PLR0911, PLR0913 - a table of verdicts; the fields o
 
 
 def _inside(mtu: int, notes: Sequence[str]) -> int:
-    """What an MTU leaves for a datagram's packet: a note says so where that is in a tunnel."""
+    """What an MTU leaves for the datagram's own packet. Inside a tunnel, a note has the remaining bytes."""
     left = next((each.rpartition(", and ")[2] for each in notes if each.endswith(REMAIN)), None)
     return int(left.removesuffix(REMAIN)) if left else mtu
 
@@ -156,9 +156,9 @@ def _kind_of_unreachable(reason: str, reporter: str | None) -> str:
 
 
 def case_of(found: Destination) -> Case | None:
-    """What a destination's verdict asks for; nothing where it is healthy.
+    """The case of a destination's verdict; None if it is healthy.
 
-    Of a whole host, other ports may have answered than were refused.
+    In a row about a whole host, other ports may have answered than were refused.
     """
     if found.verdict is None:
         return None
@@ -183,7 +183,7 @@ def case_of_verdict(
     answered: int = 0,
     notes: Sequence[str] = (),
 ) -> Case | None:
-    """As `case_of`, of a destination in the making."""
+    """Like `case_of`, for a destination that is not complete yet."""
     if verdict == "answered":
         return Case("amplifier") if any(AMPLIFIER in note for note in notes) else None
     if verdict == "silent":
@@ -199,29 +199,29 @@ def case_of_verdict(
 
 
 def advice_by_reporter(case: Case | None, reporter: str) -> str | None:
-    """What a row asks for that is about who reports: whom it is about was not kept, unless that is itself."""
+    """Advice for a row about a reporter. Its destinations were not kept, unless the reporter is the destination."""
     return sentence(case, [place_by_reporter(case, reporter)], ANY_HOST)
 
 
 def place_by_reporter(case: Case | None, reporter: str) -> str:
-    """Whom such a row's advice is about."""
+    """Name of the destination in a row about a reporter."""
     return _BY_ITSELF.get(case.key if case else "", SOME).format(reporter)
 
 
 def case_by_reporter(verdict: str | None, findings: Sequence[Finding]) -> Case | None:
-    """What such a row asks for. Its address is no destination's, so a filter there need not be the destination's."""
+    """The case of a row about a reporter. The row's address is no destination's, nor need a filter there be."""
     found = next((each for each in findings if each.verdict == verdict), None)
     return None if found is None else case_of_finding(found, _NOBODY[found.family])
 
 
 def unsent_case(errno: str | None) -> Case:
-    """Of what this host did not send."""
+    """The case of a datagram that this host could not send."""
     key = f"unsent-{errno or 'late'}"
     return Case(key if key in SENTENCES else "unsent")
 
 
 def case_of_finding(found: Finding, address: str, answered: int = 0) -> Case:
-    """What one finding asks for."""
+    """The case of one finding."""
     return case_of_error(
         found.verdict,
         reason=found.reason,
@@ -245,7 +245,7 @@ def advice_about(
     mtu: int | None,
     notes: Sequence[str],
 ) -> str | None:
-    """What one error asks for about the datagram that it quotes."""
+    """Advice on one error about the datagram that it quotes."""
     case = case_of_error(
         verdict, reason=reason, reporter=reporter, address=quoted.destination, family=family, mtu=mtu, notes=notes
     )
@@ -253,13 +253,13 @@ def advice_about(
 
 
 def sentence(case: Case | None, places: Sequence[str], host: str = "", *, errors: str = "") -> str | None:
-    """What to do.
+    """The sentence of a case.
 
     Args:
-        case: None for what is healthy.
+        case: None for a healthy destination.
         places: the destinations it is about.
         host: address of the first.
-        errors: which ICMP errors are missing, of a black hole.
+        errors: the ICMP errors that a black hole suppresses.
     """
     if case is None:
         return None

@@ -1,4 +1,4 @@
-"""Forgetting, so that a watch of weeks fits into memory: what has been quiet for longest goes first.
+"""Forgets what has been quiet for longest, so that a watch of weeks fits into memory.
 
 Conversations, datagrams and duplicates are bounded by themselves. What grows with the number of destinations and
 reporters is aged here.
@@ -13,25 +13,28 @@ if TYPE_CHECKING:
     from udpprobe.core.table import Table
 
 AGED_OUT = "aged-out"
-"""The fault of destinations and findings that were forgotten."""
+"""The fault that counts forgotten destinations and findings."""
 
 MOST_ROWS = 1 << 16
 
-# Words of a row, and places in it: see `findings` and `flows`.
+# Widths of rows, and columns in them: see `findings` and `flows`.
 _FINDING, _LOOP, _ENDPOINT = 17, 10, 12
 _FINDING_LAST_NS, _LOOP_LAST_NS, _ENDPOINT_LAST_NS, _QUESTIONS = 10, 8, 10, 8
 
 
 def age(analyzer: Analyzer, most_rows: int = MOST_ROWS) -> int:
-    """Keep the latest `most_rows` of each table that has twice as many; take its events first: findings are renumbered.
+    """Keep the latest `most_rows` of each table that has twice as many.
+
+    Take the events first, because this renumbers findings.
 
     Returns:
-        Destinations and findings that were forgotten.
+        Number of destinations and findings that were forgotten.
     """
     endpoints, findings, loops = analyzer.conversations.endpoints, analyzer.findings.table, analyzer.findings.loops
     forgotten = 0
     if max(endpoints.size, findings.size) > 2 * most_rows:
-        analyzer.findings.count_answers()  # else an answer from elsewhere has no time yet, and looks oldest
+        # otherwise an answer from another host has no time yet, and would look oldest
+        analyzer.findings.count_answers()
     if endpoints.size > 2 * most_rows:
         forgotten += _age_endpoints(analyzer, most_rows)
     if findings.size > 2 * most_rows:
@@ -47,7 +50,7 @@ def age(analyzer: Analyzer, most_rows: int = MOST_ROWS) -> int:
 
 
 def _age_endpoints(analyzer: Analyzer, most_rows: int) -> int:
-    """Those that nobody asked anything go first: they are in no report. An endpoint is as late as its last error."""
+    """Forget endpoints that were asked nothing first: no report shows them. An endpoint's last error is activity."""
     endpoints, findings = analyzer.conversations.endpoints, analyzer.findings.table
     last_ns = [
         late if asked else 0
@@ -74,9 +77,9 @@ def _column(table: Table, width: int, place: int) -> list[int]:
 
 
 def _words(table: Table) -> memoryview:
-    return memoryview(table.words if table.words is not None else b"")  # it is none only while the table grows
+    return memoryview(table.words if table.words is not None else b"")  # it is None only while the table grows
 
 
 def _latest(last_ns: list[int], most: int) -> list[int]:
-    """The rows with the latest times, ascending."""
+    """The `most` rows with the latest times, ascending."""
     return sorted(sorted(range(len(last_ns)), key=last_ns.__getitem__)[-most:])

@@ -1,13 +1,12 @@
-"""Packets in, knowledge out: the one path that every command takes.
+"""Packets in, conclusions out: the one path that every command takes.
 
-`Analyzer.feed` goes through records, decodes each frame, and follows what it holds: conversations, duplicates, the
-datagrams of late, and for each ICMP error the datagram that caused it. Packets are followed in groups of GROUP, so that
-the processor waits for the memory of many at once: a loop that reads each one's slot, one that touches each one's
-record, and one that counts.
+`Analyzer.feed` reads records, decodes each frame, and updates conversations, duplicates and the ring of recent
+datagrams. For each ICMP error it finds the datagram that caused it. Packets are handled in groups of GROUP, so that
+their cache misses overlap: one loop reads each packet's slot, a second touches each one's record, a third counts.
 
-A capture may be followed in pieces, at once, and `append` then joins what they taught to exactly what one analyzer
-would know of all. What a piece cannot judge without what is before it, it keeps: its first packets (`head`), and errors
-for which a better datagram may be found before (`unsure`).
+A capture may be analysed in pieces at the same time. `append` then joins their states to exactly what one analyzer
+would know of the whole. A piece keeps what it cannot decide without the piece before: its first packets (`head`), and
+errors for which an earlier piece may hold a better datagram (`unsure`).
 """
 
 from __future__ import annotations
@@ -37,22 +36,22 @@ from udpprobe.core.rows import Rows
 from udpprobe.core.views import Pickled, pickled, restored
 
 GROUP = 64
-"""Rows that are followed together."""
+"""Rows that are handled together."""
 
 KEPT_ROWS = 1 << 10
 """Rows of one `Kept`."""
 
 MOST_WAITING = 1 << 16
-"""Rows that wait to be put in order of time."""
+"""Most rows that wait to be sorted by time."""
 
 _GROUP = cython.declare(cython.const[index], 64)
 _ROWS = cython.declare(cython.const[index], 128)
 _KEPT = cython.declare(cython.const[index], 1 << 10)
-_MESSAGES = cython.declare(cython.const[index], 128 << 12)  # more than the messages of one group
+_MESSAGES = cython.declare(cython.const[index], 128 << 12)  # holds more than the messages of one group
 _HORIZON = cython.declare(cython.const[u64], 1 << 20)
 _MOST_WAITING = cython.declare(cython.const[index], 1 << 16)
 _FRAME = cython.declare(cython.const[cython.int], 0)  # capture.FRAME
-_FULL = cython.declare(cython.const[cython.int], 10)  # tables need room
+_FULL = cython.declare(cython.const[cython.int], 10)  # tables are full
 _SECOND_NS = cython.declare(cython.const[i64], 1_000_000_000)
 _EARLIEST_NS = cython.declare(cython.const[i64], -(1 << 63))
 _LATEST_NS = cython.declare(cython.const[i64], (1 << 63) - 1)
@@ -68,11 +67,11 @@ MATCH_WORDS = cython.declare(cython.const[index], 8)
 @cython.final
 @cython.cclass
 class Kept:
-    """Rows that outlast the frames they were read from, errors with their messages and what was found for them.
+    """Rows that outlive their frames; errors with their messages and matches.
 
     Args:
-        room: how many rows.
-        keeps_messages: whether there is room for the messages too.
+        room: number of rows.
+        keeps_messages: whether to keep the messages too.
     """
 
     def __init__(self, room: index, *, keeps_messages: bool = False) -> None:
@@ -93,7 +92,7 @@ class Kept:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def add(self, rows: Rows, row: index, messages: views.u8s) -> cython.int:
-        """Append a row, and its message as far as there is room."""
+        """Append a row, and as much of its message as there is room for."""
         new: index = self.rows.copy_row(rows, row)
         if not rows.is_error[row]:
             return 0
@@ -113,7 +112,7 @@ class Kept:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def put_match(self, row: index, match: Match, finding: u64, before: u64) -> cython.int:
-        """Keep what was found for a row; which finding it went to; and how many datagrams came before it."""
+        """Store a row's match, its finding, and the number of datagrams before it."""
         at: index = row * MATCH_WORDS
         self.words[at] = (
             cython.cast(u64, match.steps) << 32
@@ -134,7 +133,7 @@ class Kept:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def load_match(self, row: index, match: Match) -> cython.int:
-        """Put what was kept of a row into `match`."""
+        """Load a row's stored match into `match`."""
         at: index = row * MATCH_WORDS
         match.steps = cython.cast(cython.int, self.words[at] >> 32)
         match.rank = cython.cast(cython.int, self.words[at] >> 24 & 0xFF)
@@ -152,16 +151,16 @@ class Kept:
         return 0
 
     def finding(self, row: index) -> int:
-        """Which finding a row went to."""
+        """The finding that a row was counted in."""
         return self.words[row * MATCH_WORDS + 6] & 0xFFFF_FFFF
 
     def set_finding(self, row: index, finding: int) -> None:
-        """It is this one now."""
+        """Set the finding that a row was counted in."""
         at: index = row * MATCH_WORDS + 6
         self.words[at] = self.words[at] >> 32 << 32 | finding
 
     def shift(self, frames: int) -> None:
-        """So many frames are before those of the rows, and of the datagrams that were found for them."""
+        """Add `frames` to the frame numbers of the rows and of their matches."""
         row: index
         for row in range(self.rows.size):
             self.rows.frame[row] += frames
@@ -169,18 +168,18 @@ class Kept:
                 self.words[row * MATCH_WORDS + 4] += cython.cast(u64, frames)
 
     def rows_before(self, count: int) -> None:
-        """So many datagrams are before those of the piece that its matches are in."""
+        """Add `count` to the ordinals of the matched datagrams."""
         row: index
         for row in range(self.rows.size):
             if self.words[row * MATCH_WORDS] >> 8 & 0xFF:
                 self.words[row * MATCH_WORDS + 3] += count
 
     def use_messages(self, messages: bytearray, end: int) -> None:
-        """The rows' messages stand in these bytes now, up to `end`."""
+        """Let the rows' messages point into these bytes, up to `end`."""
         self.messages, self.message_bytes, self.messages_end = messages, memoryview(messages), end
 
     def message_view(self) -> memoryview:
-        """What the rows' messages stand in."""
+        """The buffer of the rows' messages."""
         return memoryview(self.messages)
 
     def frames(self) -> list[int]:
@@ -208,14 +207,14 @@ class Analyzer:
     """What is known of a capture, or of a piece of one.
 
     Args:
-        secret: for hash tables; pieces that are to be joined have the same.
+        secret: for hash tables; pieces that will be joined share it.
         by_flow: whether each source is counted apart.
         keeps_events: whether each error is kept, with its bytes, in `events`.
         is_first: whether the capture begins with this piece.
-        is_ordered: whether frames that stand out of order by up to a second are put in order of time first.
+        is_ordered: whether to sort frames that are out of order by up to a second.
 
     Attributes:
-        ports: what sees which ports this host sends from, once it is told this host's addresses.
+        ports: the local ports seen sending, once `Ports.expect` was given this host's addresses.
     """
 
     def __init__(
@@ -262,7 +261,7 @@ class Analyzer:
             self._free = memoryview(bytearray(8 * (MOST_WAITING + _ROWS))).cast("q")
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
-        """What is pickled is finished, and can be joined with others; it takes no more packets."""
+        """Pickle a finished analyzer. The copy can be joined with others but takes no more packets."""
         self.finish()
         counters = self.packets, self.bytes, self.frames, self.first_ns, self.last_ns
         faults = bytes(memoryview(self.decoder.faults)), bytes(memoryview(self.decoder.quote_faults))
@@ -284,7 +283,7 @@ class Analyzer:
         )
 
     def seal(self) -> None:
-        """Let go of what only a piece behind this one would need: there is none. Finish it first."""
+        """Free what only a following piece would need. Call `finish` first."""
         self.recent.seal()
         self.conversations.seal()
         self.duplicates = Duplicates(self.secret)
@@ -293,7 +292,7 @@ class Analyzer:
         return Kept(_KEPT + _ROWS, keeps_messages=self.keeps_events)
 
     def select(self, since_ns: int | None, until_ns: int | None, filter_: Filter | None) -> None:
-        """Follow only frames from one time on and before another one, and that a filter lets pass."""
+        """Analyse only frames from `since_ns` on, before `until_ns`, and that pass the filter."""
         self.since_ns = _EARLIEST_NS if since_ns is None else since_ns
         self.until_ns = _LATEST_NS if until_ns is None else until_ns
         if filter_ is not None:
@@ -302,7 +301,7 @@ class Analyzer:
     # ---- packets in
 
     def feed(self, records: Records) -> int:
-        """Follow all records that are there; why it stopped: capture.MORE, WAIT or END."""
+        """Analyse all complete records; return why it stopped: capture.MORE, WAIT or END."""
         self.decoder.load(records.data)
         if self.is_filtered:
             self.filter.load(records.data)
@@ -314,7 +313,7 @@ class Analyzer:
             self.make_room()
 
     def feed_frames(self, frames: Iterable[tuple[int, bytes, int, int]]) -> None:
-        """Follow frames: (time in ns since 1970, bytes that were captured, bytes on the wire, LINKTYPE_ value)."""
+        """Analyse frames: (time in ns since 1970, captured bytes, length on the wire, LINKTYPE_ value)."""
         for time_ns, data, length, link_type in frames:
             self.frames += 1
             if time_ns < self.since_ns or time_ns >= self.until_ns:
@@ -339,7 +338,7 @@ class Analyzer:
         self._links[link_type & 0xFFFF] = 1
 
     def flush(self) -> None:
-        """Follow what was decoded and not followed yet, also what waits for frames that may stand out of order."""
+        """Handle everything decoded so far, including frames that wait to be sorted."""
         self.make_room()
         if self.is_ordered:
             self._wait()
@@ -349,9 +348,9 @@ class Analyzer:
             self.decoder.rows.size = self.decoder.messages_end = 0
 
     def flush_older(self) -> None:
-        """Follow what was there when this was called last, for who calls it once a second while packets trickle in.
+        """Handle what was there at the last call. Call it once a second while packets trickle in.
 
-        Frames that stand out of order by less than that are still put in order.
+        Frames out of order by less than that are still sorted.
         """
         self.make_room()
         if self.is_ordered:
@@ -362,23 +361,23 @@ class Analyzer:
             self.flush()
 
     def finish(self) -> None:
-        """Follow all that is left: the capture, or the piece, is at its end."""
+        """Handle everything left: the capture, or the piece, has ended."""
         self.flush()
         self._turn_over(0)
 
     def take_events(self) -> list[Kept]:
-        """The errors that were resolved since this was asked last."""
+        """The errors resolved since the last call."""
         self._turn_over(0)
         events, self.events = self.events, []
         return events
 
     def take_full_events(self) -> list[Kept]:
-        """Likewise, without the latest, which are few: for who asks often."""
+        """Like `take_events`, without the latest few: cheap to call often."""
         events, self.events = self.events, []
         return events
 
     def _turn_over(self, most: index) -> None:
-        """Put aside what has more than so many rows, or too little room for messages; begin anew."""
+        """Set aside a `Kept` with more than `most` rows, or too little room for messages; begin a new one."""
         if self._event.rows.size > most or (self._event.rows.size and not self._fits(self._event)):
             self.events.append(self._event)
             self._event = self._new_kept()
@@ -404,7 +403,7 @@ class Analyzer:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _run(self, records: Records) -> cython.int:
-        """Follow records until there are no more, or tables are full."""
+        """Analyse records until there are no more, or tables are full."""
         status: cython.int
         while True:
             if self.decoder.rows.size >= _GROUP:
@@ -433,13 +432,13 @@ class Analyzer:
                 records.at, records.captured, records.length, records.time_ns, records.link_type, records.frame
             )
 
-    # ---- following
+    # ---- handling rows
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _has_room(self) -> cython.bint:
-        """Whether all tables have room for the rows of another group."""
+        """Whether all tables have room for another group."""
         if (
             self.conversations.table.size + _ROWS > self.conversations.table.room
             or self.conversations.ends.size + 2 * _ROWS > self.conversations.ends.room
@@ -475,11 +474,11 @@ class Analyzer:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _fits(self, kept: Kept) -> cython.bint:
-        """Whether the messages of another group have room; without `keeps_events` none are kept."""
+        """Whether another group's messages fit; without `keeps_events` none are kept."""
         return not self.keeps_events or kept.messages_end + _MESSAGES <= len(kept.message_bytes)
 
     def make_room(self) -> None:
-        """Let tables grow, and forget what is over."""
+        """Grow tables, and forget finished conversations."""
         if not self._is_joining and self.conversations.table.size >= self.conversations.forget_at:
             self.findings.count_answers()
             numbers = self.conversations.forget(self.recent.count)
@@ -495,7 +494,7 @@ class Analyzer:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _follow(self, rows: Rows, messages: views.u8s) -> cython.int:
-        """Follow rows: look up all at once, then count one after the other."""
+        """Handle rows: look all of them up first, then count one after another."""
         row: index
         place: index
         way: cython.int
@@ -512,13 +511,13 @@ class Analyzer:
             touched ^= self.duplicates.touch(self._identities[row])
         for row in range(rows.size):
             place = self._places[row]
-            if place >= 0:  # a record of 16 words lies on two cache lines, or three
+            if place >= 0:  # a record of 16 words spans two cache lines, or three
                 touched ^= (
                     self.conversations.table.words[16 * place]
                     ^ self.conversations.table.words[16 * place + 8]
                     ^ self.conversations.table.words[16 * place + 15]
                 )
-        self._touched = touched  # or the loops above would be left out
+        self._touched = touched  # otherwise the compiler drops the loops above
         is_head: cython.bint
         for row in range(rows.size):
             is_head = self.head_left > 0
@@ -535,7 +534,7 @@ class Analyzer:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _datagram(self, rows: Rows, row: index, is_head: cython.bint) -> cython.int:
-        """Follow a datagram. Of a piece's head nothing is counted, only remembered: the piece before will count it."""
+        """Handle a datagram. One of a piece's head is only remembered: the piece before will count it."""
         hash_: u64 = self.conversations.hashes[row]
         way: cython.int = self._ways[row]
         ordinal: u64 = self.recent.count
@@ -583,13 +582,13 @@ class Analyzer:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _settle(self, rows: Rows, row: index, messages: views.u8s, match: Match, before: u64) -> cython.int:
-        """Count an error, unless a better datagram may be found in a piece before.
+        """Count an error, unless an earlier piece may hold a better datagram.
 
         Args:
             rows, row: the error.
-            messages: what its message stands in.
-            match: what was found for it.
-            before: how many datagrams of this piece were before it.
+            messages: buffer of its message.
+            match: its match so far.
+            before: number of this piece's datagrams before it.
         """
         if not self.is_first and before < _HORIZON and (match.rank > 0 or match.evidence == _BY_PAYLOAD):
             self._unsure.add(rows, row, messages)
@@ -606,9 +605,9 @@ class Analyzer:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _wait(self) -> cython.int:
-        """Let decoded rows wait, and follow those that no frame can come before any more.
+        """Queue decoded rows, and handle those that no later frame can precede.
 
-        A step back of more than a second is a clock that was set: what waits is older by then.
+        A step back of more than a second means that the clock was set: then everything queued is older.
         """
         row: index
         slot: index
@@ -648,14 +647,14 @@ class Analyzer:
     @cython.nogil
     @cython.exceptval(-1, check=True)
     def _second_before(self, time_ns: i64) -> i64:
-        """A second earlier, or the earliest time there is."""
+        """One second earlier, or the earliest time there is."""
         return max(time_ns, _EARLIEST_NS + _SECOND_NS) - _SECOND_NS
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _is_before(self, one: index, other: index) -> cython.bint:
-        """Whether the row in one slot comes before that in the other: by time, then as it was read."""
+        """Whether one slot's row precedes another's: by time, then in the order of reading."""
         if self._waiting.rows.time_ns[one] != self._waiting.rows.time_ns[other]:
             return self._waiting.rows.time_ns[one] < self._waiting.rows.time_ns[other]
         return self._arrivals[one] < self._arrivals[other]
@@ -664,7 +663,7 @@ class Analyzer:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _release(self, until_ns: i64, most: index) -> cython.int:
-        """Follow rows that wait, the earliest first, up to a time, and so many at most."""
+        """Handle queued rows, earliest first, up to a time and at most `most`."""
         slot: index
         last: index
         place: index
@@ -707,7 +706,7 @@ class Analyzer:
         return 0
 
     def _drop_messages(self) -> None:
-        """Let go of the messages of errors that wait no more; where most wait, make room for as many again."""
+        """Drop the messages of errors that wait no more; where most still wait, double the room."""
         old, rows = self._waiting.message_view(), self._waiting.rows
         slots = [each for each in memoryview(self._heap)[: self._heap_size] if rows.is_error[cython.cast(index, each)]]
         size: index = _MESSAGES
@@ -728,15 +727,15 @@ class Analyzer:
     # ---- pieces
 
     def append(self, right: Analyzer) -> None:
-        """Add what the piece directly behind this one taught, which is used up. Both are finished.
+        """Join the piece directly after this one; `right` must not be used afterwards. Both are finished.
 
-        The piece behind had no datagrams before it. So its first packets are followed here, its conversations go on
-        where these stand, and its errors that may have a better datagram here are looked up again. Behind a sealed one
-        there can be no other.
+        The later piece knew no datagrams before its own. So its first packets are handled here, its conversations
+        continue the ones here, and its unsure errors are looked up again here. Nothing can be joined after a sealed
+        piece.
         """
         before: u64 = self.recent.count
         frames = self.frames
-        self._is_joining = True  # matches name conversations by their numbers
+        self._is_joining = True  # matches refer to conversations by number
         for kept in right.unsure:
             kept.rows_before(before)
             self._look_again(kept)
@@ -773,7 +772,7 @@ class Analyzer:
             self.seal()
 
     def absorb(self, other: Analyzer) -> None:
-        """Add what another capture taught, which is used up: its packets have nothing to do with those here."""
+        """Add another, unrelated capture; `other` must not be used afterwards."""
         other.finish()
         other.findings.count_answers()
         self.conversations.absorb(other.conversations)
@@ -795,7 +794,7 @@ class Analyzer:
             self.filter.unfilterable += right.filter.unfilterable
 
     def _look_again(self, kept: Kept) -> None:
-        """Look here for better datagrams of errors of the piece behind."""
+        """Search here for better datagrams for errors of the piece behind."""
         match: Match = self.match
         conversations: Conversations = self.conversations
         row: index
@@ -818,7 +817,7 @@ class Analyzer:
         for row in range(kept.rows.size):
             kept.load_match(row, match)
             kept.rows.frame[row] += frames
-            if match.sureness and not kept.finding(row):  # it was found behind
+            if match.sureness and not kept.finding(row):  # matched in its own piece
                 number = numbers[match.conversation]
                 match.conversation = number
                 match.frame += frames
@@ -827,7 +826,7 @@ class Analyzer:
                 self.make_room()
 
     def _follow_kept(self, kept: Kept) -> None:
-        """Follow rows as if they had just been decoded."""
+        """Handle rows as if they had just been decoded."""
         rows: Rows = self._rows
         row: index
         for row in range(kept.rows.size):
@@ -842,7 +841,7 @@ class Analyzer:
 
 
 def _no_program(_: int) -> None:
-    """The filter of who takes no more packets."""
+    """Filter of an analyzer that takes no more packets."""
 
 
 def _restored(

@@ -1,4 +1,4 @@
-# The C signatures of believer.py: what other compiled modules see of it.
+# What compiled modules see of believer.py.
 cimport cython
 
 

@@ -1,9 +1,9 @@
-"""Which errors are believed: those that whoever sends them can't have guessed.
+"""Which errors to believe: those whose sender cannot have guessed the quote.
 
-`Prober.find` says how many unguessable bits of a quote agree with a probe. Many are proof. Fewer are proof as long as
-nobody is guessing: of guesses at b bits one in 2^b hits. The others miss, and are seen. So it is known how many there
-were, and n of them take log2(n) bits from what a hit proves. Then a second probe, with new bits, must draw the same
-error. An honest network pays nothing for this, and a flood costs a probe or two more.
+`Prober.find` tells how many unguessable bits of a quote agree with a probe. Enough bits are proof. Fewer are proof as
+long as nobody is guessing: of guesses at b bits, one in 2^b hits. The others miss and are counted, and n misses take
+log2(n) bits from what a hit proves. A second probe with new bits must then draw the same error. An honest network costs
+nothing extra; a flood costs a probe or two more.
 """
 
 from __future__ import annotations
@@ -17,50 +17,51 @@ try:
 except ImportError:
     from udpprobe.core._uncompiled import cython, index, u64
 
-# Typed names are not seen from Python, so those that callers need have two.
+# Python cannot see typed names, so those that callers need exist twice.
 _MISSED = cython.declare(cython.const[index], 0)
 _DOUBTED = cython.declare(cython.const[index], 1)
 _BELIEVED = cython.declare(cython.const[index], 2)
 MISSED, DOUBTED, BELIEVED = _MISSED, _DOUBTED, _BELIEVED
-"""What becomes of an error. MISSED: it proves nothing. DOUBTED: it agrees with a probe, but another probe must draw
-the same. BELIEVED: whoever sent it has seen the probe."""
+"""Verdict on an error. MISSED: it proves nothing. DOUBTED: it agrees with a probe, but another probe must draw the
+same. BELIEVED: its sender has seen the probe."""
 
 ENOUGH = cython.declare(cython.const[index], 48)
-"""Bits that are proof whatever else was rewritten: of 10^7 guesses one hits in one of 28 million runs."""
+"""Bits that are proof whatever else was rewritten: 10^7 guesses hit once in 28 million runs."""
 LEFT_ALONE = cython.declare(cython.const[index], 16)
-"""Bits that must be left of a single error, less what the misses of the whole run take. So the n-th guess is believed
-with a chance of 2^-16 / n at most. Where all guess the same number of bits, that is 2^-16 for the whole run."""
+"""Bits that a single error must have left after the misses of the whole run are deducted. So the n-th guess is believed
+with a probability of at most 2^-16 / n. Where all guess the same number of bits, that is 2^-16 for the whole run."""
 LEFT_TOGETHER = cython.declare(cython.const[index], 28)
-"""Bits that must be left of the errors that several probes drew, less what the destination's misses take from each."""
+"""Bits that the errors drawn by several probes must have left together, after the destination's misses are deducted
+from each."""
 LEAST = cython.declare(cython.const[index], 8)
-"""Bits of a probe's own; fewer agree by chance."""
+"""Least bits that are specific to one probe; fewer may agree by chance."""
 RARE = cython.declare(cython.const[index], 16)
 MOST_ACCIDENTS = 16
 """Misses of a destination that may be accidents: errors about other programs' datagrams, broken quotes."""
 MOST_MISSES = cython.declare(cython.const[u64], 0xFFFF_FFFF)
-"""Where counting them ends."""
+"""The counter stops here."""
 
 MOST_ERRORS = 8
-"""Different doubted errors that are remembered of a destination."""
+"""Different doubted errors remembered for a destination."""
 MOST_DOUBTED = 1 << 16
-"""Destinations of which they are. Beyond either bound the oldest are forgotten."""
+"""Destinations with doubted errors. Beyond either bound the oldest are forgotten."""
 
 Error = tuple[int, ...]
-"""What an error says, and who says so: type, code, MTU, reporter."""
+"""An error's content and sender: type, code, MTU, reporter."""
 
 
 @cython.final
 @cython.cclass
 class Believer:
-    """Judges the errors of a run. It must be given every error that quotes something sent to a probed destination.
+    """Judges the errors of a run. Give it every error that quotes a datagram to a probed destination.
 
     Args:
-        destinations: how many are probed.
+        destinations: number of probed destinations.
     """
 
     def __init__(self, destinations: int) -> None:
         self.misses = array("I", bytes(4 * destinations))
-        """(destinations,) errors that agree with no probe, or not in all."""
+        """(destinations,) errors that agree with no probe, or not in every field."""
         self.all_misses = 0
         self.errors: dict[int, dict[Error, dict[int, int]]] = {}
 
@@ -70,8 +71,8 @@ class Believer:
         """Return MISSED, DOUBTED or BELIEVED.
 
         Args:
-            destination: 0, 1, 2 …: the one that the quote names.
-            error: what it says.
+            destination: number (from 0) of the destination that the quote names.
+            error: its content and sender.
             attempt: the probe that agrees best, as `Prober.find` returns it.
             bits: `Prober.agree`.
             shared: `Prober.shared`.
@@ -91,7 +92,7 @@ class Believer:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def alone(self, destination: index, bits: index, shared: index, is_rewritten: cython.int) -> cython.int:
-        """As `weigh`, of a single error; counts what misses."""
+        """`weigh` for a single error; counts a miss."""
         if self.is_proof(bits, shared):
             return _BELIEVED
         is_calm: cython.int = self.all_misses == 0 or bits + shared - bit_length(self.all_misses) >= LEFT_ALONE
@@ -108,7 +109,7 @@ class Believer:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def is_proof(self, bits: index, shared: index) -> cython.bint:
-        """Whether so many bits are proof, however many others missed."""
+        """Whether this many bits are proof, however many others missed."""
         return bits >= LEAST and bits + shared >= ENOUGH
 
     def is_forged(self, destination: int) -> bool:
@@ -117,7 +118,7 @@ class Believer:
         return bool(self.misses[which] > RARE)
 
     def forged(self) -> dict[int, str]:
-        """By destination that somebody seems to be guessing about, the note that says so."""
+        """For each destination that somebody seems to be guessing about: the note that says so."""
         if self.all_misses <= MOST_ACCIDENTS:
             return {}
         return {
@@ -127,7 +128,7 @@ class Believer:
         }
 
     def _probes(self, destination: int, error: Error) -> dict[int, int]:
-        """By probe that drew a doubted error of a destination: how many bits agreed."""
+        """For each probe that drew this doubted error: how many bits agreed."""
         errors = self.errors.setdefault(destination, {})
         if len(self.errors) > MOST_DOUBTED:
             del self.errors[next(iter(self.errors))]
@@ -142,7 +143,7 @@ class Believer:
 @cython.nogil
 @cython.exceptval(-1, check=False)
 def bit_length(number: u64) -> cython.int:
-    """How many bits a number has."""
+    """Number of bits of a number."""
     bits: cython.int = 0
     while number:
         number >>= 1

@@ -13,25 +13,25 @@ except ImportError:
 from udpprobe.core.capture import FRAME, Records
 
 FULL = 6
-"""There is no room for the frame that was found."""
+"""The current frame does not fit."""
 
 ROOM_BYTES = 1 << 20
-"""More than the longest record takes."""
+"""More than the longest record."""
 
 _FRAME = cython.declare(cython.int, FRAME)
 _FULL = cython.declare(cython.int, FULL)
 _ENHANCED_PACKET = cython.declare(u64, 6)
-_AROUND_BYTES = cython.declare(index, 32)  # what a block has besides its frame
+_AROUND_BYTES = cython.declare(index, 32)  # bytes of a block besides its frame
 _MASK64 = cython.declare(u64, (1 << 64) - 1)
 
 
 @cython.final
 @cython.cclass
 class PacketBlocks:
-    """Blocks of frames in little-endian order, of interface 0, whose time stamps count nanoseconds; without options.
+    """Little-endian blocks of frames on interface 0, with nanosecond time stamps and without options.
 
     Attributes:
-        size: bytes of the blocks that were added since `take` was called last.
+        size: bytes of the blocks added since the last `take`.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class PacketBlocks:
         self.size = 0
 
     def take(self) -> bytes:
-        """The blocks so far, which are then forgotten."""
+        """Return the blocks so far and forget them."""
         size: index = self.size
         self.size = 0
         return bytes(memoryview(self._buffer)[:size])
@@ -49,11 +49,11 @@ class PacketBlocks:
     @cython.ccall
     @cython.exceptval(-1, check=False)
     def copy(self, records: Records, frame: i64) -> cython.int:
-        """Add all frames before that of a number.
+        """Add all frames before frame number `frame`.
 
         Returns:
-            FRAME at that one, or one behind it; FULL where there is no room for the one that was found, which is to
-            be added next; or as `Records.next`.
+            FRAME at that frame or the first after it; FULL where the current frame does not fit and is to be added
+            next; otherwise as `Records.next`.
         """
         status: cython.int
         while True:
@@ -67,13 +67,13 @@ class PacketBlocks:
     @cython.ccall
     @cython.exceptval(-1, check=False)
     def add(self, records: Records) -> cython.int:
-        """Add the frame that was found."""
+        """Add the current frame."""
         at: index = self.size
         captured: index = records.captured
         padded: index = captured + 3 & -4
         size: index = padded + _AROUND_BYTES
         time: u64 = cython.cast(u64, records.time_ns) & _MASK64
-        self._put(at + 24 + padded, 0)  # padding; the rest is written over
+        self._put(at + 24 + padded, 0)  # padding; the rest is overwritten
         self._put(at, _ENHANCED_PACKET)
         self._put(at + 4, size)
         self._put(at + 8, 0)

@@ -1,8 +1,8 @@
 """The records of a capture: pcap and pcapng, read in place from a buffer that the caller fills; blocks of a ring.
 
-`Records.next` goes from frame to frame and says what the next one is, or that it needs more bytes; it copies nothing
-and makes no Python object for a frame. Sources: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng; where they leave
-room, Wireshark and libpcap decide (frame numbers, the longest record, what is skipped). For rings: packet(7) and
+`Records.next` goes from frame to frame, or says that it needs more bytes. It copies nothing and makes no Python object
+for a frame. Sources: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng. Where they leave a choice, this does what
+Wireshark and libpcap do (frame numbers, the longest record, what is skipped). For rings: packet(7) and
 linux/if_packet.h.
 """
 
@@ -22,19 +22,19 @@ except ImportError:
 
 from udpprobe.core import views
 
-# What `Records.next` found; compiled modules make typed constants of them.
+# What `Records.next` found. Compiled modules make typed constants of them.
 FRAME = 0
-"""Its attributes describe a frame."""
+"""The attributes describe a frame."""
 MORE = 1
-"""The next record is not all there: fill, and ask again."""
+"""The next record is incomplete: fill the buffer, and call again."""
 WAIT = 2
-"""The next frame is later than `until_ns`; it stays where it is."""
+"""The next frame is later than `until_ns`; it stays there."""
 END = 3
-"""Nothing more is asked for, or can be found."""
+"""Nothing more was asked for, or can be found."""
 BLOCK = 4
-"""A block of pcapng that holds no packet that can be read; only where `tells_blocks`."""
+"""A pcapng block without a readable packet; only where `tells_blocks`."""
 NUMBERED = 5
-"""Likewise, but Wireshark has a number for it."""
+"""The same, but Wireshark numbers it."""
 
 _FRAME = cython.declare(cython.const[cython.int], 0)
 _MORE = cython.declare(cython.const[cython.int], 1)
@@ -92,11 +92,11 @@ _INTERFACE_DROPS = cython.declare(cython.const[i64], 5)
 _SYSTEM_DROPS = cython.declare(cython.const[i64], 7)
 
 _MICROSECONDS = cython.declare(cython.const[i64], 6)
-_UNKNOWN_LINK = cython.declare(cython.const[i64], 0xFFFF)  # of an interface whose description is too short
-# of one section: more are an attack on our memory, not a host
+_UNKNOWN_LINK = cython.declare(cython.const[i64], 0xFFFF)  # for an interface whose description is too short
+# per section: more are an attack on our memory, not a host
 _MAX_INTERFACES = cython.declare(cython.const[i64], 1 << 16)
 
-# The longest record that libpcap and Wireshark take for real, whatever snap length the file claims
+# The longest record that libpcap and Wireshark accept, whatever snap length the file claims
 _MAX_CAPTURED_BYTES = cython.declare(cython.const[i64], 262_144)
 _MAX_BLOCK_BYTES = cython.declare(cython.const[i64], 16 << 20)
 
@@ -110,14 +110,14 @@ _EVEN_BYTES = cython.declare(cython.const[u64], 0x00FF_00FF_00FF_00FF)
 _EVEN_HALVES = cython.declare(cython.const[u64], 0x0000_FFFF_0000_FFFF)
 _MASK64 = cython.declare(cython.const[u64], (1 << 64) - 1)
 
-# a guess at a record's start must hold so far: out of any payload
+# records must go on for so many bytes before a guessed start is believed: no payload is that long
 _PROOF_BYTES = cython.declare(cython.const[index], 1 << 16)
-# in all, for payloads made to look like records everywhere
+# in total, against payloads crafted to look like records everywhere
 _MAX_PROOF_STEPS = cython.declare(cython.const[index], 1 << 24)
 
 
 class SectionState(NamedTuple):
-    """What must be known of a pcapng section to read packets in the middle of it."""
+    """What is needed to read packets from the middle of a pcapng section."""
 
     order: str
     """Byte order, "<" or ">"."""
@@ -130,22 +130,22 @@ class SectionState(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What must be known to read from a record in the middle of a file; small, and picklable."""
+    """What is needed to read from a record in the middle of a file; small and picklable."""
 
     head: bytes
-    """The file's first PCAP_HEADER_BYTES: its format, and for pcap all there is to know."""
+    """The file's first PCAP_HEADER_BYTES: its format, and for pcap everything else."""
     known: SectionState | None = None
-    """In pcapng: of the section."""
+    """Of the pcapng section."""
     last_ns: int = 0
     """In pcapng: time of the packet before, which a simple packet block repeats; nanoseconds since 1970."""
 
 
 BLOCKS = Entry(b"")
-"""Not a file: blocks of a ring, which `Records.take_block` gets one by one."""
+"""Not a file but blocks of a ring, passed to `Records.take_block` one by one."""
 
 
 def _twice(kind: str, values: list[int]) -> memoryview:
-    """The values, and as many zeros behind them."""
+    """The values, followed by as many zeros."""
     return memoryview(array(kind, [*values, *bytes(len(values))]))
 
 
@@ -161,8 +161,8 @@ def is_capture(head: bytes) -> bool:
 class Records:
     """Goes through the records of one capture.
 
-    The caller puts bytes into `room()` and says how many with `filled()`; `next()` then walks. `data` is the buffer,
-    in which frames are read in place; it changes when the buffer grows, so take it again after each `room()`.
+    The caller writes bytes into `room()` and reports their number to `filled()`; then `next()` walks. `data` is the
+    buffer, in which frames are read in place. It changes when the buffer grows, so fetch it again after each `room()`.
     Blocks of a ring come by `take_block()` instead.
 
     Args:
@@ -170,8 +170,8 @@ class Records:
         first: byte of the file that is filled in first; None for the first record of a file.
         stop: byte of the file; records that begin before it are read.
         capacity: bytes of the buffer, which grows only for a record that does not fit.
-        is_gapless: whether only frames get numbers, as in what mergecap writes. Otherwise numbers are Wireshark's,
-            which has one for some blocks without a packet, too.
+        is_gapless: whether only frames get numbers, as in files of mergecap. Otherwise numbers are Wireshark's, which
+            also numbers some blocks without a packet.
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class Records:
         self.link_type = 0
         self.frame = 0
         self.time_ns = _EARLIEST_NS
-        # ---- what is told of all frames
+        # ---- totals over all frames
         self.first_ns = self.latest_ns = _EARLIEST_NS
         self.until_ns = _LATEST_NS
         self._proof_steps = 0
@@ -221,7 +221,7 @@ class Records:
         self._offsets_ns = memoryview(array("Q", [0] * 4))
         self._drops = memoryview(array("Q", [0] * 4))
         self._has_drops = memoryview(array("B", [0] * 4))
-        self._powers = memoryview(array("Q", [int("1" + "0" * zeros) for zeros in range(20)]))  # ** may be a float's
+        self._powers = memoryview(array("Q", [int("1" + "0" * zeros) for zeros in range(20)]))  # ** may give a float
         self._snap_bytes = 0
         self._before_ns = entry.last_ns
         self.leans_on_time = False
@@ -243,7 +243,7 @@ class Records:
         self._set_order(little not in PCAP_MAGICS)
         order: Literal["big", "little"] = "big" if self.is_big else "little"
         self._unit_ns, self._header_bytes = PCAP_MAGICS[int.from_bytes(head[:4], order)]
-        self.link_type = int.from_bytes(head[20:24], order) & 0xFFFF  # above: whether there is an FCS
+        self.link_type = int.from_bytes(head[20:24], order) & 0xFFFF  # the upper bits hold the FCS length
 
     def _resume(self, known: SectionState) -> None:
         self._set_order(known.order == ">")
@@ -268,20 +268,20 @@ class Records:
     # ---- bytes in
 
     def room(self) -> memoryview:
-        """Space for the next bytes, at least one; what was not read yet may move."""
+        """Space for the next bytes, at least one. Bytes not read yet may move."""
         if self.end == self._capacity:
             self._move()
         return memoryview(self._buffer)[self.end : self._capacity]
 
     def filled(self, count: int) -> None:
-        """The first `count` bytes of `room()` are there now."""
+        """Report that the first `count` bytes of `room()` are there."""
         if not 0 <= count <= self._capacity - self.end:
             raise ValueError("more than there is room for")
         self.end += count
         self._look()
 
     def _move(self) -> None:
-        # A record that is not all there is moved once: it then begins the buffer, until it is all there.
+        # An incomplete record is moved once: to the start of the buffer, where it stays until it is complete.
         left = bytes(memoryview(self._buffer)[self.start : self.end])
         if self.start == 0:
             self._allot(2 * self._capacity)
@@ -292,10 +292,10 @@ class Records:
         self._look()
 
     def take_block(self, block: bytes) -> None:
-        """Walk a block of a ring now; frames are numbered on.
+        """Walk a block of a ring; frame numbers continue.
 
         Args:
-            block: from its struct tpacket_block_desc on, as far as it is used; whole words of 64 bits.
+            block: its used bytes, from its struct tpacket_block_desc on; whole words of 64 bits.
         """
         self.data = memoryview(block)
         self._words = memoryview(block).cast("I")
@@ -306,7 +306,7 @@ class Records:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _look(self) -> cython.int:
-        """Where in the buffer a record may begin at most: its header is there, and it is asked for."""
+        """Set the limit in the buffer up to which records may begin: their header is there, and they are wanted."""
         self._last = min(self.end - self._header_bytes, self.stop - self.base - 1)
         return 0
 
@@ -342,7 +342,7 @@ class Records:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _found(self, at: index, captured: index, length: index, time_ns: i64, behind: index) -> cython.int:
-        """Take a frame, if its time has come."""
+        """Take a frame, unless it is later than `until_ns`."""
         latest_ns: i64 = max(self.latest_ns, time_ns)
         if latest_ns > self.until_ns:
             self.held_ns = latest_ns
@@ -366,7 +366,7 @@ class Records:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def skip(self, frame: i64) -> cython.int:
-        """Go to the frame of a number, or the first one behind it: FRAME, or why it stopped before."""
+        """Go to the frame with this number, or the first after it: FRAME, or why it stopped before."""
         status: cython.int = self.next()
         while status == _FRAME and self.frame < frame:
             status = self.next()
@@ -376,7 +376,7 @@ class Records:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def skip_to_times(self, times: views.i64s) -> cython.int:
-        """Go to the next frame of one of these times, which ascend: FRAME, or why it stopped before."""
+        """Go to the next frame with one of these ascending times: FRAME, or why it stopped before."""
         status: cython.int
         low: index
         high: index
@@ -400,7 +400,7 @@ class Records:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _next_in_ring(self) -> cython.int:
-        """Struct tpacket3_hdr: offset of the next, seconds, nanoseconds, captured, length, status, place."""
+        """Struct tpacket3_hdr: offset of the next, seconds, nanoseconds, captured, length, status, packet's offset."""
         if self._block_frames == 0:
             return _MORE
         at: index = self.start
@@ -419,14 +419,14 @@ class Records:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _wanting(self) -> cython.int:
-        """Why there is no whole header."""
+        """Why there is no complete header."""
         return _END if self.is_broken or self.base + self.start >= self.stop else _MORE
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _give_up(self, fault: index) -> cython.int:
-        """A record's length cannot be true, so that nothing behind it can be found."""
+        """Stop at a record whose length cannot be right: nothing after it can be found."""
         self.faults[fault] += 1
         self.is_broken = True
         self._last = -1
@@ -437,7 +437,7 @@ class Records:
     @cython.nogil
     @cython.exceptval(0x5EED_0F_BAD_1DEA, check=True)
     def _pair(self, at: index) -> u64:
-        """Two words of 32 bits at a place, the first one below, from aligned words: they cost a bounds check each."""
+        """Two 32-bit words, the first in the lower half, read as aligned words: each costs one bounds check."""
         shift: u64 = at << 3 & 63
         first: u64 = self._longs[at >> 3]
         second: u64 = self._longs[(at >> 3) + 1]
@@ -457,7 +457,7 @@ class Records:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _word(self, at: index) -> i64:
-        """32 bits of pcapng, where all stands at multiples of 4."""
+        """32 bits of pcapng, where everything is aligned to 4 bytes."""
         place: u64 = at
         word: u64 = self._words[place >> 2]
         if self._is_swapped:
@@ -471,9 +471,9 @@ class Records:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def find(self, is_last: cython.bint) -> cython.int:
-        """Go to a good guess at the first record, where none is known: FRAME, MORE or END.
+        """Go to the most plausible first record, where none is known: FRAME, MORE or END.
 
-        A record is believed if records go on behind it for _PROOF_BYTES, which no payload has room for.
+        A record is believed if records follow it for _PROOF_BYTES, which is longer than any payload.
 
         Args:
             is_last: whether all bytes of the file are there.
@@ -497,7 +497,7 @@ class Records:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _prove(self, first: index, is_last: cython.bint) -> cython.int:
-        """Whether records seem to go on from a place: FRAME; MORE if not; WAIT where it takes more bytes to say."""
+        """Whether plausible records follow from a place: FRAME; MORE if not; WAIT if it takes more bytes to tell."""
         at: index = first
         if self.is_pcapng and self._word(at) != _ENHANCED_PACKET:
             return _MORE
@@ -505,7 +505,7 @@ class Records:
             if at + self._header_bytes > self.end:
                 return _FRAME if is_last else _WAIT
             if self.is_pcapng and self._word(at) == _SECTION:
-                return _FRAME  # all may be different behind it
+                return _FRAME  # everything may differ after it
             size: index = self._plausible_size(at)
             if size == 0:
                 return _MORE
@@ -519,7 +519,7 @@ class Records:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _plausible_size(self, at: index) -> index:
-        """Bytes of the record whose header stands at a place; 0 where no usual record looks so."""
+        """Size of the record whose header begins at a place; 0 if no usual record has such a header."""
         size: index
         if self.is_pcapng:
             size = self._word(at + 4)
@@ -535,7 +535,7 @@ class Records:
         on_wire: i64 = lengths >> 32
         if captured > on_wire or on_wire > _MAX_CAPTURED_BYTES or (time >> 32) * self._unit_ns >= _GIGA:
             return 0
-        if lengths == 0 and time & _MASK32 == 0:  # zeros are no records
+        if lengths == 0 and time & _MASK32 == 0:  # a run of zeros is no record
             return 0
         return captured + self._header_bytes
 
@@ -592,13 +592,13 @@ class Records:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _take_packet(self, kind: i64, at: index, length: i64, behind: index) -> cython.int:
-        """A packet block: FRAME, WAIT, or MORE where it is none that can be read."""
+        """A packet block: FRAME, WAIT, or MORE if it cannot be read."""
         header: i64 = _SIMPLE_BYTES if kind == _SIMPLE_PACKET else _PACKET_BYTES
         if length < header:
             self.faults[_BAD_BLOCK] += 1
             return _MORE
         interface: i64 = self._word(at + 8)
-        if kind == _SIMPLE_PACKET:  # of the first interface
+        if kind == _SIMPLE_PACKET:  # belongs to the first interface
             interface = 0
         elif kind == _OLD_PACKET:  # 16 bits, then a count of drops
             interface = interface >> 16 if self.is_big else interface & 0xFFFF
@@ -636,7 +636,7 @@ class Records:
     @cython.nogil
     @cython.exceptval(-1, check=True)
     def _time_ns(self, interface: index, high: u64, low: u64) -> i64:
-        """Nanoseconds since 1970, rounded down; what does not fit into 64 bits wraps.
+        """Nanoseconds since 1970, rounded down; wraps beyond 64 bits.
 
         if_tsresol is a negative power of 2 if its highest bit is set, else of 10.
         """
@@ -656,7 +656,7 @@ class Records:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _open_section(self, at: index) -> cython.int:
-        """A section header: FRAME where it was taken. All may be different behind it."""
+        """A section header; FRAME if it is valid. Byte order and interfaces may differ after it."""
         magic: i64 = self._word(at + 8)
         was_big: cython.bint = self.is_big
         if magic == _ORDER_SWAPPED:
@@ -721,7 +721,7 @@ class Records:
         return 0
 
     def _make_space(self) -> None:
-        """For twice as many interfaces."""
+        """Make room for twice as many interfaces."""
         self._space *= 2
         self._links = _twice("i", list(self._links))
         self._resolutions = _twice("i", list(self._resolutions))
@@ -733,7 +733,7 @@ class Records:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _count_drops(self, at: index, length: i64) -> cython.int:
-        """Interface statistics block. It counts from the capture's start, so the last one of an interface tells."""
+        """Interface statistics block. Its counts are totals since the start of the capture, so the last one counts."""
         if length < 24:
             return 0
         drops: u64 = 0
@@ -789,31 +789,31 @@ class Records:
         self._is_swapped = is_big != _HOST_IS_BIG
         return 0
 
-    # ---- what is told
+    # ---- results
 
     @property
     def position(self) -> int:
-        """Byte of the file behind the last record."""
+        """Offset in the file of the first byte after the last record."""
         return self.base + self.start
 
     @property
     def is_torn(self) -> bool:
-        """Whether something stands behind the last record that is none; final when all bytes were filled in."""
+        """Whether the last record is followed by bytes that are no record; final once all bytes were filled in."""
         return self.is_broken or self.start < min(self.end, self.stop - self.base)
 
     @property
     def dropped(self) -> int | None:
-        """Packets that the recorder says it lost; None where it says nothing."""
+        """Packets that the recorder says it dropped; None where it does not say."""
         return self._dropped if self.has_dropped else None
 
     @property
     def drops(self) -> dict[int, int]:
-        """What the interfaces of this section last said they dropped, while it was read."""
+        """The latest drop counts of this section's interfaces."""
         return {number: self._drops[number] for number in range(self._interfaces) if self._has_drops[number]}
 
     @property
     def entry(self) -> Entry:
-        """What is known where the reading has come to."""
+        """What is needed to continue reading from here."""
         if not self.is_pcapng:
             return Entry(self.head)
         clocks = [
@@ -832,7 +832,7 @@ class Records:
 @cython.nogil
 @cython.exceptval(check=False)
 def _is_numbered(kind: i64) -> cython.bint:
-    """Whether Wireshark numbers a block without a packet: a journal entry, a custom block, a system call."""
+    """Whether Wireshark numbers a block although it holds no packet: a journal entry, custom block or system call."""
     return kind in (9, 0x0BAD, 0x4000_0BAD, 0x204, 0x216, 0x221)
 
 
@@ -840,7 +840,7 @@ def _is_numbered(kind: i64) -> cython.bint:
 @cython.nogil
 @cython.exceptval(check=False)
 def _from_binary(ticks: u64, exponent: i64) -> u64:
-    """Nanoseconds in ticks of 2 to the power of minus `exponent` seconds, modulo 2 to the power of 64."""
+    """Nanoseconds in `ticks` of 2^-exponent seconds, modulo 2^64."""
     high: u64
     low: u64
     if exponent <= 33:
@@ -856,7 +856,7 @@ def _from_binary(ticks: u64, exponent: i64) -> u64:
 @cython.nogil
 @cython.exceptval(check=False)
 def _signed(value: u64) -> i64:
-    """The same 64 bits with a sign; the least number stands for no time."""
+    """The same 64 bits as a signed number; the least one stands for no time."""
     rest: i64
     if value < _SIGN:
         rest = value

@@ -1,7 +1,7 @@
-"""Frames into rows: UDP datagrams, a tunnel's own and those inside it, and ICMP errors with what they quote.
+"""Frames into rows: UDP datagrams, those of a tunnel and those inside it, and ICMP errors with their quotes.
 
-A quote is the least trustworthy piece of a packet: cut after 8 bytes of UDP, its lengths changed or swapped by the
-router, followed by padding or by extensions (RFC 4884). Whatever is there is read, the rest is noted.
+A quote is the least reliable part of a packet. It may be cut after 8 bytes of UDP, its lengths changed or byte-swapped
+by the router, or followed by padding or extensions (RFC 4884). What is there is read; the rest is noted.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from udpprobe.core.headers import FAULTS, Headers
 from udpprobe.core.rows import Packet, Rows
 
 MAX_LAYERS = 40
-"""As `headers.MAX_LAYERS`: so many rows a frame may give."""
+"""Most rows of a frame; as `headers.MAX_LAYERS`."""
 
 MOST_AGGREGATED = 20
-"""Rows of an A-MSDU behind which no further packet is read; with one packet's more, the analyzer has room for them."""
+"""After so many rows of an A-MSDU, no further packet of it is read. The analyzer has room for one more packet's
+rows."""
 
 MESSAGE_BYTES = 4096
-"""As much of an ICMP message is kept. RFC 4443 allows 1,280 bytes, IPv4 routers send 576 (RFC 1812, 4.3.2.3)."""
+"""Most bytes kept of an ICMP message. RFC 4443 allows 1,280 bytes; IPv4 routers send 576 (RFC 1812, 4.3.2.3)."""
 
 UNKNOWN_LENGTH = 1 << 20
-"""More than any packet has, so that it is never the least of several."""
+"""Longer than any packet, so it never wins a minimum."""
 
 _RAW = cython.declare(cython.const[cython.int], 101)  # LINKTYPE_RAW
 _UDP = cython.declare(cython.const[cython.int], 17)
@@ -49,7 +50,7 @@ _FRAGMENTED = cython.declare(cython.const[u64], 2)
 _UNKNOWN = cython.declare(cython.const[i64], 1 << 20)
 _LAYERS = cython.declare(cython.const[cython.int], 40)
 _MESSAGE = cython.declare(cython.const[index], 4096)
-_AGGREGATED = cython.declare(cython.const[index], 20)  # as MOST_AGGREGATED
+_AGGREGATED = cython.declare(cython.const[index], 20)  # same as MOST_AGGREGATED
 _MASK64 = cython.declare(cython.const[u64], 0xFFFF_FFFF_FFFF_FFFF)
 
 # Bits of `notes.Note`.
@@ -70,10 +71,10 @@ _ABOUT_TUNNEL = cython.declare(cython.const[u64], 1 << 19)
 @cython.final
 @cython.cclass
 class Decoder:
-    """Writes what frames hold into `rows`; whoever follows them takes them out before they are full.
+    """Writes what frames hold into `rows`; the caller takes the rows out before they are full.
 
     Args:
-        room: rows that are filled before they are taken; there is room for one frame's more.
+        room: rows to fill before they are taken; there is room for one more frame's.
         keeps_messages: whether the bytes of ICMP errors are kept in `messages`, for their extensions.
     """
 
@@ -92,17 +93,17 @@ class Decoder:
         self.messages_end = 0
 
     def counted_faults(self) -> Counter[str]:
-        """How often each fault was met, by name; those met inside a quote begin with `quoted-`."""
+        """Number of each fault, by name; faults inside a quote begin with `quoted-`."""
         own = {name: count for name, count in zip(FAULTS, self.faults, strict=True) if count}
         quoted = {f"quoted-{name}": count for name, count in zip(FAULTS, self.quote_faults, strict=True) if count}
         return Counter(own | quoted)
 
     def packets(self, data: bytes, length: int, time_ns: int, link_type: int, frame: int) -> list[Packet]:
-        """What one frame holds, as objects: a datagram, those inside its tunnel, an ICMP error about a plain datagram.
+        """One frame's content as objects: a datagram, those inside its tunnel, an ICMP error about a plain datagram.
 
         Args:
             data: the frame, as far as it was captured.
-            length: bytes it had on the wire.
+            length: its bytes on the wire.
             time_ns: since 1970, UTC.
             link_type: LINKTYPE_ value.
             frame: its number.
@@ -119,16 +120,16 @@ class Decoder:
     def receive(
         self, data: bytes | bytearray | memoryview, stride: int, lengths: views.i64s, addresses: views.u64s, count: int
     ) -> None:
-        """Write what messages of a raw ICMP socket say into `rows`, in place of what is there.
+        """Decode the messages of a raw ICMP socket into `rows`, replacing their content.
 
-        A row's frame is the number of its message, from 0, which stands in `data`; the caller knows when it came.
+        A row's frame is the index of its message in `data`, from 0; the caller knows its time.
 
         Args:
             data: the messages: IP packets, or ICMPv6 messages without their IPv6 header (RFC 3542, section 3).
             stride: bytes from one to the next.
-            lengths: bytes of each; those of a negative length are passed over.
-            addresses: who sent each ICMPv6 message and to whom, as four words; none for IP packets.
-            count: how many they are; no more than there is room for.
+            lengths: bytes of each; a negative length is skipped.
+            addresses: source and destination of each ICMPv6 message, as four words; empty for IP packets.
+            count: number of messages; no more than there is room for.
         """
         number: index
         at: index
@@ -159,10 +160,10 @@ class Decoder:
             if self.rows.size == before + 1 and self.rows.is_error[before]:
                 self.rows.message[before], self.rows.message_end[before] = self.headers.at, self.headers.end
             else:
-                self.rows.size = before  # what carries UDP is no message of ICMP
+                self.rows.size = before  # a packet that carries UDP is no ICMP message
 
     def add_faults(self, other: Decoder) -> None:
-        """Count what another decoder counted, too."""
+        """Add another decoder's counters."""
         place: index
         for place in range(len(FAULTS)):
             self.faults[place] += other.faults[place]
@@ -181,7 +182,7 @@ class Decoder:
     def frame(
         self, at: index, captured: i64, length: i64, time_ns: i64, link_type: cython.int, frame: i64
     ) -> cython.int:
-        """Decode one frame that stands at `at`; 0."""
+        """Decode the frame at `at`; return 0."""
         if link_type != 1 and link_type != 113 and link_type != 276 and link_type != 101:
             return self._rare_link(at, at + captured, captured < length, time_ns, link_type, frame)
         before: index = self.rows.size
@@ -196,7 +197,7 @@ class Decoder:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _packet(self, protocol: cython.int, time_ns: i64, frame: i64, link: u64) -> cython.int:
-        """Rows for the packet that the cursor stands in, and for those in its tunnels."""
+        """Add rows for the packet at the cursor, and for those in its tunnels."""
         _layer: cython.int
         port: cython.int
         row: index
@@ -245,7 +246,7 @@ class Decoder:
     def _rare_link(
         self, at: index, end: index, cut: cython.bint, time_ns: i64, link_type: cython.int, frame: i64
     ) -> cython.int:
-        """Decode a frame of a link layer that few captures have."""
+        """Decode a frame of a rare link layer."""
         before: index = self.rows.size
         self.headers.at, self.headers.end, self.headers.cut = at, end, cut
         self.headers.depth = self.headers.family = 0
@@ -264,7 +265,7 @@ class Decoder:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _rest_of_aggregate(self, before: index, time_ns: i64, frame: i64, link: u64) -> cython.int:
-        """The packets of an A-MSDU behind its first one, as long as there is room for rows."""
+        """Decode the packets of an A-MSDU after its first, as long as there is room for rows."""
         kind: cython.int
         while self.encapsulation.msdus_end:
             if self.rows.size - before >= _AGGREGATED:
@@ -290,7 +291,7 @@ class Decoder:
     @cython.nogil
     @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
     def _sender(self, at: index, captured: i64, link_type: cython.int) -> u64:
-        """Who sent the frame on which link, so that links and their two directions can be told apart; 0 if unknown."""
+        """Hash of the frame's sender and link, to tell links and their two directions apart; 0 if unknown."""
         if link_type == 1:
             return self.headers.word64(at + 6) >> 16 if captured >= 14 else 0
         if link_type == 113:  # LINKTYPE_LINUX_SLL: with the packet's direction, LINUX_SLL2: and its interface
@@ -313,7 +314,7 @@ class Decoder:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _datagram(self, time_ns: i64, frame: i64, link: u64) -> cython.int:
-        """A row for the datagram that the cursor stands at."""
+        """Add a row for the datagram at the cursor."""
         row: index = self.rows.start_row()
         at: index = self.headers.at
         self.headers.read(at)
@@ -352,7 +353,7 @@ class Decoder:
     @cython.nogil
     @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
     def _id(self, headers: Headers) -> u64:
-        """IPv4's id; of an IPv6 fragment the lower half of its own; else 0."""
+        """The IPv4 id; the lower half of an IPv6 fragment's id; else 0."""
         if headers.family == 4:
             return cython.cast(u64, headers.ip_id)
         return cython.cast(u64, headers.fragment_id & 0xFFFF) if headers.fragment_id > 0 else 0
@@ -361,7 +362,7 @@ class Decoder:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _payload(self, row: index, size: i64, high: u64, low: u64) -> cython.int:
-        """Of the 16 bytes behind a UDP header those that are payload, and how many they are."""
+        """Store the payload bytes among the 16 bytes after a UDP header, and their number."""
         count: i64 = max(min(size, 16), 0)
         if count < 8:
             high, low = high & ~(_MASK64 >> (8 * count)), 0
@@ -375,10 +376,10 @@ class Decoder:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _finish_checksum(self, row: index, udp_length: i64, checksum: i64) -> cython.int:
-        """Finish a checksum that is half computed, for the network card was to do the rest.
+        """Complete a partial checksum, which the network card was to finish.
 
-        What Linux leaves there is the sum of the pseudo header (`skb_checksum_start`, CHECKSUM_PARTIAL). A quote holds
-        the whole one.
+        Linux leaves the sum of the pseudo header there (`skb_checksum_start`, CHECKSUM_PARTIAL). A quote holds the
+        complete one.
         """
         at: index = self.headers.at
         total: i64 = self.headers.pseudo_sum(udp_length, 17)
@@ -400,7 +401,7 @@ class Decoder:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _is_error(self) -> cython.bint:
-        """A type that is an error about a packet, or an unknown ICMPv6 error (RFC 4443, section 2.1)."""
+        """Whether the type is an error about a packet, or an unknown ICMPv6 error (RFC 4443, section 2.1)."""
         kind: i64 = self.headers.u8(self.headers.at)
         if self.headers.family == 4:
             return kind == 3 or kind == 4 or kind == 11 or kind == 12
@@ -410,10 +411,10 @@ class Decoder:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _error(self, time_ns: i64, frame: i64, link: u64) -> cython.int:
-        """A row for the ICMP error that the cursor stands at, if it quotes UDP.
+        """Add a row for the ICMP error at the cursor, if it quotes UDP.
 
-        Where it quotes a tunnel's packet, it is about the datagram inside. If the tunnel is UDP itself, it is about
-        both, and there is a row for each.
+        An error that quotes a tunnel's packet is about the datagram inside. If the tunnel itself is UDP, the error is
+        about both, and there is a row for each.
         """
         at: index = self.headers.at
         given: i64 = self._quote_length()
@@ -435,7 +436,7 @@ class Decoder:
                 if port == 4789 or port == 8472 or port == 6081 or port == 2152:
                     protocol = self.quote.walk_tunnel(port)
                     continue
-                self.quote.depth += 1  # from here on, nothing is a fault
+                self.quote.depth += 1  # nothing inside counts as a fault
                 kind = self.quoted_encapsulation.enter_datagram(
                     cython.cast(cython.int, self.quote.u16(self.quote.at)), port
                 )
@@ -453,7 +454,7 @@ class Decoder:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _quote_row(self, time_ns: i64, frame: i64, link: u64, at: index, first: index) -> cython.int:
-        """A row for the ICMP error at a place and the UDP header that stands at the quote's cursor.
+        """Add a row for an ICMP error and the UDP header at the quote's cursor.
 
         Args:
             time_ns, frame, link: of the error.
@@ -493,7 +494,7 @@ class Decoder:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _quote_length(self) -> i64:
-        """Bytes of the quote as RFC 4884's length field says (section 4); 0 where it says nothing believable."""
+        """Length of the quote by RFC 4884's length field (section 4); 0 where that is not plausible."""
         at: index = self.headers.at
         kind: i64 = self.headers.u8(at)
         length: i64 = 0
@@ -508,7 +509,7 @@ class Decoder:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _next_hop_mtu(self, kind: i64) -> i64:
-        """The MTU an error reports (RFC 1191; RFC 4443, section 3.2); -1 where it is none that does."""
+        """The MTU an error reports (RFC 1191; RFC 4443, section 3.2); -1 for errors without one."""
         if self.headers.family == 4:
             return self.headers.u16(self.headers.at + 6) if kind == 0x0304 else -1
         return self.headers.u32(self.headers.at + 4) if kind >> 8 == 2 else -1
@@ -517,7 +518,7 @@ class Decoder:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _quoted_udp(self, row: index) -> cython.int:
-        """Ports, lengths, checksum and payload as far as they are quoted; notes say what is missing or wrong."""
+        """Store ports, lengths, checksum and payload as far as they are quoted; notes tell what is missing or wrong."""
         at: index = self.quote.at
         there: i64 = 0 if self.quote.later_fragment else self.quote.end - at
         said: i64 = self.quote.ip_length
@@ -526,7 +527,7 @@ class Decoder:
         checksum: i64 = self.quote.u16(at + 6) if there >= 8 else 0
         notes: u64 = _QUOTES_LATER_FRAGMENT if self.quote.later_fragment else 0
         self.rows.ports[row] = cython.cast(u64, self.quote.u32(at)) if there >= 4 else 0
-        if 2 <= there < 4:  # the source port helps to find the datagram
+        if 2 <= there < 4:  # the source port alone helps to find the datagram
             self.rows.ports[row] = cython.cast(u64, self.quote.u16(at)) << 16
         if there < 4:
             notes |= _NO_PORTS
@@ -553,8 +554,8 @@ class Decoder:
         if there >= 6 and not self.quote.first_fragment and said > 0 and said != udp_length + header:
             swapped: i64 = (said & 0xFF) << 8 | said >> 8
             notes |= _IP_LENGTH_SWAPPED if swapped == udp_length + header else _IP_LENGTH_LIES
-        # The datagram's length is believed by its UDP header; by the IP header of a fragment, or where that says more
-        # than was quoted.
+        # The UDP header gives the datagram's length. The IP header does for a fragment, or if it gives more than was
+        # quoted.
         if udp_length >= 8 and not self.quote.first_fragment:
             self.rows.length[row] = udp_length + header
         elif said > self.rows.quoted_bytes[row] or self.quote.fragment_id >= 0:
@@ -568,12 +569,12 @@ class Decoder:
     @cython.nogil
     @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
     def _notes(self) -> u64:
-        """What is odd about the error itself."""
+        """Notes on the error itself."""
         notes: u64 = (_IN_TUNNEL if self.headers.depth else 0) | (
             _ICMP_FRAGMENTED if self.headers.first_fragment else 0
         )
         if self.headers.cut or self.headers.first_fragment:
-            return notes  # not all of what its checksum is over
+            return notes  # part of what the checksum covers is missing
         total: i64 = self.headers.word_sum(self.headers.at, self.headers.end)
         if self.headers.family == 6:
             total += self.headers.pseudo_sum(self.headers.end - self.headers.at, 58)
@@ -585,7 +586,7 @@ class Decoder:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _keep_message(self, row: index, at: index, end: index) -> cython.int:
-        """Copy the ICMP message, which the capture's buffer will not keep."""
+        """Copy the ICMP message, because the capture's buffer will be reused."""
         self.rows.message[row] = self.rows.message_end[row] = self.messages_end
         if not self.keeps_messages:
             return 0

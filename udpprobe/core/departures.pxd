@@ -1,4 +1,4 @@
-# The C signatures of departures.py: what other compiled modules see of it.
+# What compiled modules see of departures.py.
 cimport cython
 
 from udpprobe.core cimport views

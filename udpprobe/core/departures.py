@@ -1,4 +1,4 @@
-"""Probes on their way out, hundreds at once: whose turn it is, which probe each one is, what is remembered of it."""
+"""Probes on their way out, hundreds at once: the queue, their numbers, and what is recorded of each."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from udpprobe.core.probe import Batch
 @cython.final
 @cython.cclass
 class Queue:
-    """Tasks that wait for their turn.
+    """Tasks that wait to be probed.
 
     Args:
         hosts: (tasks,) the host of each.
-        per_host: how many addresses a host's probes come from, in turn.
+        per_host: number of source addresses that a host's probes alternate between.
         attempts: (tasks,) probes made.
-        state: (tasks,) 0 for those that are open.
-        again: (tasks,) those that are probed although they are not.
-        last_ns: (hosts,) when one of its tasks was last taken.
+        state: (tasks,) 0 while the task is open.
+        again: (tasks,) tasks to probe although they are settled.
+        last_ns: (hosts,) when one of the host's tasks was last taken.
     """
 
     def __init__(
@@ -43,16 +43,16 @@ class Queue:
         self._hosts, self._attempts, self._state, self._again = hosts, attempts, state, again
         self._last_ns, self._per_host = last_ns, per_host
         self.size = 0
-        """How many wait."""
+        """Tasks that wait."""
         self.of_host = array("I", bytes(4 * len(last_ns)))
-        """(hosts,) how many of each."""
+        """(hosts,) waiting tasks of each."""
         self._lists: list[array[int]] = []
         self._list, self._at = array("I"), 0
-        """Those that are next, and the place of the first of them."""
+        """The list to take from, and the position of its next task."""
         self._is_taken = bytearray(len(hosts))
 
     def put(self, tasks: array[int]) -> None:
-        """Let some ("I") wait behind all others; the list is not copied."""
+        """Append tasks ("I") to the queue; the list is not copied."""
         row: index
         waiting: views.u32s = tasks
         for row in range(len(tasks)):
@@ -61,11 +61,11 @@ class Queue:
         self._lists.append(tasks)
 
     def take(self, room: index, now_ns: i64) -> tuple[list[tuple[int, int]], list[int]]:
-        """Those that are next.
+        """Take the next tasks.
 
         Returns:
-            Those that are still to be probed, each once, with which of its host's addresses the probe leaves from; and
-            the hosts of which none waits any more.
+            The tasks still to be probed, each once, with the index of the host's source address to send from; and the
+            hosts that have no waiting task left.
         """
         task: index
         host: index
@@ -96,8 +96,8 @@ def in_turn(tasks: array[int], starts: array[int]) -> array[int]:
     """The tasks of all hosts in turn: the first of each, then the second of each, and so on.
 
     Args:
-        tasks: by host ("I").
-        starts: (hosts + 1,) where each host's begin ("I").
+        tasks: sorted by host ("I").
+        starts: (hosts + 1,) where each host's tasks begin ("I").
     """
     if len(starts) <= 2:
         return tasks
@@ -130,18 +130,18 @@ def in_turn(tasks: array[int], starts: array[int]) -> array[int]:
 @cython.final
 @cython.cclass
 class Departures:
-    """Numbers the probes of a batch, and counts those that left.
+    """Numbers the probes of a batch, and counts those that were sent.
 
     Args:
-        batch: where they go.
-        ttl: that they leave with.
-        size: bytes of the IP packet that shorter ones are filled up to.
+        batch: filled in.
+        ttl: TTL of the probes.
+        size: shorter probes are padded to so many bytes of the IP packet.
         hosts: (tasks,) the host of each.
-        sources: (hosts * k,) which of the prober's addresses each host's probes come from.
-        zones: (tasks,) index of the interface of a link-local address, else 0.
-        attempts, left, left_bytes: (tasks,) probes made, those that left, and the bytes of these.
-        last_ns, frame: (tasks,) when the last one left, and the frame it was seen in; 0 for none.
-        seen: (tasks,) whether one was seen to leave.
+        sources: (hosts * k,) indices of the prober's addresses that each host's probes come from.
+        zones: (tasks,) interface index of a link-local address, else 0.
+        attempts, left, left_bytes: (tasks,) probes made, probes sent, and the bytes of these.
+        last_ns, frame: (tasks,) when the last one was sent, and the frame that shows it; 0 for none.
+        seen: (tasks,) whether one was confirmed as sent.
     """
 
     def __init__(  # noqa: PLR0913 - columns
@@ -167,12 +167,12 @@ class Departures:
         self._last_ns, self._frame, self._seen = last_ns, frame, seen
 
     def number(self, due: Sequence[tuple[int, int]], now_ns: int, repeat: Callable[[int], None]) -> list[int]:
-        """Write into the batch which probes these are: one more of each task. They leave now.
+        """Fill in task, source and attempt of each probe of the batch, one more attempt of each task.
 
         Args:
-            due: tasks, each with which of its host's addresses the probe leaves from.
-            now_ns: until it is known when.
-            repeat: is told of each task that was probed before.
+            due: tasks, each with the index of the host's source address to send from.
+            now_ns: taken as the send time until the real one is known.
+            repeat: called with each task that was probed before.
 
         Returns:
             (due,) the zone of each.
@@ -195,7 +195,7 @@ class Departures:
         return zones
 
     def leave(self, count: int) -> None:
-        """Count the first probes of the batch, which are crafted, as sent."""
+        """Count the first `count` probes of the batch as sent; they are crafted already."""
         row: index
         task: index
         for row in range(count):
@@ -204,7 +204,7 @@ class Departures:
             self._left_bytes[task] += self._batch.length[row]
 
     def sent(self, count: int, sent_ns: i64) -> int:
-        """The first probes of the batch left, as their sender says: bytes of all of them."""
+        """Record that the first `count` probes of the batch were sent; return their total bytes."""
         row: index
         task: index
         total: i64 = 0
@@ -216,13 +216,13 @@ class Departures:
 
 
 def place(batch: Batch, rows: Sequence[int], pieces: views.u64s, base: u64) -> None:
-    """Write where packets of a batch stand in memory: struct iovec of each.
+    """Write the address and length of each packet of a batch in memory, as a struct iovec.
 
     Args:
         batch: the packets.
-        rows: which.
+        rows: which of them.
         pieces: two words for each.
-        base: where the batch's packets begin.
+        base: address of the batch's first packet.
     """
     at: index
     row: index
@@ -233,16 +233,16 @@ def place(batch: Batch, rows: Sequence[int], pieces: views.u64s, base: u64) -> N
 
 
 def copy(batch: Batch, rows: Sequence[int], begin: index, size: index, room: views.u8s, at: index, step: index) -> None:
-    """Copy a field out of the headers of some packets of a batch.
+    """Copy one header field out of some packets of a batch.
 
     Args:
         batch: the packets.
-        rows: which.
-        begin: where in a packet it stands.
-        size: its bytes.
-        room: where they go.
-        at: where the first goes there.
-        step: how far on the next.
+        rows: which of them.
+        begin: offset of the field in a packet.
+        size: bytes of the field.
+        room: destination buffer.
+        at: offset in it for the first packet.
+        step: distance to the next.
     """
     number: index
     byte: index

@@ -1,8 +1,8 @@
-"""Rows of a report, each made of what the core counted once somebody asks for it.
+"""Rows of a report, each made from the core's counters when it is asked for.
 
-There may be a million destinations, most of them alike but for a few values: address, counters, times. Who writes rows
-as text need not make objects of them: it makes the text of one `sample` of each `shape`, in which marks stand where the
-values of the others are to be written (see `core.stencils`).
+There may be a million destinations, most of them alike but for a few values: address, counters, times. A writer of text
+need not make an object of each. It makes the text of one `sample` per `shape`, with marks in place of the values that
+differ (see `core.stencils`).
 """
 
 from __future__ import annotations
@@ -46,18 +46,19 @@ if TYPE_CHECKING:
 SEEN_LOOPING = "seen going round: the same datagram again, its TTL lower each time"
 
 LEAST_BURST = 6
-"""No host is known that sends fewer ICMP errors at once before it limits them: Linux, 6 to one address."""
+"""Smallest burst of ICMP errors that a known host sends before it limits them: Linux, 6 to one address."""
 
 MOST_ROUTERS = 32
-"""So many of a loop are named with each of its findings. Few loops are of more than ten; forged errors come from any
-number of addresses, and with all of them at each, a report would be the square of a capture."""
+"""Routers of a loop that each of its findings names. Few loops have more than ten. Forged errors come from any number
+of addresses; naming all of them in each finding would make a report quadratic in its capture."""
 
 MOST_FINDINGS = 1000
-"""So many of a destination are listed, the worst first: forged errors come from any number of reporters. All count."""
+"""Findings that are listed per destination, worst first: forged errors come from any number of reporters. All are
+counted."""
 
 NS_PER_MS = 1e6
 UNKNOWN_RANK = len(VERDICTS)
-"""Of what has no verdict."""
+"""Rank of a finding without a verdict."""
 
 _FINDING = cython.declare(cython.const[index], 17)
 _LOOP = cython.declare(cython.const[index], 10)
@@ -72,10 +73,10 @@ _MTU_ZERO = cython.declare(cython.const[u64], 512)
 
 
 class FindingKind(NamedTuple):
-    """What is the same for all findings of a kind."""
+    """What all findings of a kind share."""
 
     rank: int
-    """Of its verdict; 0 is the most telling."""
+    """Rank of its verdict; 0 is the most telling."""
     verdict: str | None
     errno: str | None
     linux: dict[str, str | None] | None
@@ -84,7 +85,7 @@ class FindingKind(NamedTuple):
 
 @cache
 def kind_by(key: int) -> FindingKind:
-    """What a `kind_of` says."""
+    """Unpack a `kind_of`."""
     family, icmp_type, icmp_code = key >> 19, key >> 11 & 0xFF, key >> 3 & 0xFF
     if icmp_type == NO_ERROR:
         return FindingKind(UNKNOWN_RANK, None, None, None, ANSWER)
@@ -94,14 +95,14 @@ def kind_by(key: int) -> FindingKind:
 
 
 class Ranks(dict[int, int]):
-    """The rank of each `kind_of`."""
+    """The rank of each `kind_of`, computed on demand."""
 
     def __missing__(self, key: int) -> int:
         return self.setdefault(key, kind_by(key).rank)
 
 
 def rank_of(verdict: str | None) -> int:
-    """0 for the most telling verdict; for none, more than for any."""
+    """0 for the most telling verdict; without a verdict, higher than any."""
     return VERDICTS.index(verdict) if verdict else UNKNOWN_RANK
 
 
@@ -141,11 +142,11 @@ class Destinations:
         self.ranking, self.findings, self.loops, self.endpoints = ranking, findings, loops, endpoints
         self.endpoint_rtt, self.rtt, self.are_loops = endpoint_rtt, rtt, are_loops
         self.by_flow, self.by_reporter = group_by == "flow", group_by == "reporter"
-        self._looping: dict[tuple[int, ...], list[int]] = {}  # by host, its errors of loops; filled when asked for
+        self._looping: dict[tuple[int, ...], list[int]] = {}  # by host, the errors of its loops; filled on demand
         self._refusals: Table | None = None
 
     def destination(self, number: int) -> Destination:
-        """One destination, by its number in the ranking."""
+        """The destination with this number in the ranking."""
         own, found = self._own(number), self.ranking.found(number)
         loop = self._loop(found) if self.are_loops or self.loops.size else None
         listed = found if len(found) == 1 else nsmallest(MOST_FINDINGS, found, key=self._order)
@@ -154,9 +155,9 @@ class Destinations:
     # ---- rows that are alike
 
     def shape(self, number: index) -> tuple[object, ...] | None:
-        """What the row of a destination has in common with others, which differ in values alone; None for a rare one.
+        """Everything in a destination's row but the values that differ between similar rows; None for a rare shape.
 
-        All that `_made` and `_finding` look at beside these, and what they ask of these.
+        It must cover all that `_made` and `_finding` depend on, other than those values.
         """
         ranking: Ranking = self.ranking
         at: index = _SUBJECT * number
@@ -171,7 +172,7 @@ class Destinations:
         mtu: u64 = 0
         length: u64 = 0
         has_rtt: cython.bint = False
-        is_own: cython.bint = False  # its reporter is who the row is about
+        is_own: cython.bint = False  # the reporter is the row's own address
         if last > first:
             row: index = ranking.found_rows[first]
             if last > first + 1 or row >= self.findings.size or (self.are_loops and row in self.are_loops):
@@ -209,17 +210,17 @@ class Destinations:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _is_ipv4(self, at: index) -> cython.bint:
-        """Whether the address there in a finding is of IPv4."""
+        """Whether the address at a place in a finding is IPv4."""
         return self.findings.words[at] == 0 and self.findings.words[at + 1] >> 32 == _MAPPED
 
     def sample(self, number: index) -> Destination:
-        """The row of a destination that has a shape, with a mark in the place of each of its values that isn't missing.
+        """The row of a destination that has a shape, with a mark for each value that isn't missing.
 
-        The marks are those of `core.stencils`; `put_values` has the values.
+        The marks are those of `core.stencils`; `put_values` writes the values.
         """
         own = self._own(number)
         port, source, source_port, answered, rtt = own[1], own[2], own[3], own[6], own[8]
-        # what there is to say of an address depends on its family, and on whether it reported the error
+        # an address's text depends on its family, and the notes on whether it reported the error
         address = "<a:0>" if ":" in own[0] else "<a0>"
         marks = (
             address,
@@ -243,12 +244,12 @@ class Destinations:
         return self._made(number, marks, (finding,))
 
     def put_values(self, number: index, filler: Filler) -> None:
-        """Put the values of a destination that has a shape into `filler.words`."""
+        """Write the values of a destination that has a shape into `filler.words`."""
         at: index = _SUBJECT * number
         endpoint: index = _ENDPOINT * self.ranking.endpoint_of[number]
         first: index = self.ranking.starts[number]
         place: index
-        for place in range(6):  # address, port; of a flow, its source
+        for place in range(6):  # address and port; of a flow, its source too
             filler.words[place] = self.ranking.subjects.words[at + place]
         filler.words[6] = filler.words[7] = filler.words[8] = 0
         if endpoint >= 0:
@@ -275,7 +276,7 @@ class Destinations:
             place += 1
 
     def _own(self, number: index) -> tuple[Any, ...]:
-        """The values that are no finding's."""
+        """The destination's values that belong to no finding."""
         words = self.ranking.subjects.words
         at: index = _SUBJECT * number
         endpoint: index = self.ranking.endpoint_of[number]
@@ -285,7 +286,7 @@ class Destinations:
         if self.by_flow:
             source, source_port = address_text(words[at + 3], words[at + 4]), words[at + 5] if has_port else None
         errors = self.ranking.errors(number)
-        if endpoint < 0:  # nothing was seen to be sent
+        if endpoint < 0:  # no datagram to it was captured
             return address, port, source, source_port, 0, 0, 0, errors, None
         counters = self.endpoints.words
         at = _ENDPOINT * endpoint
@@ -317,7 +318,7 @@ class Destinations:
     # ---- one row
 
     def _made(self, number: index, own: tuple[Any, ...], findings: tuple[Finding, ...]) -> Destination:
-        """One destination of its values and findings."""
+        """Make a destination from its values and findings."""
         address, port, source, source_port, sent, sent_bytes, answered, errors, rtt = own
         ranking: Ranking = self.ranking
         verdict = VERDICTS[ranking.rank(number)]
@@ -362,14 +363,14 @@ class Destinations:
         )
 
     def _advice(self, case: Case | None, address: str, port: Any) -> str | None:  # noqa: ANN401 - it may be a mark
-        if self.by_reporter:  # the address is not of who was asked, but of who reported
+        if self.by_reporter:  # the address is the reporter's, not the destination's
             return advice_by_reporter(case, address)
         return sentence(case, [endpoint_text(address, port)], address)
 
     def _meaning(self, high: u64, low: u64, asked_ns: u64) -> str:
-        """What silence says: a host that refused another port would have refused this one too.
+        """What silence means. A host that refused another port would have refused this one too.
 
-        Unless its limit was used up: it refused a burst of datagrams before this one was sent, and none after.
+        Unless its rate limit was used up: it refused a burst of datagrams before this one was sent, and none after.
         """
         if self._refusals is None:
             self._refusals = refusals(self.findings)
@@ -385,7 +386,7 @@ class Destinations:
         return kind_by(kind_of(self.findings, row, row in self.are_loops))
 
     def _order(self, row: index) -> tuple[Any, ...]:
-        """Sorts the findings of a destination, and unmatched errors."""
+        """Sort key of a destination's findings, and of unmatched errors."""
         if row >= self.findings.size:
             loops, loop = self.loops.words, _LOOP * (row - self.findings.size)
             return rank_of("loop"), -int(loops[loop + 6]), "", loops[loop + 7], 0, 0, 0, 0
@@ -403,7 +404,7 @@ class Destinations:
         )
 
     def _finding(self, row: index, loop: Loop | None, told: tuple[Any, ...]) -> Finding:
-        """One finding; `told` are its values."""
+        """Make a finding; `told` are its values."""
         reporter, count, first_ns, last_ns, rtt = told
         if row >= self.findings.size:
             return self._seen_looping(row, loop, told)
@@ -412,7 +413,7 @@ class Destinations:
         packed: u64 = words[at + 4]
         notes: u64 = words[at + 11]
         kind, family, mtu = self._kind_of(row), packed >> 36 & 0xFF, _mtu(words[at + 5])
-        if packed >> 28 & 0xFF == 0:  # an answer came from where nobody had been asked
+        if packed >> 28 & 0xFF == 0:  # an answer from an address or port that was not asked
             return answer_from(
                 family,
                 reporter,
@@ -446,12 +447,12 @@ class Destinations:
         )
 
     def _reporter(self, row: index) -> str:
-        """Who reported a finding. In an IPv6 header, an IPv4-mapped address is what it is."""
+        """Address of a finding's reporter. An IPv4-mapped address in an IPv6 header is shown as such."""
         words, at = self.findings.words, _FINDING * row
         return address_text(words[at + 2], words[at + 3], as_ipv4=words[at + 4] >> 36 & 0xFF == 4)
 
     def _seen_looping(self, row: index, loop: Loop | None, told: tuple[Any, ...]) -> Finding:
-        """The finding that needs no ICMP error: datagrams that came round."""
+        """The finding for a loop that the capture shows without an ICMP error."""
         words, at = self.loops.words, _LOOP * (row - self.findings.size)
         _, count, first_ns, last_ns, _ = told
         return Finding(
@@ -476,7 +477,7 @@ class Destinations:
     # ---- loops
 
     def _loop(self, found: list[int]) -> Loop | None:
-        """The loop behind a destination's errors: its routers in the order they spoke, and its period."""
+        """The loop behind a destination's errors: its routers in the order of their first report, and its period."""
         size = self.findings.size
         words = memoryview(self.findings.words)
         candidates = [row for row in found if row < size and row in self.are_loops]
@@ -487,7 +488,7 @@ class Destinations:
         if not rows and not seen:
             return None
         period = self.loops.words[_LOOP * seen[0] + 9] if seen else period_of([ttls_of(words, row) for row in rows])
-        if period is None and rows:  # a traceroute that takes a port for each probe
+        if period is None and rows:  # a traceroute that uses a port per probe
             all_ttls = self._ttls_around(rows[0])
             period = period_of(list(all_ttls.values()))
             if period:
@@ -495,7 +496,7 @@ class Destinations:
         return Loop(tuple(dict.fromkeys([self._reporter(row) for row in rows]))[:MOST_ROUTERS], period)
 
     def _ttls_around(self, row: int) -> dict[str, list[int]]:
-        """By router, the TTLs of all errors of a loop about the host that one is about: in the order of the first."""
+        """By router, the TTLs of all loop errors about the host of `row`, in the order of the first error."""
         words = memoryview(self.findings.words)
         if not self._looping:
             for each in self.are_loops:
@@ -505,10 +506,10 @@ class Destinations:
             found.setdefault(self._reporter(each), set()).update(ttls_of(words, each))
         return {name: sorted(ttls) for name, ttls in sorted(found.items(), key=lambda pair: min(pair[1], default=0))}
 
-    # ---- errors whose datagrams nobody saw
+    # ---- errors whose datagrams were not captured
 
     def unmatched(self, row: index) -> Unmatched:
-        """One of them, by its finding."""
+        """One such error, by its finding."""
         words, at = self.findings.words, _FINDING * row
         port: u64 = words[at + 4] >> 2 & 0x1FFFF
         has_port: cython.bint = port < _PORTS
@@ -526,13 +527,13 @@ class Destinations:
         )
 
     def unmatched_order(self) -> list[int]:
-        """Findings of such errors, the worst first."""
+        """Findings of such errors, worst first."""
         words = memoryview(self.findings.words)
         rows = [row for row in range(self.findings.size) if not words[17 * row + 4] & 1]
         return sorted(rows, key=lambda row: (self._order(row), self._name(row)))
 
     def _name(self, row: index) -> bytes:
-        """Sorts by the text of addresses, then by port."""
+        """Sort key: the text of the address, then the port."""
         words, at = self.findings.words, _FINDING * row
         port: u64 = words[at + 4] >> 2 & 0x1FFFF
         name = address_text(words[at], words[at + 1]).encode() + b"\0" + int(port if port < NO_PORT else 0).to_bytes(2)
@@ -556,7 +557,7 @@ def _spread(rtt: Histograms, owner: index) -> Spread | None:
 
 
 def ttls_of(words: memoryview, row: int) -> list[int]:
-    """TTLs that a finding's datagrams left with, ascending."""
+    """TTLs of a finding's datagrams, ascending."""
     at = 17 * row + 13
     bits = words[at] | words[at + 1] << 64 | words[at + 2] << 128 | words[at + 3] << 192
     found = []
@@ -567,7 +568,7 @@ def ttls_of(words: memoryview, row: int) -> list[int]:
 
 
 def period_of(ttl_sets: list[list[int]]) -> int | None:
-    """Hops around a loop, from the TTLs at which each of its routers reported; None where they do not tell."""
+    """Hops round a loop, from the TTLs at which each of its routers reported; None where they do not determine it."""
     step = gcd(*[ttl - ttls[0] for ttls in ttl_sets for ttl in ttls[1:]])
     evenly = any(len(ttls) >= 3 and ttls[len(ttls) - 1] - ttls[0] == step * (len(ttls) - 1) for ttls in ttl_sets)
     return step if step and (evenly or step == len(ttl_sets)) else None

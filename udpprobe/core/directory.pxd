@@ -1,4 +1,4 @@
-# The C signatures of directory.py: what other compiled modules see of it.
+# What compiled modules see of directory.py.
 cimport cython
 
 from udpprobe.core.table cimport Table

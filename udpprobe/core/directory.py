@@ -1,4 +1,4 @@
-"""Which task of a scan an address and a port are."""
+"""Finds the task of a scan that an address and a port belong to."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from udpprobe.core.table import Table, secret_words
 @cython.final
 @cython.cclass
 class Directory:
-    """Finds tasks by host and port. Behind those that were asked for stands one more for each host: its control.
+    """Finds tasks by host and port. After the requested tasks there is one more per host: its control.
 
     Args:
         by_host: (asked,) the tasks by host and port ("I").
         ports: (asked,) the port of each of these ("H").
-        starts: (hosts + 1,) where each host's begin among them ("I").
+        starts: (hosts + 1,) where each host's tasks begin in `by_host` ("I").
         controls: (hosts,) the port of each host's control ("H").
-        secret: where the hashes of addresses begin; any number.
+        secret: seed of the address hash; any number.
     """
 
     def __init__(
@@ -32,11 +32,11 @@ class Directory:
     ) -> None:
         self.by_host, self.ports, self.starts, self.controls = by_host, ports, starts, controls
         self.asked: index = len(by_host)
-        self.table = Table(3, 2, secret_words(secret))  # a host's address and number
+        self.table = Table(3, 2, secret_words(secret))  # a host's address, then its number
         self.table.reserve(len(controls))
 
     def add_host(self, high: int, low: int, number: int) -> None:
-        """Say which host has an address; of several the first."""
+        """Register a host's address; of several hosts with one address, the first."""
         before = self.table.size
         row: index = self.table.add_key((high, low))
         if row == before:
@@ -46,7 +46,7 @@ class Directory:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def host_of(self, high: u64, low: u64) -> index:
-        """The host with an address, -1 where that is not probed."""
+        """The host with an address; -1 if it is not probed."""
         self.table.keys[0], self.table.keys[1] = high, low
         row: index = self.table.find(self.table.hash(0), 0)
         return -1 if row < 0 else cython.cast(index, self.table.words[3 * row + 2])
@@ -55,7 +55,7 @@ class Directory:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def find(self, high: u64, low: u64, port: index) -> index:
-        """The task of an address and port, -1 where that is not probed."""
+        """The task of an address and port; -1 if it is not probed."""
         host: index = self.host_of(high, low)
         if host < 0:
             return -1
@@ -63,7 +63,7 @@ class Directory:
         end: index = self.starts[host + 1]
         at: index = first
         if first < end and port > self.ports[first]:
-            at = first + port - self.ports[first]  # where they stand without a gap
+            at = first + port - self.ports[first]  # its place if ports have no gaps
             if at >= end or self.ports[at] != port:
                 at = self.search(first, end, port)
         if at < end and self.ports[at] == port:
@@ -74,7 +74,7 @@ class Directory:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def search(self, first: index, end: index, port: index) -> index:
-        """The first place from `first` on, and before `end`, whose port is not below this one; `end` for none."""
+        """The first place in [first, end) whose port is at least `port`; `end` for none."""
         middle: index
         while first < end:
             middle = (first + end) // 2

@@ -1,9 +1,9 @@
 """The same packet again: captured twice, or caught in a loop.
 
-A router captured on both sides, a bridge, `-i any` or a mirror port shows a datagram more than once; so does a routing
-loop, but there its TTL falls by equal steps each time it passes the same link (Hengartner et al., IMC 2002).
+A router captured on both sides, a bridge, `-i any` or a mirror port shows a datagram more than once. So does a routing
+loop, but there the TTL falls by equal steps each time the datagram passes the same link (Hengartner et al., IMC 2002).
 
-What is seen is remembered for WINDOW packets and a second. A packet is judged by the two sightings before it at most.
+A sighting is remembered for WINDOW packets and one second. Classifying one needs at most the two sightings before it.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from udpprobe.core.rows import Rows
 from udpprobe.core.views import Pickled, pickled
 
 WINDOW = 1 << 14
-"""Packets between two sightings of one, at most."""
+"""Most packets between two sightings of one datagram."""
 
 HEAD = 3 * WINDOW
-"""Packets at the start of a piece that cannot be judged without those before: a sighting is judged by the two before
-it, and whether a loop was known before by one more."""
+"""Packets at the start of a piece that cannot be classified without the piece before. That takes the two sightings
+before, and a third to tell whether the loop was known already."""
 
 WINDOW_NS = cython.declare(cython.const[i64], 1_000_000_000)
-# with the same TTL, only this soon after is the same thing a copy …
+# With an equal TTL, a sighting this soon after is a copy …
 MIRROR_NS = cython.declare(cython.const[i64], 500_000)
-AT_ONCE_NS = cython.declare(cython.const[i64], 20_000)  # … and only this soon where nothing tells two payloads apart
-FORWARD_NS = cython.declare(cython.const[i64], 20_000_000)  # a router takes no longer to pass a datagram on
-# rather come round a short loop than sent again with a lower TTL
+AT_ONCE_NS = cython.declare(cython.const[i64], 20_000)  # … and this soon where nothing distinguishes payloads
+FORWARD_NS = cython.declare(cython.const[i64], 20_000_000)  # longest forwarding delay of a router
+# A lower TTL this soon is a turn of a short loop. Later, the sender may have sent the datagram again.
 ROUND_NS = cython.declare(cython.const[i64], 5_000_000)
 
 # What `see` returns.
@@ -41,13 +41,13 @@ NEW = cython.declare(cython.const[cython.int], 0)
 COPY = cython.declare(cython.const[cython.int], 1)
 PASS = cython.declare(cython.const[cython.int], 2)
 
-# A sighting is two words. The first is its identity. The second: how many sightings before it the last one of the same
-# bucket was << 48, and the last one of the same identity << 32, its TTL << 24, (the fall of its TTL since the last
-# sighting + 256) << 12, the fall since the last on the same link << 3, flags.
+# A sighting is two words. The first is its identity. The second: distance back to the last sighting in the same bucket
+# << 48, and to the last of the same identity << 32, TTL << 24, (fall of the TTL since the last sighting + 256) << 12,
+# fall since the last sighting on the same link << 3, flags.
 _BUCKETS = cython.declare(cython.const[u64], (1 << 15) - 1)
 _WINDOW = cython.declare(cython.const[u64], 1 << 14)
-_ROSE = cython.declare(cython.const[u64], 1)  # its TTL was higher than before
-_LOOPED = cython.declare(cython.const[u64], 2)  # it was seen coming round
+_ROSE = cython.declare(cython.const[u64], 1)  # the TTL was higher than before
+_LOOPED = cython.declare(cython.const[u64], 2)  # it is in a loop
 _MULTIPLIER = cython.declare(cython.const[u64], 0x9E3779B97F4A7C15)
 _MASK64 = cython.declare(cython.const[u64], 0xFFFF_FFFF_FFFF_FFFF)
 _PORT = cython.declare(cython.const[u64], 0xFFFF)
@@ -57,15 +57,16 @@ _MOST_LINKS = cython.declare(cython.const[cython.int], 8)
 @cython.final
 @cython.cclass
 class Duplicates:
-    """Sightings of late, of datagrams and of errors.
+    """Recent sightings of datagrams and of errors.
 
     Args:
         key: secret and odd.
 
     Attributes:
-        step: after PASS, by how much the TTL fell since it passed the same link.
+        step: after PASS, how much the TTL fell since the datagram passed the same link.
         since_ns: after PASS, when the first of these falls was seen.
-        falls: after PASS, how many falls this adds: the one before too, where that was not known to be a loop's.
+        falls: after PASS, the falls to add: 2 where the loop was not known before (so the earlier one counts too), else
+            1.
     """
 
     def __init__(self, key: int) -> None:
@@ -88,7 +89,7 @@ class Duplicates:
         return [memoryview(self.sightings), memoryview(self.links), memoryview(self.times)]
 
     def fill(self, columns: tuple[Pickled, ...]) -> None:
-        """Take the columns that were pickled."""
+        """Restore the pickled columns."""
         for mine, column in zip([memoryview(self.heads), *self._columns()], columns, strict=True):
             memory = memoryview(column).cast("B")
             mine.cast("B")[: len(memory)] = memory
@@ -97,10 +98,10 @@ class Duplicates:
     @cython.nogil
     @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
     def identity(self, rows: Rows, row: index, flow: u64, way: cython.int) -> u64:
-        """All that is the same in each sighting of a datagram: its flow, id, lengths, checksum and payload."""
+        """Hash of everything that is equal in all sightings of a datagram: flow, id, lengths, checksum and payload."""
         proof: u64 = rows.proof[row]
         detail: u64 = rows.detail[row] & ~_PORT
-        if proof >> 16:  # one interface shows the checksum half computed, another one whole
+        if proof >> 16:  # One interface may show a partial checksum, another the whole one.
             detail = detail & ~(_PORT << 16) | proof >> 16 << 16
         word: u64 = self._mixed(flow ^ cython.cast(u64, way))
         word = self._mixed(word ^ detail)
@@ -111,7 +112,7 @@ class Duplicates:
     @cython.nogil
     @cython.exceptval(check=False)
     def _mixed(self, word: u64) -> u64:
-        """Spread a word; as `Table.hash` does."""
+        """Hash a word, as `Table.hash` does."""
         word = word * self._key & _MASK64
         return (word ^ (word >> 32) * self._key) & _MASK64
 
@@ -119,7 +120,7 @@ class Duplicates:
     @cython.nogil
     @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
     def _before(self, identity: u64) -> u64:
-        """1 + the number of the last sighting of an identity in the window, 0 for none."""
+        """1 + the number of the last sighting of an identity in the window; 0 for none."""
         place: u64 = self.heads[cython.cast(index, identity & _BUCKETS)]
         at: index
         distance: u64
@@ -139,7 +140,7 @@ class Duplicates:
     def _remember(
         self, identity: u64, time_ns: i64, link: u64, same: u64, ttl: cython.int, fall: cython.int, state: u64
     ) -> cython.int:
-        """Add a sighting; `same` is 1 + the number of the last one of its identity."""
+        """Add a sighting; `same` is 1 + the number of the last one with its identity."""
         bucket: index = cython.cast(index, identity & _BUCKETS)
         at: index = cython.cast(index, self.count & (_WINDOW - 1))
         distance: u64 = self.count + 1 - self.heads[bucket] if self.heads[bucket] else 0
@@ -160,7 +161,7 @@ class Duplicates:
     @cython.nogil
     @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
     def touch(self, identity: u64) -> u64:
-        """Read where the last sighting of an identity is looked up, so that many are read at once."""
+        """Read the memory that looking up an identity needs, so that the loads of many overlap."""
         place: u64 = self.heads[cython.cast(index, identity & _BUCKETS)]
         return place ^ self.sightings[2 * cython.cast(index, (place - 1) & (_WINDOW - 1))] if place else 0
 
@@ -168,14 +169,14 @@ class Duplicates:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def see(self, rows: Rows, row: index, identity: u64) -> cython.int:
-        """Judge a datagram by its `identity`, and remember it.
+        """Classify a datagram by its `identity`, and remember it.
 
-        It is NEW, a COPY of an earlier one, or a PASS, a copy that came round a loop.
+        It is NEW, a COPY of an earlier one, or a PASS: a copy that went round a loop.
 
-        With the same TTL it is a copy if it comes soon after, or if another link has just shown it; by one lower, if a
-        router has just passed it on; lower by more, if it comes at once, or by the same fall as before. Without an IPv4
-        id, and where the sender varies its TTL (a traceroute), a lower TTL alone does not tell a copy from a datagram
-        that was sent again.
+        With an equal TTL it is a copy if it comes soon after, or if another link has just shown it. With a TTL lower by
+        one it is a copy if a router can just have forwarded it; lower by more, if it comes at once or the TTL fell by
+        the same before. Without an IPv4 id, and where the sender varies its TTL (traceroute), a lower TTL alone does
+        not tell a copy from a datagram that was sent again.
         """
         time_ns: i64 = rows.time_ns[row]
         link: u64 = rows.link[row]
@@ -215,10 +216,9 @@ class Duplicates:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _shown_by_another(self, link: u64, ttl: cython.int, same: u64, time_ns: i64) -> cython.bint:
-        """Whether the link that showed this first, as of late, has shown it more often than this link.
+        """Whether the link that recently showed this datagram first has shown it more often than this link.
 
-        So it is a copy, whether or not anything in it tells it from others: the same again was sent as often as that
-        link shows it.
+        Then it is a copy, even if nothing in it distinguishes it: it was sent as often as the first link shows it.
         """
         first: u64 = link
         balance: cython.int = 0
@@ -226,7 +226,7 @@ class Duplicates:
         _pass: cython.int
         _step: cython.int
         at: index
-        for _pass in range(2):  # which link was the first, then how often
+        for _pass in range(2):  # first find the first link, then count
             place = same
             for _step in range(_MOST_LINKS):
                 at = cython.cast(index, (place - 1) & (_WINDOW - 1))
@@ -252,10 +252,10 @@ class Duplicates:
     @cython.nogil
     @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
     def _came_round(self, link: u64, ttl: cython.int, same: u64, time_ns: i64, has_id: cython.bint) -> u64:
-        """The fall of the TTL since it passed this link before << 3, and _LOOPED if that is a loop's doing.
+        """The fall of the TTL since the datagram last passed this link << 3, and _LOOPED if a loop caused it.
 
-        Twice is what both sides of a router show; three times on one link, with a TTL that falls by equal steps, is a
-        loop. A fall of one needs an id: a traceroute may count down.
+        Two sightings are what both sides of a router show. Three on one link, with a TTL that falls by equal steps, are
+        a loop. A fall of one needs an id as well, because a traceroute may count down.
         """
         _step: cython.int
         at: index
@@ -289,7 +289,7 @@ class Duplicates:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def see_error(self, rows: Rows, row: index) -> cython.int:
-        """The same for an ICMP error, which two interfaces need not show in their order: NEW or COPY."""
+        """Classify an ICMP error as NEW or COPY. Two interfaces may show errors out of order."""
         word: u64 = rows.reporter_high[row]
         place: cython.int
         for place in range(10):

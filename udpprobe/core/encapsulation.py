@@ -1,4 +1,4 @@
-"""Rare link layers and rare tunnels: what stands behind their headers, as `Headers.walk` takes it.
+"""Rare link layers and rare tunnels: what follows their headers, as `Headers.walk` expects it.
 
 `Headers` walks what most captures hold; the decoder asks here about the rest. Link layers are numbered as in
 https://www.tcpdump.org/linktypes.html. As everywhere, bad bytes end a packet and are counted by name.
@@ -15,7 +15,7 @@ except ImportError:
 
 from udpprobe.core.headers import Headers
 
-# As in headers.py: what stands at the cursor, and faults.
+# As in headers.py: kinds of headers, and faults.
 _LINK = cython.declare(cython.const[cython.int], 1 << 16)
 _ETHERNET = cython.declare(cython.const[cython.int], 1 << 16 | 1)
 _ETHER = cython.declare(cython.const[cython.int], 2 << 16)
@@ -43,19 +43,19 @@ _UNREAD_L2TPV3 = cython.declare(cython.const[cython.int], 68)
 _UNREAD_FOU = cython.declare(cython.const[cython.int], 69)
 _UNREAD_GUE = cython.declare(cython.const[cython.int], 70)
 
-MAX_LINKS = cython.declare(cython.const[cython.int], 8)  # inside each other: pktap, PPI, radiotap, 802.11
-MAX_ATTRIBUTES = cython.declare(cython.const[cython.int], 64)  # of an NFLOG packet; Linux writes at most 20
+MAX_LINKS = cython.declare(cython.const[cython.int], 8)  # nested in each other: pktap, PPI, radiotap, 802.11
+MAX_ATTRIBUTES = cython.declare(cython.const[cython.int], 64)  # per NFLOG packet; Linux writes at most 20
 PKTAP_BYTES = cython.declare(cython.const[i64], 108)  # the shortest struct pktap_header
 
 
 @cython.final
 @cython.cclass
 class Encapsulation:
-    """Moves the cursor of `headers` over what it does not walk by itself.
+    """Moves the cursor of `headers` over headers that it does not know.
 
     Attributes:
         sender: of the frame on its link; 0 where the link does not say.
-        msdu_at, msdus_end, msdus_cut: of an A-MSDU, where its next packet begins, its end (0 behind the last packet),
+        msdu_at, msdus_end, msdus_cut: of an A-MSDU, where its next packet begins, its end (0 after the last packet),
             and whether it was cut there.
     """
 
@@ -73,7 +73,7 @@ class Encapsulation:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def enter_link(self, link_type: cython.int) -> cython.int:
-        """Step over all link layers that `Headers.walk` does not know; what stands behind them, -1 for nothing."""
+        """Step over all link layers that `Headers.walk` does not know; the kind of what follows, -1 for nothing."""
         kind: cython.int = _LINK | link_type
         _layer: cython.int
         for _layer in range(MAX_LINKS):
@@ -87,7 +87,7 @@ class Encapsulation:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _behind_link(self, link_type: cython.int) -> cython.int:
-        """What stands behind one link layer's header; the same link layer where it is not known here."""
+        """Step over one link layer; return the kind of what follows, or the same link layer if it is unknown here."""
         if link_type in (12, 14, 101, 228, 229):  # raw IP as several systems number it, IPv4 and IPv6
             return _RAW_IP
         if link_type == 127:
@@ -100,7 +100,7 @@ class Encapsulation:
             return self._sized(self.headers.u32(self.headers.at + 4), 64, _LINK | 105) if self._has_link(8) else _OTHER
         if link_type == 192:
             return self._ppi()
-        if link_type == 117:  # pflog: its first byte is its length without the padding to four bytes
+        if link_type == 117:  # pflog: its first byte is its length without padding to four bytes
             return self._sized(self.headers.u8(self.headers.at) + 3 & ~3, 48, _RAW_IP) if self._has_link(1) else _OTHER
         if link_type == 258 or (link_type == 149 and self._is_pktap()):
             return self._pktap()
@@ -158,7 +158,7 @@ class Encapsulation:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _skip(self, size: index, kind: cython.int) -> cython.int:
-        """Step over a header of one size."""
+        """Step over a header of fixed size."""
         if not self._has_link(size):
             return _OTHER
         self.headers.at += size
@@ -168,7 +168,7 @@ class Encapsulation:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _sized(self, size: i64, least: i64, kind: cython.int) -> cython.int:
-        """Step over a header that says its size."""
+        """Step over a header that contains its size."""
         if size < least:
             return self.headers._fail(_BAD_LINK_HEADER)
         return self._skip(size, kind)
@@ -202,7 +202,7 @@ class Encapsulation:
         while self.headers.u8(at + field - 1) & 0x80 and field + 4 <= size:  # another mask follows
             field += 4
         present: i64 = self.headers.u8(at + 4)
-        if present & 1:  # the time, aligned to eight bytes
+        if present & 1:  # TSFT, aligned to eight bytes
             field = (field + 7 & ~7) + 8
         flags: i64 = self.headers.u8(at + field) if present & 2 and field < size else 0
         if flags & 0x40:
@@ -224,7 +224,7 @@ class Encapsulation:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _prism(self) -> cython.int:
-        """Prism's header, little-endian where it was made by most; or AVS's, big-endian, in its place."""
+        """Prism's header, little-endian from most drivers; or AVS's, big-endian, in its place."""
         if not self._has_link(8):
             return _OTHER
         size: i64 = self.headers.u32(self.headers.at + 4)
@@ -236,15 +236,15 @@ class Encapsulation:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _wlan(self, is_padded: cython.bint, is_swapped: cython.bint) -> cython.int:
-        """IEEE 802.11-2020, 9.2.4 and 9.3.2.1: frames of data; of an A-MSDU, the first packet in it."""
+        """IEEE 802.11-2020, 9.2.4 and 9.3.2.1: data frames; of an A-MSDU, the first packet in it."""
         if not self.headers._has(2, _CUT_WLAN):
             return _OTHER
         at: index = self.headers.at
         control: i64 = self.headers.u8(at + 1) if is_swapped else self.headers.u8(at)
         flags: i64 = self.headers.u8(at) if is_swapped else self.headers.u8(at + 1)
-        if control & 0x0F != 0x08 or control & 0x40:  # management, control, or data without data
+        if control & 0x0F != 0x08 or control & 0x40:  # management, control, or a data frame without data
             return _OTHER
-        size: index = 30 if flags & 3 == 3 else 24  # a fourth address between stations that forward
+        size: index = 30 if flags & 3 == 3 else 24  # a fourth address between stations of a WDS or mesh
         quality: index = at + size
         is_quality: cython.bint = control & 0x80 != 0
         if is_quality:
@@ -256,7 +256,7 @@ class Encapsulation:
         if self.headers.u8(at + 22) & 15:  # a later fragment
             return _OTHER
         if flags & 4:
-            self.headers.cut = True  # the first one
+            self.headers.cut = True  # the first fragment
         self.sender = self.headers.word64(at + 10) >> 16
         self.headers.at += size + 3 & ~3 if is_padded else size
         if not is_quality:
@@ -269,7 +269,7 @@ class Encapsulation:
             self.msdu_at, self.msdus_end = self.headers.at, self.headers.end
             self.msdus_cut = self.headers.cut
             return self.next_msdu()
-        # a mesh's header, with up to two more addresses (9.2.4.7.3)
+        # mesh header, with up to two more addresses (9.2.4.7.3)
         if (
             flags & 3 == 3
             and self.headers.u8(quality + 1) & 1
@@ -309,7 +309,7 @@ class Encapsulation:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _is_pktap(self) -> cython.bint:
-        """Whether a frame of LINKTYPE_USER2, as which macOS wrote pktap, has its header."""
+        """Whether a frame of LINKTYPE_USER2, which macOS used for pktap, has a pktap header."""
         at: index = self.headers.at
         return (
             self.headers.end - at >= PKTAP_BYTES
@@ -333,10 +333,10 @@ class Encapsulation:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _nflog(self) -> cython.int:
-        """Linux's netfilter log: family, version, resource; then attributes in the byte order of who captured.
+        """Linux's netfilter log: family, version, resource; then attributes in the byte order of the recorder.
 
-        One is the packet (NFULA_PAYLOAD), which the rule may cut; its length on the wire stands nowhere. What
-        a bridge logs has its EtherType in another one (NFULA_PACKET_HDR).
+        One is the packet (NFULA_PAYLOAD), which the rule may cut; nothing gives its length on the wire. For a bridge,
+        another one has the EtherType (NFULA_PACKET_HDR).
         """
         if not self._has_link(4):
             return _OTHER
@@ -369,7 +369,7 @@ class Encapsulation:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _erf(self) -> cython.int:
-        """Endace's records: a header of 16 bytes with a type; extension headers of 8, as the highest bit says."""
+        """Endace's records: a header of 16 bytes with a type, whose highest bit announces extension headers of 8."""
         if not self._has_link(16):
             return _OTHER
         more: i64 = self.headers.u8(self.headers.at + 8)
@@ -390,7 +390,7 @@ class Encapsulation:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _frame_relay(self) -> cython.int:
-        """Q.922's address, then NLPID (RFC 2427) or, by Cisco, an EtherType."""
+        """Q.922 address, then NLPID (RFC 2427) or, by Cisco, an EtherType."""
         size: index = 0
         while True:  # the lowest bit ends the address
             if not self._has_link(size + 3):
@@ -409,7 +409,7 @@ class Encapsulation:
             return _OTHER
         protocol: i64 = self.headers.u8(self.headers.at + size + 1)
         if protocol == 0x80:
-            return self._typed(size + 7)  # SNAP: an organization's number, and its type
+            return self._typed(size + 7)  # SNAP: OUI and type
         self.headers.at += size + 2
         return _RAW_IP if protocol == 0xCC or protocol == 0x8E else _OTHER
 
@@ -432,8 +432,8 @@ class Encapsulation:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def enter_protocol(self, protocol: cython.int) -> cython.int:
-        """What an IP protocol carries that `Headers.walk` does not know, as it takes it; -1 for nothing."""
-        if protocol == 97:  # EtherIP (RFC 3378); some BSDs wrote the version into the other half of its byte
+        """The kind of packet that an IP protocol unknown to `Headers.walk` carries; -1 for nothing."""
+        if protocol == 97:  # EtherIP (RFC 3378); some BSDs wrote the version into the other nibble
             if not self.headers._has(2, _CUT_ETHERIP):
                 return _OTHER
             version: i64 = self.headers.u8(self.headers.at)
@@ -443,7 +443,7 @@ class Encapsulation:
             return _MPLS
         if protocol == 50:
             return self.headers._fail(_ENCRYPTED_ESP)
-        if protocol == 115:  # L2TPv3 (RFC 3931): who set it up knows the cookie's length. Session 0 is for control.
+        if protocol == 115:  # L2TPv3 (RFC 3931): only its ends know the cookie's length. Session 0 is for control.
             if not self.headers._has(4, _CUT_L2TP) or self.headers.u32(self.headers.at) == 0:
                 return _OTHER
             return self.headers._fail(_UNREAD_L2TPV3)
@@ -453,9 +453,10 @@ class Encapsulation:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def enter_datagram(self, source: cython.int, destination: cython.int) -> cython.int:
-        """What a datagram carries whose ports or first byte are those of a tunnel; -1 for nothing.
+        """The kind of packet in a datagram whose ports or first byte are those of a tunnel; -1 for nothing.
 
-        The cursor stands at the UDP header. What only borrowed a port, or looks like a tunnel by chance, is no fault.
+        The cursor stands at the UDP header. A datagram that merely uses such a port, or resembles a tunnel, is no
+        fault.
         """
         at: index = self.headers.at + 8
         size: i64 = self.headers.u16(self.headers.at + 4) - 8
@@ -482,10 +483,10 @@ class Encapsulation:
             if self.headers.end - at >= 8 and first >> 24 & 0xC8 == 0x08 and self.headers.u8(at + 7) == 0:
                 self.headers.at = at + 8
                 kind = _next_protocol(first & 0xFF if first >> 24 & 4 else 3)
-        elif destination == 3544 or source == 3544:  # Teredo (RFC 4380), without the indications of its servers
+        elif destination == 3544 or source == 3544:  # Teredo (RFC 4380), without the servers' indications
             if first >> 28 == 6:
                 self.headers.at, kind = at, _RAW_IP
-        elif destination == 4500 or source == 4500:  # RFC 3948: no SPI means IKE
+        elif destination == 4500 or source == 4500:  # RFC 3948: an SPI of zero means IKE
             if first and size > 8:
                 kind = self.headers._fail(_ENCRYPTED_ESP)
         else:
@@ -496,9 +497,9 @@ class Encapsulation:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _l2tp(self, flags: i64) -> cython.int:
-        """L2TPv2's data (RFC 2661, 3.1): PPP behind up to four optional fields."""
+        """L2TPv2 data (RFC 2661, 3.1): PPP after up to four optional fields."""
         version: i64 = flags & 15
-        if flags & 0xB4F0 or (version != 2 and version != 3):  # control, or none of L2TP's
+        if flags & 0xB4F0 or (version != 2 and version != 3):  # control message, or no L2TP
             return _OTHER
         if version == 3:
             return self.headers._fail(_UNREAD_L2TPV3)
@@ -517,7 +518,7 @@ class Encapsulation:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _gue(self) -> cython.int:
-        """Generic UDP encapsulation (draft-ietf-intarea-gue): a header with a protocol, or IP itself as version 1."""
+        """Generic UDP encapsulation (draft-ietf-intarea-gue): a header with a protocol, or plain IP as version 1."""
         first: i64 = self.headers.u8(self.headers.at)
         if first >> 6 == 1:
             return _RAW_IP
@@ -535,7 +536,7 @@ class Encapsulation:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _capwap(self) -> cython.int:
-        """CAPWAP's data (RFC 5415, 4.3): an Ethernet frame, or an 802.11 frame whose first two bytes Cisco swaps."""
+        """CAPWAP data (RFC 5415, 4.3): an Ethernet frame, or an 802.11 frame whose first two bytes Cisco swaps."""
         at: index = self.headers.at
         if self.headers.u8(at) == 1:
             return self.headers._fail(_ENCRYPTED_CAPWAP)
@@ -545,7 +546,7 @@ class Encapsulation:
             return _OTHER
         if not self.headers._has(size, _CUT_CAPWAP):
             return _OTHER
-        if flags & 8:  # keeps the session alive
+        if flags & 8:  # keep-alive
             return _OTHER
         if flags & 0x80:
             if self.headers.u16(at + 6) >> 3:
@@ -563,10 +564,10 @@ class Encapsulation:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _recognize(self, at: index, size: i64, first: i64, is_wireguard: cython.bint) -> cython.int:
-        """Count what is surely a tunnel, though nobody said so and nobody can enter it.
+        """Count tunnels that can be recognized but not entered.
 
-        WireGuard's handshakes are told by type and length, its data by the port, too (whitepaper, 5.4). IP in UDP is
-        told by its length and, for IPv4, its checksum; GUE may stand before it.
+        WireGuard's handshakes are recognized by type and length, its data by the port as well (whitepaper, 5.4). IP in
+        UDP is recognized by its length and, for IPv4, its checksum; GUE may precede it.
         """
         if (
             (first == 0x01000000 and size == 148)
@@ -599,7 +600,7 @@ class Encapsulation:
 @cython.nogil
 @cython.exceptval(-2, check=False)
 def _numbered(number: i64) -> cython.int:
-    """The link layer that another one names; a number too high for any is that of none."""
+    """The link layer with this number; one that is too high is none."""
     return _LINK | cython.cast(cython.int, min(number, 0xFFFF))
 
 
@@ -607,7 +608,7 @@ def _numbered(number: i64) -> cython.int:
 @cython.nogil
 @cython.exceptval(-2, check=False)
 def _next_protocol(number: i64) -> cython.int:
-    """VXLAN-GPE's numbers."""
+    """VXLAN-GPE's next protocol numbers."""
     if number == 1 or number == 2:
         return _RAW_IP
     if number == 3:

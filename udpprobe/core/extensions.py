@@ -17,20 +17,20 @@ Objects = tuple[dict[str, Any], ...]
 
 
 def extensions_of(message: bytes, family: int) -> tuple[Objects | None, Note]:
-    """The extension objects of an ICMP message, and what is odd about them.
+    """The extension objects of an ICMP message, and notes on them.
 
     Args:
         message: the ICMP message from its type on, as far as it was captured.
         family: 4 or 6.
 
     Returns:
-        A dictionary an object, or None where there is no extension; and NO_EXTENSION where padding stands in
-        its place, BAD_EXTENSION where its checksum or an object's length is wrong.
+        A dictionary per object, or None without an extension; and NO_EXTENSION where there is padding instead,
+        BAD_EXTENSION where its checksum or an object's length is wrong.
     """
     declared = _declared_bytes(message, family)
     structure = message[8 + (declared or QUOTE_BYTES) :]
     if declared and not _is_structure(structure) and _is_structure(message[8 + QUOTE_BYTES :]):
-        # Routers pad the quote to 128 bytes, and yet declare how long the datagram in it is.
+        # Some routers pad the quote to 128 bytes, yet declare the length of the datagram in it.
         structure = message[8 + QUOTE_BYTES :]
     if len(structure) < 4 or not _can_be_extended(message, family):
         return None, Note(0)
@@ -41,18 +41,18 @@ def extensions_of(message: bytes, family: int) -> tuple[Objects | None, Note]:
 
 
 def _can_be_extended(message: bytes, family: int) -> bool:
-    """Destination unreachable, time exceeded, and IPv4's parameter problem (RFC 4884, section 4)."""
+    """Whether the type can carry extensions (RFC 4884, section 4)."""
     return message[0] in ((3, 11, 12) if family == 4 else (1, 3))
 
 
 def _declared_bytes(message: bytes, family: int) -> int:
-    """The quote's length as the length field says, 0 without one that fits."""
+    """Length of the quote by the length field; 0 without a plausible one."""
     length = message[5] * 4 if family == 4 else message[4] * 8
     return length if _can_be_extended(message, family) and 8 + length <= len(message) else 0
 
 
 def _is_structure(structure: bytes) -> bool:
-    """Whether it is an extension structure with an object, and with a checksum that holds."""
+    """Whether it is an extension structure with an object and a correct checksum."""
     return (
         len(structure) >= 8
         and structure[0] >> 4 == 2
@@ -63,7 +63,7 @@ def _is_structure(structure: bytes) -> bool:
 
 
 def _checksum_holds(structure: bytes) -> bool:
-    """A checksum of zero says that there is none (RFC 4884, section 7)."""
+    """Whether the checksum is correct, or zero for none (RFC 4884, section 7)."""
     if structure[2:4] == b"\0\0":
         return True
     padded = structure + b"\0" * (len(structure) & 1)
@@ -127,7 +127,7 @@ def _address(payload: bytes, about: dict[str, Any]) -> bytes:
 
 
 def _name(payload: bytes, about: dict[str, Any]) -> bytes:
-    """A length that counts itself, then UTF-8 padded with zeros."""
+    """A length that includes itself, then UTF-8 padded with zeros."""
     size = payload[0] if payload else 0
     about["name"] = payload[1:size].rstrip(b"\0").decode(errors="replace")
     return payload[max(size, 1) :]

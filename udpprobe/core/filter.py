@@ -1,8 +1,8 @@
 """Runs libpcap's filters: programs of the classic BPF machine, one for each link type.
 
-The compiler is libpcap's (see `udpprobe.capture.filter`); here its instructions are checked once and then executed, as
-in bpf(4) and libpcap's bpf_filter.c: 32-bit registers A and X, 16 words of memory, and a load from beyond the captured
-bytes rejects the frame.
+libpcap compiles them (see `udpprobe.capture.filter`). Here the instructions are checked once and then executed, as in
+bpf(4) and libpcap's bpf_filter.c: 32-bit registers A and X, 16 words of memory, and a load beyond the captured bytes
+rejects the frame.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Rows = Iterable[tuple[int, int, int, int]]
 
 _MASK32 = cython.declare(cython.const[u64], 0xFFFF_FFFF)
 _BACKWARDS = cython.declare(cython.const[u64], 1 << 31)
-_MAX_LOOPS = cython.declare(cython.const[index], 1 << 16)  # a frame has no more headers, of 8 bytes each
+_MAX_LOOPS = cython.declare(cython.const[index], 1 << 16)  # a frame cannot have more headers, of 8 bytes each
 _MEMORY_WORDS = 16
 
 _LOADS = {0x00, 0x20, 0x40, 0x60, 0x80, 0x28, 0x48, 0x30, 0x50}
@@ -37,21 +37,21 @@ _KNOWN = _LOADS | _INDEX_LOADS | _STORES | _ARITHMETIC | _JUMPS | {_ALWAYS} | _R
 
 _IN_MEMORY = {0x60, 0x61, 0x02, 0x03}
 _BY_CONSTANT = {0x34, 0x94}  # division: the operand must not be 0
-_ANCILLARY = 0xFFFF_F000  # Linux's loads of what is beside the packet (SKF_AD_OFF), which a file has not
+_ANCILLARY = 0xFFFF_F000  # Linux's loads of packet metadata (SKF_AD_OFF), which a file lacks
 
 
 def packed(rows: Rows) -> list[int]:
-    """One word for each instruction: code, jumps and operand, 16, 8, 8 and 32 bits.
+    """One word per instruction: code, jumps and operand, 16, 8, 8 and 32 bits.
 
     Raises:
-        ValueError: the program has unknown instructions, could leave itself or its memory, or does not end.
+        ValueError: the program has unknown instructions, may leave its code or memory, or does not end.
     """
     program = [tuple(row) for row in rows]
     if not program:
         raise ValueError("a filter without instructions")
     for number, (code, if_true, if_false, operand) in enumerate(program):
         reach = max(if_true, if_false) if code in _JUMPS else 0
-        if code == _ALWAYS:  # backwards, too: libpcap's "protochain" walks a chain of headers
+        if code == _ALWAYS:  # may go backwards: libpcap's "protochain" walks a chain of headers
             reach = (operand ^ 1 << 31) - (1 << 31)
         is_inside = 0 <= number + 1 + reach < len(program) or code in _RETURNS
         if (
@@ -68,19 +68,20 @@ def packed(rows: Rows) -> list[int]:
 @cython.final
 @cython.cclass
 class Filter:
-    """Says which frames pass a filter.
+    """Tells which frames pass a filter.
 
     Args:
-        compiled: gives the program for a link type, or None where there is no filter for it. It is asked once for each.
+        compiled: returns the program for a link type, or None where no filter exists for it. Called once for each.
 
     Raises:
-        ValueError: by `passes`: a program is wrong.
+        ValueError: from `passes`, if a program is invalid.
     """
 
     def __init__(self, compiled: Callable[[int], Rows | None]) -> None:
         self._compiled = compiled
         self._programs = memoryview(array("Q", [0]))
-        self._known = 0  # link types: in the same order, each one's number and where its program starts, or -1
+        # known link types: `_links` has their numbers, `_starts` where their programs start, or -1
+        self._known = 0
         self._links = memoryview(array("i", [0]))
         self._starts = memoryview(array("q", [0]))
         self._memory = memoryview(array("Q", [0] * _MEMORY_WORDS))
@@ -88,7 +89,7 @@ class Filter:
         self.load(b"")
 
     def load(self, data: bytes | bytearray | memoryview) -> None:
-        """Frames are in this buffer from now on."""
+        """Take frames from this buffer from now on."""
         self.data = memoryview(data)
 
     def add(self, link_type: int) -> None:
@@ -109,16 +110,16 @@ class Filter:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def passes(self, at: index, captured: index, length: index, link_type: cython.int) -> cython.int:
-        """Whether a frame passes: 1 or 0. One of a link type without a filter is counted as unfilterable.
+        """Whether a frame passes: 1 or 0. A frame whose link type has no filter is counted as unfilterable.
 
         Args:
-            at: where in the buffer it begins.
-            captured: bytes of it that are there.
+            at: where it begins in the buffer.
+            captured: bytes of it that were captured.
             length: bytes it had on the wire.
             link_type: its LINKTYPE_ value.
 
         Raises:
-            IndexError: it is not all in the buffer.
+            IndexError: the buffer does not hold all of it.
         """
         number: index = 0
         while number < self._known and self._links[number] != link_type:
@@ -136,7 +137,7 @@ class Filter:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _run(self, counter: index, at: index, captured: u64, length: u64) -> cython.longlong:
-        """How many bytes of a frame the program that begins at `counter` wants; 0 rejects it."""
+        """Bytes of a frame that the program at `counter` accepts; 0 rejects it."""
         a: u64 = 0
         x: u64 = 0
         loops: index = 0
@@ -148,7 +149,7 @@ class Filter:
             other: u64 = x if code & 8 else k
             kind: cython.int = code & 0xF0
             if code & 7 == 0:  # load A
-                if kind in (0x20, 0x30, 0x40, 0x50):  # from the frame, or behind X
+                if kind in (0x20, 0x30, 0x40, 0x50):  # from the frame, or relative to X
                     place: u64 = k + x if kind >= 0x40 else k
                     size: u64 = 2 if code & 8 else 1 if code & 16 else 4
                     if place + size > captured:
@@ -175,7 +176,7 @@ class Filter:
                 self._memory[k] = a
             elif code & 7 == 3:
                 self._memory[k] = x
-            elif code & 7 == 4:  # calculate
+            elif code & 7 == 4:  # arithmetic
                 if kind == 0x00:
                     a = a + other & _MASK32
                 elif kind == 0x10:
@@ -220,7 +221,7 @@ class Filter:
                     counter += instruction >> 40 & 255
                 else:
                     counter += instruction >> 32 & 255
-            elif code & 7 == 6:  # answer
+            elif code & 7 == 6:  # return
                 return a if kind == 0x10 else k
             elif code == 0x07:
                 x = a

@@ -1,4 +1,4 @@
-"""Errors, counted: one row for each kind of error, destination and reporter; and loops that were seen without any."""
+"""Errors, counted: a row for each kind of error, destination and reporter; and loops that were seen without errors."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from udpprobe.core.recent import Match
 from udpprobe.core.rows import Rows
 from udpprobe.core.table import Table, secret_words
 
-# A finding's row: its key, then what is counted.
+# A finding's row: its key, then its counters.
 HIGH = cython.declare(cython.const[index], 0)  # the destination
 LOW = cython.declare(cython.const[index], 1)
 REPORTER_HIGH = cython.declare(cython.const[index], 2)
 REPORTER_LOW = cython.declare(cython.const[index], 3)
-# `Rows.kind` << 20 | its port << 2 | from the destination itself << 1 | matched
+# `Rows.kind` << 20 | the destination's port << 2 | from the destination itself << 1 | matched
 KIND = cython.declare(cython.const[index], 4)
 MTU = cython.declare(cython.const[index], 5)  # a tunnel's bytes << 50 | MTU + 1 << 17 | source port
 SOURCE_HIGH = cython.declare(cython.const[index], 6)
 SOURCE_LOW = cython.declare(cython.const[index], 7)
 KEY = cython.declare(cython.const[index], 8)
 COUNT = cython.declare(cython.const[index], 8)
-FIRST_NS = cython.declare(cython.const[index], 9)  # times are kept with BIAS_NS
+FIRST_NS = cython.declare(cython.const[index], 9)  # times are stored + BIAS_NS
 LAST_NS = cython.declare(cython.const[index], 10)
 NOTES = cython.declare(cython.const[index], 11)  # sureness << 56 | evidence << 48 | notes
-LENGTH = cython.declare(cython.const[index], 12)  # of the shortest of the datagrams
-TTLS = cython.declare(cython.const[index], 13)  # 256 bits: TTLs that the matched datagrams left with
+LENGTH = cython.declare(cython.const[index], 12)  # of the shortest datagram
+TTLS = cython.declare(cython.const[index], 13)  # 256 bits: TTLs of the matched datagrams
 WIDTH = cython.declare(cython.const[index], 17)
 
 # A loop's row: destination, port (and source), passes, first, last, period.
@@ -47,15 +47,15 @@ LOOP_LAST_NS = cython.declare(cython.const[index], 8)
 PERIOD = cython.declare(cython.const[index], 9)
 LOOP_WIDTH = cython.declare(cython.const[index], 10)
 
-# A record's row that the network card had still to split: frame, destination and ports, source where each is counted
-# apart; UDP lengths of the record and of the longest of its segments that was quoted; IP and UDP headers.
+# An offload record that the network card had yet to split: frame, destination and ports (and source, by flow); UDP
+# lengths of the record and of its longest quoted segment; bytes of its IP and UDP headers.
 RECORD_KEY = cython.declare(cython.const[index], 6)
 WHOLE = cython.declare(cython.const[index], 6)
 SEGMENT = cython.declare(cython.const[index], 7)
 HEADERS = cython.declare(cython.const[index], 8)
 RECORD_WIDTH = cython.declare(cython.const[index], 9)
 
-# An answer from elsewhere: the conversation that it began, the row of its finding, and how many of its datagrams are
+# An answer from another host: the conversation that it began, the row of its finding, and how many of its datagrams are
 # counted there.
 ANSWER_KEY = cython.declare(cython.const[index], 1)
 ANSWER_FINDING = cython.declare(cython.const[index], 1)
@@ -63,10 +63,10 @@ ANSWER_COUNTED = cython.declare(cython.const[index], 2)
 ANSWER_WIDTH = cython.declare(cython.const[index], 3)
 
 BIAS_NS = 1 << 63
-"""Is added to times that are kept, so that negative ones compare as they should."""
+"""Added to stored times, so that unsigned comparison orders negative ones too."""
 
 NO_PORT = 1 << 16
-"""The port of what is known by its address only."""
+"""Port of a destination of which only the address is known."""
 
 _NO_PORT = cython.declare(cython.const[u64], 1 << 16)
 _PORT = cython.declare(cython.const[u64], 0xFFFF)
@@ -87,10 +87,10 @@ _OFFLOADED = cython.declare(cython.const[u64], 1 << 18)
 @cython.final
 @cython.cclass
 class Findings:
-    """What errors and copies said so far.
+    """What errors and duplicates have shown so far.
 
     Args:
-        conversations: those that matches name.
+        conversations: those that matches refer to.
         secret: for hash tables.
         by_flow: whether each source is counted apart.
     """
@@ -115,7 +115,7 @@ class Findings:
         )
 
     def reserve(self, count: index) -> None:
-        """Make room for so many errors and datagrams more."""
+        """Make room for `count` more errors and datagrams."""
         if self.table.size + count > self.table.room:
             self.table.reserve(count)
         if self.loops.size + count > self.loops.room:
@@ -131,10 +131,10 @@ class Findings:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def add(self, rows: Rows, row: index, match: Match, is_copy: cython.bint) -> index:
-        """Count an error with what was found for it; the row it went to.
+        """Count an error with its match; return its finding's row.
 
-        What it is about is the destination that was asked. Where a service address was translated, that is not the
-        one that is quoted.
+        A finding is about the destination that was asked. Where a service address was translated, the quote names
+        another.
         """
         high: u64 = rows.destination_high[row]
         low: u64 = rows.destination_low[row]
@@ -174,10 +174,10 @@ class Findings:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _add_record(self, rows: Rows, row: index, match: Match, high: u64, low: u64, ports: u64) -> cython.int:
-        """Note that an error quotes a segment of a record: it was more datagrams than one.
+        """Note that an error quotes one segment of a record: it was more than one datagram.
 
-        Linux splits into 128 at most (UDP_MAX_SEGMENTS). A segment too short for that is the last one, which tells
-        nothing of the others.
+        Linux splits a record into at most 128 (UDP_MAX_SEGMENTS). A shorter segment must be the last one, which tells
+        nothing about the size of the others.
         """
         segment: u64 = rows.detail[row] >> 32 & _PORT
         if segment < 9 or ((match.detail >> 32 & _PORT) - 9) // (segment - 8) >= 128:
@@ -198,7 +198,7 @@ class Findings:
         return 0
 
     def split_records(self, endpoints: Table) -> None:
-        """Count in endpoints what records were split into: as many datagrams as their longest segment fits into them.
+        """Count offload records in endpoints as the datagrams they were split into, by their longest quoted segment.
 
         Args:
             endpoints: as `Conversations.totals` makes them.
@@ -215,7 +215,7 @@ class Findings:
             endpoints.keys[3], endpoints.keys[4] = words[at + 4], words[at + 5]
             found = endpoints.find(endpoints.hash(0), 0)
             if found < 0:
-                continue  # it was forgotten
+                continue  # forgotten meanwhile
             more = (words[at + WHOLE] - 9) // (words[at + SEGMENT] - 8)  # ⌈payload / segment⌉ - 1
             found *= 12
             endpoints.words[found + 6] += more
@@ -226,9 +226,9 @@ class Findings:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def add_answer(self, question: index, answer: index) -> cython.int:
-        """Note an answer from elsewhere: a finding of ICMP type 0, which is no error's, with its port as the MTU.
+        """Note an answer from another host: a finding with ICMP type 0, which no error has, and its port as the MTU.
 
-        `count_answers` counts it, and what comes behind it.
+        `count_answers` counts this datagram and those after it.
 
         Args:
             question: the conversation that it answers.
@@ -241,7 +241,7 @@ class Findings:
         to: index = at + (2 if asked_way == 0 else 0)
         source: index = at + (0 if asked_way == 0 else 2)
         by: index = came + (0 if answer_way == 0 else 2)
-        ports: u64 = self.conversations.table.words[at + 4]  # of the question: source, destination
+        ports: u64 = self.conversations.table.words[at + 4]  # the question's source and destination port
         if asked_way:
             ports = (ports & _PORT) << 16 | ports >> 16
         port: u64 = self.conversations.table.words[came + 4]
@@ -275,9 +275,9 @@ class Findings:
         return 0
 
     def count_answers(self) -> None:
-        """Count the datagrams of answers from elsewhere that were not counted yet.
+        """Count the datagrams of answers from another host that were not counted yet.
 
-        The last one's time is that of the conversation: there may be one the other way behind it.
+        The conversation's last time stands for the answer's, although a datagram the other way may be later.
         """
         row: index
         at: index
@@ -285,7 +285,8 @@ class Findings:
         sent: u64
         words: views.u64s = self.answers.words
         conversations: views.u64s = self.conversations.table.words
-        for row in range(self.answers.size if self.conversations.table.size else 0):  # else they are closed
+        # no conversations are left after `close`
+        for row in range(self.answers.size if self.conversations.table.size else 0):
             at = 16 * cython.cast(index, words[row * ANSWER_WIDTH])
             here = WIDTH * cython.cast(index, words[row * ANSWER_WIDTH + ANSWER_FINDING])
             sent = conversations[at + 8 + cython.cast(index, conversations[at + 14] & 1)]
@@ -294,13 +295,13 @@ class Findings:
             words[row * ANSWER_WIDTH + ANSWER_COUNTED] = sent
 
     def renumber(self, conversations: Sequence[int], findings: Sequence[int] | None = None) -> None:
-        """Conversations, and maybe findings, get new numbers, -1 for those that are gone; all answers are counted."""
+        """Apply new numbers of conversations, and maybe of findings; -1 means gone. Call `count_answers` first."""
         answers = self.answers
         self.answers = Table(ANSWER_WIDTH, ANSWER_KEY, memoryview(answers.secret))
         self._move_answers(answers, conversations, range(self.table.size) if findings is None else findings)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Forget all findings but these, ascending."""
+        """Forget all findings but these rows, ascending."""
         self.count_answers()
         places = {row: place for place, row in enumerate(rows)}
         self.renumber(range(self.conversations.table.size), [places.get(row, -1) for row in range(self.table.size)])
@@ -308,7 +309,7 @@ class Findings:
         self.rtt.keep(rows)
 
     def _move_answers(self, answers: Table, conversations: Sequence[int], findings: Sequence[int]) -> None:
-        """Add answers that have other numbers of conversations and findings here, without those that are -1."""
+        """Add answers under their new numbers here of conversation and finding, without those that are -1."""
         for row in range(answers.size):
             old = memoryview(answers.words)[row * ANSWER_WIDTH : (row + 1) * ANSWER_WIDTH].tolist()
             conversation, finding = conversations[old[0]], findings[old[1]]
@@ -332,7 +333,7 @@ class Findings:
         self.table.words[at + LENGTH] = length if is_first else min(self.table.words[at + LENGTH], length)
         sureness: u64 = max(self.table.words[at + NOTES] >> 56, cython.cast(u64, match.sureness))
         evidence: u64 = self.table.words[at + NOTES] >> 48 & 0xFF | cython.cast(u64, match.evidence)
-        # a host sends itself this where it finds no neighbour: the time that takes is no round trip
+        # A host sends this to itself when it finds no neighbour: the time it takes is no round trip.
         own: u64 = (
             _NO_NEIGHBOUR
             if (
@@ -357,7 +358,7 @@ class Findings:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def length_of(self, rows: Rows, row: index, match: Match) -> i64:
-        """Bytes of the datagram's IP packet: by the quote, or by the matched datagram's UDP length; or UNKNOWN."""
+        """Length of the datagram's IP packet, by the quote or by the matched datagram's UDP length; or UNKNOWN."""
         if rows.length[row] < _UNKNOWN_LENGTH:
             return rows.length[row]
         detail: u64 = match.detail if match.sureness else rows.detail[row]
@@ -370,7 +371,7 @@ class Findings:
     @cython.nogil
     @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
     def _mtu_notes(self, rows: Rows, row: index, length: u64) -> u64:
-        """What is odd about the MTU it reports (RFC 791; RFC 1191; RFC 8200, section 5)."""
+        """Notes on an implausible reported MTU (RFC 791; RFC 1191; RFC 8200, section 5)."""
         mtu: i64 = rows.mtu[row]
         if mtu < 0:
             return 0
@@ -387,7 +388,7 @@ class Findings:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def add_pass(self, rows: Rows, row: index, falls: cython.int, step: cython.int, since_ns: i64) -> cython.int:
-        """Count a datagram that came round a loop."""
+        """Count a datagram that went round a loop."""
         self.loops.keys[0], self.loops.keys[1] = rows.destination_high[row], rows.destination_low[row]
         self.loops.keys[2] = rows.ports[row] & _PORT
         self.loops.keys[3] = self.loops.keys[4] = self.loops.keys[5] = 0
@@ -418,12 +419,12 @@ class Findings:
         return one
 
     def append(self, right: Findings, frames: int, numbers: Sequence[int] = ()) -> list[int]:
-        """Add all that others hold; which row here each of their rows went to. Their answers are counted.
+        """Add the findings of another piece, whose answers are counted; return the row here of each of its rows.
 
         Args:
-            right: the others.
-            frames: how many frames are before theirs.
-            numbers: of each of their conversations, its number here; without them, none goes on here.
+            right: the other's findings.
+            frames: number of frames before it.
+            numbers: number here of each of its conversations; without them, no conversation continues here.
         """
         rows = self._merge(self.table, right.table)
         if numbers:
@@ -481,7 +482,7 @@ class Findings:
 
 
 def _rows_here(mine: Table, theirs: Table) -> list[int]:
-    """Of each of their rows, the row here with the same key."""
+    """For each row of `theirs`, the row of `mine` with the same key; added where there is none."""
     rows: list[int] = []
     row: index
     place: index

@@ -1,15 +1,15 @@
-"""Who sent how much to whom, and what came back: a record a conversation, folded into endpoints for the report.
+"""Who sent how much to whom, and what was answered: one record per conversation, folded into endpoints for the report.
 
-The first datagram of a conversation is a question; what comes back on the reversed 5-tuple is an answer, and its RTT
-counts from the latest question. A conversation that nothing was heard of for HORIZON datagrams is over: the next
-datagram begins another. A server may answer from another port (TFTP, RFC 1350, section 4): the first datagram from
-there answers what the client began with that host last, if nothing else has come back.
+The first datagram of a conversation is a question. A datagram with the reversed 5-tuple is an answer, and its RTT
+counts from the latest question. A conversation that is quiet for HORIZON datagrams is over: the next datagram begins a
+new one. A server may answer from another port (TFTP, RFC 1350, section 4). So the first datagram from another port
+answers the client's latest question to that host, if that has no answer yet.
 
-A capture may begin with an answer. So where the first datagram comes from a service port and goes to another, and both
-sides speak, the client is who asks.
+A capture may begin with an answer. So if the first datagram comes from a service port and goes to another, and both
+sides speak, its receiver is the client.
 
-In a piece of a capture that is not its first, what began before is not known: a conversation that may have is *open*,
-and RTTs are taken both ways until `append` joins it with what is before.
+In a piece of a capture other than the first, earlier datagrams are unknown. A conversation that may have begun in an
+earlier piece is *open*: RTTs are taken both ways until `append` joins it with the piece before.
 """
 
 from __future__ import annotations
@@ -31,30 +31,31 @@ from udpprobe.core.rows import Rows
 from udpprobe.core.table import Table, secret_words
 
 HORIZON = 1 << 20
-"""Datagrams that are remembered, and after which a conversation without any is over. Datagrams, not seconds: whatever
-clocks do, so much is remembered."""
+"""Datagrams remembered, and the number after which a quiet conversation is over. Counted in datagrams, not seconds, so
+that memory is bounded whatever the clock does."""
 
 SLOTS = 128
-"""Keys that are written before they are looked up."""
+"""Keys that are written before any is looked up."""
 
 MOST_CONVERSATIONS = 1 << 18
-"""At so many, and half as many again as are not over, those that are over are folded into endpoints."""
+"""Fold finished conversations into endpoints at this many, and then at half as many again as are unfinished."""
 
-# A conversation's record; two cache lines, the first of which is what finding and matching touch. End A is the lesser
-# one, way 0 goes from A to B.
+# A conversation's record is two cache lines; finding and matching touch only the first. End A is the lesser end; way 0
+# goes from A to B.
 A_HIGH = cython.declare(cython.const[index], 0)
 A_LOW = cython.declare(cython.const[index], 1)
 B_HIGH = cython.declare(cython.const[index], 2)
 B_LOW = cython.declare(cython.const[index], 3)
 PORTS = cython.declare(cython.const[index], 4)  # A's << 16 | B's
 LAST_NS = cython.declare(cython.const[index], 5)  # when its last datagram was sent
-HEAD = cython.declare(cython.const[index], 6)  # each way, 1 + the ordinal of its last datagram; 0 for none
+HEAD = cython.declare(cython.const[index], 6)  # each way: 1 + the ordinal of its last datagram; 0 for none
 SENT = cython.declare(cython.const[index], 8)  # datagrams, each way
 BYTES = cython.declare(cython.const[index], 10)  # of their IP packets, each way
 FIRST_NS = cython.declare(cython.const[index], 12)
 FIRST = cython.declare(cython.const[index], 13)  # ordinal of its first datagram
-STATE = cython.declare(cython.const[index], 14)  # flags, the other port << 8, first datagram the other way << 24
-LINKS = cython.declare(cython.const[index], 15)  # 1 + the conversation before it that has the same end: A's << 32 | B's
+# flags, the other port << 8, distance to the first datagram the other way << 24
+STATE = cython.declare(cython.const[index], 14)
+LINKS = cython.declare(cython.const[index], 15)  # 1 + the conversation before it at the same end: A's << 32 | B's
 WIDTH = cython.declare(cython.const[index], 16)
 KEY = cython.declare(cython.const[index], 5)
 
@@ -62,10 +63,10 @@ KEY = cython.declare(cython.const[index], 5)
 FIRST_WAY = cython.declare(cython.const[u64], 1)
 LAST_WAY = cython.declare(cython.const[u64], 2)
 ASKING_WAY = cython.declare(cython.const[u64], 4)
-OPEN = cython.declare(cython.const[u64], 8)  # it may have begun, or may answer what began, in a piece before
-EITHER = cython.declare(cython.const[u64], 16)  # the other side may turn out to ask
-OVER = cython.declare(cython.const[u64], 32)  # another one of the same key has begun
-# none of its datagrams was counted here; those before it in the capture are
+OPEN = cython.declare(cython.const[u64], 8)  # it may have begun in an earlier piece, or may answer one that did
+EITHER = cython.declare(cython.const[u64], 16)  # the other side may be the client
+OVER = cython.declare(cython.const[u64], 32)  # another one with the same key has begun
+# its datagrams so far are counted by the piece before, not here
 UNCOUNTED = cython.declare(cython.const[u64], 64)
 IN_HEAD = cython.declare(cython.const[u64], 128)  # its first datagram was not counted here
 OTHER_PORT = cython.declare(cython.const[u64], 0xFFFF00)
@@ -92,34 +93,34 @@ ENDPOINT_COLUMNS = (
     "last_ns",
     "other_port",
 )
-"""Of `Conversations.endpoints` and of `totals`: address and port (of a flow, its source too; else 0); datagrams sent
-there and their bytes; those of them that asked; how many were answered; when the last one was sent (+ 2^63 ns); the
-port that answers came from if it was another one, else 0."""
+"""Columns of `Conversations.endpoints` and of `totals`: address and port (of a flow, its source too; else 0); datagrams
+sent there, and their bytes; how many of them were questions; how many were answered; when the last one was sent (+
+2^63 ns); the port that answers came from if it is another one, else 0."""
 
-SOON_NS = cython.declare(cython.const[u64], 30_000_000_000)  # an answer from another port comes within this time
-# what took longer is no round trip, or a clock was set
+SOON_NS = cython.declare(cython.const[u64], 30_000_000_000)  # an answer from another port counts within this time
+# a longer one is no round trip, or a clock was set
 LONGEST_RTT_NS = cython.declare(cython.const[u64], 300_000_000_000)
 _HORIZON = cython.declare(cython.const[u64], 1 << 20)
-_MOST_STEPS = cython.declare(cython.const[cython.int], 256)  # conversations of one end that are looked through
+_MOST_STEPS = cython.declare(cython.const[cython.int], 256)  # conversations of one end that are searched
 _PORT = cython.declare(cython.const[u64], 0xFFFF)
 _MASK64 = cython.declare(cython.const[u64], 0xFFFF_FFFF_FFFF_FFFF)
-_BIAS = cython.declare(cython.const[u64], 1 << 63)  # as `findings.BIAS_NS`
+_BIAS = cython.declare(cython.const[u64], 1 << 63)  # same as `findings.BIAS_NS`
 _LOWER = cython.declare(cython.const[u64], 0xFFFF_FFFF)
 
 
 @cython.final
 @cython.cclass
 class Conversations:
-    """Counts datagrams, each by its conversation, in the order of their ordinals.
+    """Counts datagrams by conversation, in the order of their ordinals.
 
     Args:
         by_flow: whether endpoints are counted by source too.
         secret: for hash tables.
-        is_first: whether the capture begins with this piece.
+        is_first: whether this piece begins the capture.
 
     Attributes:
-        answered: the conversation that the one which began last answers from another host; -1 for none.
-        answers: likewise of those that `append` found, with the number of the answer.
+        answered: the conversation that the latest new one answers from another host; -1 for none.
+        answers: the same for those that `append` found, each with the answering conversation.
     """
 
     def __init__(self, secret: int, *, by_flow: bool = False, is_first: bool = True) -> None:
@@ -149,11 +150,11 @@ class Conversations:
         )
 
     def seal(self) -> None:
-        """Nothing comes behind this any more: let go of what only that would need."""
+        """Nothing will be appended: free what only `append` needs."""
         self.ends = Table(4, 3, memoryview(self.table.secret))
 
     def reserve(self, count: index) -> None:
-        """Make room for so many datagrams more."""
+        """Make room for `count` more datagrams."""
         if self.table.size + count > self.table.room:
             self.table.reserve(count)
         if self.ends.size + 2 * count > self.ends.room:
@@ -165,10 +166,10 @@ class Conversations:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def put_key(self, rows: Rows, row: index, slot: index) -> cython.int:
-        """Write the key of a row's conversation into a slot of `table.keys`, its hash into one of `hashes`.
+        """Write the key of a row's conversation into a slot of `table.keys`, and its hash into `hashes`.
 
         Returns:
-            The way that the datagram goes.
+            The direction (way) of the datagram.
         """
         at: index = KEY * slot
         source_high: u64 = rows.source_high[row]
@@ -194,7 +195,7 @@ class Conversations:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def is_over(self, conversation: index, ordinal: u64) -> cython.bint:
-        """Whether nothing was heard of it for too long when the datagram of this ordinal comes."""
+        """Whether the conversation has been quiet for too long when the datagram with this ordinal comes."""
         at: index = conversation * WIDTH
         last: u64 = max(self.table.words[at + HEAD], self.table.words[at + HEAD + 1])
         return ordinal >= last + _HORIZON
@@ -211,7 +212,7 @@ class Conversations:
         way: cython.int,
         ordinal: u64,
     ) -> index:
-        """A new conversation with the key at a place of `table.keys`, whose first datagram goes this way."""
+        """Begin a conversation with the key at a place of `table.keys`; its first datagram goes this way."""
         self.answered = -1
         before: index = self.table.find(hash, at)
         if before >= 0:
@@ -237,7 +238,7 @@ class Conversations:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def leave_uncounted(self, conversation: index) -> cython.int:
-        """It began with a datagram that the piece before will count."""
+        """Mark a conversation whose first datagram the piece before will count."""
         self.table.words[conversation * WIDTH + STATE] |= UNCOUNTED | IN_HEAD
         return 0
 
@@ -247,8 +248,8 @@ class Conversations:
     def count(self, conversation: index, way: cython.int, size: i64, time_ns: i64, ordinal: u64) -> cython.int:
         """Count one datagram.
 
-        Where the direction turns against the side that asks, this is an answer, and the time since the datagram before
-        it is a round trip. A repeated question restarts the clock; a clock that was set gives no RTT.
+        If the direction turns against the asking side, this is an answer, and the time since the datagram before it is
+        a round trip. A repeated question restarts the clock; a clock that was set gives no RTT.
         """
         at: index = conversation * WIDTH
         state: u64 = self.table.words[at + STATE]
@@ -273,7 +274,7 @@ class Conversations:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _take_rtt(self, conversation: index, way: cython.int, duration_ns: u64) -> cython.int:
-        """Of an answer to what went `way`; a negative duration is more than any."""
+        """Record the RTT of an answer to a datagram sent `way`. Masked, a negative duration exceeds the limit."""
         duration_ns &= _MASK64
         if duration_ns <= LONGEST_RTT_NS:
             self.rtt.add(2 * conversation + way, cython.cast(i64, duration_ns))
@@ -283,14 +284,14 @@ class Conversations:
     @cython.nogil
     @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
     def head(self, conversation: index, way: cython.int) -> u64:
-        """1 + the ordinal of its last datagram this way, 0 for none."""
+        """1 + the ordinal of its last datagram this way; 0 for none."""
         return self.table.words[conversation * WIDTH + HEAD + way]
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
     def set_head(self, conversation: index, way: cython.int, ordinal: u64) -> u64:
-        """This is the ordinal of its last datagram this way; what `head` was."""
+        """Set the ordinal of its last datagram this way; return the previous `head`."""
         at: index = conversation * WIDTH + HEAD + way
         before: u64 = self.table.words[at]
         self.table.words[at] = ordinal + 1
@@ -300,7 +301,7 @@ class Conversations:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _link_ends(self, conversation: index) -> cython.int:
-        """Let it be found by each of its self.ends, as the newest."""
+        """Index a new conversation by each of its two ends, as the newest there."""
         at: index = conversation * WIDTH
         end: cython.int
         row: index
@@ -311,7 +312,7 @@ class Conversations:
             row = self.ends.find(self.ends.hash(0), 0)
             if row < 0:
                 row = self.ends.add(self.ends.hash(0), 0)
-            if self.ends.words[4 * row + 3] != cython.cast(u64, conversation + 1):  # an end that talks to itself
+            if self.ends.words[4 * row + 3] != cython.cast(u64, conversation + 1):  # unless both ends are the same
                 links |= self.ends.words[4 * row + 3] << (32 - 32 * end)
             self.ends.words[4 * row + 3] = cython.cast(u64, conversation + 1)
         self.table.words[at + LINKS] = links
@@ -339,7 +340,7 @@ class Conversations:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def way_from(self, conversation: index, high: u64, low: u64, port: u64) -> cython.int:
-        """The way of datagrams from this end; -1 where it has no such end."""
+        """The direction of datagrams from this end; -1 if it is not an end of the conversation."""
         at: index = conversation * WIDTH
         if (
             self.table.words[at + A_HIGH] == high
@@ -359,7 +360,7 @@ class Conversations:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def goes_to(self, conversation: index, way: cython.int, high: u64, low: u64, port: i64) -> cython.bint:
-        """Whether datagrams of this way go to an address, and to a port unless that is -1."""
+        """Whether datagrams of this direction go to an address, and to a port unless that is -1."""
         at: index = conversation * WIDTH
         end: index = at + (2 if way == 0 else 0)
         its_port: u64 = self.table.words[at + PORTS] & _PORT if way == 0 else self.table.words[at + PORTS] >> 16
@@ -373,11 +374,11 @@ class Conversations:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _answer_elsewhere(self, conversation: index) -> cython.int:
-        """Let a conversation that begins answer another, if the other end has asked and nothing has come back.
+        """Let a new conversation answer another one, if its receiver has asked and has had no answer yet.
 
         From another port of a host that was asked, it answers the latest question to that host. From another host, it
-        can be an answer to what was asked in vain at that port, or to the only thing that was asked from an ephemeral
-        port; `answered` then names the question.
+        may answer the unanswered question to that same port, or the only question from an ephemeral port; `answered`
+        then names it.
         """
         at: index = conversation * WIDTH
         way: cython.int = 1 if self.table.words[at + STATE] & FIRST_WAY else 0
@@ -390,8 +391,8 @@ class Conversations:
         question: index = self.newest_of(high, low, client_port)
         record: index = 0
         asked_port: u64 = 0
-        waits_at_port: index = -1  # the question at that port that waits for an answer
-        waits: index = -1  # … at any
+        waits_at_port: index = -1  # the unanswered question to that port
+        waits: index = -1  # … to any port
         waiting: cython.int = 0
         seen: cython.int = 0
         is_open: u64 = 0
@@ -401,7 +402,7 @@ class Conversations:
         for _step in range(_MOST_STEPS):
             record = question * WIDTH
             if question < 0 or self.table.words[record + FIRST] + _HORIZON < self.table.words[at + FIRST]:
-                is_told = True  # those before it are older still
+                is_told = True  # earlier ones are older still
                 question = -1
                 break
             is_open |= self.table.words[record + STATE] & OPEN
@@ -429,7 +430,7 @@ class Conversations:
                         waiting += 1
             question = self.next_of(question, high, low, client_port)
         else:
-            self.table.words[at + STATE] |= is_open  # some may have begun before those that were looked at
+            self.table.words[at + STATE] |= is_open  # there may be more beyond those searched
             return 0
         if is_told:
             if waiting != 1:
@@ -466,7 +467,7 @@ class Conversations:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _waits(self, question: index, conversation: index, asked_way: cython.int) -> cython.bint:
-        """Whether a question was asked shortly before a conversation began, and had no answer by then."""
+        """Whether a question was asked shortly before a conversation began, and was unanswered by then."""
         record: index = question * WIDTH
         at: index = conversation * WIDTH
         state: u64 = self.table.words[record + STATE]
@@ -476,13 +477,13 @@ class Conversations:
         return waited_ns <= SOON_NS and not state & OTHER_PORT and (1 if state & ASKING_WAY else 0) == asked_way
 
     def forget(self, ordinal: int) -> list[int] | None:
-        """Fold what is over into the endpoints, if there is much.
+        """Fold finished conversations into the endpoints, if there are many.
 
         Args:
             ordinal: of the next datagram.
 
         Returns:
-            The new number of each conversation, -1 of those that are forgotten; None where nothing has changed.
+            The new number of each conversation, -1 for forgotten ones; None if nothing changed.
         """
         size: index = self.table.size
         if size < self.forget_at:
@@ -524,7 +525,7 @@ class Conversations:
             self._link_ends(row)
 
     def totals(self) -> tuple[Table, Histograms]:
-        """Endpoints with all that was counted so far, and the RTTs of those that answered, by their rows."""
+        """Endpoints with everything counted so far, and the RTTs of those that answered, by their rows."""
         endpoints, rtt = Table(12, 6, memoryview(self.table.secret)), Histograms()
         endpoints.reserve(self.endpoints.size)
         width, count = self.endpoints.width, self.endpoints.size
@@ -536,7 +537,7 @@ class Conversations:
         return endpoints, rtt
 
     def close(self) -> tuple[Table, Histograms]:
-        """As `totals`, at the end: of a million endpoints a copy is large. The conversations are gone."""
+        """Like `totals`, at the end: saves copying a million endpoints. The conversations are gone afterwards."""
         self._fold_into(self.endpoints, self.endpoint_rtt, range(self.table.size))
         words = memoryview(self.table.secret)
         self.table, self.ends, self.rtt = Table(WIDTH, KEY, words, SLOTS), Table(4, 3, words), Histograms()
@@ -579,7 +580,7 @@ class Conversations:
             rtt.absorb(self.rtt, owners)
 
     def _add_endpoint(self, endpoints: Table, conversation: index, way: cython.int) -> index:
-        """Where the row stands of the endpoint, or flow, that datagrams of this way go to."""
+        """Where the row of the endpoint (or flow) stands that datagrams of this direction go to."""
         words: views.u64s = self.table.words
         keys: views.u64s = endpoints.keys
         at: index = conversation * WIDTH
@@ -596,11 +597,11 @@ class Conversations:
         return row * 12
 
     def append(self, right: Conversations, ordinals: int) -> list[int]:
-        """Add what was counted directly behind, which is used up.
+        """Add the counts of the piece directly after this one; `right` must not be used afterwards.
 
         Args:
-            right: of the piece behind, without what `self` has been fed of it already.
-            ordinals: how many datagrams are before it.
+            right: of that piece, without the datagrams that `self` has counted of it already.
+            ordinals: number of datagrams before it.
 
         Returns:
             The number here of each of its conversations.
@@ -623,7 +624,7 @@ class Conversations:
             hash_ = self.table.hash(0)
             here = self.table.find(hash_, 0)
             if words[at + STATE] & UNCOUNTED:
-                numbers.append(here)  # what is to be counted of it was fed to `self`
+                numbers.append(here)  # `self` has counted its datagrams already
                 continue
             state = words[at + STATE]
             if (
@@ -661,7 +662,7 @@ class Conversations:
         return numbers
 
     def _go_on(self, here: index, right: Conversations, row: index, shift: u64) -> None:
-        """A conversation goes on behind: the turn between the two is a round trip too."""
+        """Join a conversation with its continuation. A turn of direction between the two is a round trip too."""
         mine: index = here * WIDTH
         theirs: index = row * WIDTH
         words: views.u64s = self.table.words
@@ -669,7 +670,7 @@ class Conversations:
         state: u64 = words[mine + STATE]
         other: u64 = more[theirs + STATE]
         way: cython.int
-        if state & UNCOUNTED:  # it begins with what was counted there
+        if state & UNCOUNTED:  # it begins with the datagrams counted there
             ways: u64 = FIRST_WAY | LAST_WAY | ASKING_WAY
             for way in range(LAST_NS, LINKS):
                 words[mine + way] = words[mine + way] if way == HEAD or way == HEAD + 1 else more[theirs + way]
@@ -678,7 +679,7 @@ class Conversations:
             return
         first_way: cython.int = 1 if other & FIRST_WAY else 0
         last_way: cython.int = 1 if state & LAST_WAY else 0
-        if state & UNCOUNTED:  # what was here is for the piece before to count, so all that is known is behind
+        if state & UNCOUNTED:  # the piece before counts what is here, so everything known is in `right`
             words[mine + FIRST_NS], words[mine + FIRST] = more[theirs + FIRST_NS], more[theirs + FIRST] + shift
             state, last_way = other, first_way
         if first_way != last_way and (state & (OPEN | EITHER) or last_way == (1 if state & ASKING_WAY else 0)):
@@ -695,7 +696,7 @@ class Conversations:
         words[mine + LAST_NS] = more[theirs + LAST_NS]
 
     def absorb(self, other: Conversations) -> None:
-        """Add what was counted of another capture, which is used up."""
+        """Add the counts of another capture; `other` must not be used afterwards."""
         other._fold_into(other.endpoints, other.endpoint_rtt, range(other.table.size))
         self._merge_endpoints(other)
 

@@ -1,7 +1,7 @@
 """From a frame's first byte to its UDP or ICMP header: link layers, IPv4, IPv6, extension headers, tunnels.
 
-`Headers` is a cursor that steps over one header after the other. Nothing raises: a header that is short or wrong ends
-the walk and is counted as a fault by name, and what was read before it stays.
+`Headers` is a cursor that steps over one header after another. Nothing raises: a header that is short or wrong ends the
+walk and is counted as a fault by name. What was read before it stays.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ NAMES = (
     "gue",
     "capwap",
 )
-"""Headers, in the order of the constants below; a `link-header` is that of a rare link layer (encapsulation.py)."""
+"""Headers, in the order of the constants below; `link-header` is that of a rare link layer (encapsulation.py)."""
 
 FAULTS = (
     *(f"cut-{name}" for name in NAMES),
@@ -69,7 +69,7 @@ FAULTS = (
     "unread-fou",
     "unread-gue",
 )
-"""Names of the counters in `Headers.faults`: a header that the capture cut, one that its packet is too short for."""
+"""Names of the counters in `Headers.faults`: a header cut by the capture, or one that its packet is too short for."""
 
 _CUT_ETHERNET = cython.declare(cython.const[cython.int], 0)
 _CUT_VLAN = cython.declare(cython.const[cython.int], 1)
@@ -99,17 +99,17 @@ _UNKNOWN_NULL_FAMILY = cython.declare(cython.const[cython.int], 59)
 _UNKNOWN_GRE_PAYLOAD = cython.declare(cython.const[cython.int], 60)
 _BAD_ERSPAN_HEADER = cython.declare(cython.const[cython.int], 61)
 
-# What stands at the cursor: a number of one of these name spaces.
+# Kind of the header at the cursor: a number from one of these name spaces.
 LINK = cython.declare(cython.const[cython.int], 1 << 16)  # LINKTYPE_ values, https://www.tcpdump.org/linktypes.html
 ETHER = cython.declare(cython.const[cython.int], 2 << 16)  # EtherTypes
 IP = cython.declare(cython.const[cython.int], 3 << 16)  # IP protocols
 PPP = cython.declare(cython.const[cython.int], 4 << 16)  # PPP protocol field follows
-RAW_IP = cython.declare(cython.const[cython.int], 5 << 16)  # IPv4 or IPv6, told by the version
+RAW_IP = cython.declare(cython.const[cython.int], 5 << 16)  # IPv4 or IPv6, by the version field
 LLC = cython.declare(cython.const[cython.int], 6 << 16)
 MPLS = cython.declare(cython.const[cython.int], 7 << 16)
 NOTHING = cython.declare(cython.const[cython.int], 0)
 
-# Where a walk ends: an IP protocol, or one of these. `decode.py` reads them by these numbers.
+# Where a walk ends: an IP protocol, or one of these. `decode.py` uses these numbers.
 _OTHER = cython.declare(cython.const[cython.int], -1)  # something that carries neither UDP nor ICMP
 _MORE = cython.declare(cython.const[cython.int], -3)
 
@@ -121,7 +121,7 @@ EVEN_PAIRS = cython.declare(cython.const[u64], 0x0000_FFFF_0000_FFFF)
 
 IS_LITTLE = sys.byteorder == "little"
 
-# Steps a packet may take; a real one needs about ten, a crafted one does not get to keep us busy.
+# Most steps of a walk. A real packet needs about ten; a crafted one must not keep us busy.
 MAX_LAYERS = cython.declare(cython.const[cython.int], 40)
 
 
@@ -132,14 +132,14 @@ class Headers:
 
     Attributes:
         at, end: the cursor, and one past the last captured byte of the packet.
-        cut: whether the packet went on behind `end` on the wire.
-        family, ttl, ip_id, ip_length, ip_start: of the innermost IP header met.
+        cut: whether the packet was longer on the wire.
+        family, ttl, ip_id, ip_length, ip_start: of the innermost IP header so far.
         source_high, source_low, destination_high, destination_low: its addresses.
         fragment_id: of a fragment, else -1.  first_fragment, later_fragment: which one it is.
         protocol: of a later fragment, what its datagram carries.
-        depth: how many tunnels were entered.
-        quoted: a quote's length fields may lie, and do not end it; what of a tunnel it does not reach is no fault.
-        closed: tunnels are not entered.
+        depth: number of tunnels entered.
+        quoted: the packet is a quote. Wrong length fields do not end it, and a tunnel cut by its end is no fault.
+        closed: do not enter tunnels.
     """
 
     data: bytes | bytearray | memoryview
@@ -158,7 +158,7 @@ class Headers:
             data = padded
         self.data = data
         self.longs = memoryview(data).cast("B").cast("Q")
-        # fields are read as unaligned words of eight bytes, which takes two checks of bounds instead of eight
+        # fields are read as unaligned words of eight bytes: two bounds checks instead of eight
         self.limit = len(data) - 16 if IS_LITTLE else -1
 
     @cython.cfunc
@@ -205,9 +205,9 @@ class Headers:
     @cython.nogil
     @cython.exceptval(check=False)
     def _joined(self, first: u64, second: u64, shift: u64) -> u64:
-        """Eight bytes, big-endian, of two aligned words, from so many bits on (0 to 56)."""
+        """Eight bytes, big-endian, out of two aligned words, starting at bit `shift` (0 to 56)."""
         word: u64 = first >> shift | second << 1 << (63 - shift) & MASK64
-        word = (word & EVEN_BYTES) << 8 | word >> 8 & EVEN_BYTES  # what a compiler knows as one instruction
+        word = (word & EVEN_BYTES) << 8 | word >> 8 & EVEN_BYTES  # compilers turn this into one instruction
         word = (word & EVEN_PAIRS) << 16 | word >> 16 & EVEN_PAIRS
         return (word & MASK32) << 32 | word >> 32
 
@@ -215,9 +215,9 @@ class Headers:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def read(self, at: index) -> cython.int:
-        """Read the 24 bytes from `at` on into `first`, `second` and `third`; zeros behind the end of the data.
+        """Read the 24 bytes from `at` into `first`, `second` and `third`; zeros beyond the end of the data.
 
-        Four aligned words and their checks of bounds do, where three times `word64` would take six.
+        This takes four aligned words and their bounds checks; three calls of `word64` would take six.
         """
         place: index
         if at > self.limit - 16 or at < 0:
@@ -280,8 +280,8 @@ class Headers:
         """Walk a frame from its link layer on.
 
         Returns:
-            The IP protocol of the header that the cursor stands at: 17, 1, 58 …; -1 where the packet carries nothing
-            of interest, is a later fragment, or has a fault.
+            The IP protocol of the header at the cursor: 17, 1, 58 …; -1 if the packet carries nothing of interest, is a
+            later fragment, or has a fault.
         """
         self.at, self.end, self.cut, self.depth, self.family = at, end, cut, 0, 0
         if link_type in (12, 14, 101, 228, 229):  # LINKTYPE_RAW as several systems wrote it, _CUT_IPV4 and _CUT_IPV6
@@ -294,7 +294,7 @@ class Headers:
     def start_message(
         self, size: index, source_high: u64, source_low: u64, destination_high: u64, destination_low: u64
     ) -> cython.int:
-        """Stand at an ICMPv6 message that came without its IPv6 header, whose fields are unknown but for addresses."""
+        """Start at an ICMPv6 message without its IPv6 header, of which only the addresses are known."""
         self.at, self.end, self.cut, self.depth, self.family = 0, size, False, 0, 6
         self.ip_start, self.ttl, self.ip_id, self.fragment_id = 0, 0, 0, -1
         self.ip_length = 40 + size
@@ -307,7 +307,7 @@ class Headers:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def walk_quote(self, at: index, end: index, cut: cython.bint, family: cython.int) -> cython.int:
-        """Walk a quote from its IP header on; as `walk_link`."""
+        """Walk a quote from its IP header on; like `walk_link`."""
         self.at, self.end, self.cut, self.depth, self.family = at, end, cut, 0, 0
         self.ip_start = at
         return self.walk(ETHER | (0x0800 if family == 4 else 0x86DD))
@@ -316,7 +316,7 @@ class Headers:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def walk(self, kind: cython.int) -> cython.int:
-        """Step over headers until the innermost one; as `walk_link`."""
+        """Step over headers to the innermost one; like `walk_link`."""
         self.later_fragment = self.first_fragment = False
         self.fragment_id = -1
         _layer: cython.int
@@ -354,7 +354,7 @@ class Headers:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _has(self, size: i64, header: cython.int) -> cython.bint:
-        """Whether `size` bytes are there; if not, that is a fault of this header."""
+        """Whether `size` bytes are there; if not, count a fault of this header."""
         if self.end - self.at >= size:
             return True
         if not (self.quoted and self.depth):
@@ -365,7 +365,7 @@ class Headers:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _ether_type(self, size: index, number: i64) -> cython.int:
-        """What follows an EtherType, or an IEEE 802.3 length, behind `size` bytes."""
+        """The kind of what follows an EtherType, or an IEEE 802.3 length, after `size` bytes."""
         self.at += size
         return LLC if number < 0x0600 else ETHER | cython.cast(cython.int, number)
 
@@ -382,7 +382,7 @@ class Headers:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _link_layer(self, kind: cython.int) -> cython.int:
-        """Every other layer below IP: what follows it."""
+        """Step over any other layer below IP; return the kind of what follows."""
         at: index = self.at
         if kind in (ETHER | 0x8100, ETHER | 0x88A8, ETHER | 0x9100):  # IEEE 802.1Q and 802.1ad
             return self._ether_type(4, self.u16(at + 2)) if self._has(4, _CUT_VLAN) else _OTHER
@@ -416,7 +416,7 @@ class Headers:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _mpls(self) -> cython.int:
-        """One label stack entry (RFC 3032); behind the last one the version tells what follows."""
+        """One label stack entry (RFC 3032). After the last one, the version nibble tells what follows."""
         if not self._has(5, _CUT_MPLS):
             return _OTHER
         is_bottom: cython.bint = self.u8(self.at + 2) & 1
@@ -451,10 +451,10 @@ class Headers:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _null(self) -> cython.int:
-        """LINKTYPE_NULL and LINKTYPE_LOOP: an address family in the byte order of whoever captured.
+        """LINKTYPE_NULL and LINKTYPE_LOOP: an address family in the recorder's byte order.
 
         AF_INET is 2 everywhere; AF_INET6 is 10 on Linux, 23 on Windows, 24 on Open- and NetBSD, 28 on FreeBSD, 30 on
-        Darwin. Some write an EtherType there, or PPP's address and control with its protocol.
+        Darwin. Some write an EtherType instead, or PPP's address, control and protocol.
         """
         if not self._has(4, _CUT_NULL):
             return _OTHER
@@ -476,7 +476,7 @@ class Headers:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _raw_ip(self) -> cython.int:
-        """IPv4 or IPv6, told by the version."""
+        """IPv4 or IPv6, by the version field."""
         if not self._has(1, _CUT_IP):
             return _OTHER
         version: i64 = self.u8(self.at) >> 4
@@ -500,7 +500,7 @@ class Headers:
         if not self._has(size, _CUT_IPV4):
             return _OTHER
         length: i64 = cython.cast(i64, word >> 32 & 0xFFFF)
-        if 0 < length < size and not self.quoted:  # no host takes such a packet; 0 is what offloading leaves there
+        if 0 < length < size and not self.quoted:  # no host accepts such a packet; offloading leaves 0
             return self._fail(_BAD_IPV4_HEADER)
         self._end_at_length(length, size)
         more: u64 = self.second  # TTL, protocol, checksum; source
@@ -524,9 +524,9 @@ class Headers:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _follow_options(self, at: index, end: index) -> cython.int:
-        """Where IPv4 options hold a source route with hops to go, take its last address as the destination.
+        """Take the last address of an IPv4 source route with hops left as the destination.
 
-        The header names the next hop only (RFC 791, section 3.1: loose and strict source and record route).
+        The header names only the next hop (RFC 791, section 3.1: loose and strict source and record route).
         """
         while at + 2 < end:
             option: i64 = self.u8(at)
@@ -546,11 +546,11 @@ class Headers:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _follow_route(self, at: index, size: i64) -> cython.int:
-        """Where an IPv6 routing header has segments left, take the last one as the destination.
+        """Take the last segment of an IPv6 routing header with segments left as the destination.
 
-        That is where the packet goes in the end, and what the UDP checksum counts (RFC 8200, section 8.1). Known are
-        the source route of type 0 (RFC 5095), Mobile IPv6's (RFC 6275), RPL's (RFC 6554), and segment routing's list,
-        which begins with the last segment (RFC 8754).
+        That is the final destination, which the UDP checksum covers (RFC 8200, section 8.1). Supported are the source
+        route of type 0 (RFC 5095), Mobile IPv6 (RFC 6275), RPL (RFC 6554), and segment routing, whose list begins with
+        the last segment (RFC 8754).
         """
         kind: i64 = self.u8(at + 2)
         left: i64 = self.u8(at + 3)
@@ -562,7 +562,7 @@ class Headers:
         elif kind == 4 and size >= 24 and left <= self.u8(at + 4) + 1:
             last = at + 8
         elif kind == 3:
-            kept: i64 = 16 - (self.u8(at + 4) & 15)  # the last address has so many bytes, the others are the prefix
+            kept: i64 = 16 - (self.u8(at + 4) & 15)  # bytes of the last address; the others are the shared prefix
             last = at + size - (self.u8(at + 5) >> 4) - kept
             place: i64
             for place in range(16 - kept, 16):
@@ -598,7 +598,7 @@ class Headers:
         if word >> 60 != 6:
             return self._fail(_BAD_IPV6_HEADER)
         payload_length: i64 = cython.cast(i64, word >> 16 & 0xFFFF)
-        # A length of 0 is a jumbogram's, or that of a packet the network card has still to split.
+        # A length of 0 means a jumbogram, or a packet that the network card has yet to split.
         self._end_at_length(payload_length + 40 if payload_length else 0, 40)
         self.family, self.ip_id, self.fragment_id, self.first_fragment = 6, 0, -1, False
         self.ttl = cython.cast(cython.int, word & 0xFF)
@@ -612,7 +612,7 @@ class Headers:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _end_at_length(self, length: i64, header: i64) -> cython.int:
-        """Note where the IP packet starts and, unless quoted, end it where its header says: padding follows."""
+        """Note where the IP packet starts and, unless quoted, end it at its header's length: padding follows."""
         start: index = self.at
         self.ip_start = start
         self.ip_length = length
@@ -630,7 +630,7 @@ class Headers:
     def _fragment(
         self, offset: i64, more: cython.bint, fragment_id: i64, protocol: cython.int, size: i64
     ) -> cython.int:
-        """Keep what tells the fragments of a datagram together; only the first one has its UDP header."""
+        """Store the fields that identify a fragment's datagram; only the first fragment has a UDP header."""
         self.at += size
         self.first_fragment = offset == 0 and more
         self.fragment_id = fragment_id if offset or more else -1
@@ -643,7 +643,7 @@ class Headers:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _inside_ip(self, protocol: cython.int) -> cython.int:
-        """An extension header or a tunnel: what follows. Anything else is where the walk ends, marked by 0x100."""
+        """Step over an extension header or into a tunnel; the kind of what follows. 0x100 marks the end of the walk."""
         at: index = self.at
         size: i64
         if protocol in (0, 43, 60, 135, 139, 140) or protocol == 51:
@@ -675,7 +675,7 @@ class Headers:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _gre(self) -> cython.int:
-        """RFC 2784 and 2890; version 1 is PPTP's (RFC 2637), which may acknowledge without carrying anything."""
+        """RFC 2784 and 2890; version 1 is PPTP's (RFC 2637), which may carry only an acknowledgment."""
         self.depth += 1
         if not self._has(4, _CUT_GRE):
             return _OTHER
@@ -699,7 +699,7 @@ class Headers:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _gre_payload(self, flags: i64, protocol: cython.int) -> cython.int:
-        """What follows GRE's header; what is not entered is counted."""
+        """The kind of what follows a GRE header; what is not entered is counted."""
         if flags & 7 == 1 and self.at == self.end:
             return _OTHER
         if flags & 7 > 1:
@@ -724,7 +724,7 @@ class Headers:
     def _erspan(self, has_sequence: cython.bint, is_third: cython.bint) -> cython.int:
         """Mirrored frames (draft-foschiano-erspan, section 4): types II and III have a header, type I none.
 
-        Type III may have eight bytes more, and carry IP instead of Ethernet. T says that the switch cut the frame.
+        Type III may have eight more bytes, and may carry IP instead of Ethernet. T means that the switch cut the frame.
         """
         if not is_third and not has_sequence:
             return LINK | 1
@@ -753,9 +753,9 @@ class Headers:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def walk_tunnel(self, port: cython.int) -> cython.int:
-        """Walk on inside a datagram whose UDP destination port carries packets; as `walk_link`.
+        """Walk into a datagram whose UDP destination port is a tunnel's; like `walk_link`.
 
-        The cursor stands at the UDP header. What only borrowed the port ends here, without a fault.
+        The cursor stands at the UDP header. A datagram that merely uses such a port ends here, without a fault.
         """
         kind: cython.int = _OTHER
         self.at += 8
@@ -772,9 +772,9 @@ class Headers:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _vxlan(self) -> cython.int:
-        """RFC 7348: an Ethernet frame behind eight bytes; port 8472 is Linux's own.
+        """RFC 7348: an Ethernet frame after eight bytes; port 8472 is Linux's own.
 
-        Beside the I flag, Linux and Cisco set a G flag and a group (draft-smith-vxlan-group-policy).
+        Besides the I flag, Linux and Cisco set a G flag and a group (draft-smith-vxlan-group-policy).
         """
         at: index = self.at
         if self.end - at < 8 or self.u8(at) & 0x7F != 0x08 or self.u8(at + 7) != 0:
@@ -801,7 +801,7 @@ class Headers:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _gtp_u(self) -> cython.int:
-        """3GPP TS 29.281: version 1, message type 255 carries a packet behind up to eight extension headers."""
+        """3GPP TS 29.281: version 1, message type 255 carries a packet after up to eight extension headers."""
         at: index = self.at
         if self.end - at < 12 or self.u8(at) & 0xF0 != 0x30 or self.u8(at + 1) != 255:
             return _OTHER

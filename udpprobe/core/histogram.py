@@ -1,7 +1,7 @@
-"""Durations by the number of what they belong to, for medians: exact while few, within 1.6 % when many.
+"""Durations per owner, for medians: exact while there are few, within 1.6 % when there are many.
 
-What is kept of an owner depends only on which durations there were, not on their order, nor on how they were split:
-the least and the greatest exactly, the others by their leading bits once there are more than MOST_EXACT.
+What is kept depends only on the set of durations, not on their order or how they were split. The least and greatest are
+kept exactly, the others by their leading bits once there are more than MOST_EXACT.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from udpprobe.core import views
 from udpprobe.core.views import Pickled, pickled, restored
 
 MOST_EXACT = 64
-"""Durations of one owner that are kept to the nanosecond."""
+"""Durations of an owner that are kept to the nanosecond."""
 
 LEAST_PENDING = 1 << 12
 MOST_PENDING = 1 << 21
-"""New durations are collected before they are put in order; the more are kept already, the more."""
+"""New durations are collected before they are sorted in; the limit grows with the number already stored."""
 
 _EXACT = cython.declare(cython.const[index], 64)
 _KEPT_BITS = cython.declare(cython.const[cython.int], 7)  # of each duration, beyond that: 1.6 %
@@ -36,7 +36,7 @@ _MOST_NS = cython.declare(cython.const[u64], (1 << 40) - 1)  # 18 minutes; longe
 @cython.final
 @cython.cclass
 class Histograms:
-    """A bag of durations an owner; owners are numbered from 0."""
+    """One bag of durations per owner; owners are numbered from 0."""
 
     def __init__(self) -> None:
         self.pending, self.owners, self.stored = 0, 0, 0
@@ -56,7 +56,7 @@ class Histograms:
         )
 
     def __len__(self) -> int:
-        """How much is kept: distinct durations, and those that are not settled yet."""
+        """Number of entries: distinct durations, and those not settled yet."""
         return self.stored + self.pending
 
     @cython.cfunc
@@ -70,7 +70,7 @@ class Histograms:
         return 0
 
     def reserve(self, count: index) -> None:
-        """See to it that so many can be added."""
+        """Make room for `count` more."""
         if self.pending + count <= self.room:
             return
         self.settle()
@@ -80,7 +80,7 @@ class Histograms:
             self.pending_owner, self.pending_ns = _words(self.room), _words(self.room)
 
     def settle(self) -> None:
-        """Put what is pending in its place."""
+        """Sort the pending durations in."""
         if self.pending:
             ones = _words(self.pending)
             place: index
@@ -90,7 +90,7 @@ class Histograms:
             self.pending = 0
 
     def absorb(self, other: Histograms, owners: Sequence[int]) -> None:
-        """Add all durations of others; those of their owner i are of `owners[i]` here, or dropped where that is -1."""
+        """Add another's durations. Those of its owner i go to owner `owners[i]` here, or nowhere if that is -1."""
         self.settle()
         other.settle()
         if not other.stored:
@@ -111,7 +111,7 @@ class Histograms:
         self._merge(owner, ns, counts, at)
 
     def _merge(self, owner: views.u64s, ns: views.u64s, weight: views.u64s, count: index) -> None:
-        """Counting sort by owner, of what is kept and of `count` new ones; then each owner by itself."""
+        """Counting sort by owner, of what is stored and of `count` new durations; then each owner by itself."""
         if not count:
             return
         place: index
@@ -140,7 +140,7 @@ class Histograms:
             at = cython.cast(index, ends[owner[place] + 1])
             sorted_ns[at], sorted_weight[at] = ns[place], weight[place]
             ends[owner[place] + 1] += 1
-        # now the owner's durations end at ends[owner + 1]; they are put in order in place, fewer than before
+        # Now the owner's durations end at ends[owner + 1]. They are sorted in place and get fewer.
         self.stored = self._gather(ends, sorted_ns, sorted_weight, sorted_ns, sorted_weight, owners)
         self.owners, self.starts, self.values, self.counts = owners, ends, sorted_ns, sorted_weight
         if 2 * self.stored < total:
@@ -159,7 +159,7 @@ class Histograms:
         counts: views.u64s,
         owners: index,
     ) -> index:
-        """Order, and round where there are many; `ends` become where each owner's begin. How many there are."""
+        """Sort each owner's durations, and round them if many. `ends` become their starts. Returns the total number."""
         out: index = 0
         own: index
         first: index = 0
@@ -193,7 +193,7 @@ class Histograms:
         counts: views.u64s,
         out: index,
     ) -> index:
-        """Insertion sort; equal ones become one."""
+        """Insertion sort that merges equal durations."""
         place: index
         at: index
         value: u64
@@ -226,7 +226,7 @@ class Histograms:
         counts: views.u64s,
         out: index,
     ) -> index:
-        """Count by leading bits; the least and the greatest stay as they are, and none is rounded below the least."""
+        """Count by leading bits. The least and greatest stay exact, and none is rounded below the least."""
         least: u64 = ns[first]
         most: u64 = ns[first]
         place: index
@@ -269,7 +269,7 @@ class Histograms:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _shift(self, value: u64) -> cython.int:
-        """By how many bits a duration is longer than what is kept of it."""
+        """Number of low bits of a duration that are dropped."""
         shift: cython.int = 0
         value >>= _KEPT_BITS
         if value >> 16:
@@ -287,7 +287,7 @@ class Histograms:
         return shift + 1 if value else shift
 
     def keep(self, owners: Sequence[int]) -> None:
-        """Forget all owners but these, ascending; they are numbered anew from 0, in their order."""
+        """Forget all owners but these, ascending; they are renumbered from 0, in their order."""
         self.settle()
         old = Histograms()
         new = [-1] * max(self.owners, 1)
@@ -307,12 +307,12 @@ class Histograms:
         return 0 <= owner < self.owners and self.starts[owner] < self.starts[owner + 1]
 
     def spread(self, owner: index) -> tuple[int, float, int] | None:
-        """Least, median and greatest of an owner's durations in nanoseconds; None without. Settle first."""
+        """Least, median and greatest of an owner's durations in nanoseconds; None without any. Settle first."""
         if not self.has(owner):
             return None
         first: index = self.starts[owner]
         last: index = self.starts[owner + 1]
-        if last == first + 1:  # of a million destinations, most have but one
+        if last == first + 1:  # of a million destinations, most have only one
             return int(self.values[first]), float(self.values[first]), int(self.values[first])
         place: index
         values, counts = self.values, self.counts
@@ -327,7 +327,7 @@ class Histograms:
                 lower = values[place]
             if seen > total // 2:
                 return int(values[first]), (lower + values[place]) / 2, int(values[last - 1])
-        raise AssertionError  # the last one is behind the middle
+        raise AssertionError  # the last duration is beyond the middle
 
 
 def _words(count: int) -> memoryview:

@@ -1,8 +1,8 @@
-"""What Linux tells a program of an ICMP error about its UDP datagram: at which calls, and which way the error takes.
+"""What Linux tells a program about an ICMP error for its UDP datagram: from which calls, and by which path.
 
-Measured on Linux 6.18 by tests/live/kernel_matrix.py: every error of the table of meanings, sockets that are
-unconnected or connected, with and without IP_RECVERR (IPV6_RECVERR), in each mode of IP_MTU_DISCOVER, both families
-and IPv4 through a socket of AF_INET6, three calls each. Only an error that says "too big" depends on the mode.
+Measured on Linux 6.18 by tests/live/kernel_matrix.py: every error of the table of meanings; unconnected and connected
+sockets, with and without IP_RECVERR (IPV6_RECVERR), in each mode of IP_MTU_DISCOVER; both families, and IPv4 through a
+socket of AF_INET6; three calls each. Only "too big" errors depend on the mode.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import NamedTuple
 from udpprobe.core.verdicts import Meaning
 
 SOCKETS = ("unconnected", "connected", "recverr")
-"""`recverr` may be connected or not: both hear the same."""
+"""`recverr` may be connected or not: both get the same errors."""
 MODES = ("DONT", "WANT", "DO", "PROBE", "INTERFACE", "OMIT")
-"""Of IP_MTU_DISCOVER and IPV6_MTU_DISCOVER, by number (linux/in.h): DONT is 0. Linux's default is WANT."""
+"""Modes of IP_MTU_DISCOVER and IPV6_MTU_DISCOVER, by number (linux/in.h): DONT is 0. Linux's default is WANT."""
 
 
 class TooBig(NamedTuple):
-    """What becomes of "too big" in one mode."""
+    """The effect of "too big" in one mode."""
 
     connected: str | None
-    """Errno of the next call, once."""
+    """Errno of the next call, once, on a connected socket."""
     recverr: str | None
     later: str
-    """What is sent from then on and does not fit, by any socket of this mode: `fragments`, `whole`, or the errno that
-    each send gives."""
+    """What happens to later datagrams that do not fit, from any socket of this mode: `fragments`, `whole`, or the errno
+    that each send returns."""
 
 
 TOO_BIG = MappingProxyType(
@@ -49,17 +49,17 @@ TOO_BIG = MappingProxyType(
 
 
 class Calls(NamedTuple):
-    """What three calls give after an error; None where nothing fails."""
+    """The results of three calls after an error; None for success."""
 
     send: tuple[str | None, ...]
-    """Errnos, of datagrams as large as the one that the error quotes."""
+    """Errnos, for datagrams as large as the one that the error quotes."""
     left: tuple[str | None, ...]
-    """How each of these left: `whole`, `fragments`, or not at all."""
+    """How each datagram left: `whole`, `fragments`, or not at all."""
     recv: tuple[str | None, ...]
 
 
 def calls_of(meaning: Meaning, state: str, mode: str = "WANT") -> Calls:
-    """What the calls of a socket give.
+    """The results of a socket's calls.
 
     Args:
         meaning: of the error.
@@ -69,13 +69,13 @@ def calls_of(meaning: Meaning, state: str, mode: str = "WANT") -> Calls:
     errno, later = told_errno(meaning, state, mode), "whole"
     if meaning.verdict == "too-big":
         later = TOO_BIG[meaning.family, mode].later
-    if later == "EMSGSIZE":  # ip_append_data looks at the route's MTU, whoever learnt it
+    if later == "EMSGSIZE":  # ip_append_data checks the route's MTU, whichever socket learned it
         return Calls(("EMSGSIZE",) * 3, (None,) * 3, (errno, None, None))
     return Calls((errno, None, None), (None if errno else later, later, later), (errno, None, None))
 
 
 def told_errno(meaning: Meaning, state: str, mode: str = "WANT") -> str | None:
-    """Errno of the error itself, from whichever call comes next; None where the socket is told nothing of it."""
+    """Errno of the error itself, from whichever call comes next; None if the socket is not told."""
     if state == "unconnected":
         return None
     row = TOO_BIG[meaning.family, mode] if meaning.verdict == "too-big" else meaning
@@ -83,7 +83,7 @@ def told_errno(meaning: Meaning, state: str, mode: str = "WANT") -> str | None:
 
 
 class Step(NamedTuple):
-    """A function of the kernel, and what it wants or does."""
+    """A function of the kernel, and what it requires or does."""
 
     function: str
     text: str
@@ -96,7 +96,7 @@ _LOOKUP = (
 
 
 def path_of(meaning: Meaning) -> tuple[Step, ...]:
-    """The way of an error through the kernel, as far as it gets."""
+    """The path of an error through the kernel, as far as it gets."""
     return _path_v4(meaning) if meaning.family == 4 else _path_v6(meaning)
 
 

@@ -1,8 +1,8 @@
-"""Routing loops in a traceroute: who reports at which TTL comes again and again, to the last TTL that was tried.
+"""Routing loops in a traceroute: reporters that recur at regular TTLs, up to the last TTL that was tried.
 
-An address seen twice is no loop by itself: a router may answer for its neighbour, or forward what has no TTL left, and
-balancing by packet mixes paths of different lengths (Viger et al., "Detection, understanding, and prevention of
-traceroute measurement artifacts", 2008). A loop is what still goes round at the end of the trace.
+An address seen twice is no loop yet. A router may answer for its neighbour, or forward an expired packet, and
+per-packet balancing mixes paths of different lengths (Viger et al., "Detection, understanding, and prevention of
+traceroute measurement artifacts", 2008). A loop is what still repeats at the end of the trace.
 """
 
 from __future__ import annotations
@@ -15,50 +15,50 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 LEAST_REPEATS = 3
-"""So often a router must come again before it is a loop wherever the trace ends."""
+"""Repetitions of a router that make a loop wherever the trace ends."""
 ALONE_REPEATS = 5
-"""Likewise of a router that sends everything back to itself: its neighbours look like that once or twice."""
+"""The same for a router that sends everything back to itself: its neighbours may look like that once or twice."""
 TOLERANCE = 4
-"""There must be so many repeats for each report that does not fit, as of a router with several addresses."""
+"""Repeats needed for each report that does not fit, such as that of a router with several addresses."""
 LAPS = 3
-"""So many times round, and nothing more has to be sent to know a loop."""
+"""After so many turns, a loop is certain and needs no more probes."""
 
 Rows = Mapping[int, frozenset[str]]
-"""By TTL, who reported that it ran out; without the TTLs where nobody did."""
+"""By TTL, the reporters of an expired TTL; TTLs without a report are absent."""
 
 
 class Round(Struct, frozen=True):
     """A loop as a trace saw it."""
 
     first_ttl: int
-    """Where its first router reports."""
+    """TTL at which its first router reports."""
     period: int
-    """Hops around it once."""
+    """Hops of one turn."""
     routers: tuple[str | None, ...]
-    """In the order of hops; None for one that never speaks."""
+    """In the order of hops; None for one that never reports."""
     repeats: int
-    """How often a router came again where it had to."""
+    """Number of times that a router recurred where it had to."""
     last_ttl: int
-    """The highest TTL that somebody reported."""
+    """The highest TTL with a report."""
 
     @property
     def is_certain(self) -> bool:
-        """Whether no further TTL would say more."""
+        """Whether higher TTLs would add nothing."""
         return self.last_ttl - self.first_ttl + 1 >= self.period * (LAPS if self.period > 1 else ALONE_REPEATS + 1)
 
     @property
     def end_ttl(self) -> int:
-        """The last TTL of the first time round: what lies beyond is the same again."""
+        """The last TTL of the first turn; everything beyond repeats it."""
         return self.first_ttl + self.period - 1
 
 
 def find_round(rows: Rows, limit: int, back: Mapping[int, frozenset[int]]) -> Round | None:
-    """The loop that a trace ends in, if it does: the shortest that explains it, entered as early as possible.
+    """The loop that a trace ends in, if any: the shortest that explains the reports, entered as early as possible.
 
     Args:
-        rows: who reported.
-        limit: the highest TTL that was tried. A loop is still there then; so less evidence will do.
-        back: by TTL, with which TTLs the reports came.
+        rows: the reporters.
+        limit: the highest TTL tried. A loop that lasts until there needs less evidence.
+        back: by TTL, the TTLs that the reports arrived with.
     """
     for period in _periods(rows):
         for first in sorted(rows):
@@ -69,10 +69,10 @@ def find_round(rows: Rows, limit: int, back: Mapping[int, frozenset[int]]) -> Ro
 
 
 def _leads_away(found: Round, rows: Rows, back: Mapping[int, frozenset[int]]) -> bool:
-    """Whether its first router replies from farther and farther away.
+    """Whether its first router replies from ever farther away.
 
-    Then it is several in a row, in whose names a NAT speaks: Linux gives the errors of all who are behind it the
-    address that the datagram was sent to.
+    Then it is several routers behind a NAT: Linux gives errors from behind it the address that the datagram was sent
+    to.
     """
     router = found.routers[0]
     laps = [ttl for ttl in range(found.first_ttl, found.last_ttl + 1, found.period) if router in rows.get(ttl, ())]
@@ -80,10 +80,10 @@ def _leads_away(found: Round, rows: Rows, back: Mapping[int, frozenset[int]]) ->
 
 
 def _with_entry(found: Round, rows: Rows, back: Mapping[int, frozenset[int]]) -> Round:
-    """The loop from where it is entered, if that router answers from the address by which it is reached.
+    """The loop starting at its entry, if that router answers from the address by which it is reached.
 
-    Then it reports once, coming in, with an address that never comes again. It is the router that is there whole
-    periods later if both are equally far away: the one before the entry is nearer than all in the loop.
+    It then reports once from an address that never recurs. It is the router that is seen a whole number of periods
+    later, if both are equally far away: the router before the entry is nearer than any in the loop.
     """
     entry = found.first_ttl - 1
     again = next((ttl for ttl in range(entry + found.period, found.last_ttl + 1, found.period) if ttl in rows), None)
@@ -93,7 +93,7 @@ def _with_entry(found: Round, rows: Rows, back: Mapping[int, frozenset[int]]) ->
 
 
 def _periods(rows: Rows) -> list[int]:
-    """Distances at which an address comes again, ascending."""
+    """Distances at which an address recurs, ascending."""
     return sorted({later - ttl for ttl, later in combinations(sorted(rows), 2) if rows[ttl] & rows[later]})
 
 
@@ -105,7 +105,7 @@ def _is_evident(found: Round, limit: int) -> bool:
 
 
 def _round(rows: Rows, first: int, period: int) -> Round | None:
-    """The loop of this period from this TTL on, None where the reports contradict it."""
+    """The loop with this period from this TTL on; None if the reports contradict it."""
     places = [_place(rows, ttl, period) for ttl in range(first, first + period)]
     repeats = sum(place.repeats for place in places)
     strange = sum(place.strange for place in places)
@@ -117,18 +117,18 @@ def _round(rows: Rows, first: int, period: int) -> Round | None:
 
 
 class _Place(Struct, frozen=True):
-    """One place in a loop."""
+    """One position in a loop."""
 
     router: str | None
-    """Its most usual address."""
+    """Its most frequent address."""
     addresses: frozenset[str]
     repeats: int
     strange: int
-    """Reports of others."""
+    """Reports from other addresses."""
 
 
 def _place(rows: Rows, ttl: int, period: int) -> _Place:
-    """Who reports at this TTL and every period later."""
+    """The reporters at this TTL and every period later."""
     laps = list(_laps(rows, ttl, period))
     addresses = max(laps, key=len, default=frozenset())
     usual = Counter(address for lap in laps for address in sorted(lap & addresses)).most_common(1)

@@ -1,4 +1,4 @@
-"""Several captures as one, in the order of their times, as mergecap has it."""
+"""Several captures as one, in the order of their times, as mergecap merges them."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ _EARLIEST_NS = cython.declare(cython.const[i64], -(1 << 63))
 @cython.final
 @cython.cclass
 class Merge:
-    """Says which of several captures the next frames come from, and how many of them.
+    """Tells which of several captures the next frames come from, and how many.
 
-    A frame counts as late as the latest before it in its own capture: one that is older than the frame before it comes
-    right behind that one. Of frames of one time, those of the capture of the lowest rank come first. Frames are
-    numbered through.
+    A frame older than an earlier one of its own capture counts as equally late, so it comes directly after. Of frames
+    with equal times, those of the capture with the lowest rank come first. Frames are numbered consecutively.
     """
 
     def __init__(self) -> None:
         self._captures: list[Any] = []  # Records; None where one was dropped
-        self._keys = memoryview(array("q", [0]))  # time of each one's next frame; earliest where it must be looked at
+        # time of each one's next frame; the earliest time if that is not known yet
+        self._keys = memoryview(array("q", [0]))
         self._ranks = memoryview(array("q", [0]))
-        self._heap = memoryview(array("q", [0]))  # places in these, of the captures at hand; the next frame's first
+        self._heap = memoryview(array("q", [0]))  # a heap of indices into these, of the captures that are filled
         self._count = 0
         self._turn = -1
         self.until_ns = _LATEST_NS
         self.frames = 0
 
     def add(self, records: Records, rank: int) -> int:
-        """Take in a capture of which no frame was read yet, and which only numbers frames; gives its number."""
+        """Add a capture of which no frame was read yet, and which numbers frames only; return its number."""
         number = len(self._captures)
         self._captures.append(records)
         if number == len(self._keys):
@@ -58,7 +58,7 @@ class Merge:
         return number
 
     def drop(self) -> None:
-        """Let go of the capture that is hungry: it is at its end."""
+        """Drop the hungry capture: it has ended."""
         self._captures[self._heap[0]] = None
         self._count -= 1
         self._heap[0] = self._heap[self._count]
@@ -66,23 +66,23 @@ class Merge:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no capture is at hand."""
+        """Whether no capture is left."""
         return self._count == 0
 
     @property
     def hungry(self) -> int:
-        """The number of the capture that must be filled, or dropped, before there are more frames.
+        """The number of the capture that must be filled, or dropped, before there are more frames; -1 for none.
 
-        That is when `turn` gives none, and frames at hand are not later than `until_ns`; -1 otherwise.
+        That is the case when `turn` returns None although frames are not later than `until_ns`.
         """
         return self._heap[0] if self._count and self._keys[self._heap[0]] == _EARLIEST_NS else -1
 
     @cython.ccall
     def turn(self) -> Records | None:
-        """The capture whose frames come next: follow it until it says WAIT, MORE or END, then ask again.
+        """The capture with the next frames: read it until it says WAIT, MORE or END, then ask again.
 
         Returns:
-            None where a capture is hungry, or frames are later than `until_ns`.
+            None if a capture is hungry, or frames are later than `until_ns`.
         """
         records: Records
         if self._turn >= 0:
@@ -110,7 +110,7 @@ class Merge:
     @cython.cfunc
     @cython.exceptval(-1, check=True)
     def _bound(self) -> i64:
-        """Until when frames of the first capture come before those of all others."""
+        """Time until which the first capture's frames precede those of all others."""
         if self._count == 1:
             return _LATEST_NS
         number: index = self._heap[0]
@@ -122,7 +122,7 @@ class Merge:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def _sift(self) -> cython.int:
-        """Put the first place's capture where it belongs."""
+        """Move the first capture of the heap to its place."""
         number: index = self._heap[0]
         place: index = 0
         while True:

@@ -1,10 +1,10 @@
-"""The report, field by field: one truth for JSON, CSV and the table.
+"""The report, field by field: the one definition behind JSON, CSV and the table.
 
-Names and meanings are the contract with scripts: a field may be added, none renamed or dropped. Times are
-nanoseconds since 1970 UTC (`_ns`) here and RFC 3339 in JSON.
+Names and meanings are a contract with scripts: a field may be added, but none renamed or dropped. Times here are
+nanoseconds since 1970 UTC (`_ns`); JSON has RFC 3339.
 
-The classes are msgspec's: there may be a million findings, and one takes 0.1 µs to make (a dataclass 0.5) and 0.5 to
-encode. `msgspec.structs` has what `dataclasses` has for its own: `replace`, `fields`, `astuple`.
+The classes are msgspec structs, because there may be a million findings: making one takes 0.1 µs (a dataclass takes
+0.5) and encoding it 0.5. `msgspec.structs` has the counterparts of `dataclasses`: `replace`, `fields`, `astuple`.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ FEWEST_ALIKE = 8
 
 
 def is_time(name: str) -> bool:
-    """Whether a field of that name holds nanoseconds since 1970."""
+    """Whether a field of this name holds nanoseconds since 1970."""
     return name.endswith("time_ns")
 
 
 def json_name(name: str) -> str:
-    """What a field is called in JSON: a time there has no unit."""
+    """The field's name in JSON, where times carry no unit."""
     return name.removesuffix("_ns") if is_time(name) else name
 
 
 class Model(Struct, frozen=True, gc=False, rename=json_name):
-    """What all parts of a report have in common. None refers back to what holds it, so none needs the collector."""
+    """Base of all parts of a report. None refers back to its container, so garbage collection need not track them."""
 
 
 Row = TypeVar("Row")
 
 
 class LazyRows(Sequence[Row]):
-    """Rows that are made anew each time somebody looks at them, and that nobody keeps.
+    """Rows that are made anew on each access and never stored.
 
     Args:
-        make: begins with the first one.
-        count: how many there are; None where only counting can tell.
+        make: returns an iterator that starts at the first row.
+        count: number of rows; None where only counting can tell.
     """
 
     def __init__(self, make: Callable[[], Iterator[Row]], count: int | None = None) -> None:
@@ -65,7 +65,7 @@ class LazyRows(Sequence[Row]):
         return self._make()
 
     def after(self, count: int) -> Iterator[Row]:
-        """All but so many at the beginning."""
+        """All rows but the first `count`."""
         return islice(self, count, None)
 
     @overload
@@ -82,17 +82,17 @@ class LazyRows(Sequence[Row]):
 
 
 def changed(rows: Sequence[Row], change: Callable[[Row], Row]) -> LazyRows[Row]:
-    """The rows, each as a function makes it once somebody looks at it."""
+    """The rows, each passed through `change` when it is read."""
     return LazyRows(lambda: map(change, rows), len(rows))
 
 
 class Loop(Model, frozen=True):
-    """A routing loop, as far as it showed itself."""
+    """A routing loop, as far as it was seen."""
 
     routers: tuple[str, ...]
-    """Addresses of the routers that reported the datagrams' end, those that did so first: 32 at most."""
+    """Addresses of the routers that reported an expired TTL, in order of their first report: 32 at most."""
     period: int | None
-    """Hops a datagram takes around it once."""
+    """Hops of one turn round the loop."""
 
 
 class Spread(Model, frozen=True):
@@ -104,7 +104,7 @@ class Spread(Model, frozen=True):
 
 
 def median(values: Iterable[float]) -> float:
-    """The one in the middle, of at least one: as of `statistics`, which loads fractions and decimals for it."""
+    """Median of at least one value. `statistics.median` would import fractions and decimal."""
     some = sorted(values)
     middle = len(some) // 2
     return some[middle] if len(some) % 2 else (some[middle - 1] + some[middle]) / 2
@@ -114,34 +114,34 @@ class Finding(Model, frozen=True):
     """One kind of error about one destination, from one reporter."""
 
     verdict: str | None
-    """A word of the contract; None for an ICMPv6 error nobody has defined."""
+    """A word of the contract; None for an ICMPv6 type that no RFC defines."""
     errno: str | None
     """UNP table 28.1."""
     linux: dict[str, str | None] | None
-    """Errno that Linux gives an `unconnected`, `connected`, `recverr` socket; None without an ICMP error."""
+    """Errno that Linux gives to an `unconnected`, `connected` and `recverr` socket; None without an ICMP error."""
     family: int
     """4 or 6."""
     icmp_type: int | None
-    """None where the capture shows it without any ICMP error (a loop)."""
+    """None for a loop that the capture shows without an ICMP error."""
     icmp_code: int | None
     reason: str
-    """nmap's word for it."""
+    """nmap's word."""
     reporter: str | None
     count: int
     first_time_ns: int
     last_time_ns: int
     mtu: int | None
-    """Next-hop MTU as reported, bytes of the IP packet; None where the error carries none."""
+    """Next-hop MTU as reported, in bytes of the IP packet; None where the error has none."""
     match: str
     """`exact`, `flow`, `rewritten` or `none`."""
     rtt_ms: Spread | None
-    """From the datagram to its error."""
+    """Time from the datagram to its error."""
     loop: Loop | None
     notes: tuple[str, ...]
 
 
 def answer_from(family: int, address: str, count: int, first_ns: int, last_ns: int, note: str) -> Finding:
-    """The finding that datagrams came from where nobody had been asked."""
+    """The finding for answers from an address or port that was not asked."""
     return Finding(
         verdict=None,
         errno=None,
@@ -163,14 +163,14 @@ def answer_from(family: int, address: str, count: int, first_ns: int, last_ns: i
 
 
 class Unmatched(Model, frozen=True):
-    """Errors that quote a datagram nobody saw being sent."""
+    """Errors that quote a datagram that the capture does not contain."""
 
     address: str
     port: int | None
-    """None where the quote is too short, or of a later fragment."""
+    """None where the quote is too short, or quotes a later fragment."""
     finding: Finding
     source: str | None = None
-    """In a report by flow: where the datagram came from, as it is quoted."""
+    """Source of the quoted datagram, in a report by flow."""
     source_port: int | None = None
     advice: str | None = None
     """What to do, in a sentence; None where all is well."""
@@ -183,38 +183,38 @@ class Destination(Model, frozen=True):
     port: int | None
     """None where only later fragments were seen or quoted."""
     verdict: str | None
-    """None where the run was interrupted before it was settled."""
+    """None where the run was interrupted before the verdict was settled."""
     errno: str | None
     meaning: str | None
-    """What silence says: `listening-or-filtered`, `no-evidence`, `rate-limited`."""
+    """What silence means: `listening-or-filtered`, `no-evidence` or `rate-limited`."""
     sent: int
     sent_bytes: int
     """Bytes of the IP packets."""
     answered: int
-    """Datagrams that were answered: as many as answers came back, but one answer each."""
+    """Datagrams that were answered. Each counts at most one answer."""
     errors: int
     rtt_ms: Spread | None
-    """From a datagram to its answer."""
+    """Time from a datagram to its answer."""
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
     source: str | None = None
-    """In a report by flow: where its datagrams come from."""
+    """Source of its datagrams, in a report by flow."""
     source_port: int | None = None
     zone: str | None = None
-    """In a scan's report: the interface that a link-local address was asked for on (RFC 4007)."""
+    """Interface that a link-local address was given with (RFC 4007), in a report of `scan`."""
     advice: str | None = None
     """What to do, in a sentence; None where all is well."""
 
 
 class Unread(Model, frozen=True):
-    """A file among several that could not be read, or not to its end."""
+    """One of several files that could not be read, or not to its end."""
 
     name: str
     reason: str
 
 
 class SourceReport(Model, frozen=True):
-    """What was read."""
+    """Where the packets came from."""
 
     kind: str
     name: str
@@ -229,28 +229,28 @@ class SourceReport(Model, frozen=True):
 
 
 class AlikeColumns(NamedTuple):
-    """(tasks,) what differs between destinations that fared alike."""
+    """(tasks,) the fields that differ between destinations with the same outcome."""
 
     high: array[int]
     low: array[int]
-    """Both halves of the address ("Q")."""
+    """Upper and lower half of the address ("Q")."""
     port: array[int]
     """"H"."""
     sent_bytes: array[int]
     """"Q"."""
     time_ns: array[int]
-    """Of their one error ("q")."""
+    """When the one error arrived ("q")."""
     rtt_ns: array[int]
     """"q"."""
 
 
 class Alike(Struct, frozen=True):
-    """Destinations of one family, each asked once and refused once by itself: rows that differ in a few fields."""
+    """Destinations of one family, each probed once and refused once by itself: rows that differ in a few fields."""
 
     template: Destination
-    """One of them."""
+    """The row of one of them."""
     tasks: array[int]
-    """Which they are ("I")."""
+    """Their task numbers ("I")."""
     columns: AlikeColumns
 
     @property
@@ -265,7 +265,7 @@ class Alike(Struct, frozen=True):
             yield address_text(its_high, its_low), Alike(self.template, array("I", tasks), self.columns)
 
     def rows(self) -> Iterator[Destination]:
-        """They as objects."""
+        """Make the rows."""
         return map(self._row, *(map(column.__getitem__, self.tasks) for column in self.columns))
 
     def _row(self, high: int, low: int, port: int, sent_bytes: int, time_ns: int, rtt_ns: int) -> Destination:
@@ -286,12 +286,12 @@ class Alike(Struct, frozen=True):
 
 
 class Parts(LazyRows[Destination]):
-    """Rows of which some are alike, and stay compact until somebody wants them.
+    """Rows of which some are alike and stay compact until they are read.
 
     Args:
-        parts: begins with the first row: destinations, and those that are alike.
-        count: how many rows there are.
-        row: makes one of them, by its place.
+        parts: returns an iterator that starts at the first row, over single destinations and groups that are alike.
+        count: number of rows.
+        row: makes the row at a position.
     """
 
     def __init__(
@@ -326,7 +326,7 @@ class Parts(LazyRows[Destination]):
         return Parts(parts, len(self), lambda place: change(self._row(place)))
 
     def after(self, count: int) -> Iterator[Destination]:
-        """All but so many at the beginning, which are not made."""
+        """All rows but the first `count`, which are not made."""
         return map(self._row, range(count, len(self)))
 
     @overload
@@ -351,17 +351,18 @@ class Process(Model, frozen=True):
 
 
 class ReceiveDrops(Model, frozen=True):
-    """A socket of this host that dropped datagrams which had reached it."""
+    """A socket of this host that dropped datagrams after they had arrived."""
 
     process: Process | None
-    """Who holds it; None where nobody knows."""
+    """The process that holds it; None if unknown."""
     address: str
-    """Its own; `0.0.0.0` or `::` for any."""
+    """The socket's own address; `0.0.0.0` or `::` for any."""
     port: int
     count: int
-    """Datagrams, since the watch began."""
+    """Datagrams dropped since the watch began."""
     reason: str | None
-    """`buffer-full`: its receive buffer was full; None where a checksum, its filter or a policy may be the reason."""
+    """`buffer-full`: its receive buffer was full; None where a checksum, a socket filter or a policy may be the
+    reason."""
 
 
 class DropReason(Model, frozen=True):
@@ -378,12 +379,12 @@ class DropReason(Model, frozen=True):
 
 
 class ErrorSent(Model, frozen=True):
-    """ICMP errors of one kind that this host sent to somebody about one of its ports, or about what it forwards."""
+    """ICMP errors of one kind that this host sent to one address, about its own port or about forwarded datagrams."""
 
     to: str
-    """Whose datagrams they are about."""
+    """Sender of the datagrams that the errors are about."""
     address: str
-    """Where these went: an address of this host, or what is behind it."""
+    """Destination of those datagrams: an address of this host, or one behind it."""
     port: int | None
     verdict: str | None
     reason: str
@@ -394,29 +395,29 @@ class ErrorSent(Model, frozen=True):
     first_time_ns: int
     last_time_ns: int
     process: Process | None
-    """Who holds a socket of that port, and did not get the datagram all the same."""
+    """The process that holds a socket on that port, yet did not get the datagram."""
     why: str
-    """In words; by the sockets that there were when the first of them was seen."""
+    """The reason in words, from the sockets that were open when the first error was seen."""
 
 
 class ErrorsSent(Model, frozen=True):
-    """What this host said to others by ICMP errors about UDP, and what it kept to itself."""
+    """ICMP errors about UDP that this host sent to others, and those that it suppressed."""
 
     rows: tuple[ErrorSent, ...]
-    """The most frequent first."""
+    """Most frequent first."""
     more: int
-    """Errors that found no room among 4,096 rows."""
+    """Errors beyond the 4,096 rows."""
     rate_limited: dict[str, int]
-    """ICMP errors of any protocol that a rate limit kept from being sent, of this network namespace: `ipv4_host` and
-    `ipv6_host` by the limit of each receiver, `global` by the one of all (IPv4 and IPv6). Empty where the kernel does
-    not count them."""
+    """ICMP errors of any protocol that a rate limit suppressed in this network namespace: `ipv4_host` and `ipv6_host`
+    by the limit per receiver, `global` by the host's total limit (IPv4 and IPv6). Empty where the kernel does not
+    count them."""
 
 
 class Report(Model, frozen=True):
-    """All that one run found, worst first.
+    """Everything one run found, worst first.
 
-    There may be millions of destinations: the sequences may make each one when it is asked for, and keep none. Readers
-    iterate once, or slice off the head.
+    There may be millions of destinations, so the sequences may be lazy and keep no row. Iterate once, or slice off the
+    head.
     """
 
     command: str
@@ -428,39 +429,39 @@ class Report(Model, frozen=True):
     group_by: str = "destination"
     """What a row is about: `destination`, `host`, `flow` or `reporter`."""
     interrupted: bool = False
-    """Whether it was stopped, by Ctrl-C or a limit of time, before it was done."""
+    """Whether Ctrl-C or a time limit stopped the run early."""
     receive_drops: tuple[ReceiveDrops, ...] | None = None
-    """Of sockets of this host, the most first; None where nobody looked for them."""
+    """Drops of this host's sockets, most first; None where they were not looked for."""
     drop_reasons: tuple[DropReason, ...] | None = None
     """Why this host dropped packets, the most frequent reason first; None where nobody looked."""
     errors_sent: ErrorsSent | None = None
-    """None where nobody asked for them."""
+    """None where it was not asked for."""
 
     @property
     def is_unreadable(self) -> bool:
-        """Whether none of the packets could be read, for all are of unknown link layers."""
+        """Whether no packet could be read, because every link type is unknown."""
         return 0 < self.source.packets == self.faults.get("unknown-link-type")
 
 
 class Planned(Model, frozen=True):
-    """A probe that a scan would send first to a destination."""
+    """The first probe that a scan would send to a destination."""
 
     address: str
     port: int
     payload: str
-    """Its name in the table of payloads."""
+    """Its name in the payload table."""
     bytes: int
     """Of the IP packet."""
     source: str | None
-    """None where this host has no way to it."""
+    """None where this host has no route."""
     source_port: int | None
-    """None where a free one will be chosen."""
+    """None where a free port will be chosen."""
     errno: str | None
-    """Why this host would not send it; None where it would."""
+    """Why this host could not send it; None where it could."""
 
 
 class Quoted(Model, frozen=True):
-    """The datagram as the error quotes it; None for what the quote does not reach."""
+    """The datagram as the error quotes it; None for fields beyond the end of the quote."""
 
     source: str
     source_port: int | None
@@ -472,11 +473,11 @@ class Quoted(Model, frozen=True):
     udp_length: int | None
     udp_checksum: int | None
     bytes: int
-    """Bytes of the quote, from its IP header on."""
+    """Length of the quote, from its IP header on."""
 
 
 def quoted_of(packet: Any) -> Quoted:  # noqa: ANN401 - a `Packet`, or one with the same fields
-    """What an ICMP error quotes of a datagram."""
+    """The datagram that an ICMP error quotes."""
     notes = packet.notes
 
     def unless(missing: int, value: int) -> int | None:
@@ -517,23 +518,24 @@ class Event(Model, frozen=True):
     extensions: tuple[dict[str, Any], ...] | None
     notes: tuple[str, ...]
     match_evidence: tuple[str, ...] = ()
-    """What told the datagram from its neighbours: `ip-id`, `flow-label` (of probes only), `udp-checksum`, `payload`."""
+    """What distinguished the datagram from its neighbours: `ip-id`, `flow-label` (probes only), `udp-checksum`,
+    `payload`."""
     advice: str | None = None
     """What to do, in a sentence; None where all is well."""
 
 
 class WatchedEvent(Event, frozen=True):
-    """An error heard live, and who on this host sent what it quotes."""
+    """An error captured live, with the local process that sent the quoted datagram."""
 
     process: Process | None = None
-    """None where another host sent it, or where nobody knows."""
+    """None where another host sent it, or if unknown."""
     sees: str | None = None
-    """What the sending socket can see of the error: `connected`, `recverr`, `blind` or `unknown`; None where another
+    """Whether the sending socket can see the error: `connected`, `recverr`, `blind` or `unknown`; None where another
     host sent it."""
     reported: bool | None = None
-    """Whether Linux told a socket of it, by an errno; None where another host sent it, or where nobody knows."""
+    """Whether Linux reported it to a socket by an errno; None where another host sent it, or if unknown."""
     reported_by: str | None = None
-    """Who says so: `kernel`, by its event sock:inet_sk_error_report; or `inference`, from the socket's state."""
+    """Source of `reported`: `kernel` (its event sock:inet_sk_error_report) or `inference` (from the socket's state)."""
     mtu_discover: str | None = None
-    """How the socket discovers the path MTU: IP_MTU_DISCOVER or IPV6_MTU_DISCOVER without `IP_PMTUDISC_`; None where
-    nobody knows."""
+    """The socket's path MTU discovery mode: IP_MTU_DISCOVER or IPV6_MTU_DISCOVER without `IP_PMTUDISC_`; None if
+    unknown."""

@@ -1,4 +1,4 @@
-"""What is odd about an error, as bits while it is a row and as words when it is told."""
+"""Notes on errors, as bits in a row and as text in a report."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from enum import IntFlag
 from functools import cache
 
 NO_NEIGHBOUR, GROUP_MEMBER = "no-neighbour", "group-member"
-"""Notes that programs look for: nothing on the link answers for the address; a member of a group must not say so."""
+"""Notes that programs look for: no neighbour on the link answers for the address; an error about a group address."""
 
 
 def in_words(notes: Sequence[str]) -> Iterator[str]:
-    """Notes for people: what `no-neighbour` means follows it."""
+    """Notes for people: `no-neighbour` is followed by its meaning."""
     return (note for note in notes if note != NO_NEIGHBOUR)
 
 
 def no_neighbour_notes(family: int, interface: str) -> tuple[str, ...]:
-    """What there is to say where this host itself sends the error, because it finds no neighbour of the address.
+    """The notes where this host sends the error to itself, because it finds no neighbour.
 
     Args:
         family: 4 or 6.
-        interface: name of the link's; empty where nobody knows.
+        interface: name of the link's interface; empty if unknown.
     """
     how = "ARP" if family == 4 else "NDP"
     return NO_NEIGHBOUR, f"no {how} (neighbour) reply" + (f" on {interface}" if interface else "")
 
 
 UNKNOWN_LENGTH = 1 << 20
-"""More than any packet has, so that it is never the least of several."""
+"""Longer than any packet, so it never wins a minimum."""
 
 PLATEAUS = (65535, 32000, 17914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68)
 """Common MTUs, RFC 1191, table 7-1."""
@@ -79,7 +79,7 @@ TEXTS = {
     Note.SEEN_BEFORE: "captured before: the same error again",
     Note.BAD_EXTENSION: "the extension's checksum or lengths are wrong",
 }
-"""Every note a person is told; the others only say which fields are missing."""
+"""Every note that people see; the others only mark missing fields."""
 
 REMAIN = " remain inside"
 """Ends the note ABOUT_TUNNEL; advice takes the MTU inside of the tunnel from in front of it."""
@@ -89,20 +89,20 @@ _TEXTS = [(int(note), text) for note, text in TEXTS.items()]
 
 
 def plateau_below(length: int, family: int = 4) -> int:
-    """RFC 1191's next common MTU below a datagram of `length` bytes; of IPv6 not below 1280."""
+    """RFC 1191's next common MTU below a datagram of `length` bytes; for IPv6 at least 1280."""
     below = next((plateau for plateau in PLATEAUS if plateau < length), PLATEAUS[-1])
     return below if family == 4 else max(below, 1280)
 
 
 def texts_of(bits: int, length: int, family: int = 4, tunnel: int = 0, mtu: int | None = None) -> tuple[str, ...]:
-    """The notes in words.
+    """The notes as text.
 
     Args:
         bits: of `Note`.
-        length: bytes of the datagram's IP packet, for the estimate of its MTU, or UNKNOWN_LENGTH.
+        length: bytes of the datagram's IP packet, to estimate its MTU, or UNKNOWN_LENGTH.
         family: of the packet that the error is about.
         tunnel: bytes of the tunnel's headers around the datagram's packet.
-        mtu: what the error reports.
+        mtu: as reported.
     """
     is_estimated = bits & _MTU_ZERO and length < UNKNOWN_LENGTH
     estimate = f"; RFC 1191's next plateau is {plateau_below(length + tunnel, family)}" if is_estimated else ""
@@ -115,18 +115,18 @@ def _texts(bits: int, estimate: str, tunnel: int, left: str) -> tuple[str, ...]:
 
 
 LEAST_MTU = {4: 68, 6: 1280}
-"""What every link must carry, by family (RFC 791; RFC 8200, section 5)."""
+"""Smallest MTU that every link must have, by family (RFC 791; RFC 8200, section 5)."""
 
 NOTHING = Note(0)
-"""To make one of these takes a microsecond."""
+"""A constant, because making a Note takes a microsecond."""
 
 
 def mtu_notes(family: int, mtu: int, length: int) -> Note:
-    """What is odd about the MTU that an error reports.
+    """Notes on the MTU that an error reports.
 
     Args:
         family: 4 or 6.
-        mtu: what it says; negative where it says nothing.
+        mtu: as reported; negative for none.
         length: bytes of the packet that was too big, or UNKNOWN_LENGTH.
     """
     if mtu < 0:

@@ -1,4 +1,4 @@
-"""Which UDP ports this host sends from, so that their sockets can be looked for while they are there."""
+"""UDP ports that this host sends from, so that the sockets can be looked up while they exist."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _PORT = cython.declare(cython.const[u64], 0xFFFF)
 @cython.final
 @cython.cclass
 class Ports:
-    """Source ports of datagrams that came from some addresses; without addresses, none is looked at.
+    """Source ports of datagrams from some addresses; without addresses, nothing is recorded.
 
     Attributes:
-        is_news: a port was seen that had not been seen since `expect`. Whoever heeds it sets it back.
+        is_news: a port was seen that is new since `expect`. The reader resets it.
     """
 
     def __init__(self, secret: int) -> None:
@@ -35,7 +35,7 @@ class Ports:
         self.is_news = False
 
     def expect(self, addresses: Iterable[int]) -> None:
-        """Forget all ports; from now on see those of these addresses (128 bits, IPv4 mapped)."""
+        """Forget all ports; from now on record those of these addresses (128 bits, IPv4 mapped)."""
         self.own = Table(2, 2, secret_words(self.secret))
         for address in addresses:
             self.own.add_key((address >> 64, address & (1 << 64) - 1))
@@ -45,7 +45,7 @@ class Ports:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def see(self, rows: Rows) -> cython.int:
-        """Note the ports of datagrams."""
+        """Record the source ports of datagrams."""
         row: index
         port: index
         for row in range(rows.size):

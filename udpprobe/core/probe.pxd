@@ -1,4 +1,4 @@
-# The C signatures of probe.py: what other compiled modules see of it.
+# What compiled modules see of probe.py.
 cimport cython
 from udpprobe.core.siphash cimport SipHash
 
@@ -47,13 +47,13 @@ cdef class Prober:
     cdef readonly Py_ssize_t first_port, ports, port_bits
     cdef int label_per_flow
 
-    # the probe at hand
+    # the current probe
     cdef readonly unsigned long long source_high, source_low, destination_high, destination_low, token
     cdef readonly long long family, source_port, port, row, header, length, ident, checksum
     cdef unsigned long long rest
     cdef Py_ssize_t length_bits
 
-    # what a quote says of it
+    # how a quote agrees with it
     cdef readonly Py_ssize_t agree, shared, disagree, changed
     cdef Py_ssize_t hidden
 

@@ -1,8 +1,8 @@
-"""Probes: datagrams that prove, by what an ICMP error quotes of them, that whoever sends the error has seen them.
+"""Probes: an ICMP error that quotes one proves that its sender has seen the probe.
 
-Everything in a probe that is free to choose comes from a keyed hash of its addresses, ports and attempt. To validate
-an error, the probe is computed again, and nothing has to be remembered of it (Durumeric, Wustrow, Halderman, "ZMap",
-USENIX Security 2013, section 3). A forger who sees no probe has to guess:
+Every free field of a probe comes from a keyed hash of its addresses, ports and attempt. To validate an error, the probe
+is computed again, so nothing has to be stored (Durumeric, Wustrow, Halderman, "ZMap", USENIX Security 2013, section 3).
+A forger who sees no probe has to guess:
 
     field            bits                           of           quoted
     source port      log2(ports we own)             task, flow   always; NATs change it
@@ -12,12 +12,13 @@ USENIX Security 2013, section 3). A forger who sees no probe has to guess:
     UDP checksum     up to 16                       probe        always; NATs change it
     token            8 a byte, up to 64             probe        by most, but routers may end after 8 bytes of UDP
 
-The checksum follows from the payload, so it counts only as much as the quote leaves out of the token. The id comes from
-other bits of the hash than the token. (Both from one 64-bit word are worth 16 bits, not 32: 2^16 is 1 modulo 65535.)
+The checksum follows from the payload, so it counts only as many bits as the token loses to a short quote. The id comes
+from other bits of the hash than the token. (If both came from one 64-bit word they would be worth 16 bits, not 32,
+because 2^16 is 1 modulo 65535.)
 
-Load balancers choose a path by addresses, ports and flow label. In a flow of `trace` or `mtu` these are constant, and
-its probes differ in id, token and checksum (Augustin et al., "Avoiding traceroute anomalies with Paris traceroute",
-IMC 2006). The bits that probes share are counted apart, since a second probe does not prove them again.
+Load balancers choose a path by addresses, ports and flow label. A flow of `trace` or `mtu` keeps these constant, and
+its probes differ in id, token and checksum (Augustin et al., "Avoiding traceroute anomalies with Paris traceroute", IMC
+2006). Bits that probes share are counted apart, because a second probe does not prove them again.
 """
 
 from __future__ import annotations
@@ -39,14 +40,14 @@ MASK64 = cython.declare(cython.const[u64], 0xFFFF_FFFF_FFFF_FFFF)
 MASK32 = cython.declare(cython.const[u64], 0xFFFF_FFFF)
 MASK16 = cython.declare(cython.const[u64], 0xFFFF)
 MAPPED = cython.declare(cython.const[u64], 0xFFFF)
-"""The upper half of the low word of an IPv4 address (RFC 4291, 2.5.5.2)."""
+"""Upper half of the low word of an IPv4-mapped address (RFC 4291, 2.5.5.2)."""
 IS_LITTLE = cython.declare(cython.bint, sys.byteorder == "little")
 
 UDP = cython.declare(cython.const[u64], 17)
 UDP_BYTES = cython.declare(cython.const[index], 8)
 IPV6_BYTES = cython.declare(cython.const[index], 40)
 MOST_BYTES = cython.declare(cython.const[index], 65_535)
-"""As far as a length field goes: IPv4's counts its header, IPv6's does not."""
+"""Limit of the length field: IPv4's includes its header, IPv6's does not."""
 DONT_FRAGMENT = cython.declare(cython.const[u64], 0x4000)
 
 TOKEN_BYTES = 8
@@ -55,27 +56,27 @@ LABEL_BITS = cython.declare(cython.const[index], 20)
 CHECKSUM_BITS = cython.declare(cython.const[index], 16)
 VARIANT_BITS = cython.declare(cython.const[index], 3)
 VARIANTS = 8
-"""Payloads that GENERIC stands for; they differ in length."""
+"""Payloads that GENERIC stands for; their lengths differ."""
 
-# In place of an attempt, for what more than one probe shares.
+# Used in place of an attempt for values that several probes share.
 FLOW = cython.declare(cython.const[u64], 0xFFFF_FFFF)
 HOST = cython.declare(cython.const[u64], 0xFFFF_FFFE)
 
-# Typed names are not seen from Python, so those that callers need have two.
+# Python cannot see typed names, so those that callers need exist twice.
 _GENERIC = cython.declare(cython.const[index], -1)
 GENERIC = _GENERIC
-"""In a choice of payloads: one of the first VARIANTS rows, by the hash."""
+"""In a choice of payloads: one of the first VARIANTS rows, selected by the hash."""
 _ANY_SIZE = cython.declare(cython.const[index], -1)
 ANY_SIZE = _ANY_SIZE
-"""For `find`: take the quote's word for the size. The caller knows what it was."""
+"""For `find`: take the size from the quote; for callers that check it themselves."""
 _SOURCE = cython.declare(cython.const[index], 1)
 _DESTINATION = cython.declare(cython.const[index], 2)
 _IDENT = cython.declare(cython.const[index], 4)
 _SWAPPED = cython.declare(cython.const[index], 8)
 _CHECKSUM = cython.declare(cython.const[index], 16)
 SOURCE, DESTINATION, IDENT, SWAPPED, CHECKSUM = _SOURCE, _DESTINATION, _IDENT, _SWAPPED, _CHECKSUM
-"""Bits of `Prober.changed`: what the quote has otherwise, cleared, or (the checksum) not at all. SWAPPED: the id has
-its bytes swapped."""
+"""Bits of `Prober.changed`: fields that differ, are cleared, or (the checksum) are missing in the quote. SWAPPED: the
+id is byte-swapped."""
 
 
 @cython.final
@@ -84,12 +85,12 @@ class Payloads:
     """What probes may carry.
 
     Args:
-        rows: the bytes of each payload, where the token goes in it, and how many bytes of the token, 0 to TOKEN_BYTES.
-            If GENERIC is used, the first VARIANTS rows are what it stands for.
-        choices: what a task may be sent, in turn: rows, or GENERIC.
+        rows: per payload: its bytes, the offset of the token, and the bytes of the token, 0 to TOKEN_BYTES. If GENERIC
+            is used, it stands for the first VARIANTS rows.
+        choices: what a task's probes carry, in turn: rows, or GENERIC.
 
     Raises:
-        ValueError: a token that does not fit, or a choice of nothing or of a row that is not there.
+        ValueError: a token does not fit, or a choice is empty or names a row that does not exist.
     """
 
     def __init__(self, rows: Sequence[tuple[bytes, int, int]], choices: Sequence[Sequence[int]] = ((0,),)) -> None:
@@ -117,14 +118,14 @@ class Payloads:
 @cython.final
 @cython.cclass
 class Tasks:
-    """What is probed: (n,) columns, which are read in place.
+    """What is probed: (n,) columns, read in place.
 
     Args:
-        destination_high: the first half of each address ("Q"); IPv4 addresses are mapped.
-        destination_low: the second half ("Q").
-        source_port: where the probes of each task leave from ("H").
-        port: where they go ("H").
-        choice: which of the choices of `Payloads` they carry ("H").
+        destination_high: the upper half of each address ("Q"); IPv4 addresses are mapped.
+        destination_low: the lower half ("Q").
+        source_port: source port of each task's probes ("H").
+        port: destination port ("H").
+        choice: index into the choices of `Payloads` ("H").
     """
 
     def __init__(
@@ -145,11 +146,11 @@ class Tasks:
 @cython.final
 @cython.cclass
 class Batch:
-    """Room for probes that are sent together. Its columns are the caller's to fill, but for `length` and `packets`.
+    """Room for probes that are sent together. The caller fills its columns, except `length` and `packets`.
 
     Args:
-        capacity: how many probes.
-        stride: bytes from one packet to the next, at least as many as the longest has; a multiple of 4.
+        capacity: number of probes.
+        stride: bytes from one packet to the next, at least the length of the longest; a multiple of 4.
 
     Raises:
         ValueError: the stride is no multiple of 4.
@@ -161,11 +162,11 @@ class Batch:
         self.stride = stride
         self.task = array("I", bytes(4 * capacity))
         self.source = array("H", bytes(2 * capacity))
-        """Which of the prober's addresses each leaves from."""
+        """Index of each probe's source address in the prober."""
         self.attempt = array("I", bytes(4 * capacity))
         self.ttl = bytearray(capacity)
         self.size = array("I", bytes(4 * capacity))
-        """Bytes of the IP packet that a shorter payload is filled up to, with zeros; 0 to leave it as it is."""
+        """Bytes of the IP packet that a shorter payload is padded to, with zeros; 0 for no padding."""
         self.length = array("I", bytes(4 * capacity))
         """Bytes of each IP packet."""
         self.packets = bytearray(capacity * stride)
@@ -176,7 +177,7 @@ class Batch:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def put(self, word: index, value: u64) -> cython.int:
-        """Write 32 bits in network byte order: a row of the RFCs' pictures of headers."""
+        """Write 32 bits in network byte order: one row of the header diagrams in RFCs."""
         if IS_LITTLE:  # pragma: no branch - machines where it isn't are rare
             value = (value & 0xFF) << 24 | (value & 0xFF00) << 8 | value >> 8 & 0xFF00 | value >> 24 & 0xFF
         self.words[word] = value & MASK32
@@ -226,17 +227,17 @@ class QuotedProbe:
 class Prober:
     """Computes probes, writes them, and compares them with quotes.
 
-    It holds one probe at a time, so each thread needs a prober. They may share everything else.
+    It holds one current probe, so each thread needs its own prober. Everything else may be shared.
 
     Args:
         key: two halves of 128 secret bits, drawn for this run.
         payloads: what probes carry.
-        sources: the addresses they leave from, two halves each.
-        first_port: the first of the source ports that we own.
-        ports: how many these are.
-        port_bits: what guessing the source port of a probe is worth to somebody who gets other probes of ours. None for
-            log2 of `ports`. Of a single flow, more: log2 of the range that its port was drawn from.
-        label_per_flow: whether the IPv6 flow label is the same in all probes of a flow.
+        sources: source addresses, two halves each.
+        first_port: the first source port that we own.
+        ports: number of these ports.
+        port_bits: bits that guessing a probe's source port is worth to somebody who sees other probes of ours. None for
+            log2 of `ports`. For a single flow, log2 of the range that its port was drawn from.
+        label_per_flow: whether all probes of a flow have the same IPv6 flow label.
     """
 
     def __init__(
@@ -265,13 +266,13 @@ class Prober:
         self.agree = self.shared = self.disagree = self.changed = self.hidden = 0
         self.source = self.attempt = self.score = 0
 
-    # ---- the probe at hand
+    # ---- the current probe
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def select(self, tasks: Tasks, task: index, source: index, attempt: index, size: index) -> cython.int:
-        """Compute the probe of a task, source and attempt: the same one whenever it is asked for."""
+        """Compute the probe of a task, source and attempt; the result is always the same."""
         return self.compute(
             self.sources_high[source],
             self.sources_low[source],
@@ -312,7 +313,7 @@ class Prober:
         mark: u64 = self.hash.second
 
         turn: index = 0
-        if self.payloads.count[choice] > 1:  # a division costs more than all of this
+        if self.payloads.count[choice] > 1:  # a division would cost more than everything else here
             turn = attempt % self.payloads.count[choice]
         row: index = self.payloads.order[self.payloads.first[choice] + turn]
         self.length_bits = 0
@@ -347,7 +348,7 @@ class Prober:
         if size > 0:
             token: u64 = self.token >> (64 - 8 * size) << (64 - 8 * size)
             token = folded(halves(token))
-            if self.payloads.token_at[self.row] & 1:  # it begins in the middle of a word
+            if self.payloads.token_at[self.row] & 1:  # the token begins in the middle of a word
                 token <<= 8
             self.rest += token
         self.checksum = checksum_of(
@@ -362,10 +363,10 @@ class Prober:
         return 0
 
     def port_for(self, destination: tuple[int, int], rank: int) -> int:
-        """Which of our ports the probes of a task leave from.
+        """Source port of a task's probes.
 
-        The tasks of a host take the ports in turn, so that they share as few as possible: an answer from another port
-        than was asked says by where it arrives which task it is about. Where the turn begins is secret for each host.
+        The tasks of a host use the ports in turn, so as few as possible share one: an answer from another port tells
+        its task by the port at which it arrives. The first port is secret for each host.
 
         Args:
             destination: the host's address.
@@ -375,7 +376,7 @@ class Prober:
         return int(self.first_port + (self.hash.first + rank) % self.ports)
 
     def token_of(self, tasks: Tasks, task: int, *, source: int = 0, attempt: int = 0) -> bytes:
-        """TOKEN_BYTES, of which the probe carries the first, as many as its payload has room for."""
+        """TOKEN_BYTES; the probe carries the first of them, as many as its payload has room for."""
         self.select(tasks, task, source, attempt, 0)
         return int(self.token).to_bytes(TOKEN_BYTES)
 
@@ -385,8 +386,8 @@ class Prober:
         """Write the first `count` packets of a batch, and their lengths.
 
         Raises:
-            ValueError: a packet is longer than the stride, or than IP packets can be.
-            IndexError: there is no such task, source, choice or row.
+            ValueError: a packet is longer than the stride, or than an IP packet can be.
+            IndexError: no such task, source, choice or row.
         """
         wanted: index = count
         with cython.nogil:
@@ -401,15 +402,15 @@ class Prober:
 
         Args:
             tasks: what is probed.
-            task: which of them.
-            source: which of our addresses.
+            task: which task.
+            source: index of the source address.
             attempt: 0 for the task's first probe, 1 for the second …, below 2^32 - 2.
             ttl: or hop limit.
-            size: bytes of the IP packet that a shorter payload is filled up to.
+            size: bytes of the IP packet that a shorter payload is padded to.
 
         Raises:
-            ValueError: it would be longer than IP packets can be.
-            IndexError: there is no such task, source or choice.
+            ValueError: it would be longer than an IP packet can be.
+            IndexError: no such task, source or choice.
         """
         self.select(tasks, task, source, attempt, size)
         batch = Batch(1, 4 * ((self.length + 3) // 4))
@@ -422,7 +423,7 @@ class Prober:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def write_all(self, tasks: Tasks, batch: Batch, count: index) -> index:
-        """As `craft`, up to a probe without room; returns how many that are."""
+        """Like `craft`, up to the first probe that does not fit; return the number written."""
         row: index
         for row in range(count):
             self.select(tasks, batch.task[row], batch.source[row], batch.attempt[row], batch.size[row])
@@ -435,7 +436,7 @@ class Prober:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def write(self, batch: Batch, row: index, ttl: u64) -> cython.int:
-        """Write the probe at hand into a batch that has room for it (RFC 791, RFC 8200, RFC 768)."""
+        """Write the current probe into a batch that has room for it (RFC 791, RFC 8200, RFC 768)."""
         at: index = row * batch.stride
         word: index = at // 4
         length: u64 = self.length
@@ -471,7 +472,7 @@ class Prober:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def write_payload(self, batch: Batch, at: index) -> cython.int:
-        """Write the payload and zeros up to the packet's end, in words; then the token."""
+        """Write the payload, zeros up to the packet's end, in words; then the token."""
         word: index = at // 4
         read: index = self.payloads.start[self.row] // 4
         end: index = word + (self.payloads.length[self.row] + 3) // 4
@@ -498,7 +499,7 @@ class Prober:
     @cython.nogil
     @cython.exceptval(0xFFFF_FFFF_FFFF_FFFF, check=True)
     def mark_of(self, quoted: QuotedProbe, reply_id: u64) -> u64:
-        """What tells an error from others about the same probe: its own IPv4 id, and every byte that it quotes."""
+        """Hash that tells an error from others about the same probe: its own IPv4 id, and every byte that it quotes."""
         at: index = quoted.begin
         place: index
         word: u64
@@ -514,41 +515,40 @@ class Prober:
         return self.hash.finish()
 
     def find(self, quoted: QuotedProbe, tasks: Tasks, task: int, attempts: int, size: int = 0) -> int:
-        """Which attempt of a task is quoted: the one that agrees best, -1 where no bit of any agrees.
+        """The quoted attempt of a task: the one that agrees best; -1 if no bit of any agrees.
 
-        Then that probe is at hand, `source` is the number of the address it left from, and of the quote
-
-        - `agree` bits agree that are this probe's own, less what a choice of several probes gives away,
+        That probe then is the current one, `source` is the index of its source address, and of the quote
+        - `agree` bits agree that are specific to this probe, less what a choice among several probes gives away,
         - `shared` bits agree that other probes of the task or flow have too,
-        - `disagree` bits do not, and `changed` says in what (see `is_rewritten`).
+        - `disagree` bits do not, and `changed` tells in which fields (see `is_rewritten`).
 
         Args:
             quoted: what an error quotes.
             tasks: what is probed.
-            task: which one the quote seems to be of: by its destination, where a NAT does not change that.
-            attempts: how many probes of it were made.
-            size: what they were filled up to, or ANY_SIZE.
+            task: the task by the quote's destination, unless a NAT changed that.
+            attempts: number of its probes so far.
+            size: what they were padded to, or ANY_SIZE.
         """
         return int(self.search(quoted, tasks, task, attempts, size))
 
     def agrees(self, quoted: QuotedProbe, tasks: Tasks, task: int, attempt: int, size: int = 0) -> bool:
-        """Whether a quote may be of one probe, from the first of our addresses.
+        """Whether a quote may be of one probe, sent from the first of our addresses.
 
-        For callers that look probes up by what they hold, where `find` would compute them all. Then the probe is at
-        hand, and `agree`, `shared`, `disagree` and `changed` are as after `find`, except that `agree` is not lowered
-        for a choice of several: the caller has to.
+        For callers that find probes by their content, where `find` would compute all of them. It sets the current
+        probe, `agree`, `shared`, `disagree` and `changed` as `find` does, except that it does not reduce `agree` for a
+        choice among several probes: the caller must.
         """
         self.select(tasks, task, 0, attempt, size)
         return bool(self.compare(quoted))
 
     @property
     def is_rewritten(self) -> bool:
-        """Whether the quote differs from the probe found as only somebody between can have made it: or a guess."""
+        """Whether the quote differs in a way that only a middlebox, or a guess, explains."""
         return bool(self.changed & ~SWAPPED)
 
     @property
     def evidence(self) -> tuple[str, ...]:
-        """What told the probe found from its neighbours: as in `core.recent.EVIDENCE`, or `flow-label`."""
+        """What distinguished the probe from its neighbours: as in `core.recent.EVIDENCE`, or `flow-label`."""
         names: list[str] = []
         if not self.changed & _IDENT:
             if self.family == 4:
@@ -589,7 +589,7 @@ class Prober:
         elif tried > 1:
             self.select(tasks, task, self.source, self.attempt, size)
             self.compare(quoted)
-            self.agree = max(self.agree - doublings(tried), 0)  # each gives a guess twice the chance
+            self.agree = max(self.agree - doublings(tried), 0)  # each doubling doubles the chance of a guess
         return self.attempt
 
     @cython.cfunc
@@ -598,7 +598,7 @@ class Prober:
     def consider(
         self, quoted: QuotedProbe, tasks: Tasks, task: index, source: index, attempt: index, size: index
     ) -> cython.int:
-        """Note a probe if it agrees better than those before; of equals the latest."""
+        """Note a probe if it agrees better than those before; among equals the latest."""
         self.select(tasks, task, source, attempt, size)
         if self.compare(quoted) == 0 or self.agree == 0:
             return 0
@@ -613,7 +613,7 @@ class Prober:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def source_of(self, quoted: QuotedProbe) -> index:
-        """Which of our addresses a quote has; -1 for none, as a NAT may have written another."""
+        """Index of our address that a quote has as source; -1 for none, because a NAT may have changed it."""
         source: index
         for source in range(self.source_count):
             if self.sources_high[source] == quoted.source_high and self.sources_low[source] == quoted.source_low:
@@ -624,7 +624,7 @@ class Prober:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def compare(self, quoted: QuotedProbe) -> cython.int:
-        """Compare a quote with the probe at hand; 0 if it is of another, whatever happened to it on the way."""
+        """Compare a quote with the current probe; 0 if it is of another one, whatever happened on the way."""
         self.agree = self.shared = self.disagree = self.changed = 0
         if quoted.udp_length >= 0:
             if quoted.udp_length != self.length - self.header + UDP_BYTES:
@@ -651,7 +651,7 @@ class Prober:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def compare_payload(self, quoted: QuotedProbe) -> cython.int:
-        """Compare the payload up to the end of the token; 0 if it differs. Then `hidden` bits of it are not quoted."""
+        """Compare the payload up to the end of the token; 0 if it differs. `hidden` bits of it are not quoted."""
         size: index = self.payloads.token_size[self.row]
         token_at: index = self.payloads.token_at[self.row]
         self.hidden = 8 * size
@@ -677,7 +677,7 @@ class Prober:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def compare_ident(self, quoted: QuotedProbe) -> cython.int:
-        """Compare the IPv4 id or the flow label; some routers clear it, and no probe's is 0."""
+        """Compare the IPv4 id or flow label. Some routers clear it; no probe has 0."""
         bits: index = ID_BITS if self.family == 4 else LABEL_BITS
         if quoted.ident == self.ident:
             if self.family == 6 and self.label_per_flow:
@@ -698,7 +698,7 @@ class Prober:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def compare_checksum(self, quoted: QuotedProbe) -> cython.int:
-        """Compare the UDP checksum; a NAT may have adapted it to what else it wrote. No probe's is 0."""
+        """Compare the UDP checksum. A NAT may have adapted it to its changes; no probe has 0."""
         bits: index = min(self.hidden, CHECKSUM_BITS)
         adapted: cython.longlong = self.checksum
         if self.changed & (_SOURCE | _DESTINATION):
@@ -735,7 +735,7 @@ def family_of(high: u64, low: u64) -> cython.int:
 @cython.nogil
 @cython.exceptval(-1, check=False)
 def doublings(number: index) -> cython.int:
-    """How often 1 is doubled until it is `number` at least."""
+    """Number of times that 1 must be doubled to reach `number`."""
     times: cython.int = 0
     while number > 1:
         number = (number + 1) // 2
@@ -748,7 +748,7 @@ def doublings(number: index) -> cython.int:
 @cython.nogil
 @cython.exceptval(-1, check=False)
 def halves(word: u64) -> cython.longlong:
-    """The sum of both halves. Folded, that is the sum of its four 16-bit words."""
+    """Sum of both 32-bit halves. Folded, it is the sum of the four 16-bit words."""
     return (word >> 32) + (word & MASK32)
 
 
@@ -776,17 +776,17 @@ def checksum_of(
     source_port: u64,
     port: u64,
 ) -> cython.longlong:
-    """The UDP checksum (RFC 768; RFC 8200, 8.1), where `rest` is the sum of all but addresses and ports.
+    """The UDP checksum (RFC 768; RFC 8200, 8.1); `rest` is the sum of everything but addresses and ports.
 
-    What maps an IPv4 address adds 0xFFFF, which changes no such sum.
+    Mapping an IPv4 address adds 0xFFFF, which leaves the folded sum unchanged.
     """
     ends: u64 = halves(source_high) + halves(source_low) + halves(destination_high) + halves(destination_low)
     checksum: u64 = MASK16 ^ folded(rest + ends + source_port + port)
-    return checksum or 0xFFFF  # 0 says that there is none
+    return checksum or 0xFFFF  # 0 would mean no checksum
 
 
 def _word_sum(data: bytes) -> int:
-    """The sum of the 16-bit words of `data`, an odd byte filled up with zero."""
+    """Sum of the 16-bit words of `data`, an odd byte padded with zero."""
     return 256 * sum(data[0::2]) + sum(data[1::2])
 
 

@@ -1,7 +1,7 @@
-"""Whom a report is about, the worst first; there may be millions, so none of them is a Python object.
+"""The order of a report's rows, worst first; there may be millions, so none of them is a Python object.
 
 A *subject* is what a row of the report is about: a destination, or a flow to one. What was *found* about it are rows of
-the tables of findings and of loops; loops are numbered behind all findings.
+the tables of findings and of loops; loops are numbered after all findings.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 NO_ERROR = 0
-"""ICMP type of findings that are answers from elsewhere: no error has it, in either family."""
+"""ICMP type of findings about answers from another host: no error has it, in either family."""
 
 # Rows of `Findings.table`, of `Findings.loops`, of endpoints and of subjects, and places in them
 _FINDING = cython.declare(cython.const[index], 17)
@@ -36,12 +36,12 @@ _QUESTIONS = cython.declare(cython.const[index], 8)
 _ANSWERED = cython.declare(cython.const[index], 9)
 _SUBJECT = cython.declare(cython.const[index], 6)
 
-# What subjects are sorted by: rank, and the complements of errors and of datagrams sent; then the name
+# Sort keys of subjects: rank, and the complements of errors and of datagrams sent; then the name
 _RANK = cython.declare(cython.const[index], 0)
 _ERRORS = cython.declare(cython.const[index], 1)
 _NAME = cython.declare(cython.const[index], 3)
-_SHORT = cython.declare(cython.const[index], 2)  # words of text; 15 bytes are the longest of IPv4
-_LONG = cython.declare(cython.const[index], 5)  # 39 those of IPv6
+_SHORT = cython.declare(cython.const[index], 2)  # words of text: 15 bytes at most for IPv4
+_LONG = cython.declare(cython.const[index], 5)  # 39 for IPv6
 
 _MATCHED = cython.declare(cython.const[u64], 1)
 _ITSELF = cython.declare(cython.const[u64], 2)
@@ -59,7 +59,7 @@ _PORT_UNREACHABLE_6 = cython.declare(cython.const[u64], 6 << 16 | 1 << 8 | 4)
 @cython.final
 @cython.cclass
 class Ranking:
-    """The subjects of a report, by number; `sort` says in which order.
+    """The subjects of a report, by number; `sort` determines their order.
 
     Args:
         findings, loops: of `Findings`.
@@ -67,9 +67,9 @@ class Ranking:
         by_flow: whether a subject is a flow.
 
     Attributes:
-        subjects: a row each: address, port; of a flow, its source's address and port, else zeros.
-        order: their numbers, the worst first.
-        endpoint_of: of each, its row of endpoints; -1 where nothing was seen to be sent.
+        subjects: per row: address and port; of a flow also the source's, else zeros.
+        order: their numbers, worst first.
+        endpoint_of: per subject, its row of endpoints; -1 if no datagram to it was captured.
         starts, found_rows: `found_rows[starts[n]:starts[n + 1]]` is what was found about subject n.
     """
 
@@ -89,11 +89,11 @@ class Ranking:
         self._key_words = 0
 
     def gather(self, *, with_answers: bool, with_healthy: bool) -> None:
-        """Number the subjects: those that something was found about, and perhaps all that were asked.
+        """Number the subjects: those with findings, and optionally all that were asked.
 
         Args:
-            with_answers: whether answers from elsewhere count as found.
-            with_healthy: whether those are told of too that nothing was found about.
+            with_answers: whether answers from another host count as findings.
+            with_healthy: whether to include destinations without findings.
         """
         row: index
         place: index
@@ -132,7 +132,7 @@ class Ranking:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _put_subject(self, at: index) -> cython.int:
-        """Write whom a finding is about into `subjects.keys`."""
+        """Write a finding's subject into `subjects.keys`."""
         self.subjects.keys[0], self.subjects.keys[1] = self.findings.words[at], self.findings.words[at + 1]
         self.subjects.keys[2] = self.findings.words[at + _KIND] >> 2 & _PORT_OR_NONE
         self.subjects.keys[3], self.subjects.keys[4] = self.findings.words[at + 6], self.findings.words[at + 7]
@@ -149,7 +149,7 @@ class Ranking:
         return self.subjects.add(hash_, 0) if number < 0 else number
 
     def _sort_found(self) -> None:
-        """Put the rows that were found in the order of their subjects."""
+        """Sort the found rows by their subjects."""
         row: index
         number: index
         self.starts = _signed(self.subjects.size + 2)
@@ -166,7 +166,7 @@ class Ranking:
                 self.starts[number + 1] += 1
 
     def found(self, number: index) -> list[int]:
-        """What was found about a subject: rows of findings, ascending, then of loops, numbered behind them."""
+        """What was found about a subject: rows of findings, ascending, then of loops, numbered after them."""
         rows: list[int] = []
         place: index
         for place in range(self.starts[number], self.starts[number + 1]):
@@ -179,22 +179,22 @@ class Ranking:
         return words[at], words[at + 1], words[at + 2], words[at + 3], words[at + 4], words[at + 5]
 
     def rank(self, number: index) -> int:
-        """Of its verdict."""
+        """Rank of a subject's verdict."""
         return self._keys[self._key_words * number + _RANK]
 
     def errors(self, number: index) -> int:
-        """How many came about it."""
+        """Number of errors about a subject."""
         return _MASK64 - self._keys[self._key_words * number + _ERRORS]
 
     # ---- the order
 
     def sort(self, ranks: Mapping[int, int], are_loops: Collection[int], loop: int, answered: int, silent: int) -> None:
-        """Put subjects in order: worst verdict, most errors, most datagrams, then by the text of their addresses.
+        """Sort subjects by worst verdict, most errors, most datagrams, then by the text of their addresses.
 
         Args:
-            ranks: of a finding's verdict, by its `kind_of`; from `answered` on, there is none.
+            ranks: of a finding's verdict, by its `kind_of`; from `answered` on it has none.
             are_loops: findings that are errors of a routing loop.
-            loop: the rank of this verdict.
+            loop: rank of this verdict.
             answered: likewise.
             silent: likewise.
         """
@@ -232,11 +232,11 @@ class Ranking:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _is_long(self, at: index) -> cython.bint:
-        """Whether the address there is of IPv6."""
+        """Whether the address at a place is IPv6."""
         return self.subjects.words[at] != 0 or self.subjects.words[at + 1] >> 32 != _MAPPED
 
     def _rank_found(self, ranks: Mapping[int, int], are_loops: Collection[int], loop: u64) -> None:
-        """Of each subject, the worst rank of what was found, and its errors."""
+        """For each subject, the worst rank of its findings, and its errors."""
         row: index
         at: index
         flags = bytearray(self.findings.size)
@@ -260,7 +260,7 @@ class Ranking:
                 self._keys[at + _ERRORS] += self.findings.words[_FINDING * row + _COUNT]
 
     def _rank_rest(self, answered: u64, silent: u64) -> None:
-        """Where no finding has a verdict, a destination answered or was silent. The most errors come first."""
+        """Subjects without a finding that has a verdict: answered or silent. Most errors come first."""
         number: index
         at: index
         endpoint: index
@@ -275,7 +275,7 @@ class Ranking:
             )
 
     def _put_name(self, at: index, text_words: index, subject: index) -> None:
-        """Write an address and a port so that numbers compare as their text does."""
+        """Write an address and a port so that they compare as numbers in the order of their text."""
         text: bytes = address_text(self.subjects.words[subject], self.subjects.words[subject + 1]).encode()
         place: index
         for place in range(len(text)):
@@ -287,7 +287,7 @@ class Ranking:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _merge(self, width: index) -> cython.int:
-        """Merge each two sorted runs of so many into `_spare`; of equal ones, those that were first stay first."""
+        """Merge pairs of sorted runs of `width` into `_spare`; equal ones keep their order."""
         size: index = self.subjects.size
         begin: index = 0
         left: index
@@ -326,10 +326,10 @@ class Ranking:
 @cython.nogil
 @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
 def kind_of(findings: Table, row: index, is_loop: cython.bint) -> u64:
-    """What the verdict of a finding depends on: family << 19 | type << 11 | code << 3 and three flags.
+    """Everything a finding's verdict depends on: family << 19 | type << 11 | code << 3 and three flags.
 
-    Flags: 4 where the destination itself reported it, 2 where it is an error of a routing loop, 1 where the
-    destination is a group.
+    Flags: 4 if the destination itself reported it, 2 if it is an error of a routing loop, 1 if the destination is a
+    group address.
     """
     at: index = _FINDING * row
     packed: u64 = findings.words[at + _KIND]
@@ -338,7 +338,7 @@ def kind_of(findings: Table, row: index, is_loop: cython.bint) -> u64:
 
 
 def expired(findings: Table, rows: Iterable[int] | None = None) -> list[int]:
-    """Findings of matched errors that say that a TTL ran out on the way; of all, or of some."""
+    """Findings of matched errors about an expired TTL; of all, or of some."""
     found: list[int] = []
     row: index
     packed: u64
@@ -368,7 +368,7 @@ def reported_by(findings: Table, hosts: Collection[tuple[int, ...]], rows: Itera
 
 
 def refusals(findings: Table) -> Table:
-    """By host, how many datagrams it refused itself, and when the last one (as it is kept)."""
+    """By host, the number of datagrams it refused itself, and the (stored) time of the last one."""
     hosts: Table = Table(4, 2, memoryview(findings.secret))
     row: index
     at: index

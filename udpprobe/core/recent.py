@@ -1,11 +1,11 @@
-"""The datagrams of late, and which of them an ICMP error quotes.
+"""The last datagrams, and which of them an ICMP error quotes.
 
-A ring holds the last HORIZON datagrams. Those of one conversation and direction are chained, the latest first, and an
-error looks through that chain. What agrees best wins; of what agrees as well, the latest.
+A ring holds the last HORIZON datagrams. Those of one conversation and direction are chained, latest first, and an error
+searches that chain. The best agreement wins; among equals, the latest datagram.
 
-Where a translator changed an end, the datagram is of another conversation than the quote says. Then it is looked up by
-the other end and its id (without one, its payload) among the last `_INDEXED` datagrams. Few captures need that index,
-so it is filled when it is asked, with what came since.
+Where a NAT changed one end, the quote names another conversation than the datagram's. Then the datagram is looked up by
+the other end and its IP id (without an id, its payload) among the last `_INDEXED` datagrams. Few captures need that
+index, so it is filled on demand, with what was added since.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from udpprobe.core.table import Table, secret_words
 from udpprobe.core.views import Pickled, pickled
 
 MATCHES = ("none", "rewritten", "flow", "exact")
-"""How sure a match is, least first; `Match.sureness` is a position in here."""
+"""How certain a match is, lowest first; `Match.sureness` is a position in here."""
 
 EVIDENCE = ("ip-id", "udp-checksum", "payload")
-"""What may tell a datagram from its neighbours, by the bits of `Match.evidence`."""
+"""What distinguishes a datagram from its neighbours, by the bits of `Match.evidence`."""
 
 # An entry of the ring.
 DETAIL = cython.declare(cython.const[index], 0)
 PAYLOAD = cython.declare(cython.const[index], 1)  # 16 bytes in two words
 TIME_NS = cython.declare(cython.const[index], 3)
-# frame << 21 | how many datagrams before it the conversation's last one was
+# frame << 21 | distance back to the conversation's last datagram
 FRAME = cython.declare(cython.const[index], 4)
 FLOW = cython.declare(cython.const[index], 5)  # conversation << 33 | way << 32 | `Rows.proof`
 WIDTH = cython.declare(cython.const[index], 6)
@@ -44,15 +44,15 @@ WIDTH = cython.declare(cython.const[index], 6)
 LEAST_ROOM = 1 << 10
 _MOST_ROOM = cython.declare(cython.const[u64], 1 << 20)
 _DISTANCE = cython.declare(cython.const[u64], (1 << 21) - 1)
-# datagrams of its flow that one error looks at, and others
+# datagrams of its own flow, and of others, that one error is compared with
 _MOST_STEPS = cython.declare(cython.const[cython.int], 1 << 14)
 _INDEXED = cython.declare(cython.const[u64], 1 << 16)
-_MOST_SEGMENTS = cython.declare(cython.const[u64], 128)  # of one record: UDP_MAX_SEGMENTS of Linux
-_LONGEST_PACKET = cython.declare(cython.const[u64], 9216)  # jumbo frames of any switch
+_MOST_SEGMENTS = cython.declare(cython.const[u64], 128)  # per record: UDP_MAX_SEGMENTS of Linux
+_LONGEST_PACKET = cython.declare(cython.const[u64], 9216)  # largest jumbo frame of common switches
 _LONGEST_ETHERNET = cython.declare(cython.const[u64], 1500)
 
-# Ways of looking: by the whole flow; by all but the source, which a NAT changed; by all but the destination, where a
-# service address was translated; by all but the destination's port, which the quote does not reach.
+# How to search: by the whole flow; by all but the source, which a NAT changed; by all but the destination, where a
+# service address was translated; by all but the destination port, which the quote does not reach.
 _FLOW = cython.declare(cython.const[cython.int], 0)
 _SOURCE_CHANGED = cython.declare(cython.const[cython.int], 1)
 _SERVICE = cython.declare(cython.const[cython.int], 2)
@@ -104,15 +104,15 @@ _OFFLOADED = cython.declare(cython.const[u64], 1 << 18)
 @cython.final
 @cython.cclass
 class Match:
-    """What was found for an error.
+    """The result of a search for an error's datagram.
 
     Attributes:
         sureness: a position in MATCHES.  evidence: bits of EVIDENCE.
-        rank: less is better; 0 where all agrees.
-        conversation, way, ordinal, detail, frame, time_ns: of the datagram; -1, 0 … without.
-        notes: bits of `Note` that the match is worth.
-        steps: datagrams that were looked at: of the flow, and of others << 16.
-        is_ambiguous: others have the same payload as far as that is known.
+        rank: lower is better; 0 where everything agrees.
+        conversation, way, ordinal, detail, frame, time_ns: of the datagram; -1, 0 … without one.
+        notes: bits of `Note` that follow from the match.
+        steps: datagrams compared: of the flow, and of others << 16.
+        is_ambiguous: other datagrams have the same payload, as far as it is known.
     """
 
     def __init__(self) -> None:
@@ -122,7 +122,7 @@ class Match:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def clear(self) -> cython.int:
-        """Nothing was found yet."""
+        """Reset to no match."""
         self.sureness, self.rank, self.evidence, self.way, self.steps = 0, _UNRANKED, 0, 0, 0
         self.is_ambiguous = False
         self.detail = self.notes = self.ordinal = 0
@@ -134,10 +134,10 @@ class Match:
 @cython.final
 @cython.cclass
 class Recent:
-    """The ring.
+    """The ring of the last datagrams.
 
     Args:
-        conversations: whose heads it keeps.
+        conversations: holds the head of each chain.
         secret: for its hash table.
     """
 
@@ -163,14 +163,14 @@ class Recent:
         )
 
     def seal(self) -> None:
-        """Forget all, and take no more: nothing will be looked for here."""
+        """Forget everything and store nothing more: nothing will be searched for."""
         self._memory = bytearray(8 * WIDTH)
         self.words, self.room = memoryview(self._memory).cast("Q"), 0
         self._index, self._indexed = memoryview(bytearray(8)).cast("Q"), 0
         self.fragments.keep(())
 
     def reserve(self, count: index) -> None:
-        """Make room for so many datagrams more, as long as the ring is neither at its full size nor sealed."""
+        """Make room for `count` more datagrams, as long as the ring is neither at its full size nor sealed."""
         if 0 < self.room < HORIZON and self.count + count > self.room:
             room: index = self.room
             while room < HORIZON and room < self.count + count:
@@ -190,7 +190,7 @@ class Recent:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def add(self, rows: Rows, row: index, conversation: index, way: cython.int) -> cython.int:
-        """Remember a datagram, copies too: an error's is the one seen last before it."""
+        """Remember a datagram. Copies too: an error belongs to the sighting last before it."""
         at: index = cython.cast(index, self.count & cython.cast(u64, self.room - 1)) * WIDTH
         before: u64 = self.conversations.set_head(conversation, way, self.count)
         distance: u64 = self.count + 1 - before if before else 0
@@ -212,7 +212,7 @@ class Recent:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _put_fragment_key(self, rows: Rows, row: index) -> cython.int:
-        """Addresses and id, which all fragments of a datagram share."""
+        """Write the key that all fragments of a datagram share: addresses and IP id."""
         self.fragments.keys[0], self.fragments.keys[1] = rows.source_high[row], rows.source_low[row]
         self.fragments.keys[2] = rows.destination_high[row]
         self.fragments.keys[3] = rows.destination_low[row]
@@ -229,8 +229,8 @@ class Recent:
 
         Args:
             rows, row: the error.
-            conversation, way: of what it quotes, -1 for none that is known.
-            behind: how many datagrams came between the ring's last and the error.
+            conversation, way: of the quoted datagram; -1 if unknown.
+            behind: number of datagrams between the ring's last one and the error.
             match: what is known already; changed.
         """
         notes: u64 = rows.notes[row]
@@ -253,7 +253,7 @@ class Recent:
     def _walk(
         self, rows: Rows, row: index, conversation: index, way: cython.int, behind: u64, match: Match
     ) -> cython.int:
-        """Look through the datagrams of one conversation and way, the latest first."""
+        """Search the datagrams of one conversation and direction, latest first."""
         place: u64 = self.conversations.head(conversation, way)  # 1 + ordinal
         at: index
         rank: cython.int
@@ -266,10 +266,10 @@ class Recent:
             ahead_ns = self.words[at + TIME_NS] - cython.cast(u64, rows.time_ns[row]) & _MASK64
             rank = self._rank(rows, row, at, _FLOW)
             if 0 < ahead_ns <= _SECOND_NS:
-                rank = -1  # of several queues: it was sent after the error
+                rank = -1  # sent after the error, although another queue captured it first
             if rank >= 0:
                 if self._evidence & _BY_PAYLOAD and match.evidence & _BY_PAYLOAD:
-                    # a neighbour has the same bytes, so far as they are known: they tell neither from the other
+                    # a neighbour has the same bytes, as far as they are known, so they do not distinguish the two
                     match.is_ambiguous |= match.time_ns - self._time(at) > _COPY_NS
                 if rank < match.rank:
                     self._take(conversation, way, place - 1, rank, _FLOW, match)
@@ -286,11 +286,11 @@ class Recent:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _rank(self, rows: Rows, row: index, at: index, kind: cython.int) -> cython.int:
-        """How well an entry agrees with a quote: 0 is best, -1 where it cannot be it. Leaves the evidence behind.
+        """How well an entry agrees with a quote: 0 is best, -1 is impossible. Leaves the evidence in `_evidence`.
 
-        First counts the IPv4 id, then the length, then the checksum; a tunnel only breaks ties. Payload bytes that
-        differ disprove, but not of a record that the network card had still to split: its segments differ, and their
-        ids are the record's and those after it.
+        The IPv4 id counts most, then the length, then the checksum; a tunnel only breaks ties. Differing payload bytes
+        rule an entry out, unless it is an offload record that the network card has yet to split: its segments differ,
+        and their ids are the record's id and those after it.
         """
         quoted: u64 = rows.detail[row]
         entry: u64 = self.words[at + DETAIL]
@@ -338,17 +338,17 @@ class Recent:
                     if checksum and (proof >> 16 or not proof & 1):
                         evidence |= _BY_CHECKSUM
                 elif proof & 1 and checksum == entry >> 16 & _PORT:
-                    by_sums = _SUMS_EQUAL  # half computed in the quote too: the same for all of this length
+                    by_sums = _SUMS_EQUAL  # partial in the quote too: equal for all datagrams of this length
                 elif proof >> 16 or (checksum and not proof & 1 and entry >> 16 & _PORT):
-                    by_sums = _CHECKSUM_DIFFERS  # both whole, and different: another datagram, or a NAT
+                    by_sums = _CHECKSUM_DIFFERS  # both whole and different: another datagram, or a NAT
         elif is_record:
             by_sums = _SEGMENT
         if by_id == _ID_DIFFERS and quoted_id and entry_id:
-            evidence = 0  # another datagram of the flow, whatever else is the same
+            evidence = 0  # another datagram of the flow, whatever else agrees
         self._evidence, self._by_id, self._by_sums = evidence, by_id, by_sums
         if kind == _FLOW:
             return (by_id * _SUMS + by_sums) * 2 + (1 if (entry ^ quoted) & 1 else 0)
-        # without an id, only what stands in the payload can make up for what was changed
+        # without an id, only the payload can prove what the changed end no longer does
         if (by_id != _ID_EQUAL or not quoted_id) and (
             (quoted_id and entry_id) or not (evidence & _BY_PAYLOAD and compared >= 8)
         ):
@@ -363,10 +363,10 @@ class Recent:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _is_record(self, entry: u64, length: u64, quoted_id: u64, proof: u64) -> cython.bint:
-        """Whether an entry may be several datagrams, one of them of this UDP length, that the card had still to split.
+        """Whether an entry may be an offload record of several datagrams, one of them with this UDP length.
 
-        The checksum of such a record is half computed; or it is longer than any packet of a link, or than Ethernet's
-        and the quoted id is that of one of its segments. The last one may be short.
+        Such a record has a partial checksum, or it is longer than any link's packets, or it is longer than Ethernet's
+        and the quoted id is that of one of its segments. The last segment may be short.
         """
         header: u64 = 28 if entry >> 48 or quoted_id else 48
         size: u64 = (entry >> 32 & _PORT) + header - 8
@@ -383,14 +383,14 @@ class Recent:
     @cython.nogil
     @cython.exceptval(check=False)
     def _segments(self, whole: u64, length: u64) -> u64:
-        """Datagrams of one UDP length that a record of another one is split into; 0 where that cannot be."""
+        """Number of datagrams of UDP length `length` that a longer record is split into; 0 where impossible."""
         return (whole - 8 + length - 9) // (length - 8) if length > 8 and whole > 8 else 0
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=True)
     def _time(self, at: index) -> i64:
-        """When the datagram of an entry was seen."""
+        """Time at which an entry's datagram was captured."""
         word: u64 = self.words[at + TIME_NS]
         return cython.cast(i64, word) if word <= _MOST_SIGNED else -cython.cast(i64, _ALL - word) - 1
 
@@ -422,7 +422,7 @@ class Recent:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _look_by_end(self, rows: Rows, row: index, kind: cython.int, behind: u64, match: Match) -> cython.int:
-        """Look for the latest datagram of the one end that can be trusted: with the quoted id, or with its payload."""
+        """Search the datagrams of the one trustworthy end for the latest with the quoted id or payload."""
         quoted_id: u64 = rows.detail[row] >> 48
         swapped: u64 = (quoted_id & 0xFF) << 8 | quoted_id >> 8
         self._fill_index()
@@ -460,7 +460,8 @@ class Recent:
             if self.conversations.goes_to(
                 conversation, way if not by_source else 1 - way, high, low, cython.cast(i64, port)
             ):
-                match.steps += 1 << 16  # apart from those of the flow, so that pieces look as far as the whole does
+                # counted apart from the flow's, so that a piece searches as far as the whole capture does
+                match.steps += 1 << 16
                 ahead_ns = self.words[at + TIME_NS] - cython.cast(u64, rows.time_ns[row]) & _MASK64
                 if not 0 < ahead_ns <= _SECOND_NS and (
                     not by_source or self.conversations.goes_to(conversation, way, there_high, there_low, -1)
@@ -480,7 +481,7 @@ class Recent:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _fill_index(self) -> cython.int:
-        """Add to the index what it has not yet, as far as it is asked for that."""
+        """Add the datagrams that the index lacks, as far back as it reaches."""
         if len(self._index) == 1:
             with cython.gil:
                 self._index = memoryview(bytearray(8 * 6 * _INDEXED)).cast("Q")
@@ -503,7 +504,7 @@ class Recent:
             way = cython.cast(cython.int, self.words[at + FLOW] >> 32 & 1)
             name = self.words[at + DETAIL] >> 48 or self._payload_name(self.words[at + PAYLOAD])
             for end in range(2):
-                # by where it goes, then by where it comes from; a conversation's record has end A first
+                # by destination, then by source; a conversation's record has end A first
                 record = 16 * conversation + (2 if way == end else 0)
                 port = self.conversations.table.words[16 * conversation + 4]
                 port = port & _PORT if way == end else port >> 16
@@ -525,14 +526,14 @@ class Recent:
     @cython.nogil
     @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
     def _payload_name(self, payload: u64) -> u64:
-        """What a datagram without an id is called in the index: no id is so large."""
+        """Index key of a datagram without an id; larger than any id."""
         return payload | cython.cast(u64, 1) << 63
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _bucket(self, high: u64, low: u64, port: u64, name: u64, by_source: cython.bint) -> index:
-        """Where the index has 1 + the ordinal of the latest datagram of an end by its name, or of others."""
+        """Place in the index of 1 + the ordinal of the latest datagram with this end and name, or the same hash."""
         word: u64 = (self.fragments.secret[0] ^ high) * self.fragments.secret[1] & _MASK64
         word = (word ^ word >> 32 ^ low) * self.fragments.secret[2] & _MASK64
         word = (word ^ word >> 32 ^ port) * self.fragments.secret[3] & _MASK64
@@ -543,14 +544,14 @@ class Recent:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _link(self, ordinal: u64, by_source: cython.bint) -> index:
-        """Where the index has how many datagrams before one the next of the same bucket is, 0 for none."""
+        """Place in the index of the distance back to the next datagram in the same bucket; 0 for none."""
         return cython.cast(index, (ordinal & (_INDEXED - 1)) + (_INDEXED << 2) + (_INDEXED if by_source else 0))
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _look_for_fragment(self, rows: Rows, row: index, behind: u64, match: Match) -> cython.int:
-        """A quote of a later fragment has no ports; addresses and id name its datagram."""
+        """Match a quote of a later fragment, which has no ports, by addresses and id."""
         self._put_fragment_key(rows, row)
         found: index = self.fragments.find(self.fragments.hash(0), 0)
         if found < 0 or match.rank == 0:
@@ -571,7 +572,7 @@ class Recent:
         return 0
 
     def renumber(self, numbers: list[int]) -> None:
-        """Conversations have other numbers now; of those that were forgotten, nothing in the ring can be matched."""
+        """Apply new numbers of conversations. Datagrams of forgotten ones can no longer be matched."""
         count: index = min(self.count, self.room)
         place: index
         at: index
@@ -585,13 +586,13 @@ class Recent:
                 self.words[at + FLOW] = cython.cast(u64, number) << 33 | flow & 0x1_FFFF_FFFF
 
     def append(self, right: Recent, numbers: list[int], skipped: int, frames: int) -> None:
-        """Remember what the piece directly behind does, which is used up.
+        """Add the datagrams of the piece directly after this one; `right` must not be used afterwards.
 
         Args:
             right: its ring.
-            numbers: what its conversations are called here.
-            skipped: so many of its first datagrams are here already.
-            frames: how many frames are before it.
+            numbers: new number here of each of its conversations.
+            skipped: number of its first datagrams that are here already.
+            frames: number of frames before it.
         """
         first: u64 = max(skipped, right.count - min(right.count, right.room))
         ordinal: u64
@@ -604,7 +605,7 @@ class Recent:
         conversation: index
         words: views.u64s = right.words
         if first > skipped:
-            self.count += first - skipped  # what is older is beyond the horizon
+            self.count += first - skipped  # older ones are beyond the horizon
         self.reserve(cython.cast(index, right.count - first))
         heads: Conversations = self.conversations
         ordinal = first
@@ -655,7 +656,7 @@ def _restored(conversations: Conversations, count: int, filled: int, words: Pick
     if count and not filled:
         made.seal()
     elif filled:
-        # a ring is full, or filled from its start
+        # a ring that is not full is filled from its start
         made.reserve(filled)
         memory = memoryview(words).cast("B")
         memoryview(made.words).cast("B")[: len(memory)] = memory

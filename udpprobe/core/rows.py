@@ -1,7 +1,7 @@
-"""Decoded packets in capture order: what the decoder writes and the follower reads.
+"""Decoded packets in capture order: what the decoder writes and the analyzer reads.
 
-Addresses are 128 bits in two words, IPv4 mapped (RFC 4291, section 2.5.5.2). A row is a UDP datagram seen on the wire,
-or an ICMP error; of an error, the address, port and `detail` columns hold what it quotes.
+Addresses are 128 bits in two words, IPv4 mapped (RFC 4291, section 2.5.5.2). A row is a UDP datagram on the wire, or an
+ICMP error. The address, port and `detail` columns of an error hold what it quotes.
 """
 
 from __future__ import annotations
@@ -151,12 +151,12 @@ class Rows:
         return _restored, (self.size, bytes(memoryview(self.is_error)[: self.size]), columns)
 
     def packet(self, row: index, data: bytes, messages: bytes) -> Packet:
-        """A row as an object, for who looks at few.
+        """A row as an object, for callers that look at few.
 
         Args:
             row: which.
-            data: what its frame was read from; of a datagram.
-            messages: what its message stands in; of an error.
+            data: buffer of a datagram's frame.
+            messages: buffer of an error's message.
         """
         made = Packet()
         detail: u64 = self.detail[row]
@@ -188,7 +188,7 @@ class Rows:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def start_row(self) -> index:
-        """Take the next row; what is not set by every decoder is zero."""
+        """Begin the next row; columns that not every decoder sets are zero."""
         row: index = self.size
         self.size = row + 1
         self.payload_high[row] = self.payload_low[row] = self.proof[row] = 0
@@ -198,7 +198,7 @@ class Rows:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def copy_row(self, other: Rows, row: index) -> index:
-        """Append a row of others."""
+        """Append a row of `other`."""
         new: index = self.size
         self.size = new + 1
         self.is_error[new] = other.is_error[row]

@@ -1,4 +1,4 @@
-# The C signatures of siphash.py: what other compiled modules see of it.
+# What compiled modules see of siphash.py.
 cimport cython
 
 

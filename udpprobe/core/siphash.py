@@ -1,4 +1,4 @@
-"""SipHash (Aumasson and Bernstein, 2012): a keyed hash of 64-bit words that nobody predicts without the key."""
+"""SipHash (Aumasson and Bernstein, 2012): a keyed hash of 64-bit words that is unpredictable without the key."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ START_B = cython.declare(cython.const[u64], 0x646F_7261_6E64_6F6D)
 START_C = cython.declare(cython.const[u64], 0x6C79_6765_6E65_7261)
 START_D = cython.declare(cython.const[u64], 0x7465_6462_7974_6573)
 FIVE_WORDS = cython.declare(cython.const[u64], 40 << 56)
-"""The last word of a message of 40 bytes: how many, in the highest byte."""
+"""The last word of a message of 40 bytes: its length in the highest byte."""
 
 
 @cython.final
 @cython.cclass
 class SipHash:
-    """Hashes words, whose bytes are their little-endian ones.
+    """Hashes words as their little-endian bytes.
 
-    It works in attributes of its own, so each thread needs one.
+    The state is in attributes, so each thread needs its own object.
 
     Args:
         key: two halves of 128 secret bits.
@@ -36,7 +36,7 @@ class SipHash:
         self.first = self.second = 0
 
     def of(self, words: Sequence[int], compressions: int = 1, finalizations: int = 3) -> int:
-        """64 bits, with so many rounds a word and at the end: 1 and 3 are CPython's choice, 2 and 4 the authors'."""
+        """64 bits, with so many rounds per word and at the end: CPython uses 1 and 3, the authors 2 and 4."""
         self.start()
         self._take_all(words, compressions)
         self.c ^= 0xFF
@@ -56,7 +56,7 @@ class SipHash:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def five(self, v: u64, w: u64, x: u64, y: u64, z: u64) -> cython.int:
-        """What `of_128` returns of five words, into `first` and `second`: 33 ns."""
+        """`of_128` of five words, into `first` and `second`: 33 ns."""
         self.start()
         self.b ^= 0xEE
         self.take(v)
@@ -105,7 +105,7 @@ class SipHash:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def turn(self) -> cython.int:
-        """One round, in locals, which the compiler keeps in registers."""
+        """One round, in local variables, which the compiler keeps in registers."""
         a: u64 = (self.a + self.b) & MASK64
         b: u64 = ((self.b << 13 | self.b >> 51) & MASK64) ^ a
         c: u64 = (self.c + self.d) & MASK64
@@ -123,7 +123,7 @@ class SipHash:
     @cython.nogil
     @cython.exceptval(0xFFFF_FFFF_FFFF_FFFF, check=True)
     def finish(self) -> u64:
-        """End a message of words, of which the last one says how much there was: 64 bits."""
+        """End a message; its last word contains the length. Returns 64 bits."""
         self.c ^= 0xFF
         self.turn()
         self.turn()

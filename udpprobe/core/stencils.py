@@ -1,12 +1,11 @@
-"""Text of rows that are alike: one of them is written with marks in it, and the values of all are filled in there.
+"""Text of rows that are alike: one row is written with marks in it, and each row's values are filled in there.
 
-A mark is `<`, a letter for what kind of value it is, the place of the value in `Filler.words`, `>`:
+A mark is `<`, a letter for the kind of value, the value's place in `Filler.words`, `>`:
 
-    a  an address, in two words, as text; `<a:0>` where it is known to be of IPv6
-    n  a number        t  a time, + 2^63 ns, in RFC 3339
-    m  milliseconds, given in nanoseconds, as JSON has them or, in other text, as Python writes them
+    a  an address in two words, as text; `<a:0>` where it is known to be IPv6
+    n  a number        t  a time + 2^63 ns, as RFC 3339        m  milliseconds, given in nanoseconds
 
-Rows of a report by the million are what this is for: a row takes half a microsecond, and no Python object.
+Reports of a million rows need this: a row takes half a microsecond, and no Python object.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from udpprobe.core.addresses import address_text
 from udpprobe.core.findings import BIAS_NS
 
 WORDS = 32
-"""Of one row's values, at most."""
+"""Most values of one row."""
 
 MINUTE_NS = 60_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -38,19 +37,19 @@ _ADDRESS = cython.declare(cython.const[u64], ord("a"))
 _NUMBER = cython.declare(cython.const[u64], ord("n"))
 _TIME = cython.declare(cython.const[u64], ord("t"))
 _MS = cython.declare(cython.const[u64], ord("m"))
-_BIAS = cython.declare(cython.const[u64], 1 << 63)  # as `findings.BIAS_NS`
+_BIAS = cython.declare(cython.const[u64], 1 << 63)  # same as `findings.BIAS_NS`
 _MINUTE_NS = cython.declare(cython.const[u64], 60_000_000_000)
 _MAPPED = cython.declare(cython.const[u64], 0xFFFF)
 _MINUTE_BYTES = cython.declare(cython.const[index], 17)  # 1970-01-01T00:00:
 _LEAST_ROOM = cython.declare(cython.const[index], 1 << 16)
 _EXPONENT_NS = cython.declare(cython.const[u64], 100)  # Python writes less than so many, in ms, with an exponent
-_SLACK = cython.declare(cython.const[index], 64)  # more than any value has of digits
+_SLACK = cython.declare(cython.const[index], 64)  # more digits than any value has
 
 
 def rfc3339(time_ns: int) -> str:
     """Nanoseconds since 1970 as RFC 3339, UTC, nine decimals."""
     minutes, rest_ns = divmod(time_ns, MINUTE_NS)
-    digits = str(rest_ns + 100_000_000_000)  # always twelve: a 1, two of seconds, nine of nanoseconds
+    digits = str(rest_ns + 100_000_000_000)  # always 12 digits: a 1, two for seconds, nine for nanoseconds
     return f"{_minute(minutes)}{digits[1:3]}.{digits[3:]}Z"
 
 
@@ -60,22 +59,21 @@ def _minute(minutes: int) -> str:
 
 
 def rounded(ms: float) -> float:
-    """`round(ms, 6)`, in half the time."""
+    """`round(ms, 6)` in half the time."""
     scaled = ms * 1e6
     whole = round(scaled)
-    # the product is not exact; it does where no half is near, and where its last bit is far below one
+    # The product is inexact. That is harmless where no half is near and where its last bit is far below one.
     return whole / 1e6 if -0.49 < scaled - whole < 0.49 and scaled < 1e13 else round(ms, 6)
 
 
 @cython.final
 @cython.cclass
 class Stencil:
-    """What is the same in all rows of a shape.
+    """The text that all rows of one shape share.
 
     Args:
-        text: of one row, with marks.
-        is_json: whether a number that is alone between quotes loses them: no encoder writes a mark without. Python
-            and JSON also differ in how they write less than 0.0001 ms.
+        text: one row in ASCII, with marks.
+        is_json: whether to strip the quotes around a mark of a number. A JSON encoder writes a mark only as a string.
     """
 
     ends: memoryview[int]
@@ -104,14 +102,14 @@ class Stencil:
 @cython.final
 @cython.cclass
 class Columns:
-    """(tasks,) what differs between the rows of tasks that fared alike.
+    """(tasks,) the values that differ between the rows of tasks with the same outcome.
 
     Args:
-        high, low: both halves of the address.
+        high, low: upper and lower half of the address.
         port: UDP port.
-        sent_bytes: of the one probe.
-        time_ns: of the one error.
-        rtt_ns: from one to the other.
+        sent_bytes: length of the one probe.
+        time_ns: when the one error arrived.
+        rtt_ns: from the probe to the error.
     """
 
     def __init__(
@@ -130,10 +128,10 @@ class Columns:
 @cython.final
 @cython.cclass
 class Filler:
-    """Writes rows one behind the other.
+    """Writes rows one after another.
 
     Attributes:
-        words: the values of the row that is filled in next.
+        words: values of the next row.
     """
 
     words: memoryview[int]
@@ -146,13 +144,13 @@ class Filler:
         self._minute, self._minute_begin = b"", 0
 
     def take(self) -> str:
-        """What was written since this was asked last."""
+        """Return the text written since the last call; ASCII."""
         text = bytes(memoryview(self._memory)[: self._size]).decode()
         self._size = 0
         return text
 
     def put(self, text: bytes) -> None:
-        """Write this."""
+        """Write `text` as it is."""
         size: index = len(text)
         self._reserve(size)
         memoryview(self._memory)[self._size : self._size + size] = text
@@ -169,7 +167,7 @@ class Filler:
         return 0
 
     def fill_alike(self, stencil: Stencil, tasks: views.u32s, alike: Columns) -> None:
-        """Write a row for each of some tasks: words 0 to 5 are the task's values in the columns, in their order."""
+        """Write a row for each task. Words 0 to 5 are the task's values in the columns, in their order."""
         row: index
         task: index
         for row in range(len(tasks)):
@@ -182,14 +180,14 @@ class Filler:
     @cython.ccall
     @cython.exceptval(-1, check=False)
     def fill(self, stencil: Stencil) -> cython.int:
-        """Write a row: the stencil with `words` in it."""
+        """Write a row: the stencil with `words` filled in."""
         number: index
         place: index
         at: index
         end: index = 0
         shift: index
-        self._reserve(len(stencil.bytes) + _SLACK * stencil.size)  # so nothing below moves the memory
-        # an attribute is read anew for each byte, which takes five times as long; taken for each piece, a third longer
+        self._reserve(len(stencil.bytes) + _SLACK * stencil.size)  # nothing below may move the memory
+        # Reading the attribute for each byte takes five times as long; once for each piece, a third longer.
         memory: views.u8s = self._memory
         text: views.const_u8s = stencil.bytes
         for number in range(stencil.size):
@@ -201,7 +199,7 @@ class Filler:
             kind: u64 = stencil.kinds[number]
             place = stencil.places[number]
             if kind == 0:
-                pass  # the end
+                pass  # end of the stencil
             elif kind == _ADDRESS:
                 self._put_address(self.words[place], self.words[place + 1])
             elif kind == _TIME:
@@ -218,7 +216,7 @@ class Filler:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _put_number(self, number: u64, digits: index) -> cython.int:
-        """Write a number, with at least so many digits."""
+        """Write a number with at least `digits` digits."""
         count: index = 1
         left: u64 = number // 10
         while left or count < digits:
@@ -249,10 +247,10 @@ class Filler:
     @cython.exceptval(-1, check=False)
     def _put_time(self, biased_ns: u64) -> cython.int:
         place: index
-        # a million findings have few minutes, and no two of them a nanosecond, in common
+        # a million findings share a few minutes, but hardly any share a nanosecond
         if not self._minute or biased_ns < self._minute_begin or biased_ns - self._minute_begin >= _MINUTE_NS:
             if biased_ns < _MINUTE_NS:
-                self.put(rfc3339(biased_ns - BIAS_NS).encode())  # its minute began before what has a number
+                self.put(rfc3339(biased_ns - BIAS_NS).encode())  # the minute began before the earliest biased time
                 return 0
             minutes, rest = divmod(biased_ns - BIAS_NS, MINUTE_NS)
             self._minute, self._minute_begin = _minute(minutes).encode(), biased_ns - rest
@@ -268,7 +266,7 @@ class Filler:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _put_ms(self, ns: u64) -> cython.int:
-        """Write milliseconds as JSON has a float: the fewest digits that tell it."""
+        """Write milliseconds as JSON and Python write a float: with the fewest digits that identify it."""
         if 0 < ns < 10:
             self._put_number(ns, 0)
             self._put_byte(101)

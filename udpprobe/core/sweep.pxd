@@ -1,4 +1,4 @@
-# The C signatures of sweep.py: what other compiled modules see of it.
+# What compiled modules see of sweep.py.
 cimport cython
 
 from udpprobe.core.believer cimport Believer

@@ -1,9 +1,9 @@
-"""The ordinary refusals among the frames of a ring's block, all at once: none of them becomes an object.
+"""Takes the ordinary refusals out of a ring's block, all at once: none of them becomes a Python object.
 
-Ordinary is what leaves nothing to weigh: the probed host itself says port unreachable; the quote is that of the only
-probe of its task, in every field and as far as it goes; nothing came for the task before; and nobody learns the host's
-limit from it. It is marked in columns, as `Replies`, `Record` and `Pacing` would mark it. All other frames are handed
-back to be taken one by one.
+A refusal is ordinary if nothing is left to weigh: the probed host itself reports port unreachable; every field of the
+quote, as far as it reaches, is that of the task's only probe; the task has no other reply; and the host's rate limit is
+not being measured. It is marked in columns, as `Replies`, `Record` and `Pacing` would do. All other frames are
+returned, to be handled one by one.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _REFUSED_4 = cython.declare(cython.const[u64], 0x4_0303)
 _REFUSED_6 = cython.declare(cython.const[u64], 0x6_0104)
 """Family, type and code of port unreachable."""
 _AROUND = cython.declare(cython.const[u64], 0xFFFF_0008)
-"""Of `Rows.outer`: a tunnel around what is quoted, which is of the other family."""
+"""Bits of `Rows.outer`: a tunnel of the other family around what is quoted."""
 _FAULTS = cython.declare(index, len(FAULTS))
 
 Left = tuple[int, bytes, int, int]
-"""A frame that is left: when it came, its bytes, how many it had, LINKTYPE_ value."""
+"""A returned frame: time, bytes captured, length on the wire, LINKTYPE_ value."""
 
 
 @cython.final
@@ -44,8 +44,8 @@ class Refusals:
     """(tasks,) the ordinary refusal of each.
 
     Columns:
-        came_ns: when it came; 0 for none.
-        took_ns: since its probe left; -1 where that is not known.
+        came_ns: arrival time; 0 for none.
+        took_ns: time since its probe was sent; -1 if unknown.
         length: bytes of that probe's IP packet.
         mark: what tells this error from others of its kind.
     """
@@ -63,17 +63,17 @@ class Sweep:
     """Takes the ordinary refusals out of blocks.
 
     Args:
-        prober, tasks, directory, believer: the scan's.
-        size: bytes that its probes are filled up to.
+        prober, tasks, directory, believer: those of the scan.
+        size: probes are padded to so many bytes.
         hosts: (tasks,) the host of each.
-        asked: how many tasks there are without the controls.
-        sources: (hosts * k,) which of the prober's addresses each host's probes come from.
-        attempts, left, sent_ns: (tasks,) probes made, those that left, and when the last one did.
+        asked: number of tasks without the controls.
+        sources: (hosts * k,) indices of the prober's addresses that each host's probes come from.
+        attempts, left, sent_ns: (tasks,) probes made, probes sent, and when the last one was.
         state: (tasks,) 0 (undecided), which becomes 1 (replied).
-        undecided_of: (hosts,) how many of its tasks are undecided.
-        heard: (tasks,) whether anything came.
+        undecided_of: (hosts,) undecided tasks of each.
+        heard: (tasks,) whether anything arrived.
         refusals: where the result goes.
-        watched: (hosts,) those whose errors are taken one by one.
+        watched: (hosts,) hosts whose errors are handled one by one.
         drew_error, refused, error_task, error_origin: (hosts,) as in `Pacing`; the origin of a host's own refusal is 0
             in IPv4, 1 in IPv6.
         rtt_ns, hit_ns: (hosts,) and (hosts * k,) as in `Pacing`.
@@ -127,26 +127,26 @@ class Sweep:
         self._rows = self._decoder.rows
         self._quoted = QuotedProbe(self._decoder.messages)
         self._waits, self._waiting = bytearray(len(hosts)), []
-        """(tasks,) those that frames were left of, which are not taken yet; and their numbers."""
+        """(tasks,) tasks with a returned frame that the caller has not handled yet; and their numbers."""
         self._fault_count = -1
-        """Faults of the decoder so far; -1 where that is not known."""
+        """Faults of the decoder so far; -1 if unknown."""
         self.swept, self.count = array("I", bytes(4 * len(hosts))), 0
-        """The tasks that were taken, in that order, and how many."""
+        """The tasks that were taken, in that order, and their number."""
         self.met, self.hosts_met = array("I", bytes(4 * len(drew_error))), 0
-        """The hosts that had not spoken before, and how many."""
+        """The hosts that had drawn no error before, and their number."""
         self.settled = 0
         """Tasks that were undecided, without the controls."""
         self.bytes = self.first_ns = self.last_ns = 0
-        """Of all frames that were taken: their bytes on the wire, when the first and the last one came."""
+        """Of all frames taken: bytes on the wire, time of the first and of the last."""
 
     def take(self, records: Records, block: bytes, since_ns: int, *, is_first: bool) -> list[Left]:
         """Mark the ordinary refusals of a block, and return the other frames.
 
         Args:
-            records: walks it.
-            block: as `Records.take_block` has it.
-            since_ns: no frame is older; one that seems to be came then.
-            is_first: whether all frames that were returned before have been taken.
+            records: walks the block.
+            block: as `Records.take_block` expects it.
+            since_ns: lower bound of the frames' times; an earlier time is raised to it.
+            is_first: whether the caller has handled all frames returned before.
         """
         left: list[Left] = []
         task: index
@@ -175,7 +175,7 @@ class Sweep:
 
     @cython.cfunc
     def _leave(self) -> cython.void:
-        """Leave what else comes for the tasks of a frame that is left, too: what comes first is to be taken first."""
+        """Return later frames for a returned frame's tasks as well, so that they are handled in order of arrival."""
         row: index
         for row in range(self._rows.size):
             self._wait(
@@ -203,14 +203,14 @@ class Sweep:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _ordinary(self, records: Records, is_first: cython.bint) -> index:
-        """The task that the frame refuses as usual; -1 for every other frame."""
+        """The task that the frame refuses in the ordinary way; -1 for every other frame."""
         self._rows.size = self._decoder.messages_end = 0
         self._decoder.frame(
             records.at, records.captured, records.length, records.time_ns, records.link_type, records.frame
         )
         task: index = self._task_of(records) if self._rows.size == 1 and self._rows.is_error[0] else -1
         if task < 0 or self._proves(task, is_first) == 0 or self._faults() != self._fault_count:
-            self._fault_count = -1  # it will be decoded again, and its faults are counted there
+            self._fault_count = -1  # the frame will be decoded again, and its faults are counted then
             return -1
         return task
 
@@ -218,7 +218,7 @@ class Sweep:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _task_of(self, records: Records) -> index:
-        """The task that an error is about, if that is undecided, probed once, and the error its host's own refusal."""
+        """The task that an error is about if it is undecided, probed once, and its own host sent the error; else -1."""
         is_v4: cython.bint = self._rows.kind[0] == _REFUSED_4
         if not (is_v4 or self._rows.kind[0] == _REFUSED_6) or (
             self._rows.notes[0] or records.captured != records.length
@@ -252,7 +252,7 @@ class Sweep:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _proves(self, task: index, is_first: cython.bint) -> cython.bint:
-        """Whether the quote is that of the task's probe, and believed; then the probe is at hand."""
+        """Whether the quote is of the task's probe, and believed. If so, `_prober` holds that probe."""
         detail: u64 = self._rows.detail[0]
         header: index = 28 if self._rows.kind[0] == _REFUSED_4 else 48
         begin: index = self._rows.message[0] + 8
@@ -274,7 +274,7 @@ class Sweep:
         if self._quoted.source_port != self._prober.source_port or self._source(task) < 0:
             return False
         if not is_first and not self._believer.is_proof(self._prober.agree, self._prober.shared):
-            return False  # what was left before may have missed, which counts
+            return False  # a frame returned before may be a miss, which lowers what this one proves
         return self._believer.alone(task, self._prober.agree, self._prober.shared, 0) == _BELIEVED
 
     @cython.cfunc
@@ -282,7 +282,7 @@ class Sweep:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def _source(self, task: index) -> index:
-        """Which of the addresses of the task's host the probe at hand left from."""
+        """Which of the host's source addresses the current probe was sent from."""
         first: index = self._hosts[task] * self._per_host
         source: index
         for source in range(self._per_host):
@@ -294,7 +294,7 @@ class Sweep:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _faults(self) -> i64:
-        """How many faults were met so far; where that was not known, now it is."""
+        """The decoder's faults so far; sets `_fault_count` if that is unknown."""
         count: i64 = 0
         place: index
         for place in range(_FAULTS):
@@ -307,7 +307,7 @@ class Sweep:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _take(self, task: index, time_ns: i64, length: i64) -> cython.int:
-        """Mark the refusal of a task, whose probe is at hand."""
+        """Mark the refusal of a task, whose probe `_prober` holds."""
         host: index = self._hosts[task]
         outer: u64 = self._rows.outer[0]
         is_v4: cython.bint = self._rows.kind[0] == _REFUSED_4

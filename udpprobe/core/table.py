@@ -1,7 +1,7 @@
 """A hash table whose rows are words: the one dictionary of the core.
 
-Keys are compared whole, always; a hash only says where to look. It is keyed with a secret, so that nobody who chooses
-addresses can choose where they land.
+Keys are always compared in full; a hash only tells where to look. It is keyed with a secret, so an attacker who chooses
+addresses cannot choose their slots.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ MASK64 = cython.declare(cython.const[u64], 0xFFFF_FFFF_FFFF_FFFF)
 MASK32 = cython.declare(cython.const[u64], 0xFFFF_FFFF)
 
 SECRET_WORDS = 9
-"""Words of a secret: as many as the longest key has, and one more."""
+"""Words of a secret: one more than the longest key."""
 
 
 def secret_words(secret: int) -> memoryview:
-    """Hash factors from a secret, spread as in SplitMix64 (Steele, Lea, Flood, 2014); all are odd.
+    """Hash factors from a secret, mixed as in SplitMix64 (Steele, Lea, Flood, 2014); all are odd.
 
     Args:
-        secret: of any size; its lowest 64 bits count. Who joins tables need not share it.
+        secret: of any size; its lowest 64 bits count. Tables that are joined need not share it.
     """
     words = memoryview(bytearray(8 * SECRET_WORDS)).cast("Q")
     mask = (1 << 64) - 1
@@ -47,15 +47,15 @@ def secret_words(secret: int) -> memoryview:
 class Table:
     """Rows of `width` words, the first `key_width` of which are the key.
 
-    The caller writes a key into `keys`, at any multiple of `key_width`; `hash`, `find` and `add` are then told where.
-    `add` needs room that `reserve` made. A slot holds the lower half of the hash, so that a stranger's row is hardly
-    ever touched, and 1 + the number of the row.
+    The caller writes a key into `keys`, at any multiple of `key_width`, and passes that place to `hash`, `find` and
+    `add`. `add` needs room made by `reserve`. A slot holds the lower half of the hash, so that a row with another key
+    is hardly ever touched, and 1 + the number of the row.
 
     Args:
         width: words of a row.
         key_width: words of its key, at most 8.
         secret: see `secret_words`.
-        scratch: how many keys `keys` has room for.
+        scratch: number of keys that `keys` has room for.
     """
 
     words: memoryview[int]
@@ -80,7 +80,7 @@ class Table:
         )
 
     def reserve(self, rows: index) -> None:
-        """Make room for so many rows more."""
+        """Make room for `rows` more rows."""
         wanted: index = self.size + rows
         if wanted <= self.room:
             return
@@ -94,7 +94,7 @@ class Table:
         self.reindex()
 
     def reindex(self) -> None:
-        """Find every row anew; of several with one key the last."""
+        """Rebuild the index; of several rows with one key the last is found."""
         slots: index = 2 * self.room
         bits: cython.int = 1
         while (1 << bits) < slots:
@@ -112,12 +112,13 @@ class Table:
     @cython.nogil
     @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
     def hash(self, at: index) -> u64:
-        """The hash of the key at a place of `keys`. Its upper bits are the good ones: a product's lower are poor."""
+        """Hash of the key at a place of `keys`. Use its upper bits: the lower bits of a product are poor."""
         word: u64 = self.secret[self.key_width]
         place: index
         for place in range(self.key_width):
             word = (word ^ self.keys[at + place]) * self.secret[place] & MASK64
-            # a product alone keeps a flipped top bit as it is, whatever the secret, and the next word could undo it
+            # A product alone keeps a flipped top bit in place, whatever the secret, and the next word could flip it
+            # back.
             word = (word ^ (word >> 32) * self.secret[place + 1]) & MASK64
         return word
 
@@ -125,7 +126,7 @@ class Table:
     @cython.nogil
     @cython.exceptval(check=False)
     def hash5(self, first: u64, second: u64, third: u64, fourth: u64, fifth: u64) -> u64:
-        """As `hash`, of a key of five words, without a check of bounds a word: every datagram has one."""
+        """`hash` of a five-word key, without a bounds check per word: it runs for every datagram."""
         word: u64 = (self._factor5 ^ first) * self._factor0 & MASK64
         word = ((word ^ (word >> 32) * self._factor1 & MASK64) ^ second) * self._factor1 & MASK64
         word = ((word ^ (word >> 32) * self._factor2 & MASK64) ^ third) * self._factor2 & MASK64
@@ -137,7 +138,7 @@ class Table:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def touch(self, hash: u64) -> index:  # noqa: A002 - it is one
-        """The row that is most likely meant, unproven, or -1: reads the slot, so that many can be read at once."""
+        """The row that most likely has the key, unverified, or -1. Reads the slot only, so that many loads overlap."""
         slot: u64 = self.slots[cython.cast(index, hash >> self._shift)]
         return cython.cast(index, slot & MASK32) - 1
 
@@ -145,7 +146,7 @@ class Table:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def find(self, hash: u64, at: index) -> index:  # noqa: A002 - it is one
-        """The row of the key at a place of `keys`, -1 for none."""
+        """The row of the key at a place of `keys`; -1 for none."""
         place: index = cython.cast(index, hash >> self._shift)
         slot: u64 = self.slots[place]
         row: index
@@ -174,7 +175,7 @@ class Table:
     @cython.nogil
     @cython.exceptval(-2, check=False)
     def add(self, hash: u64, at: index) -> index:  # noqa: A002 - it is one
-        """A new row with the key at a place of `keys`; of several with one key, the last is found."""
+        """Add a row with the key at a place of `keys`; of several with one key, the last is found."""
         row: index = self.size
         first: index = row * self.width
         place: index
@@ -210,14 +211,14 @@ class Table:
         return 0
 
     def row_of(self, key: Sequence[int]) -> int:
-        """The row of a key, -1 for none."""
+        """The row of a key; -1 for none."""
         place: index
         for place, word in enumerate(key):
             self.keys[place] = word
         return self.find(self.hash(0), 0)
 
     def add_key(self, key: Sequence[int]) -> int:
-        """The row of a key, a new one if need be."""
+        """The row of a key; added if it does not exist."""
         row = self.row_of(key)
         if row < 0:
             self.reserve(1)
@@ -226,7 +227,7 @@ class Table:
         return row
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Forget all rows but these, ascending; they are numbered anew, in their order."""
+        """Forget all rows but these, ascending; they are renumbered in their order."""
         words, width = memoryview(self.words), self.width
         for new, row in enumerate(rows):
             if new != row:

@@ -1,6 +1,6 @@
 """Targets and ports as people write them: `host`, `host:53,123`, `[2001:db8::1]:53`, `10.0.0.0/24:1-1024`.
 
-Words become what they mean; nothing is looked up here.
+This parses them; no name is resolved here.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ Ports = tuple[range, ...]
 """UDP ports as ranges, in the order they were written; they may overlap."""
 
 TRACEROUTE_PORT = 33434
-"""Usually closed, so that the destination speaks."""
+"""Usually closed, so that the destination sends an error."""
 
 ALL_PORTS = range(1, 65536)
-"""Every port that a service can be at; port 0 is reserved (RFC 6335, section 6)."""
+"""Every port that a service can use; port 0 is reserved (RFC 6335, section 6)."""
 
 MOST_SHOWN = 100
-"""Characters of a word that a complaint repeats."""
+"""Longest part of a word that an error message repeats."""
 
 
 class Block(Struct, frozen=True):
-    """Addresses that begin with the same bits; mostly just one."""
+    """Addresses with a common prefix; usually just one."""
 
     first: int
     """128 bits, IPv4 mapped."""
     prefix: int = ADDRESS_BITS
-    """How many of the bits they share."""
+    """Length of the prefix."""
     zone: str = ""
     """Interface of a link-local address, name or index (RFC 4007, section 11); empty where none was given."""
 
@@ -49,7 +49,7 @@ class Block(Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        """How many addresses."""
+        """Number of addresses."""
         return 1 << (ADDRESS_BITS - self.prefix)
 
 
@@ -73,28 +73,27 @@ _SHAPES = tuple(
         r"(?P<host>[^:\[\]]*:[^:\[\]]*:[^\[\]]*)",
     )
 )
-"""Bracketed; with one colon at most; an IPv6 network with ports; IPv6 alone, where a colon cannot mean a port.
-
-Each is matched in one way at most: the words of a stranger, in a URL, may be long."""
+"""Bracketed; with at most one colon; an IPv6 network with ports; IPv6 alone, where no colon precedes a port. Each
+matches in one way at most, because a word from a URL may be long and hostile."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?P<host>\[[^\]]*\]|[^/:?#]*)(?::(?P<port>\d+))?")
 _NAME = re.compile(r"(?=.{1,253}$)[\w]([\w-]*\w)?(\.[\w]([\w-]*\w)?)*\.?")
 _LOOKS_NUMERIC = re.compile(r"(.*\.)?\d+\.?", re.DOTALL)
-"""Its last label is a number: no name is like that (RFC 3696, section 2)."""
+"""The last label is a number, as in no host name (RFC 3696, section 2)."""
 _RANGE = re.compile(r"(?P<first>\d{0,5})(?:(?P<dash>-)(?P<last>\d{0,5}))?", re.ASCII)
 _BETWEEN_TARGETS = re.compile(r",(?!\d*-?\d*(?:,|$))")
-"""A comma that no port follows."""
+"""A comma that is not followed by a port."""
 
 
 def parse_target(text: str) -> TargetSpec:
-    """What a word such as `dns.example:53` asks for.
+    """Parse a word such as `dns.example:53`.
 
     Args:
-        text: a name, an address or a network, with ports behind a colon or without; a port may be the name of a
-            service. IPv6 with ports stands in brackets.
+        text: a name, address or network, with or without ports after a colon; a port may be a service name. IPv6 with
+            ports stands in brackets.
 
     Raises:
-        UsageError: it is nothing of all that.
+        UsageError: it is none of these.
     """
     if url := _URL.match(text):
         raise UsageError(
@@ -109,12 +108,12 @@ def parse_target(text: str) -> TargetSpec:
 
 
 def short(text: str) -> str:
-    """Words of a file may have any length; a complaint has not."""
+    """A word for an error message, cut to a reasonable length."""
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def meant_with_port(target: TargetSpec) -> str | None:
-    """What an IPv6 address without brackets might have been meant as: `[::1]:53` for `::1:53`; None for no such."""
+    """What an IPv6 address without brackets might mean: `[::1]:53` for `::1:53`; None if nothing else."""
     host, _, port = target.text.rpartition(":")
     if target.ports is not None or ":" not in host or not port.isdecimal() or not 0 < int(port) < 65_536:
         return None
@@ -126,23 +125,23 @@ def meant_with_port(target: TargetSpec) -> str | None:
 
 
 def parse_targets(text: str) -> list[TargetSpec]:
-    """The targets of a list such as `10.0.0.1,10.0.0.0/24:53,123`: a comma before a port belongs to its target.
+    """Parse a list such as `10.0.0.1,10.0.0.0/24:53,123`: a comma before a port belongs to its target.
 
     Raises:
-        UsageError: one of them is none.
+        UsageError: one of them is invalid.
     """
     return [parse_target(word.strip()) for word in _BETWEEN_TARGETS.split(text)]
 
 
 def parse_target_lines(lines: Iterable[str], name: str) -> list[TargetSpec]:
-    """The targets of a file, between blanks or line ends, as nmap reads its lists; `#` begins a comment.
+    """Parse a file of targets, separated by blanks or line ends, like nmap's lists; `#` begins a comment.
 
     Args:
         lines: of the file.
-        name: the file's, for complaints.
+        name: of the file, for error messages.
 
     Raises:
-        UsageError: a line is no target; says which.
+        UsageError: a line has no valid target; names the line.
     """
     targets: list[TargetSpec] = []
     for number, line in enumerate(lines, 1):
@@ -154,7 +153,7 @@ def parse_target_lines(lines: Iterable[str], name: str) -> list[TargetSpec]:
 
 
 def parse_ports(text: str) -> Ports:
-    """The ports of a list such as `53,domain,1000-2000`; `-` is every port, `-99` and `60000-` are open ranges.
+    """Parse a list such as `53,domain,1000-2000`; `-` is every port, `-99` and `60000-` are open ranges.
 
     Raises:
         UsageError: a word is no port or range of ports, or there is none.
@@ -178,7 +177,7 @@ def _range(word: str) -> range:
 
 
 def _meant(word: str) -> str:
-    """What to say instead of a word that is no port."""
+    """What to write instead of a word that is no port."""
     if len(numbers := re.findall(r"\d+", word)) == 2 and not re.search(r"[a-zA-Z]", word):
         return f"; a range looks like {numbers[0]}-{numbers[1]}"
     unknown = ""
@@ -190,7 +189,7 @@ def _meant(word: str) -> str:
 
 
 def parse_addresses(text: str) -> tuple[str, ...]:
-    """The addresses of a list such as `192.0.2.1,2001:db8::1`, in their usual spelling.
+    """Parse a list such as `192.0.2.1,2001:db8::1`; the addresses in canonical form.
 
     Raises:
         UsageError: a word is no address.
@@ -221,7 +220,7 @@ def single(address: IPv4Address | IPv6Address, zone: str = "") -> Block:
 
 
 def is_link_local(block: Block) -> bool:
-    """Whether its addresses mean something on one link only: fe80::/10, ff01::/16, ff02::/16 (RFC 4291, 2.5.6, 2.7)."""
+    """Whether its addresses are valid on one link only: fe80::/10, ff01::/16, ff02::/16 (RFC 4291, 2.5.6, 2.7)."""
     return block.first >> 118 == 0xFE80 >> 6 or block.first >> 112 in {0xFF01, 0xFF02}
 
 

@@ -1,7 +1,7 @@
 """One table of meanings: what an ICMP or ICMPv6 error says about the datagram it quotes.
 
-The errno is the book's (UNP table 28.1); the Linux columns were measured with crafted errors on Linux 6.18.
-`scan` and `analyze` print the verdict, `explain` the table, `icmpd` sends the errno.
+The errno is that of UNP table 28.1; the Linux columns were measured with crafted errors on Linux 6.18. `scan` and
+`analyze` print the verdict, `explain` the table, `icmpd` sends the errno.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ERRNO_OF_VERDICT = {
     "reassembly": "EHOSTUNREACH",
     "quenched": "EHOSTUNREACH",
 }
-"""UNP table 28.1; the verdicts that are not here have none."""
+"""UNP table 28.1; verdicts not listed have none."""
 
 
 class Meaning(NamedTuple):
@@ -55,17 +55,17 @@ class Meaning(NamedTuple):
     reason: str
     """nmap's word where it has one."""
     verdict: str | None
-    """`refused` and `expired` stand also for `rejected` and `loop`, which need more than type and code."""
+    """`refused` and `expired` also stand for `rejected` and `loop`, which need more than type and code."""
     connected: str | None
-    """Errno a connected Linux socket gets; an unconnected one gets none, ever."""
+    """Errno for a connected Linux socket; an unconnected one never gets any."""
     recverr: str | None
-    """Errno a Linux socket with IP_RECVERR or IPV6_RECVERR gets."""
+    """Errno for a Linux socket with IP_RECVERR or IPV6_RECVERR."""
     text: str
-    """What it says, in a sentence."""
+    """The meaning in a sentence."""
 
     @property
     def errno(self) -> str | None:
-        """What the book's daemon sends for it."""
+        """The errno that UNP's daemon sends."""
         return ERRNO_OF_VERDICT.get(self.verdict or "")
 
     @property
@@ -75,7 +75,7 @@ class Meaning(NamedTuple):
 
 
 ANY_CODE = -1
-"""The code of a row that stands for every code its type does not name."""
+"""Code of a row for every code that its type does not list."""
 
 MEANINGS = (
     # RFC 792, RFC 1122 3.2.2.1, RFC 1812 5.2.7.1
@@ -599,15 +599,15 @@ _V4_ERRORS = frozenset(row.type for row in MEANINGS if row.family == 4)
 
 
 NO_NEIGHBOUR = frozenset({(4, 3, 1), (6, 1, 3)})
-"""Family, type and code of what a host sends itself where it finds no neighbour of an address."""
+"""Family, type and code of the error that a host sends to itself if it finds no neighbour."""
 
 
 UNREACHABLE = frozenset({"refused", "prohibited", "unreachable"})
-"""What says that nothing gets there, by a host or a router."""
+"""Verdicts by which a host or router reports that nothing gets there."""
 
 
 def is_error(family: int, icmp_type: int) -> bool:
-    """Whether it is an ICMP error about a packet: v4 3, 4, 11, 12; v6 1 to 127 (RFC 4443 2.1).
+    """Whether a type is an ICMP error about a packet: v4 3, 4, 11, 12; v6 1 to 127 (RFC 4443 2.1).
 
     A redirect (v4 type 5) is none: the packet it quotes was forwarded.
     """
@@ -616,7 +616,7 @@ def is_error(family: int, icmp_type: int) -> bool:
 
 @cache
 def meaning_of(family: int, icmp_type: int, icmp_code: int) -> Meaning:
-    """What an error says. An unassigned code has its type's general meaning, an unknown v6 type no verdict.
+    """The meaning of an error. An unassigned code has its type's general meaning, an unknown v6 type no verdict.
 
     Args:
         family: 4 or 6.
@@ -624,7 +624,7 @@ def meaning_of(family: int, icmp_type: int, icmp_code: int) -> Meaning:
         icmp_code: 0 to 255.
 
     Raises:
-        KeyError: it is no error.
+        KeyError: the type is no error.
     """
     if not is_error(family, icmp_type):
         raise KeyError((family, icmp_type))
@@ -637,10 +637,10 @@ def verdict_of(meaning: Meaning, *, itself: bool, loop: bool, group: bool = Fals
     """The verdict where it needs more than type and code.
 
     Args:
-        meaning: what type and code say.
+        meaning: of type and code.
         itself: whether the reporter is the quoted datagram's destination.
         loop: whether there is evidence of a routing loop.
-        group: whether the destination is many hosts: none of them may say that it is unreachable (RFC 1122, 3.2.2).
+        group: whether the destination is a group address; no error may be sent about one (RFC 1122, 3.2.2).
     """
     if group and meaning.verdict in UNREACHABLE:
         return "rejected"
@@ -650,11 +650,11 @@ def verdict_of(meaning: Meaning, *, itself: bool, loop: bool, group: bool = Fals
 
 
 def parse_verdicts(words: str, known: Sequence[str] = VERDICTS) -> tuple[str, ...]:
-    """The verdicts of a list such as `refused,loop`, in its order.
+    """Parse a list such as `refused,loop`, in its order.
 
     Args:
         words: the list.
-        known: the verdicts that there are.
+        known: the valid verdicts.
 
     Raises:
         UsageError: a word is no verdict, or there is none.

@@ -1,1 +1,1 @@
-"""Which packets fit a path, and who limits it."""
+"""Decides which packet sizes fit a path, and who limits them."""

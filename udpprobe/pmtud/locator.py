@@ -1,8 +1,8 @@
-"""Where packets of a size disappear: sent with rising TTL, they draw "time exceeded" from routers that they reach.
+"""Where packets of a size disappear: sent with rising TTLs, they draw "time exceeded" from the routers that they reach.
 
-A router looks at the TTL before it looks at the next link's MTU, so the last one that reports has the packet and
-fails to forward it (Luckie, Cho and Owens, "Inferring and debugging path MTU discovery failures", IMC 2005). Small
-ones behind the large ones show how soon whoever comes next would have reported.
+A router checks the TTL before it checks the next link's MTU. So the last router that reports has received the packet
+but fails to forward it (Luckie, Cho and Owens, "Inferring and debugging path MTU discovery failures", IMC 2005). A
+small packet after each large one shows how soon the next router would have reported.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from udpprobe.pmtud.rounds import ARRIVED, SizedProbe, result_of
 from udpprobe.replies import Probe, Reply
 
 FIRST_TTLS = (32, 64, 128, 255)
-"""TTLs that systems send with."""
+"""Initial TTLs of common systems."""
 SLACK = 2
-"""Hops that the way back may be shorter."""
+"""Hops by which the return path may be shorter."""
 MOST_HOPS = 30
-"""Where the TTL of replies says nothing."""
+"""Used if the TTL of replies tells nothing."""
 LEAST_WAIT_NS = 250 * MS
 """Routers may take a while to generate errors."""
 GRACE_NS = 10 * MS
-"""How long, beside a part of the round trip, to wait for a large packet's reply after a later small one's."""
+"""Time (besides a part of the RTT) to wait for a large packet's reply after a later small one's."""
 BEYOND = 3
-"""Hops behind the last router that replied in which to look for one that gets smaller packets."""
+"""Hops beyond the last router that replied to large packets in which to look for one that receives small ones."""
 
 
 def hops_to(reply_ttl: int | None) -> int:
-    """How far away somebody may be whose reply arrived with this TTL, on a way as long as the way there."""
+    """Distance of a host whose reply arrived with this TTL, on a return path as long as the forward path."""
     first = next((each for each in FIRST_TTLS if reply_ttl and each >= reply_ttl), None)
     return MOST_HOPS if first is None or reply_ttl is None else min(first - reply_ttl + 1 + SLACK, MOST_HOPS)
 
@@ -40,18 +40,18 @@ class LocatorPlan(Struct, frozen=True):
     large: int
     """The size that disappears."""
     small: int
-    """One that does not."""
+    """A size that arrives."""
     hops: int
     tries: int
     wait_ns: int
-    """How long a round is waited for."""
+    """Time to wait for a round's replies."""
     number: int
     """Of the first probe."""
     destination: str
 
 
 class Locator:
-    """Looks for the last router that gets packets of a size."""
+    """Finds the last router that receives packets of a size."""
 
     def __init__(self, plan: LocatorPlan) -> None:
         self._plan = plan
@@ -70,26 +70,26 @@ class Locator:
 
     @property
     def after(self) -> str | None:
-        """The last router known to get the large packets."""
+        """The last router known to receive the large packets."""
         return self._last[1]
 
     @property
     def before(self) -> str | None:
-        """Who comes behind it: the next one known to get the small ones."""
+        """The next one after it known to receive the small ones."""
         return self._beyond.get(self._next_ttl)
 
     @property
     def _next_ttl(self) -> int:
-        """How far it is to who gets the small ones behind that router; 0 where nobody does so far."""
+        """TTL of the router after that one that receives the small packets; 0 if none is known."""
         return min((ttl for ttl in self._beyond if ttl > self._last[0]), default=0)
 
     @property
     def is_over(self) -> bool:
-        """Whether all is known, or all rounds are done."""
+        """Whether the result is known, or all rounds are done."""
         return not self._rounds and not self._open
 
     def due(self, now_ns: int) -> list[SizedProbe]:
-        """What is to be sent now."""
+        """The probes to send now."""
         if self._open and now_ns < self.wake_ns:
             return []
         self._open.clear()
@@ -106,7 +106,7 @@ class Locator:
             self._open.add(number)
 
     def _ttls(self, size: int) -> range:
-        """Beyond the last router that is known to get the large ones; of the small ones not far beyond."""
+        """TTLs beyond the last router known to receive large packets; for small packets not far beyond."""
         first, hops = self._last[0] + 1, self._plan.hops
         if size == self._plan.large:
             return range(first, hops + 1)
@@ -128,6 +128,6 @@ class Locator:
             self._hurry(probe.ttl, reply)
 
     def _hurry(self, ttl: int, reply: Reply) -> None:
-        """A large packet's reply is due soon after the small one's that left behind it, unless one nearer may reply."""
+        """Expect a large packet's reply soon after that of the small one sent after it, unless a nearer hop replies."""
         if ttl == self._last[0] + 1:
             self.wake_ns = min(self.wake_ns, reply.time_ns + GRACE_NS + (reply.time_ns - reply.sent_ns) // 4)

@@ -1,4 +1,4 @@
-"""What a path MTU search found, field by field: one truth for JSON, CSV and the table, as `model` is of reports."""
+"""A path MTU search's results, field by field: the one definition behind JSON, CSV and the table."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ MTU_SCHEMA = "udpprobe.mtu/1"
 
 
 class Reported(Model, frozen=True):
-    """What one router says would fit. All sizes are bytes of the IP packet."""
+    """One router's reports of what would fit. All sizes are bytes of the IP packet."""
 
     reporter: str
     mtu: int | None
     count: int
     smallest: int
-    """The smallest packet it said that about."""
+    """The smallest packet that it reported as too big."""
     notes: tuple[str, ...]
-    """Why it is not to be believed, where it is not."""
+    """Why the report is not credible, if so."""
 
 
 class BlackHole(Model, frozen=True):
-    """Where packets disappear without a word."""
+    """Where packets disappear without an error."""
 
     largest_passed: int
     smallest_lost: int
     after: str | None
-    """The last router known to have got a packet of `smallest_lost`; None where none replied."""
+    """The last router known to have received a packet of `smallest_lost`; None if none replied."""
     before: str | None
-    """The next one that is known to get smaller ones; the destination, perhaps."""
+    """The next router known to receive smaller ones; maybe the destination."""
 
 
 class MtuReport(Model, frozen=True):
@@ -39,14 +39,15 @@ class MtuReport(Model, frozen=True):
     version: str
     target: Target
     verdict: str | None
-    """`ok`, `too-big`, `black-hole`, or the word for why nothing of any size is known to arrive; None where the search
-    was interrupted before it was settled."""
+    """`ok`, `too-big`, `black-hole`, or why nothing of any size is known to arrive; None where the search was
+    interrupted before it was settled."""
     errno: str | None
-    """Of a verdict `unsent`."""
+    """Of the verdict `unsent`."""
     path_mtu: int | None
     udp_payload_max: int | None
     proof: str | None
-    """What shows it: `answer` or `refusal` of the destination, `routers` for their word alone; None without MTU."""
+    """The evidence: `answer` or `refusal` of the destination, `routers` for their reports alone; None without an
+    MTU."""
     state: str
     """RFC 8899's: SEARCH_COMPLETE where the MTU is exact."""
     interface: str
@@ -58,10 +59,10 @@ class MtuReport(Model, frozen=True):
     sent: int
     duration_ms: float
     time_ns: int
-    """When it began."""
+    """Start of the search."""
     notes: tuple[str, ...] = ()
     advice: str | None = None
     """What to do, in a sentence; None where all is well."""
     faults: dict[str, int] = field(default_factory=dict)
     interrupted: bool = False
-    """Whether it was stopped before the search was over."""
+    """Whether it was stopped before it was complete."""

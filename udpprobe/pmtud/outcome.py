@@ -23,7 +23,7 @@ from udpprobe.tracing.model import Target
 ICMP_NAMES = {4: "ICMP 3/4 (fragmentation needed)", 6: "ICMPv6 2 (packet too big)"}
 PROOFS = {"answer": "answer", "error": "refusal"}
 NOTEWORTHY_NS = 200 * MS
-"""Between two refusals, the host's limit is worth a word."""
+"""A rate limit with at least this interval between refusals is noted."""
 
 
 class _Count(Struct):
@@ -38,13 +38,13 @@ class Reports:
         self._words: dict[tuple[str, int | None], _Count] = {}
 
     def take(self, event: Event, size: int) -> None:
-        """A router's error about a packet of `size` bytes."""
+        """Record a router's error about a packet of `size` bytes."""
         word = self._words.setdefault((event.reporter or "", event.mtu), _Count())
         word.count += 1
         word.smallest = min(word.smallest, size)
 
     def reported(self, family: int, passed: int) -> tuple[Reported, ...]:
-        """What each router reports, the most frequent first.
+        """The reports of each router, most frequent first.
 
         Args:
             family: 4 or 6.
@@ -74,7 +74,7 @@ def _contradictions(mtu: int, size: int, passed: int) -> Iterator[str]:
 
 
 class SearchContext(Struct, frozen=True):
-    """What the report says beside the search's result."""
+    """Parts of the report besides the search's result."""
 
     version: str
     target: Target
@@ -84,20 +84,20 @@ class SearchContext(Struct, frozen=True):
     source_address: str
     control_port: int | None
     most_asked: int
-    """The largest size that the user wants to be tried; 0 for any."""
+    """The largest size to try, as set by the user; 0 for any."""
     time_ns: int
-    """When it began ..."""
+    """Start ..."""
     now_ns: int
-    """... and when it ended."""
+    """... and end of the search."""
     faults: dict[str, int]
     changed: frozenset[str] = frozenset()
-    """What had changed in packets that arrived, in the words of `Reply`."""
+    """Fields that were changed in packets that arrived, named as in `Reply`."""
     forged: tuple[str, ...] = ()
-    """That somebody seems to be guessing at probes, if so."""
+    """A note that somebody seems to be guessing probes, if so."""
 
 
 def verdict_of(rounds: SearchRounds) -> str:
-    """The verdict; `answered` and `refused` where something arrives, but nothing is known of larger sizes."""
+    """The verdict; `answered` and `refused` if something arrives but larger sizes are unknown."""
     search = rounds.search
     if rounds.is_unsent:
         return "unsent"
@@ -121,13 +121,13 @@ def _verdict_of_nothing(rounds: SearchRounds) -> str:
 
 
 def is_picky(rounds: SearchRounds) -> bool:
-    """Whether nothing larger than its own request was ever answered: which may be the service's choice."""
+    """Whether the service answered nothing larger than its own request, which may be its choice."""
     search, proofs = rounds.search, rounds.proofs[rounds.judge]
     return proofs["answer"] > 0 and not proofs["error"] and search.passed == rounds.least[rounds.judge] < search.most
 
 
 def _proof(rounds: SearchRounds) -> str | None:
-    """What showed the most of what arrived."""
+    """The evidence for most of what arrived."""
     said = sum((rounds.proofs[role] for role in range(len(rounds.proofs))), type(rounds.complaints)())
     return PROOFS[said.most_common(1)[0][0]] if said else None
 
@@ -136,10 +136,10 @@ def outcome(rounds: SearchRounds, reports: Reports, locator: Locator | None, con
     """The report.
 
     Args:
-        rounds: the search, at its end or where it was interrupted.
-        reports: what routers said.
-        locator: who got the packets that disappeared, where that was looked for.
-        context: what is known beside.
+        rounds: the search, finished or interrupted.
+        reports: by routers.
+        locator: located the black hole, if it was searched for.
+        context: other parts of the report.
     """
     verdict, search = verdict_of(rounds), rounds.search
     mtu = _path_mtu(rounds, verdict)
@@ -183,19 +183,19 @@ def outcome(rounds: SearchRounds, reports: Reports, locator: Locator | None, con
 
 
 def _is_cut(rounds: SearchRounds) -> bool:
-    """Whether the search did not come to its end: then what fits is known, and what to set is not."""
+    """Whether the search was interrupted: then it is known what fits, but not what to set."""
     return rounds.search.state is not Phase.SEARCH_COMPLETE
 
 
 def _path_mtu(rounds: SearchRounds, verdict: str) -> int | None:
-    """The largest size that arrived; of a host that says nothing, the one that no router complained about."""
+    """The largest size that arrived; for a silent host, the largest that no router reported as too big."""
     if verdict in {"ok", "too-big", "black-hole"}:
         return rounds.search.passed or next(iter(_unreported(rounds)), None)
     return None
 
 
 def _unreported(rounds: SearchRounds) -> list[int]:
-    """The size that routers named last, as long as they did not say of it that it is too big itself."""
+    """The MTU that routers reported last, unless one also reported that size as too big."""
     named = sorted(rounds.search.hints)[:1]
     return [size for size in named if not rounds.search.is_reported(size)]
 
@@ -252,13 +252,13 @@ def _notes(rounds: SearchRounds, verdict: str, context: SearchContext) -> Iterat
 
 
 def limiter_of(reports: Sequence[Reported], mtu: int | None) -> Reported | None:
-    """Who limits the path: the router that reports its MTU, or the least."""
+    """The limiting router: the one that reports the path's MTU, or the smallest."""
     least = min(reports, key=lambda each: each.mtu or 0, default=None)
     return next((each for each in reports if each.mtu == mtu), least)
 
 
 def liar_of(reports: Sequence[Reported], mtu: int | None) -> Reported | None:
-    """Who reports an MTU that is not the path's, where nobody reports the right one."""
+    """The router that reports a wrong MTU, if none reports the right one."""
     if mtu is None or any(each.mtu == mtu for each in reports):
         return None
     return min((each for each in reports if each.smallest > mtu), key=lambda each: each.smallest, default=None)
@@ -274,12 +274,12 @@ def _advice(
     *,
     has_no_neighbour: bool,
 ) -> str | None:
-    """An interface's MTU is to be set only where path MTU discovery does not work: in a black hole, behind a liar."""
+    """Advice. Setting an interface's MTU is advised only if path MTU discovery fails: black hole, or false report."""
     target, size = context.target, (mtu or 0) - HEADER_BYTES[context.family]
     liar = liar_of(reports, mtu)
     match verdict:
         case "ok" | "answered" | "refused":
-            return None  # a closed port shows that probes arrive, too
+            return None  # a closed port also shows that probes arrive
         case "black-hole" if mtu is not None and mtu < LEAST_MTU[context.family]:
             case = Case("below-least", str(mtu), LEAST_MTU[context.family])
         case "black-hole" if hole and mtu is not None:

@@ -1,8 +1,8 @@
-"""When which probe of a path MTU search goes out, and what its reply or its absence means.
+"""When to send which probe of a path MTU search, and what its reply or silence means.
 
-A size is tried alone first. If nothing comes back, it is tried again with a witness behind it: a packet of a size that
-arrived before. If only the witness is answered, the probe was lost for its size; if neither is, a limit on ICMP
-errors is waited out. So a limit is never taken for loss, and a try costs the host one refusal.
+A size is tried alone first. If nothing comes back, it is tried again with a witness after it: a packet of a size that
+arrived before. If only the witness is answered, the probe was lost because of its size. If neither is, the search waits
+for the limit on ICMP errors. So a limit is never taken for loss, and a try costs the host one refusal.
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ from udpprobe.pmtud.search import Search
 from udpprobe.replies import Probe, Reply
 
 SERVICE, CONTROL = range(2)
-"""Roles of the ports: the one that the user asks about, and a closed one, whose refusals prove what arrives."""
+"""Roles of the ports: the user's, and a closed one whose refusals prove what arrives."""
 FIRST_TIMEOUT_NS = SECOND
-"""RFC 6298, 2.1, while no round trip is known."""
+"""RFC 6298, 2.1, until an RTT is known."""
 LEAST_TIMEOUT_NS = 50 * MS
 LEAST_GRACE_NS = 10 * MS
-"""How long to wait, after the witness is answered, for the probe that left before it."""
+"""Time to wait, after the witness is answered, for the probe sent before it."""
 ARRIVED, TOO_BIG, OTHER, UNSENT, NO_NEIGHBOUR = "arrived", "too-big", "other", "unsent", "no-neighbour"
 NO_PROOF = frozenset({"too-big", "loop", "expired", "reassembly"})
-"""Errors that even the destination itself may send about what did not reach its UDP."""
+"""Errors that even the destination itself may send about datagrams that did not reach its UDP."""
 
 
 class RetryPolicy(Struct, frozen=True):
-    """How long and how often to try."""
+    """How long to wait, and how often to try."""
 
     tries: int = 3
-    """Probes of a size that go missing before it counts (RFC 8899's MAX_PROBES)."""
+    """Lost probes of a size before it counts as lost (RFC 8899's MAX_PROBES)."""
     timeout_ns: int = 4 * SECOND
     """How long to wait for a host that has not replied at all."""
     ttl: int = 64
 
 
 class SizedProbe(Struct, frozen=True):
-    """A probe to be sent, and the role of its port."""
+    """A probe to send, and the role of its port."""
 
     role: int
     probe: Probe
 
 
 class SizeRound(Struct):
-    """Some probes of one size, perhaps with witnesses behind them."""
+    """Probes of one size, perhaps followed by witnesses."""
 
     size: int
     deadline_ns: int
@@ -56,13 +56,13 @@ class SizeRound(Struct):
     witnesses: dict[int, int] = field(default_factory=dict)
     """Numbers of the witnesses, and their sizes."""
     wanted: int = 0
-    """The witness that speaks against the probes' size if only it arrives; a smaller one speaks against it too."""
+    """The witness that disproves the size if only it arrives; so does a smaller one."""
     largest_witness: int = 0
     """The largest witness that was answered."""
 
 
 class Sent(Struct):
-    """A probe that left."""
+    """A sent probe."""
 
     role: int
     size: int
@@ -74,7 +74,7 @@ class Sent(Struct):
 
 
 class RoundTrip:
-    """RFC 6298's estimate of when a reply is overdue."""
+    """RFC 6298's estimate of the retransmission timeout."""
 
     def __init__(self) -> None:
         self.smoothed_ns, self._variation_ns = 0, 0
@@ -89,21 +89,21 @@ class RoundTrip:
 
     @property
     def timeout_ns(self) -> int:
-        """How long a reply is waited for."""
+        """Time to wait for a reply."""
         if not self.smoothed_ns:
             return FIRST_TIMEOUT_NS
         return max(self.smoothed_ns + 4 * self._variation_ns, LEAST_TIMEOUT_NS)
 
     @property
     def grace_ns(self) -> int:
-        """How far replies may overtake each other."""
+        """Time by which replies may be reordered."""
         return max(self.smoothed_ns // 4, LEAST_GRACE_NS)
 
 
 def result_of(reply: Reply) -> str:
-    """What a reply says of its probe: ARRIVED, TOO_BIG, OTHER, UNSENT or NO_NEIGHBOUR.
+    """A reply's meaning for its probe: ARRIVED, TOO_BIG, OTHER, UNSENT or NO_NEIGHBOUR.
 
-    Whatever the destination itself says of a datagram, it has got it.
+    Any error from the destination itself proves that the datagram arrived.
     """
     event = reply.event
     if event is None:
@@ -118,68 +118,67 @@ def result_of(reply: Reply) -> str:
 
 # ---- the host's limit
 
-# How often a host refuses that limits its ICMP errors, learned from the silences between its refusals.
+# How often a host with a rate limit refuses, learned from the gaps between its refusals.
 
 EARLY, LATE = 0.97, 1.25
-"""Where the next refusal is looked for, in intervals of the host's limit ..."""
+"""The next refusal is expected within these parts of the interval ..."""
 STEPS = 16
-"""... and in which part of it again."""
+"""... and then again after this part of it."""
 GAPS = 5
-"""The last ones, from which an interval is learned."""
+"""Number of last gaps from which an interval is learned."""
 
 
 class RefusalGaps:
-    """When the next one can be expected."""
+    """When to expect the next refusal."""
 
     def __init__(self) -> None:
         self.gap_ns = 0
-        """Between two of them; 0 while no limit was noticed."""
+        """Time between two refusals; 0 while no limit was noticed."""
         self._gaps: deque[int] = deque(maxlen=GAPS)
 
     def take(self, gap_ns: int) -> None:
-        """So long one was waited for, through rounds without a reply."""
+        """Record the time waited for a refusal, through rounds without a reply."""
         self._gaps.append(max(gap_ns, 0))
-        self.gap_ns = sorted(self._gaps)[(len(self._gaps) - 1) // 2]  # one gap may be a loss's
+        self.gap_ns = sorted(self._gaps)[(len(self._gaps) - 1) // 2]  # one gap may include a loss
 
     @property
     def early_ns(self) -> int:
-        """How long after one the next is not worth asking for."""
+        """Time after a refusal during which the next is not to be expected."""
         return int(self.gap_ns * EARLY)
 
     def again_ns(self, waited_ns: int) -> int:
-        """When to ask again, if none came although so long was waited."""
+        """When to try again if none came within `waited_ns`."""
         return self.gap_ns // STEPS if waited_ns < self.gap_ns * LATE else waited_ns // 3
 
 
 # ---- other errors
 
-# When routers are believed that nothing gets through: once they say so again, or nothing arrives that is sent again.
-#
-# An error is a hint. It may be about the size, about one port only, of the moment, or forged; and who sent it may
-# answer only the first of several (Linux without a route says so twice, IOS every half second).
+# When to believe routers that nothing gets through: once they repeat it, or nothing arrives of what is sent again.
+# An error is a hint. It may be about the size, about one port only, temporary, or forged. Its sender may send only the
+# first of several (Linux without a route sends two, IOS one every half second).
 
 OF_HOST = frozenset({"unreachable", "expired", "loop"})
-"""What is said of a whole host, whatever the port."""
+"""Verdicts about a whole host, whatever the port."""
 OF_PORT = frozenset({"prohibited", "rejected", "malformed"})
-"""What may be said of one port only."""
+"""Verdicts that may be about one port only."""
 REPEAT_NS = 250 * MS
-"""After a probe that drew an error, the next ones; and after these, something may still arrive all the same."""
+"""Time after a probe that drew an error until the next; and after that, something may still arrive."""
 
 
 class _ErrorsOfRole(Struct):
     """The errors about one role's port."""
 
     first_ns: int
-    """When the first probe that it was said of had left ..."""
+    """Send time of the first probe with an error ..."""
     last_ns: int
-    """... and the latest."""
+    """... and of the latest."""
     smallest: int
-    """Bytes of the smallest one."""
+    """Bytes of the smallest."""
     heard_ns: int
-    """When it was said of that one."""
+    """Arrival time of the error about that one."""
 
     def believed_ns(self, least: int, tries: int) -> int:
-        """When it is believed; NEVER while it may be about the size."""
+        """When to believe them; NEVER while they may be about the size."""
         if self.smallest > least:
             return NEVER
         if self.last_ns >= self.first_ns + REPEAT_NS:
@@ -191,8 +190,8 @@ class OtherErrors:
     """Errors other than "too big", while nothing arrives.
 
     Args:
-        least: of each role, bytes of its smallest packet.
-        tries: how often silence confirms it.
+        least: by role, bytes of its smallest packet.
+        tries: number of times that silence must confirm them.
     """
 
     def __init__(self, least: Sequence[int], tries: int) -> None:
@@ -201,7 +200,7 @@ class OtherErrors:
         self._repeats = 0
 
     def take(self, verdict: str, sent: Sent, now_ns: int) -> None:
-        """An error about a probe."""
+        """Record an error about a probe."""
         roles = range(len(self._least)) if verdict in OF_HOST else (sent.role,) if verdict in OF_PORT else ()
         for role in roles:
             smallest = self._least[role] if sent.size == self._least[sent.role] else sent.size
@@ -212,7 +211,7 @@ class OtherErrors:
 
     @property
     def believed_ns(self) -> int:
-        """When they are believed if nothing arrives; NEVER while they are about one of the ports only."""
+        """When to believe them if nothing arrives; NEVER while they are about one port only."""
         return (
             max((said.believed_ns(self._least[role], self._tries) for role, said in self._said.items()), default=NEVER)
             if len(self._said) == len(self._least)
@@ -221,51 +220,51 @@ class OtherErrors:
 
     @property
     def wants_repeat(self) -> bool:
-        """Whether the smallest packets are to be sent again soon."""
+        """Whether to send the smallest packets again soon."""
         return bool(self._said) and self._repeats < self._tries
 
     def repeated(self) -> None:
-        """Take note that they are."""
+        """Record that they were sent again."""
         self._repeats += 1
 
 
 # ---- the search
 
 FLOWS = 16
-"""Source ports towards the service: an answer that repeats nothing of a probe is matched by the port it comes to."""
+"""Source ports to the service: an answer without a token is matched by the port at which it arrives."""
 
 TRANSIENT = frozenset({errno.ENOBUFS, errno.EAGAIN, errno.EINTR})
 LIMITS_NS = 2 * SECOND
-"""What a host's limit on errors may add to the user's timeout."""
+"""Time that waiting for a host's limit on errors may add to the user's timeout."""
 BASE_ROUNDS = 4
-"""How often a host that says nothing is asked."""
+"""Rounds of probes to a silent host."""
 DOUBTFUL = 2
-"""After so many rounds without a reply it is asked whether what arrived before still does."""
+"""After so many rounds without a reply, check whether earlier sizes still arrive."""
 MOST_PROBES = 4000
-"""A path that changes all the time is given up."""
+"""A path that changes all the time is given up after so many."""
 
 
 class SearchRounds:
-    """The search under way.
+    """The search in progress.
 
     Args:
-        search: says which size is next, and learns what became of it.
-        least: of each role, bytes of its smallest packet. One role only: there is no control.
-        policy: how long and how often to try.
-        now_ns: what time it is.
+        search: chooses the next size, and learns the result.
+        least: by role, bytes of its smallest packet. With one role only there is no control.
+        policy: how long to wait, and how often to try.
+        now_ns: current time.
     """
 
     def __init__(self, search: Search, least: Sequence[int], policy: RetryPolicy, now_ns: int) -> None:
         self.search, self.least, self._policy = search, least, policy
         self.sent: dict[int, Sent] = {}
         self.proofs: list[Counter[str]] = [Counter() for _ in least]
-        """By role, how often a probe proved to arrive, by `answer` and `error`."""
+        """By role, number of probes that proved to arrive, by `answer` and `error`."""
         self.complaints: Counter[str] = Counter()
         """Other errors, by verdict."""
         self.has_no_neighbour = False
-        """Whether this host says that nothing on the link answers for the address."""
+        """Whether this host found no neighbour for the address."""
         self.errnos: Counter[int] = Counter()
-        """Why this host did not send to the service; without EMSGSIZE."""
+        """Why this host could not send to the service; without EMSGSIZE."""
         self.is_over = False
         self._other_errors = OtherErrors(least, policy.tries)
         self._rtt = RoundTrip()
@@ -279,26 +278,26 @@ class SearchRounds:
 
     @property
     def wake_ns(self) -> int:
-        """When `due` is to be called if no reply comes before."""
+        """When to call `due` if no reply comes before."""
         return min(self._round.deadline_ns, NEVER if self.search.passed else self._other_errors.believed_ns)
 
     @property
     def timeout_ns(self) -> int:
-        """How long a reply is waited for."""
+        """Time to wait for a reply."""
         return self._rtt.timeout_ns
 
     @property
     def is_unsent(self) -> bool:
-        """Whether this host sends nothing to the service: a control that it does send to shows nothing of that."""
+        """Whether this host cannot send to the service at all; that it can send to the control proves nothing."""
         return bool(self.errnos) and not self.proofs[SERVICE]
 
     @property
     def judge(self) -> int:
-        """The role whose silence counts: a refusal does not depend on what a packet carries."""
+        """The role whose silence counts: a refusal does not depend on the payload."""
         return CONTROL if len(self.proofs) > CONTROL and self.proofs[CONTROL] else SERVICE
 
     def due(self, now_ns: int) -> list[SizedProbe]:
-        """What is to be sent now; nothing while replies may still come."""
+        """The probes to send now; none while replies may still come."""
         has_moved = self.search.passed > 0 and self.search.next() != self._round.size
         if self.is_over or (now_ns < self.wake_ns and not has_moved):
             return []
@@ -321,7 +320,7 @@ class SearchRounds:
         )
 
     def _close(self) -> None:
-        """Draw the conclusion from the replies that did not come in the round."""
+        """Draw conclusions from the round's missing replies."""
         over = self._round
         if not over.witnesses or over.size <= self.search.passed:
             return
@@ -340,7 +339,7 @@ class SearchRounds:
         self._since, self._silent = len(self.sent), 0
 
     def _base(self, now_ns: int) -> list[SizedProbe]:
-        """Find out whether anybody is there: to each port the largest size that may pass, then the smallest one."""
+        """Find out whether anything replies: to each port the largest size that may pass, then the smallest."""
         if self._other_errors.wants_repeat:
             return self._repeat(now_ns)
         size = min(self.search.hints, default=self.search.most)
@@ -355,7 +354,7 @@ class SearchRounds:
         return outgoing
 
     def _repeat(self, now_ns: int) -> list[SizedProbe]:
-        """Does nobody get through, as routers say: the smallest size once more."""
+        """Check routers' errors that nothing gets through: the smallest size once more."""
         self._other_errors.repeated()
         self._round = SizeRound(self._round.size, now_ns + REPEAT_NS, wanted=min(self.least))
         return [self._witness(role, least, now_ns) for role, least in enumerate(self.least)]
@@ -369,7 +368,7 @@ class SearchRounds:
         return self._judge(size, now_ns)
 
     def _is_scout(self, size: int) -> bool:
-        """Whether a size is tried alone: first of all, and where it is likely to arrive."""
+        """Whether to try a size alone: the first one, and one that probably arrives."""
         return size != self._scouted and size > self.search.passed + 1 and not self.search.is_reported(size)
 
     @property
@@ -377,7 +376,7 @@ class SearchRounds:
         return SERVICE if self.proofs[SERVICE]["answer"] and self._takes_padding else self.judge
 
     def _judge(self, size: int, now_ns: int) -> list[SizedProbe]:
-        """Try a size with what is known to arrive behind it; after silence, also with the least of all."""
+        """Try a size with a witness after it; after silence, also with the smallest size."""
         if now_ns < (token_ns := self._last_ns + self.refusals.early_ns):
             self._round = SizeRound(size, token_ns)
             return []
@@ -393,7 +392,7 @@ class SearchRounds:
         return outgoing + self._second_opinion(size, now_ns)
 
     def _second_opinion(self, size: int, now_ns: int) -> list[SizedProbe]:
-        """Probes of the control, which has not replied yet, while the service answers no more than its own request."""
+        """Probes to the control, which has not replied yet, while the service answers only its own request."""
         if self.judge == SERVICE and len(self.least) > CONTROL and self.search.passed == self.least[SERVICE]:
             return [self._probe(CONTROL, each, now_ns) for each in (size, self.least[CONTROL])]
         return []
@@ -416,10 +415,10 @@ class SearchRounds:
         return SizedProbe(role, Probe(number, self._policy.ttl, size, flow))
 
     def take(self, reply: Reply) -> None:
-        """Take a reply to a probe of this search.
+        """Handle a reply to a probe of this search.
 
-        Of a probe that this host's own firewall rejected there is none, although that speaks in the destination's name
-        where it is a port of this host.
+        A probe that this host's own firewall rejected has none, even if the firewall speaks for the destination because
+        that is a port of this host.
         """
         sent = self.sent.get(reply.number)
         if sent is not None and not sent.is_unsent:
@@ -446,14 +445,14 @@ class SearchRounds:
         self._bear_witness(reply.number, size)
 
     def _learn_gap(self, time_ns: int) -> None:
-        """After rounds without a reply, how long the host's limit on errors made them wait."""
+        """Learn, after rounds without a reply, how long the host's limit on errors made them wait."""
         if self._silent:
             self.refusals.take(time_ns - self._last_ns)
             self._silent = 0
         self._last_ns = max(self._last_ns, time_ns)
 
     def _proven(self, sent: Sent, reply: Reply) -> int:
-        """The size that a reply proves: an answer to any of several probes proves no more than the smallest."""
+        """The size that a reply proves; an answer to any of several probes proves only the smallest."""
         if reply.is_sure or sent.flow:
             return sent.size
         self._is_unsure = True
@@ -467,7 +466,7 @@ class SearchRounds:
             within.deadline_ns = min(within.deadline_ns, self._last_ns + self._rtt.grace_ns)
 
     def _too_big(self, sent: Sent, reply: Reply) -> None:
-        """A router's word; of no weight where the packet arrived all the same."""
+        """Handle a router's "too big"; without effect if the packet arrived."""
         if sent.arrived or reply.number < self._since:
             return
         if sent.size > self.search.passed:
@@ -478,7 +477,7 @@ class SearchRounds:
             self._round.deadline_ns = reply.time_ns
 
     def _has_said_all(self) -> bool:
-        """Whether a router's word about its probe ends the round: not while a witness's reply is due."""
+        """Whether a router's error about its probe ends the round: not while a witness's reply is due."""
         if self.search.passed:
             return not self._round.witnesses
         return min(self.search.hints, default=self._round.size) < self._round.size
@@ -491,7 +490,7 @@ class SearchRounds:
             self._round.deadline_ns = min(self._round.deadline_ns, max(sent.sent_ns + REPEAT_NS, reply.time_ns))
 
     def _unsent(self, sent: Sent, reply: Reply) -> None:
-        self._refused(sent, errno.EPERM, reply.time_ns)  # its firewall, which says so to the caller as well
+        self._refused(sent, errno.EPERM, reply.time_ns)  # its firewall, which also fails the send call
 
     def _not_found(self, _: Sent, reply: Reply) -> None:
         self.has_no_neighbour = True
@@ -502,8 +501,8 @@ class SearchRounds:
 
         Args:
             number: the probe's.
-            code: errno; EMSGSIZE says that it is beyond what the interface takes.
-            now_ns: what time it is.
+            code: errno; EMSGSIZE means that it exceeds the interface's MTU.
+            now_ns: current time.
         """
         self.sent[number].is_unsent = True
         self._refused(self.sent[number], code, now_ns)

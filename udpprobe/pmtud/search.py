@@ -1,7 +1,7 @@
 """Which packet size to try next: the search of DPLPMTUD (RFC 8899), in bytes of the IP packet.
 
-What routers say of the size they forward is a hint of what to try, never the result: a size counts when something
-proves that it arrived, and one byte more when it went missing while the smaller one got through.
+A router's reported MTU is only a hint of what to try. A size passes when its arrival is proven. It fails when it is
+lost while a smaller one gets through.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import StrEnum
 from udpprobe.core.notes import LEAST_MTU
 
 BASE_PLPMTU = 1280
-"""A size that nearly every path takes (RFC 8899, 5.1.2, with headers)."""
+"""A size that nearly every path carries (RFC 8899, 5.1.2, with headers)."""
 
 CANDIDATES = (
     68,
@@ -40,19 +40,19 @@ CANDIDATES = (
     32000,
     65535,
 )
-"""MTUs that are met: RFC 1191's plateaus, and what is left by PPPoE, tunnels and their nestings."""
+"""Common MTUs: RFC 1191's plateaus, and what PPPoE, tunnels and their combinations leave."""
 
 MOST_FALSE_HINTS = 5
-"""So many narrow links may follow each other; routers that are wrong more often only lead astray."""
+"""Most narrow links in a row; routers that are wrong more often only mislead."""
 MOST_SLANDERS = 2
-"""So often may a size arrive after all of which a router said that it is too big; then no router is listened to."""
+"""After so many sizes arrived that a router had reported as too big, routers are ignored."""
 
 
 class Phase(StrEnum):
     """The phases of RFC 8899, 5.2."""
 
     BASE = "BASE"
-    """It is not known yet whether anything arrives."""
+    """Not known yet whether anything arrives."""
     SEARCHING = "SEARCHING"
     SEARCH_COMPLETE = "SEARCH_COMPLETE"
     ERROR = "ERROR"
@@ -60,12 +60,12 @@ class Phase(StrEnum):
 
 
 class Search:
-    """What is known of the path's MTU.
+    """The state of a path MTU search.
 
     Args:
         family: 4 or 6.
         least: the smallest packet that can be sent.
-        most: the largest one that this host's interface takes, and that is asked for.
+        most: the largest packet that fits the interface and the user allows.
     """
 
     def __init__(self, family: int, least: int, most: int) -> None:
@@ -74,22 +74,22 @@ class Search:
         self.passed = 0
         """The largest size that proved to arrive; 0 for none."""
         self.shrunk_from: set[int] = set()
-        """Sizes that arrived at first, and later no more."""
+        """Sizes that arrived at first, but no longer."""
         self.local_limit = most + 1
         """The smallest size that this host itself does not send."""
         self.hints: set[int] = set()
-        """What routers said, where it can be true."""
+        """Plausible reported MTUs."""
         self._missed: Counter[int] = Counter()
-        """By size, in how many rounds it went missing while something smaller got through."""
+        """By size, number of rounds in which it was lost while something smaller got through."""
         self._reported: set[int] = set()
-        """Sizes of which a router said that they are too big."""
+        """Sizes that a router reported as too big."""
         self._said: set[int] = set()
-        """Likewise, but for good."""
+        """The same, never removed."""
         self._slanders = 0
 
     @property
     def state(self) -> Phase:
-        """Where RFC 8899 would say the search is."""
+        """The phase by RFC 8899."""
         if not self.passed:
             return Phase.BASE
         if self.next() is None:
@@ -103,7 +103,7 @@ class Search:
         return min((size for size in (*self._missed, *self._reported) if size > self.passed), default=None)
 
     def is_reported(self, size: int) -> bool:
-        """Whether a router said of this size, which does not arrive, that it is too big."""
+        """Whether a router reported this lost size as too big."""
         return size in self._said
 
     def next(self) -> int | None:
@@ -120,11 +120,11 @@ class Search:
         return None if self._is_sure(lost) else lost
 
     def _is_sure(self, size: int) -> bool:
-        """A router's word needs one round that agrees with it; without any it takes two."""
+        """Whether a size is lost: with a router's report one round is enough, without any it takes two."""
         return self._missed[size] + (size in self._reported) > 1 and self._missed[size] > 0
 
     def _between(self, low: int, high: int) -> int:
-        """A size above one that arrives and below one that does not: the likeliest first, then the middle."""
+        """A size between one that arrives and one that does not: the most common MTU first, then the middle."""
         hints = self.hints if self._is_trusting() and self._false_hints() <= MOST_FALSE_HINTS else set()
         if hint := min((each for each in hints if low < each < high), default=None):
             return hint
@@ -145,24 +145,24 @@ class Search:
 
     def arrived(self, size: int) -> None:
         """A packet of this size reached the destination."""
-        if size in self._missed:  # it was given up too early: then nothing that was concluded of larger ones holds
+        if size in self._missed:  # it was given up too early, so conclusions about larger sizes do not hold
             self._missed.clear()
-        if size in self._reported:  # and so of routers that are wrong
+        if size in self._reported:  # nor do reports of routers that are wrong
             self._reported.clear()
             self._slanders += 1
         self.passed = max(self.passed, size)
         self.shrunk_from = {each for each in self.shrunk_from if each > size}
 
     def missed(self, size: int) -> None:
-        """A packet of this size did not arrive while something smaller that left behind it did."""
+        """A packet of this size was lost while something smaller sent after it arrived."""
         self._missed[size] += 1
 
     def reported(self, size: int, mtu: int | None) -> None:
-        """A router says that this size is too big.
+        """A router reports this size as too big.
 
         Args:
             size: of the packet it is about.
-            mtu: what it says would fit.
+            mtu: the reported MTU.
         """
         self._said.add(size)
         if self._is_trusting():
@@ -171,11 +171,11 @@ class Search:
             self.hints.add(mtu)
 
     def shrink(self, least: int) -> None:
-        """What arrived before does so no more: begin again above `least`, which still does."""
+        """Sizes that arrived before no longer do: start again above `least`, which still does."""
         self.shrunk_from.add(self.passed)
         self.passed = least
 
     def refused(self, size: int) -> None:
-        """This host itself does not send packets of this size: that is sure."""
+        """This host itself does not send packets of this size: that is certain."""
         self._missed[size] += 2
         self.local_limit = min(self.local_limit, size)

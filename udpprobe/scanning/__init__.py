@@ -1,1 +1,1 @@
-"""What to send to whom and when, and what silence means."""
+"""Decides what to send to whom and when, and what silence means."""

@@ -1,7 +1,7 @@
-"""A host that ICMP errors come for, some of whose ports have said nothing.
+"""A host that ICMP errors come from, some of whose ports are silent.
 
-A port is evidence for another only where the same reporter refuses both: the host itself, its firewall, a router. Each
-reporter has a limit of its own, and a port is silent once none of them has anything to say of it.
+A port is evidence about another only if the same reporter refuses both: the host itself, its firewall, or a router.
+Each reporter has its own rate limit. A port is silent once none of them has anything to report about it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from udpprobe.scanning.rate_limit_check import Due, RateLimitCheck
 from udpprobe.scanning.unanswered import SILENT, UNDECIDED, Ballot, States
 
 MOST_CHECKS = 8
-"""Reporters of one host that are judged by themselves; any more are judged with the last of these."""
+"""Reporters of one host that are checked separately; any further ones share the last check."""
 
 
 class Host:
@@ -21,10 +21,10 @@ class Host:
     Args:
         tasks: (n,) its tasks.
         state: of all tasks of the scan.
-        known: by reporter, tasks that it sent errors about, each with their kind.
-        hit_ns: by source address, when the last probe that drew an error had left.
-        tries: how often a port must miss where a closed one would not.
-        most_together: how many ports at most are asked together.
+        known: by reporter, tasks that it sent errors about, each with the kind of error.
+        hit_ns: by source address, send time of the last probe that drew an error.
+        tries: number of probes without an error, where a closed port would have sent one, that make a port silent.
+        most_together: most ports to probe together.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Host:
             self._add(reporter, closed)
 
     def _add(self, reporter: int, closed: Mapping[int, int]) -> None:
-        """Ask whether this reporter, too, refuses each task that is undecided, or was silent for all others."""
+        """Check every task that is undecided, or silent for all other reporters, against this reporter too."""
         silent = [task for task in self._tasks if self._state[task] == SILENT]
         for task in silent:
             self._state[task] = UNDECIDED
@@ -59,7 +59,7 @@ class Host:
         self._checks[reporter] = check
 
     def _agree(self, task: int) -> None:
-        """A task is silent where every reporter's ballot says so."""
+        """Make a task silent if every reporter's ballot agrees."""
         if all(task in each.passed for each in self._ballots):
             for each in self._ballots:
                 each.passed.discard(task)
@@ -67,7 +67,7 @@ class Host:
 
     @property
     def wait_ns(self) -> int:
-        """How long an error may take to come; the caller keeps it up to date."""
+        """Longest time until an error arrives; the caller keeps it up to date."""
         return self._wait_ns
 
     @wait_ns.setter
@@ -78,19 +78,19 @@ class Host:
 
     @property
     def finished(self) -> bool:
-        """Whether every task is decided, or can't be."""
+        """Whether every task is decided, or cannot be."""
         return not self._state.undecided_of[self._number] or all(check.finished for check in self._checks.values())
 
     def wake_ns(self) -> int:
-        """When there may be something to send."""
+        """Time at which there may be something to send."""
         return min((check.wake_ns() for check in self._checks.values() if not check.finished), default=0)
 
     def remaining_ns(self) -> int:
-        """An estimate of the time until all is decided."""
+        """An estimate of the time until everything is decided."""
         return max(check.remaining_ns() for check in self._checks.values())
 
     def due(self, now_ns: int) -> Due:
-        """What to send now. What several reporters are asked with is sent once: it asks them all."""
+        """What to send now. A probe that several reporters are waiting for is sent once: it tests all of them."""
         checks = [check for check in self._checks.values() if not check.finished]
         if len(checks) == 1:
             return checks[0].due(now_ns)
@@ -106,12 +106,12 @@ class Host:
         return merged
 
     def hold(self, now_ns: int) -> None:
-        """What was due is still waiting to be sent."""
+        """Keep what was due; it has not been sent yet."""
         for check in self._checks.values():
             check.hold(now_ns)
 
     def distrust(self) -> None:
-        """Forget what seems to have missed: its errors may be among packets that were lost on this host."""
+        """Forget all misses: the errors may be among packets that this host lost."""
         for check in self._checks.values():
             check.distrust()
 
@@ -121,19 +121,19 @@ class Host:
             ballot.passed.discard(task)
 
     def answered(self, task: int) -> None:
-        """A task was answered: what was sent to it met nobody's limit."""
+        """A task was answered: its probes used up no reporter's limit."""
         for check in self._checks.values():
             check.forget(task)
 
     def hit(self, task: int, origin: tuple[int, int], source: int, sent_ns: int, now_ns: int) -> None:
-        """An error came for a probe of a task.
+        """An error about a task arrived.
 
         Args:
-            task: which one; its state is REPLIED already.
-            origin: who sent it, and what kind of error it is.
-            source: the source address the probe had.
-            sent_ns: when it had left.
-            now_ns: when the error came.
+            task: its state is REPLIED already.
+            origin: reporter, and kind of the error.
+            source: source address of the probe.
+            sent_ns: send time of the probe.
+            now_ns: arrival time of the error.
         """
         reporter, kind = origin
         if reporter not in self._checks:

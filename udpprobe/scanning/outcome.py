@@ -1,4 +1,4 @@
-"""From what a scan heard to its report: every destination that was asked for, also those that said nothing."""
+"""From a scan's replies to its report: every requested destination, including silent ones."""
 
 from __future__ import annotations
 
@@ -39,20 +39,21 @@ from udpprobe.scanning.unanswered import HELD, LIMITED, REPLIED, SILENT, UNDECID
 
 NS_PER_MS = 1e6
 MOST_ROUTERS = 32
-"""So many of a loop are named; few loops are of more than ten."""
+"""Routers of a loop that are named; few loops have more than ten."""
 AMPLIFIES = 10
-"""Times; a whole DNS answer is some five times its question, NTP's usual answer as long as that."""
+"""Factor. A typical DNS answer is five times as long as its question, and NTP's usual answer as long as its
+question."""
 HEADER_BYTES = {4: 28, 6: 48}
-"""Of IP and UDP, by family."""
+"""IP and UDP header, by family."""
 NO_REPLY = "no reply; host down or filtered"
-"""Of a host that said nothing at all, though a closed port was asked too."""
+"""Note for a host without any reply, although a closed port was probed too."""
 NO_ERROR = f"no closed port is refused, though {ANSWERS_ELSEWHERE}"
 NO_REFUSAL = "no reply, and no closed port of this host is refused"
 SEEN_LOOPING = "seen going round: the same datagram again, its TTL lower each time"
 TOLD_BY_ERRNO = frozenset({"refused", "too-big"})
-"""Verdicts of which the errno says as much as type and code."""
+"""Verdicts for which the errno says as much as type and code."""
 TIME_EXCEEDED = {(4, 11, 0), (6, 3, 0)}
-"""Family, type and code: the TTL ran out in transit."""
+"""Family, type and code: TTL exceeded in transit."""
 UNREACHABLE_PORT = {(4, 3, 3), (6, 1, 4)}
 """Family, type and code."""
 RANK = {verdict: rank for rank, verdict in enumerate((*VERDICTS, None))}
@@ -60,25 +61,25 @@ RANK = {verdict: rank for rank, verdict in enumerate((*VERDICTS, None))}
 
 
 class Known(Struct, frozen=True):
-    """All that a scan knows at its end."""
+    """Everything a scan knows at its end."""
 
     plan: Plan
     pacing: Pacing
     record: ScanRecord
     errnos: Mapping[int, int]
-    """By task, why this host did not send to it."""
+    """By task, the errno with which this host did not send to it."""
     loop_ttl: int = 32
-    """An expired TTL that was at least this is the work of a loop."""
+    """An expired TTL that started at least this high means a loop."""
     tells_origin: bool = True
-    """Whether the engine hears who sent an error, of which type and code."""
+    """Whether the engine reports who sent an error, and its type and code."""
     notes: Sequence[Mapping[int, str]] = ()
-    """By task, what else is to be said."""
+    """By task, additional notes."""
     unasked: Mapping[int, Unasked] = MappingProxyType({})
-    """By task, what came from an address or port that was not asked."""
+    """By task, datagrams from an address or port that was not asked."""
     interface_of: Callable[[int], str] = lambda _: ""
-    """Name of the interface that a task's probes leave by."""
+    """Name of the interface that a task's probes are sent on."""
     hosts_by_answers: dict[int, frozenset[int]] = field(default_factory=dict)
-    """The hosts that answer at some port, by the number of tasks that were answered when they were looked for."""
+    """Hosts that answer on some port, by the number of answered tasks when this was computed."""
 
     def answers_somewhere(self, host: int) -> bool:
         """Whether any port of a host has answered by now."""
@@ -132,11 +133,11 @@ class ScanOutcome(Mapping[int, Destination]):
 
 
 def settled_rows(known: Known, tasks: Sequence[int]) -> Parts:
-    """The destinations of some tasks that are settled, in their order; of many that are alike, none is made.
+    """The destinations of some settled tasks, in their order; where many are alike, none is made.
 
     Args:
         known: what the scan knows.
-        tasks: no others are in `notes`.
+        tasks: none of them is in `notes`.
     """
     plan, record, refusals = known.plan, known.record, known.record.refusals
     more: tuple[Mapping[int, object], ...] = (record.answers, record.loops, known.unasked, *known.notes)
@@ -160,13 +161,13 @@ def settled_rows(known: Known, tasks: Sequence[int]) -> Parts:
 def _in_parts(
     known: Known, tasks: Sequence[int], kind: Callable[[int], int], made: Callable[[int], Destination]
 ) -> Iterator[Destination | Alike]:
-    """The destinations of tasks: as objects, or alike.
+    """The destinations of tasks: as objects, or in groups that are alike.
 
     Args:
         known: what the scan knows.
         tasks: which, in their order.
         kind: the family of a task that is alike; else 0.
-        made: the object of a task.
+        made: makes the object of a task.
     """
     plan, refusals = known.plan, known.record.refusals
     columns = AlikeColumns(
@@ -181,11 +182,11 @@ def _in_parts(
 
 
 def outcome(known: Known, undecided: AbstractSet[int] = frozenset()) -> ScanOutcome:
-    """The destinations of a scan, worst first, without what it had no time to ask.
+    """The destinations of a scan, worst first, without those that it had no time to probe.
 
     Args:
         known: what the scan knows.
-        undecided: tasks of which a later packet could have changed what is said.
+        undecided: tasks whose verdict a later packet could have changed.
     """
     plan, state = known.plan, known.pacing.state
     high, low = plan.tasks.high, plan.tasks.low
@@ -205,7 +206,7 @@ def outcome(known: Known, undecided: AbstractSet[int] = frozenset()) -> ScanOutc
 
 
 def _alike_in(known: Known, undecided: AbstractSet[int]) -> bytearray:
-    """(tasks,) those that were asked once, and refused once by themselves, and of which there is no more to say."""
+    """(tasks,) tasks probed once and refused once by themselves, with nothing else to report."""
     plan, record = known.plan, known.record
     is_alike = bytearray(map(bool, record.refusals.came_ns))
     if not known.tells_origin or not any(is_alike):
@@ -223,7 +224,7 @@ def _alike_in(known: Known, undecided: AbstractSet[int]) -> bytearray:
 
 
 def unsettled_tasks(known: Known, now_ns: int) -> frozenset[int]:
-    """Tasks of which it is not settled at a time what becomes of them."""
+    """Tasks whose verdict is not settled at this time."""
     plan, pacing = known.plan, known.pacing
     found, still_heard = set(), cache(lambda host: pacing.silence_settles_ns(host) > now_ns)
     for task in range(plan.asked):
@@ -238,12 +239,12 @@ def unsettled_tasks(known: Known, now_ns: int) -> frozenset[int]:
 
 
 def _untold(known: Known, task: int) -> Destination:
-    """What is known of a destination whose verdict is not."""
+    """A destination whose verdict is undecided."""
     return replace(destination_of(known, task), verdict=None, errno=None, meaning=None, notes=(), advice=None)
 
 
 def is_settled(known: Known, task: int, now_ns: int) -> bool:
-    """Whether nothing can change what an answer or an error said of a task."""
+    """Whether nothing can change the verdict that an answer or an error gave a task."""
     if known.record.answered[task] or known.record.refusals.came_ns[task]:
         return True
     wait_ns = known.pacing.settling_ns(known.plan.host[task])
@@ -258,7 +259,7 @@ def is_settled(known: Known, task: int, now_ns: int) -> bool:
 
 
 def destination_of(known: Known, task: int) -> Destination:
-    """What became of the probes of a task, as far as it is known."""
+    """The result of a task's probes so far."""
     plan, record = known.plan, known.record
     findings = _findings(known, task)
     sent, answered = plan.left[task], min(plan.left[task], record.answered[task])
@@ -271,7 +272,7 @@ def destination_of(known: Known, task: int) -> Destination:
     rtt_ms, name, meaning = _spread(record.rtts_ns(task)), ERRNO_OF_VERDICT.get(verdict), None
     notes: tuple[str, ...] = ()
     if sent > 1 and rtt_ms and not errors:
-        # What was asked again may have answered any of the probes: no RTT can be taken from that (RFC 6298, 3).
+        # After a retry, the answer may be to any of the probes, so it gives no RTT (Karn's algorithm, RFC 6298, 3).
         rtt_ms, notes = None, (f"asked {sent} times before it answered",)
     if verdict == "silent":
         verdict, name, meaning, notes = _silent(known, task)
@@ -299,7 +300,7 @@ def destination_of(known: Known, task: int) -> Destination:
 
 
 def _amplification(known: Known, task: int) -> tuple[str, ...]:
-    """Whether a service sends many times what it is sent: whoever forges its address floods somebody with it."""
+    """Whether a service sends many times the bytes it receives: an attacker with a forged source can abuse it."""
     record, family = known.record, known.plan.family_of(task)
     answered = record.answered_bytes[task] + HEADER_BYTES[family] * record.answered[task]
     times = answered // max(known.plan.left_bytes[task], 1)
@@ -307,7 +308,7 @@ def _amplification(known: Known, task: int) -> tuple[str, ...]:
 
 
 def _is_refused_before(known: Known, task: int) -> bool:
-    """Whether the host itself refused a task before it answered: that settled it. No other error does so."""
+    """Whether the host itself refused a task before it answered: that settled it. No other error does."""
     return any(
         kind.reporter == known.plan.tasks.address(task)
         and (kind.family, kind.icmp_type, kind.icmp_code) in UNREACHABLE_PORT
@@ -320,14 +321,14 @@ def _is_refused_before(known: Known, task: int) -> bool:
 
 
 def _findings(known: Known, task: int) -> tuple[Finding, ...]:
-    """The worst first."""
+    """The findings of a task, worst first."""
     kinds, seen, unasked = known.record.errors_of(task), known.record.loops.get(task), known.unasked.get(task)
     if not kinds and not seen and not unasked:
         return ()
     found = [_finding(known, task, kind, each) for kind, each in kinds.items()]
     if unasked:
         found.append(_answer_from(known, task, unasked))
-    if not seen and len(found) == 1 and found[0].verdict != "loop":  # as of almost all in a crowd
+    if not seen and len(found) == 1 and found[0].verdict != "loop":  # the usual case
         return tuple(found)
     if seen:
         found.append(
@@ -383,7 +384,7 @@ def _worst_first(finding: Finding) -> tuple[int | str, ...]:
 
 
 def judged(known: Known, task: int, kind: Kind) -> tuple[Meaning, str | None]:
-    """What an error about a task says, and its verdict."""
+    """The meaning of an error about a task, and its verdict."""
     meaning = meaning_of(kind.family, kind.icmp_type, kind.icmp_code)
     is_loop = (kind.family, kind.icmp_type, kind.icmp_code) in TIME_EXCEEDED and (
         known.plan.ttl >= known.loop_ttl or task in known.record.loops
@@ -428,7 +429,7 @@ def _spread(rtts_ns: Sequence[int]) -> Spread | None:
 
 
 def _anonymous(finding: Finding) -> Finding:
-    """Of an engine that hears only an errno: without what it made up to tell it."""
+    """A finding of an engine that sees only an errno, without the fields it had to invent."""
     reason = finding.reason if finding.verdict in TOLD_BY_ERRNO else "dest-unreach"
     return replace(finding, icmp_type=None, icmp_code=None, reporter=None, linux=None, reason=reason)
 
@@ -437,14 +438,14 @@ def _anonymous(finding: Finding) -> Finding:
 
 
 def _silent(known: Known, task: int) -> tuple[str, str | None, str | None, tuple[str, ...]]:
-    """Of what said nothing: verdict, errno, what its silence means, and notes."""
+    """Verdict, errno, meaning of silence, and notes of a silent task."""
     state = known.pacing.state[task]
     if state == UNSENT:
         name = errno.errorcode.get(known.errnos.get(task, 0))
         if known.plan.left[task] == 0:
             return "unsent", name, None, ()
         return "silent", None, "no-evidence", (f"not asked again: {name}",)
-    if not known.record.is_seen[task]:  # who says that a probe left?
+    if not known.record.is_seen[task]:  # no proof that a probe left
         why = "held by this scan itself" if state == HELD else "not seen leaving this host"
         return "silent", None, "no-evidence", (why,)
     host = known.plan.host[task]
@@ -455,13 +456,13 @@ def _silent(known: Known, task: int) -> tuple[str, str | None, str | None, tuple
 def _meaning(task: int, host: int, pacing: Pacing) -> str:
     if pacing.drew_error[host] and pacing.state[task] in {UNDECIDED, LIMITED}:
         return "rate-limited"
-    if pacing.others[host] and not pacing.drew_error[host]:  # it sends errors, and none was left for the scan
+    if pacing.others[host] and not pacing.drew_error[host]:  # it sends errors, but its limit left none for the scan
         return "rate-limited"
     return "listening-or-filtered" if pacing.refused[host] else "no-evidence"
 
 
 def _why(meaning: str, task: int, host: int, known: Known) -> str:
-    """How sure that is."""
+    """The reason for a meaning, and how certain it is."""
     left, refused = known.plan.left, known.pacing.refused[host]
     asked = f"asked {left[task]} times" if left[task] > 1 else "asked once"
     if meaning == "listening-or-filtered":
@@ -470,7 +471,7 @@ def _why(meaning: str, task: int, host: int, known: Known) -> str:
         )
     if meaning == "rate-limited":
         return f"{asked}; undecided: the host's ICMP rate limit was used up"
-    if not left[known.plan.asked + host]:  # no closed port was asked: silence may be a listener's
+    if not left[known.plan.asked + host]:  # no closed port was probed, so silence may mean a listener
         return asked
     if known.answers_somewhere(host):
         return f"{asked}; {NO_ERROR}"
@@ -481,11 +482,11 @@ def _why(meaning: str, task: int, host: int, known: Known) -> str:
 
 
 def comments_of(told: Mapping[int, Destination], frames: Iterable[tuple[int, int]]) -> dict[int, str]:
-    """By frame, what the destination it is about turned out to be.
+    """By frame, the outcome of the destination it is about.
 
     Args:
         told: by task.
-        frames: each with the task it is about.
+        frames: pairs of a frame and its task.
     """
     texts = {task: _comment(destination) for task, destination in told.items()}
     return {frame: texts[task] for frame, task in frames if task in texts}

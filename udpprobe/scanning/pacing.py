@@ -1,8 +1,8 @@
-"""Which probes are due: fast where nothing speaks against it, and as each host's own limit allows where it does.
+"""Which probes are due: fast as long as nothing speaks against it, then as each host's own limit allows.
 
-First every task is probed once, all hosts in turn. Then hosts that never sent an error are asked again, with
-pauses; what a host says that did is weighed by `Host`. An error of another address than the destination's settles a
-task only if nothing contradicts it within the host's RTT.
+First every task is probed once, all hosts in turn. Then hosts that never sent an error are probed again, with pauses;
+`Host` decides the tasks of those that did. An error from another address than the destination settles a task only if
+nothing contradicts it within the host's RTT.
 """
 
 from __future__ import annotations
@@ -25,72 +25,72 @@ from udpprobe.scanning.unanswered import HELD, LIMITED, REPLIED, SILENT, UNDECID
 
 LEAST_WAIT_NS = 20 * MS
 FIRST_WAIT_NS = 250 * MS
-"""Before anything is asked again: a service takes longer to answer than the host to refuse."""
+"""Wait before the first retry: a service takes longer to answer than a host to refuse."""
 MOST_WAIT_NS = 4 * SECOND
 LINGER_NS = SECOND
-"""After the last probe, for answers that take their time."""
+"""Wait after the last probe, for late answers."""
 FEW_TASKS = 4
-"""A host with no more has its control port probed from the start: nothing may be closed among the others."""
+"""With at most so many tasks, a host's control port is probed from the start: none of the others may be closed."""
 LOOK_NS = 10 * MS
-"""How often hosts are looked through."""
+"""Interval between two reviews of the hosts."""
 MOST_DISTRUST = 50
-"""How often silence is not believed because packets were lost."""
+"""Number of times that silence is disregarded because packets were lost."""
 TOGETHER_NS = 100 * MS
-"""Ports of a host that are asked together are so within this time: then no token comes between them, or few."""
+"""Time within which ports of a host count as probed together: then hardly any token comes between them."""
 LEAST_SETTLING_NS = 50 * MS
-"""What contradicts the error of another address has so long to come, or the host's RTT."""
+"""Least time for a reply to contradict an error from another address; the host's RTT if that is longer."""
 BURST_NS = 20 * MS
-"""As much as may be made up for, when the rate was not used; at low rates one probe."""
+"""Unused rate that may be made up for; at low rates one probe."""
 
 
 ITSELF = 0, 0
-"""Reporter and kind of an error of the host itself, where nothing tells several apart."""
+"""Reporter and kind of an error of the host itself, where errors cannot be told apart."""
 REFUSING = (0, 3 << 8 | 3), (0, 1 << 8 | 4)
 """Reporter and kind of a refusal by the host itself: port unreachable, in IPv4 and IPv6."""
 
 
 class Patience(Struct, frozen=True):
-    """How long and how often."""
+    """How long to wait, and how often to retry."""
 
     rate_pps: float
-    """0 for no bound."""
+    """0 for no limit."""
     retries: int
     timeout_ns: int
     control: bool
     linger_ns: int = LINGER_NS
-    """How long answers to the last probe are waited for."""
+    """Wait for answers to the last probe."""
 
 
 class Pacing:
-    """Says what to send when, from what was heard.
+    """Decides what to send when, from the replies so far.
 
     Args:
         plan: the tasks.
-        patience: how long and how often.
-        now_ns: when the scan begins.
+        patience: how long to wait, and how often to retry.
+        now_ns: start of the scan.
     """
 
     def __init__(self, plan: Plan, patience: Patience, now_ns: int) -> None:
         self._plan, self._patience = plan, patience
         self.state = States(plan.host, plan.asked)
-        """(tasks,) UNDECIDED, REPLIED …; control tasks stay as they are."""
+        """(tasks,) UNDECIDED, REPLIED …; control tasks keep their state."""
         self._again = bytearray(plan.asked) + b"\1" * plan.hosts
-        """(tasks,) those that are probed although they are decided: control ports, and such as are known closed."""
+        """(tasks,) tasks to probe although they are decided: control ports, and known closed ones."""
         hosts, sources = plan.hosts, plan.per_host
         self.drew_error = bytearray(hosts)
         """(hosts,) whether an ICMP error came about each host; answers do not count."""
         self.refused = array("I", bytes(4 * hosts))
-        """(hosts,) how many refusals each host itself sent."""
+        """(hosts,) number of refusals that each host sent itself."""
         self.others = array("I", bytes(4 * hosts))
-        """(hosts,) how many errors each sent about other traffic of this host: that uses up its limit, too."""
+        """(hosts,) errors that each host sent about this host's other traffic: they use up its limit too."""
         self.error_task, self.error_origin = array("i", [-1]) * hosts, array("I", bytes(4 * hosts))
         """(hosts,) the last task that drew an error, and the number of that error's origin: its reporter and kind."""
         self._origins: dict[tuple[int, int], int] = {origin: number for number, origin in enumerate(REFUSING)}
         """Numbers of the origins."""
         self.watched = bytearray(hosts)
-        """(hosts,) those whose errors have to be told one by one."""
+        """(hosts,) hosts whose errors must be handled one by one."""
         self._swept = 0, 0, 0
-        """What of a sweep is known here: `count`, `settled`, `hosts_met`."""
+        """How much of a sweep was taken over: `count`, `settled`, `hosts_met`."""
         self._more_origins: dict[int, dict[tuple[int, int], int]] = {}
         """By host, a task of each further origin."""
         self._last_ns = array("q", [now_ns]) * hosts
@@ -100,7 +100,7 @@ class Pacing:
         self._active: dict[int, Host] = {}
         self._queue = Queue(plan.host, sources, plan.attempts, self.state.values, self._again, self._last_ns)
         self._looks: list[tuple[int, int]] = []
-        """(when to look at a host, which), the earliest first: hosts of which nothing is queued any more."""
+        """(time of the next review, host), earliest first: hosts with nothing queued."""
         self._look_ns = LOOK_NS * (1 + plan.asked // 20_000)
         self._gap_ns = int(SECOND / patience.rate_pps) + 1 if patience.rate_pps else 0
         self._looked_ns, self._paid_ns = now_ns, now_ns - self._gap_ns
@@ -109,10 +109,10 @@ class Pacing:
         self._distrusted = 0
         self._enqueue_first_round()
 
-    # What is due.
+    # What is due
 
     def _enqueue_first_round(self) -> None:
-        """Every task once, the hosts in turn; the control ports of hosts with few."""
+        """Queue every task once, the hosts in turn; and the control ports of hosts with few tasks."""
         plan = self._plan
         self._queue.put(in_turn(plan.by_host, plan.starts))
         if self._patience.control:
@@ -124,11 +124,11 @@ class Pacing:
             self._queue.put(some)
 
     def due(self, now_ns: int, room: int) -> list[tuple[int, int]]:
-        """Tasks of which to send a probe each now, and which of its source addresses each is sent from.
+        """The tasks to probe now, each with the index of its source address.
 
         Args:
-            now_ns: how far the capture has seen.
-            room: how many probes can be taken.
+            now_ns: time up to which the capture was read.
+            room: most probes that can be sent.
         """
         if now_ns - self._looked_ns >= self._look_ns:
             self._look(now_ns)
@@ -157,8 +157,8 @@ class Pacing:
                 else:
                     late.append(task)
             self._enqueue(late)
-            self._active[number] = self._active.pop(number)  # the next time others come first
-        if len(due) > room:  # a whole round of a host without a limit
+            self._active[number] = self._active.pop(number)  # moves to the end, so that others come first next time
+        if len(due) > room:  # a host without a limit gives a whole round at once
             late = [task for task, _ in due[room:]]
             for task in late:
                 self._again[task] = 1
@@ -176,16 +176,16 @@ class Pacing:
             self._paid_ns += int(probes * SECOND / self._patience.rate_pps)
 
     def wake_ns(self, now_ns: int) -> int:
-        """When something may be due."""
+        """Time at which something may be due."""
         wakes = [host.wake_ns() for host in self._active.values()]
         if self._queue.size:
             wakes.append(self._paid_ns + self._gap_ns if self._patience.rate_pps else now_ns)
         return min([*wakes, self._looked_ns + self._look_ns])
 
-    # What becomes of hosts.
+    # What happens to hosts
 
     def _look(self, now_ns: int) -> None:
-        """Begin with, ask again, or give up the hosts whose time has come."""
+        """Start, retry, or give up the hosts whose time has come."""
         self._looked_ns = now_ns
         self._end_hosts()
         later: list[tuple[int, int]] = []
@@ -209,14 +209,14 @@ class Pacing:
             active.wait_ns = self._wait_ns(number)
 
     def _silence_ns(self, host: int) -> int:
-        """How long a host has said nothing before that means something."""
+        """Time without a reply after which a host's silence means something."""
         wait_ns = (
             self._wait_ns(host) if self.drew_error[host] else self._patience.timeout_ns // (self._patience.retries + 1)
         )
         return max(wait_ns, FIRST_WAIT_NS)
 
     def _wait_ns(self, host: int) -> int:
-        """How long an error may take to come from a host."""
+        """Longest time until an error arrives from a host."""
         return min(max(self.rtt_ns[host] * 2 + 5 * MS, LEAST_WAIT_NS), MOST_WAIT_NS)
 
     def _undecided_of(self, host: int) -> list[int]:
@@ -261,7 +261,7 @@ class Pacing:
         for task in tasks:
             self.state[task] = state
 
-    # What is heard.
+    # What arrives
 
     def answered(self, task: int, time_ns: int) -> None:
         """A datagram came back."""
@@ -274,15 +274,15 @@ class Pacing:
     def failed(
         self, task: int, source: int, attempt: int, time_ns: int, *, is_refusal: bool, origin: tuple[int, int] = ITSELF
     ) -> None:
-        """An ICMP error came.
+        """An ICMP error came back.
 
         Args:
-            task: which one it is about.
-            source: which of the host's source addresses that probe left from.
-            attempt: which probe of the task, -1 where that is not known.
-            time_ns: when it came.
+            task: the task it is about.
+            source: index of the probe's source address.
+            attempt: which probe of the task; -1 if unknown.
+            time_ns: arrival time.
             is_refusal: whether it is the host's own port unreachable.
-            origin: who sent it, and of which kind it is.
+            origin: reporter, and kind of the error.
         """
         host = self._plan.host[task]
         self._meet(host, task, origin)
@@ -297,15 +297,15 @@ class Pacing:
             self._active[host].hit(task, origin, source, sent_ns, time_ns)
 
     def settling_ns(self, host: int) -> int:
-        """How long what contradicts another address's error about a host may take to come."""
+        """Time in which a reply can contradict an error from another address about this host."""
         return max(self.rtt_ns[host], LEAST_SETTLING_NS)
 
     def _meet(self, host: int, task: int, origin: tuple[int, int]) -> None:
-        """Somebody speaks of a host. What was silent before he did is asked about again: he may have a limit."""
+        """A first error about a host: probe its silent tasks again, because the reporter may have a rate limit."""
         number = self._origins.setdefault(origin, len(self._origins))
         if not self.drew_error[host]:
             self.drew_error[host] = 1
-            heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))  # sooner than if it were mute
+            heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))  # sooner than for a mute host
             self.error_task[host], self.error_origin[host] = task, number
         elif self.error_origin[host] == number:
             self.error_task[host] = task
@@ -319,7 +319,7 @@ class Pacing:
             self._reopen(host)
 
     def swept(self, sweep: Sweep) -> None:
-        """The host's own refusals came for many tasks, none of a host that is watched; columns have them already."""
+        """Take over a sweep: many refusals by hosts that are not watched. The columns have them already."""
         first, settled, hosts = self._swept
         self._swept = sweep.count, sweep.settled, sweep.hosts_met
         self.state.replied(sweep.settled - settled, sweep.swept[first : sweep.count])
@@ -337,7 +337,7 @@ class Pacing:
             heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))
 
     def _learn_rtt(self, task: int, attempt: int, time_ns: int) -> int:
-        """When the probe left that this is about, as far as that is known; then it says the host's RTT. Else 0."""
+        """Send time of the probe that a reply is about; 0 if unknown. Otherwise it updates the host's RTT."""
         attempts = self._plan.attempts[task]
         if attempt < 0 and attempts != 1:
             return 0
@@ -349,7 +349,7 @@ class Pacing:
         return sent_ns
 
     def _settle(self, task: int, settled_ns: int) -> None:
-        """Nothing more is asked of a task; from a time on its verdict can't change."""
+        """Probe a task no more; its verdict can't change after `settled_ns`."""
         self._settled_ns = max(self._settled_ns, settled_ns)
         if task < self._plan.asked:
             self.state[task] = REPLIED
@@ -360,35 +360,35 @@ class Pacing:
             host.decided(task)
 
     def unsent(self, task: int) -> None:
-        """This host could not send a probe of this task; it would not the next time either."""
+        """This host could not send a probe of this task; a retry would fail too."""
         if self.state[task] == UNDECIDED:
             self.state[task] = UNSENT
             self._leave_ballots(task)
         self._again[task] = 0
 
     def leave_out(self, tasks: Iterable[int]) -> None:
-        """Never ask these: they are the scan's own ports."""
+        """Never probe these: they are the scan's own ports."""
         for task in tasks:
             self.state[task] = HELD
 
     def distrust(self) -> None:
-        """Let silence mean nothing for now: this host lost packets. A few times, for it may go on losing them."""
+        """Disregard silence for now, because this host lost packets; a few times only, as it may go on losing them."""
         self._distrusted += 1
         if self._distrusted <= MOST_DISTRUST:
             for host in self._active.values():
                 host.distrust()
 
-    # How far it is.
+    # Progress
 
     def silence_settles_ns(self, host: int) -> int:
-        """When nothing can break the silence of a host's tasks any more; NEVER while it is still asked."""
+        """Time at which the silence of a host's tasks becomes final; NEVER while it is still probed."""
         if self._queue.of_host[host] or self.state.undecided_of[host] or host in self._active:
             return NEVER
         last_ns = max(map(self._plan.sent_ns, self._plan.tasks_of(host)), default=0)
         return max(self._last_ns[host], last_ns) + self._patience.linger_ns
 
     def decided(self) -> int:
-        """How many tasks are decided."""
+        """Number of decided tasks."""
         return self._plan.asked - self.state.undecided
 
     def remaining_s(self) -> float | None:
@@ -398,7 +398,7 @@ class Pacing:
         return sending_s + limits_s or None
 
     def done(self, now_ns: int) -> bool:
-        """Whether all is decided, and answers to the last probes had their time."""
+        """Whether everything is decided, and the last probes' answers had their time."""
         return (
             not self._queue.size
             and not self._active

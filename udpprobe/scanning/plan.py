@@ -1,7 +1,7 @@
-"""What a scan probes and what it sends: destinations, tasks, source addresses, payloads; and what has left so far.
+"""What a scan sends: its tasks, source addresses and payloads; and what was sent so far.
 
-A task is a destination that is to be decided. Behind the tasks that were asked for stands one more for each host: its
-control port, surely closed, whose refusal shows that the host speaks.
+A task is a destination to decide. After the requested tasks comes one more per host: its control port, surely closed,
+whose refusal shows that the host sends errors.
 """
 
 from __future__ import annotations
@@ -30,37 +30,37 @@ Address = tuple[int, int]
 """128 bits in two halves, IPv4 mapped."""
 
 CONTROL = 0
-"""The choice of payloads that control ports are sent: see `Catalogue.choices`."""
+"""The choice of payloads for control ports: see `Catalogue.choices`."""
 CONTROL_PORTS = (49_152, 65_536)
-"""Where control ports are looked for: nothing is registered there (RFC 6335, section 6)."""
+"""Range of control ports: nothing is registered there (RFC 6335, section 6)."""
 
 
 class Sources(Struct, frozen=True):
-    """Where probes come from."""
+    """Source addresses and ports of probes."""
 
     addresses: Sequence[Sequence[Address]]
-    """Of each host: its probes may come from k addresses, as many for each host."""
+    """Per host: the k source addresses of its probes, the same number for every host."""
     port: int
     ports: int = 1
-    """How many there are from `port` on. The tasks of a host take them in turn, for what comes from another port of
-    the host says by the one it goes to what it is about."""
+    """Number of source ports, from `port` on. The tasks of a host use them in turn, so an answer from another port of
+    the host tells its task by the port at which it arrives."""
     port_bits: int | None = None
-    """What guessing one is worth, where that is more than log2 of how many there are: where nobody else is probed, who
-    would learn of another."""
+    """Bits that guessing a source port is worth, if more than log2 of their number: where nobody else is probed, nobody
+    else can learn another one."""
 
 
 class Plan:
-    """Tasks in columns, and what has become of each.
+    """Tasks in columns, and their state.
 
     Args:
-        destinations: what was asked for.
-        sources: where each host's probes come from.
-        choice: which of the choices of payloads each destination is sent.
+        destinations: the requested ones.
+        sources: source addresses and ports.
+        choice: per destination, which of the choices of payloads.
         payloads: what probes may carry; CONTROL is one of their choices.
         key: the scan's secret.
-        ttl: that every probe leaves with.
-        size: bytes of the IP packet that shorter payloads are filled up to; 0 leaves them as they are.
-        proving: by choice, the one to take instead where errors have to prove more.
+        ttl: of every probe.
+        size: bytes of the IP packet that shorter payloads are padded to; 0 for no padding.
+        proving: by choice, the one to use instead where errors must prove more.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Plan:
         self.asked = len(destinations)
         self.sources, self.ttl, self.size = sources, ttl, size
         self.hosts = len(sources.addresses)
-        """How many there are; the control of host h is task `asked + h`."""
+        """Number of hosts; the control of host h is task `asked + h`."""
         self._order_by_host(destinations)
         self.tasks = ProbedDestinations.concatenate([destinations, self._controls(destinations, key)])
         self.host, self.port = self.tasks.host, self.tasks.port
@@ -86,23 +86,23 @@ class Plan:
             key, payloads, self._addresses, first_port=sources.port, ports=sources.ports, port_bits=sources.port_bits
         )
         self.source_port = self._source_ports()
-        """(tasks,) where the probes of each come from."""
+        """(tasks,) source port of each."""
         self._choice, self._proving = choice + array("H", [CONTROL]) * self.hosts, proving
         self.crafted = Tasks(self.tasks.high, self.tasks.low, self.source_port, self.port, self._choice)
-        """The tasks, as `Prober` takes them."""
+        """The tasks in the form that `Prober` needs."""
         count = len(self.tasks)
         self.attempts = array("I", bytes(4 * count))
         """(tasks,) probes made so far."""
         self.left = array("I", bytes(4 * count))
-        """(tasks,) how many of them left this host."""
+        """(tasks,) probes sent."""
         self.left_bytes = array("Q", bytes(8 * count))
         """(tasks,) bytes of their IP packets."""
         self.last_ns = array("q", bytes(8 * count))
-        """(tasks,) when the last probe left; 0 for never."""
+        """(tasks,) send time of the last probe; 0 for never."""
         self._frame, self._before = array("I", bytes(4 * count)), array("I", bytes(4 * count))
-        """(tasks,) in which frame that was seen, 0 for none; and 1 + the row of the probe before it, 0 for none."""
+        """(tasks,) frame that shows the last probe, 0 for none; and 1 + the row of the probe before it, 0 for none."""
         self._earlier = array("q"), array("I"), array("I")
-        """(probes,) of those that are not the last: when each left, its frame, and the row before it."""
+        """(probes,) for probes that are not the last: send time, frame, and the row before it."""
         self.directory = Directory(self.by_host, self._ports_by_host, self.starts, self.port[self.asked :], key[0])
         for row in range(self.asked, count):
             self.directory.add_host(self.tasks.high[row], self.tasks.low[row], self.host[row])
@@ -110,10 +110,10 @@ class Plan:
     def __len__(self) -> int:
         return len(self.tasks)
 
-    # ---- who is who
+    # ---- tasks and hosts
 
     def _order_by_host(self, destinations: ProbedDestinations) -> None:
-        """Tasks by host and port: (asked,) `by_host`, and where each host's begin."""
+        """Sort tasks by host and port: (asked,) `by_host`, and the start of each host."""
         hosts, ports = destinations.host, destinations.port
         self._is_by_host = all(map(le, zip(hosts, ports, strict=True), zip(hosts[1:], ports[1:], strict=True)))
         if self._is_by_host:
@@ -125,15 +125,15 @@ class Plan:
         self.starts = array("I", accumulate(map(sizes.__getitem__, range(self.hosts)), initial=0))
 
     def tasks_of(self, host: int) -> array[int]:
-        """The tasks of a host that were asked for."""
+        """The requested tasks of a host."""
         return self.by_host[self.starts[host] : self.starts[host + 1]]
 
     def _controls(self, destinations: ProbedDestinations, key: Key) -> ProbedDestinations:
-        """A task a host: a high port that is neither asked for nor, where the host is this one, the scan's own."""
+        """One task per host: a high port that is neither requested nor, if the host is this one, the scan's own."""
         taken = set(destinations.port)
         taken.update(range(self.sources.port, self.sources.port + self.sources.ports))
         free = [port for port in range(*CONTROL_PORTS) if port not in taken]
-        free = free or [0]  # reserved (RFC 6335, section 6): closed, though less often answered for
+        free = free or [0]  # reserved (RFC 6335, section 6): closed, but fewer hosts send errors about it
         chance, found = SipHash(key), ProbedDestinations()
         for host in range(self.hosts):
             row = self.by_host[self.starts[host]]
@@ -142,24 +142,24 @@ class Plan:
         return found
 
     def find(self, high: int, low: int, port: int) -> int:
-        """The task of an address and port, -1 where that is not probed."""
+        """The task of an address and port; -1 if it is not probed."""
         return int(self.directory.find(high, low, port))
 
     def host_of(self, high: int, low: int) -> int:
-        """The host with an address, -1 where that is not probed."""
+        """The host with an address; -1 if it is not probed."""
         return int(self.directory.host_of(high, low))
 
     # ---- sources
 
     def _number_sources(self) -> None:
-        """Give every address that probes leave from a number, which `Prober` knows it by."""
+        """Number the source addresses, for `Prober`."""
         addresses = self.sources.addresses
         self.per_host = len(addresses[0]) if addresses else 1
         numbers: dict[Address, int] = {}
         self.source_numbers = array(
             "H", [numbers.setdefault(each, len(numbers)) for of_host in addresses for each in of_host]
         )
-        """(hosts * per_host,) the numbers of each host's addresses."""
+        """(hosts * per_host,) `Prober`'s numbers of each host's source addresses."""
         self._addresses = list(numbers)
         self._number_of = numbers
 
@@ -181,16 +181,16 @@ class Plan:
         return found + controls
 
     def source_number(self, task: int, source: int) -> int:
-        """What `Prober` calls one of the addresses of a task's host."""
+        """`Prober`'s number of a source address of a task's host."""
         return self.source_numbers[self.host[task] * self.per_host + source]
 
     def source_of(self, task: int, address: Address) -> int:
-        """Which of the addresses of a task's host this is, -1 for none."""
+        """Index of an address among the source addresses of a task's host; -1 for none."""
         number = self._number_of.get(address, -1)
         return -1 if number < 0 else self.source_with(task, number)
 
     def source_with(self, task: int, number: int) -> int:
-        """Which of the addresses of a task's host `Prober` calls this, -1 for none."""
+        """Index of the source address with `Prober`'s number `number` for a task's host; -1 for none."""
         at = self.host[task] * self.per_host
         for source in range(self.per_host):
             if self.source_numbers[at + source] == number:
@@ -198,7 +198,7 @@ class Plan:
         return -1
 
     def is_own_address(self, address: Address) -> bool:
-        """Whether probes leave from this address."""
+        """Whether probes are sent from this address."""
         return address in self._number_of
 
     def family_of(self, task: int) -> int:
@@ -206,13 +206,13 @@ class Plan:
         return 4 if self.tasks.high[task] == 0 and self.tasks.low[task] >> 32 == 0xFFFF else 6
 
     def is_own(self, port: int) -> bool:
-        """Whether probes leave from this port."""
+        """Whether probes are sent from this port."""
         return 0 <= port - self.sources.port < self.sources.ports
 
     # ---- what is sent
 
     def next_attempt(self, task: int, now_ns: int) -> int:
-        """Number one more probe of a task; it leaves now, until the capture has seen when."""
+        """Number one more probe of a task; it counts as sent now, until the capture shows the real time."""
         attempt = self.attempts[task]
         if attempt:
             self.keep_last(task)
@@ -220,7 +220,7 @@ class Plan:
         return attempt
 
     def keep_last(self, task: int) -> None:
-        """Remember of the last probe of a task, behind which there will be another, when it left."""
+        """Save the send time of a task's last probe, before there is another."""
         times, frames, before = self._earlier
         times.append(self.last_ns[task])
         frames.append(self._frame[task])
@@ -228,11 +228,11 @@ class Plan:
         self._before[task] = len(times)
 
     def departures(self, batch: Batch, seen: bytearray) -> Departures:
-        """What numbers the probes of a batch, as `next_attempt` and the others do one by one.
+        """Numbers the probes of a batch, as `next_attempt` and the other methods do one by one.
 
         Args:
-            batch: where the probes go.
-            seen: (tasks,) whether one was seen to leave.
+            batch: filled in.
+            seen: (tasks,) whether a probe was confirmed as sent.
         """
         return Departures(
             batch,
@@ -250,7 +250,7 @@ class Plan:
         )
 
     def prove(self, task: int) -> None:
-        """Let probes of a task carry a whole token, in turn with what they carry anyway."""
+        """Let further probes of a task carry a whole token, in turn with their usual payload."""
         choice = self._choice[task]
         if choice < len(self._proving):
             self._choice[task] = self._proving[choice]
@@ -261,25 +261,25 @@ class Plan:
         self.left_bytes[task] += length
 
     def stay(self, task: int, length: int) -> None:
-        """Take that back: this host refused to send the last probe of a task."""
+        """Undo `leave`: this host refused to send the last probe of a task."""
         self.left[task] -= 1
         self.left_bytes[task] -= length
 
     def seen(self, task: int, time_ns: int, frame: int = 0) -> None:
-        """The last probe of a task was seen to leave; of several sightings the first counts."""
+        """The capture shows the last probe of a task; of several sightings the first counts."""
         if self.attempts[task] and not self._frame[task]:
             self.last_ns[task], self._frame[task] = time_ns, frame
 
     def sent(self, task: int, time_ns: int) -> None:
-        """The last probe of a task left, as its sender says."""
+        """The last probe of a task was sent, as its sender reports."""
         self.last_ns[task] = time_ns
 
     def sent_ns(self, task: int) -> int:
-        """When the last probe of a task left; 0 for never."""
+        """Send time of the last probe of a task; 0 for never."""
         return self.last_ns[task]
 
     def departure(self, task: int, attempt: int) -> tuple[int, int]:
-        """When a probe left, and the frame it was seen in (0 for none); of attempt -1, the task's last."""
+        """Send time of a probe, and the frame that shows it (0 for none); attempt -1 is the task's last."""
         later = self.attempts[task] - 1 - attempt if attempt >= 0 else 0
         if later <= 0:
             return self.last_ns[task], self._frame[task]
@@ -290,7 +290,7 @@ class Plan:
         return times[row - 1], frames[row - 1]
 
     def payload_of(self, task: int, attempt: int, source: int = 0) -> int:
-        """Which row of the payloads a probe carries."""
+        """Row of the payload that a probe carries."""
         self.prober.token_of(self.crafted, task, source=self.source_number(task, source), attempt=attempt)
         return self.prober.row
 

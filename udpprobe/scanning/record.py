@@ -1,7 +1,4 @@
-"""What came back for each task of a scan: answers, errors, and probes that came round a loop.
-
-At the end are the events of engines that see no packets, and how the headers of a host's errors differ.
-"""
+"""What came back for each task of a scan: answers, errors, and probes that went round a loop."""
 
 from __future__ import annotations
 
@@ -18,26 +15,26 @@ from udpprobe.core.sweep import Refusals
 from udpprobe.scanning.plan import Address, Plan
 
 EXCERPT_BYTES = 2048
-"""As much of an answer is kept: more than an Ethernet frame holds of it."""
+"""Bytes kept of an answer: more than an Ethernet frame holds."""
 MOST_RTTS = 1 << 10
-"""So many round trips of one finding are remembered."""
+"""RTTs kept per finding."""
 
 SAME_NS = 500_000
-"""So soon behind another, the same packet is that packet, seen on another interface …"""
+"""A packet equal to another is a copy from another interface if it comes this soon after it …"""
 AT_ONCE_NS = 20_000
-"""… or, of errors in IPv6, which have no id to tell two apart …"""
+"""… or this soon for IPv6 errors, which have no id to distinguish them …"""
 FORWARD_NS = 20_000_000
-"""… and so soon where its TTL is lower by one: a router takes no longer to pass it on."""
+"""… or this soon if its TTL is lower by one: the longest forwarding delay of a router."""
 
 
 UNREACHABLE_PORT = {4: (4, 3, 3), 6: (6, 1, 4)}
-"""By family: it, type and code."""
+"""By family: family, type and code."""
 NOBODY = (0, 0)
-"""The reporter of what this host sent itself: nothing on the link answers for the address."""
+"""Reporter of errors from this host itself: no neighbour answers for the address."""
 
 
 class Kind(NamedTuple):
-    """What an error says, and who says so."""
+    """An error's content and reporter."""
 
     family: int
     icmp_type: int
@@ -53,15 +50,15 @@ class Found(Struct):
     first_ns: int
     last_ns: int
     length: int
-    """Bytes of the shortest of the probes they quote."""
+    """Bytes of the shortest probe they quote."""
     count: int = 0
     notes: int = 0
     """Bits of `Note`."""
     is_exact: bool = False
-    """Whether at least one quotes the very probe; else a NAT changed the source."""
+    """Whether at least one quotes the very probe; otherwise a NAT changed the source."""
     rtts_ns: array[int] = field(default_factory=lambda: array("q"))
     looked: int = 0
-    """What tells the last one from the others."""
+    """What distinguishes the last error from the others."""
 
 
 class LoopSightings(Struct):
@@ -139,7 +136,7 @@ class ScanRecord:
             self.answers[task] = data[:EXCERPT_BYTES]
             self.first_answer_ns[task] = time_ns
         sent_ns = self._plan.sent_ns(task)
-        if self._answered_attempt[task] < self._plan.attempts[task]:  # what comes behind answers the same probe
+        if self._answered_attempt[task] < self._plan.attempts[task]:  # later ones answer the same probe
             self._answered_attempt[task] = self._plan.attempts[task]
             if sent_ns and time_ns >= sent_ns:
                 self._add_rtt(task, time_ns - sent_ns)
@@ -202,7 +199,7 @@ class ScanRecord:
             identity: what tells it from other errors of the kind; 0 where nobody knows.
         """
         self.is_heard[task] = 1
-        if self.refusals.came_ns[task]:  # it is not the only one any more
+        if self.refusals.came_ns[task]:  # no longer the only one
             self._found[task] = dict([self._refusal(task)])
             self.refusals.came_ns[task] = 0
         found = self._found[task].get(kind)

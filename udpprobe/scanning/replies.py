@@ -1,8 +1,8 @@
-"""What comes back, and for which probe: answers by their ports, errors by what they quote.
+"""What came back, and for which probe: answers by their ports, errors by their quotes.
 
-An error quotes the datagram that caused it, and whoever did not see that cannot guess what a probe is made of (see
-`core.probe`). What proves too little is not believed (see `core.believer`): it was caused by somebody else's datagram;
-or it is forged, and if it quotes a port that is reserved for the scan it is counted as foreign.
+An error quotes the datagram that caused it. Whoever did not see that datagram cannot guess the content of a probe (see
+`core.probe`). An error that proves too little is not believed (see `core.believer`): another program's datagram caused
+it, or it is forged. If it quotes a port that is reserved for the scan, it is counted as foreign.
 """
 
 from __future__ import annotations
@@ -26,49 +26,49 @@ from udpprobe.scanning.record import NOBODY, SAME_NS, Answer, Error, Event, Kind
 NO_PORTS, NO_LENGTH, NO_CHECKSUM, SOURCE_REWRITTEN, IP_ID_SWAPPED, SEEN_BEFORE = map(
     int, (Note.NO_PORTS, Note.NO_LENGTH, Note.NO_CHECKSUM, Note.SOURCE_REWRITTEN, Note.IP_ID_SWAPPED, Note.SEEN_BEFORE)
 )
-"""An IntFlag takes a microsecond to ask."""
+"""Plain integers, because testing an IntFlag takes a microsecond."""
 HEADER_BYTES = {4: 28, 6: 48}
-"""Of a probe: IP and UDP header."""
+"""IP and UDP header of a probe."""
 UNREACHABLE_PORT = {(4, 3, 3), (6, 1, 4)}
 """Family, type and code."""
 NO_TASK = -1
 AT_PORT_0 = -2
-"""What stands for a datagram to one of the scan's ports that answers no probe, less that port."""
+"""Minus a port, it stands for a datagram to that port of the scan that answers no probe."""
 
 MOST_ELSEWHERE = 1 << 16
-"""So many (host, our port, its port) are remembered from which answers came."""
+"""Most triples (host, our port, its port) of answers that are remembered."""
 MOST_DOUBTED = MOST_STRANGERS = 1 << 16
 LEAST_TOKEN = 4
-"""Bytes that an answer repeats by no chance."""
+"""Token bytes that no answer repeats by chance."""
 REPEATED, JITTER_NS = 2, 10_000_000
-"""So many probes must draw a datagram from another port each, after times that differ by no more than a quarter, or so
+"""So many probes must each draw a datagram from another port, after delays that differ by at most a quarter, or by so
 little."""
 
 
 class Believed(Struct):
-    """An ICMP error, and the probe it proved to be about."""
+    """An ICMP error, and the probe it is proven to be about."""
 
     time_ns: int
     number: int
-    """Of its frame."""
+    """Of the error's frame."""
     task: int
     own: Address
-    """Where the probe left from."""
+    """Source address of the probe."""
     packet: Packet | None
-    """None where the kernel said it in other words."""
+    """None if the kernel reported the error instead."""
     kind: Kind
     is_exact: bool
-    """Else a NAT changed the source."""
+    """False if a NAT changed the source."""
     notes: int
     """Bits of `Note`."""
     length: int
     """Bytes of the probe's IP packet."""
     sent_ns: int
-    """When the probe left."""
+    """Send time of the probe."""
     frame: int
-    """Where that was seen, 0 for nowhere."""
+    """Frame that shows the probe, 0 for none."""
     evidence: tuple[str, ...] = ()
-    """What of the quote told the probe from its neighbours."""
+    """What in the quote distinguished the probe from its neighbours."""
 
 
 class Unasked(Struct):
@@ -77,15 +77,15 @@ class Unasked(Struct):
     address: Address
     port: int
     task: int = NO_TASK
-    """That they might answer, as far as it is known."""
+    """The task that they may answer, if known."""
     count: int = 0
     first_ns: int = 0
     last_ns: int = 0
     rtts_ns: dict[int, int] = field(default_factory=dict)
-    """By how many probes had been made, how long after the last of them the first one came."""
+    """By number of probes made: time from the last of them to the first datagram."""
 
     def take(self, time_ns: int) -> bool:
-        """Count one, unless it is the same one, on another interface."""
+        """Count a datagram, unless it is a copy from another interface."""
         if self.count and time_ns - self.last_ns < SAME_NS:
             return False
         self.first_ns = self.first_ns or time_ns
@@ -94,15 +94,15 @@ class Unasked(Struct):
 
 
 class Replies:
-    """Finds the task of what is heard, and tells `record` and `pacing`.
+    """Finds the task of what arrives, and reports it to `record` and `pacing`.
 
     Args:
         plan: what is probed.
-        pacing: what is to be probed next.
-        record: what came back.
-        on_error: gets each error that is believed.
-        recognises: says of a task and a datagram whether that answers what is asked.
-        tells_origin: whether it is known who sent them.
+        pacing: decides what to probe next.
+        record: collects what came back.
+        on_error: called with each believed error.
+        recognises: whether a datagram answers what a task's probes asked.
+        tells_origin: whether the senders of errors are known.
     """
 
     def __init__(
@@ -121,38 +121,38 @@ class Replies:
         self._quoted = QuotedProbe()
         self._missed = self._events = 0
         self._doubted: dict[tuple[int, Kind], int] = {}
-        """How many errors would be believed if another probe drew the same."""
+        """Number of errors that would be believed if another probe drew the same."""
         self._elsewhere: dict[tuple[int, int, int], int] = {}
-        """Tasks by (host, our port, the host's port), where the last is not their own."""
+        """Tasks by (host, our port, the host's port), where that port is not the task's own."""
         self._unasked: dict[tuple[int, int, int], Unasked] = {}
-        """Datagrams from another port that need not be answers, by the same."""
+        """Datagrams from another port that may not be answers, by the same key."""
         self._strangers: dict[int, Unasked] = {}
-        """By our port, those of the first address that was not asked and sent something there."""
+        """By our port: datagrams from the first address that sent something there without being asked."""
         self._tasks: dict[int, int] = {}
-        """By our port, the only task that is probed from there; once that is wanted."""
+        """By our port: the only task probed from there; filled on demand."""
         self._flows: dict[int, dict[int, array[int]]] = {}
-        """By host and source port, the tasks; of hosts that answered from another port."""
+        """By host and source port: the tasks; for hosts that answered from another port."""
 
     def forged(self) -> dict[int, str]:
-        """By task, that so many errors about it missed that somebody seems to be guessing."""
+        """By task, the note that somebody seems to be guessing, because many errors about it missed."""
         return self._believer.forged()
 
     @property
     def foreign(self) -> int:
-        """Errors that quote a datagram from a port of the scan, but not a probe."""
+        """Number of errors that quote one of the scan's ports, but no probe."""
         return self._missed + sum(self._doubted.values())
 
     def unasked(self) -> dict[int, Unasked]:
-        """By task, what came from an address or port that was not asked, and was not taken for an answer.
+        """By task, datagrams from an address or port that was not asked, and that were not taken for answers.
 
-        From another address, it came to the port that only this task was probed from.
+        One from another address arrived at a port that only this task was probed from.
         """
         found = {each.task: each for key, each in self._unasked.items() if key not in self._elsewhere}
         found |= {task: each for port, each in self._strangers.items() if (task := self.only_task_at(port)) >= 0}
         return {task: each for task, each in found.items() if task not in self._record.answers}
 
     def only_task_at(self, port: int) -> int:
-        """The task that was probed from a port of the scan, NO_TASK where that is not one."""
+        """The only task probed from a port of the scan; NO_TASK if there is not exactly one."""
         if not self._tasks:
             for task in range(self._plan.asked):
                 own = self._plan.source_port[task]
@@ -161,20 +161,20 @@ class Replies:
 
     @property
     def other_ports(self) -> dict[int, int]:
-        """By task, the other port that it was answered from."""
+        """By task, the other port that answered it."""
         return {task: port for (_, _, port), task in self._elsewhere.items()}
 
     # ---- frames
 
     def packets(self, packets: Sequence[Packet], link: int = 0) -> int:
-        """Take what one frame holds: its task, NO_TASK where it does not belong to the scan.
+        """Handle the packets of one frame; return its task, or NO_TASK if it does not belong to the scan.
 
-        A datagram from elsewhere belongs to it, whether or not it is taken for an answer; where its task is not known,
-        AT_PORT_0 - the port that it came to is returned (see `only_task_at`).
+        A datagram from another address or port belongs to it, whether or not it counts as an answer. If its task is
+        unknown, AT_PORT_0 - its destination port is returned (see `only_task_at`).
 
         Args:
             packets: of the frame.
-            link: who sent it on its link, 0 where that is not known.
+            link: sender on the link; 0 if unknown.
         """
         found = NO_TASK
         for packet in packets:
@@ -183,7 +183,7 @@ class Replies:
         return found
 
     def _datagram(self, packet: Packet, link: int) -> int:
-        """What goes from one of the scan's own ports to another is a probe, never an answer: this host scans itself."""
+        """A datagram between two of the scan's own ports is a probe, never an answer: this host scans itself."""
         task = NO_TASK
         if self._plan.is_own(packet.source_port):
             task = self._probe(packet, link)
@@ -232,10 +232,10 @@ class Replies:
         return task if task >= 0 and plan.source_of(task, own) >= 0 else NO_TASK
 
     def _answered_from(self, source: Address, port: int, own_port: int, time_ns: int, data: bytes) -> int:
-        """An answer may come from another port of the host (RFC 1350, section 4). So may what is none.
+        """An answer may come from another port of the host (RFC 1350, section 4), and so may unrelated datagrams.
 
-        It is taken for one where it repeats the token, or is what the probe asked for; or where each of several probes
-        draws one, after the same time.
+        It counts as an answer if it repeats the token, or is what the probe asked for; or if each of several probes
+        draws one after the same delay.
         """
         host = self._plan.host_of(*source)
         if host < 0:
@@ -255,7 +255,7 @@ class Replies:
         return task
 
     def _is_answer(self, task: int, data: bytes) -> bool:
-        """Whether a datagram shows that it was caused by a probe of a task."""
+        """Whether a datagram shows that a probe of a task caused it."""
         prober, plan = self._plan.prober, self._plan
         for attempt in range(plan.attempts[task]):
             for source in range(plan.per_host):
@@ -265,7 +265,7 @@ class Replies:
         return self._recognises(task, data)
 
     def _is_repeated(self, key: tuple[int, int, int], task: int, source: Address, time_ns: int) -> bool:
-        """Whether datagrams of another port came once behind each of several probes, after the same time."""
+        """Whether each of several probes was followed by one datagram from another port, after the same delay."""
         unasked = self._unasked.get(key)
         if unasked is None or unasked.task != task:
             if len(self._unasked) >= MOST_ELSEWHERE:
@@ -279,7 +279,7 @@ class Replies:
         return len(rtts_ns) == unasked.count >= REPEATED and most_ns <= least_ns + max(least_ns // 4, JITTER_NS)
 
     def _only_waiting(self, host: int, own_port: int) -> int:
-        """The only task of a host that was probed from there and not heard of yet; else NO_TASK."""
+        """The only task of a host that was probed from this port and has no reply yet; else NO_TASK."""
         plan, is_heard = self._plan, self._record.is_heard
         if host not in self._flows:
             flows = self._flows[host] = {}
@@ -312,7 +312,7 @@ class Replies:
         return task
 
     def _take(self, packet: Packet, task: int, kind: Kind, attempt: int) -> None:
-        """Take an error that proved to be about a probe, which is at hand in the prober."""
+        """Handle an error that is proven to be about a probe; `prober` holds that probe."""
         plan, prober, notes = self._plan, self._plan.prober, packet.notes
         is_exact = plan.is_own(packet.source_port) and plan.source_of(task, packet.source) >= 0
         if not is_exact:
@@ -364,9 +364,9 @@ class Replies:
             )
 
     def _kind(self, family: int, icmp_type: int, icmp_code: int, reporter: Address, mtu: int, task: int) -> Kind | None:
-        """What an error says, and who. What this host's own firewall says of a probe that never left is none.
+        """Content and reporter of an error; None if this host's own firewall reports a probe that was never sent.
 
-        About a port of this host, that firewall speaks in the name of the destination.
+        About a port of this host itself, that firewall speaks for the destination.
         """
         plan = self._plan
         if plan.attempts[task] and not plan.left[task]:
@@ -384,9 +384,9 @@ class Replies:
         )
 
     def _origin_of(self, kind: Kind, task: int) -> tuple[int, int]:
-        """Whose errors share a limit, and a number for each rule of his that is seen to differ.
+        """The reporter, whose errors share a limit, and a number for each of its rules that can be told apart.
 
-        Where nobody says who sent an error, every one may come from somebody else.
+        If the senders of errors are unknown, each error may come from another one.
         """
         number = kind.icmp_type << 8 | kind.icmp_code
         if not self._tells_origin:
@@ -395,7 +395,7 @@ class Replies:
         return 0 if kind.reporter == self._plan.tasks.address(task) else high << 64 | low, number
 
     def _miss(self, packet: Packet) -> None:
-        """Count an error that proves nothing: of one of the scan's own ports, or of other traffic to a host."""
+        """Count an error that proves nothing: about one of the scan's own ports, or about other traffic to a host."""
         plan = self._plan
         if plan.is_own(packet.source_port):
             self._missed += 1
@@ -405,7 +405,7 @@ class Replies:
                 self._pacing.others[host] += 1
 
     def _proven(self, packet: Packet, task: int, kind: Kind) -> int | None:
-        """Which probe of the task an error is about; None where that is not proven."""
+        """Which probe of the task an error is about; None if that is not proven."""
         plan, quoted, prober = self._plan, self._quoted_of(packet), self._plan.prober
         attempt = prober.find(quoted, plan.crafted, task, plan.attempts[task], plan.size)
         said = (kind.icmp_type, kind.icmp_code, kind.mtu, *kind.reporter)
@@ -424,7 +424,7 @@ class Replies:
         return None
 
     def _quoted_of(self, packet: Packet) -> QuotedProbe:
-        """The quote as `Prober` takes it."""
+        """The quote in the form that `Prober` needs."""
         quoted, data, notes = self._quoted, packet.data, packet.notes
         quoted.load(data)
         quoted.source_high, quoted.source_low = packet.source
@@ -442,7 +442,7 @@ class Replies:
     # ---- many at once
 
     def sweep(self) -> Sweep:
-        """What takes the ordinary refusals out of blocks, where nobody wants to hear of each, or see probes leave."""
+        """A `Sweep` for ordinary refusals, where no single one is reported and probes need not be seen leaving."""
         plan, pacing, record = self._plan, self._pacing, self._record
         traits = record.header_traits
         return Sweep(
@@ -476,7 +476,7 @@ class Replies:
     # ---- events
 
     def event(self, event: Event) -> None:
-        """Take what the kernel says in place of a packet. It has made sure itself what that is about."""
+        """Handle a report by the kernel, which has made sure itself which probe it is about."""
         self._events += 1
         if isinstance(event, Left):
             self._record.is_seen[event.task] = 1

@@ -25,26 +25,26 @@ from udpprobe.scanning.replies import Believed
 from udpprobe.scanning.unanswered import HELD, REPLIED, UNDECIDED, UNSENT
 
 LOOK_NS = 100 * MS
-"""Between two looks at what was expected to be settled by now."""
+"""Interval after which an expected settlement is checked again."""
 
 
 class Settling:
-    """Hands out each destination once, when it is settled.
+    """Returns each destination once, when it is settled.
 
     Args:
-        known: what the scan knows; `pacing.state` notes what is decided from now on.
+        known: what the scan knows; `pacing.state` records decisions from now on.
     """
 
     def __init__(self, known: Known) -> None:
         self._known, self._news = known, known.pacing.state.note()
         self._later: list[tuple[int, int]] = []
-        """(when to look, task)"""
+        """(time to check, task)"""
         self._silent: dict[int, list[int]] = {}
-        """By host, what said nothing so far."""
+        """By host, tasks that are silent so far."""
         self._hosts: list[tuple[int, int]] = []
-        """(when to look, host)"""
+        """(time to check, host)"""
         self.told: dict[int, None] = {}
-        """Tasks that were handed out, in that order."""
+        """Tasks that were returned, in that order."""
 
     def due(self, now_ns: int) -> list[int]:
         """Tasks that are settled by now."""
@@ -78,7 +78,7 @@ class Settling:
         self._news.clear()
 
     def _look(self, host: int, now_ns: int, found: list[int]) -> None:
-        """Settle a host's silence, unless something may still break it."""
+        """Settle a host's silent tasks, unless something may still arrive."""
         pacing = self._known.pacing
         settled_ns = pacing.silence_settles_ns(host)
         if now_ns < settled_ns:
@@ -118,7 +118,7 @@ def event_of(known: Known, believed: Believed) -> Event:
         extensions=extensions,
         notes=texts,
         match_evidence=believed.evidence,
-        # A control probe asks a port that nobody is meant to listen on.
+        # A control probe goes to a port where nothing is meant to listen.
         advice=advice_about(quoted, verdict, meaning.reason, reporter, family=kind.family, mtu=mtu, notes=texts)
         if believed.task < known.plan.asked
         else None,
@@ -126,7 +126,7 @@ def event_of(known: Known, believed: Believed) -> Event:
 
 
 def _sent(plan: Plan, believed: Believed) -> Quoted:
-    """The probe, where nobody saw what was quoted of it."""
+    """The probe, where the engine does not see the quote."""
     address = plan.tasks.address(believed.task)
     header = 20 if believed.kind.family == 4 else 40
     return Quoted(

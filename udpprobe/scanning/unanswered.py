@@ -1,7 +1,7 @@
-"""Ports that said nothing where a closed one would have spoken: how often, and how much that says.
+"""Ports that sent no error where a closed one would have: how often, and how much that proves.
 
-The time between two errors is a gap. In a gap in which a closed port missed, somebody else had the token, or
-a packet was lost: what others missed in it says nothing of them.
+The time between two errors is a gap. If a closed port missed in a gap, somebody else had the token, or a packet was
+lost. Then other misses in that gap prove nothing.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from collections.abc import Callable, Sequence
 from udpprobe.core.limiter import MS
 
 UNDECIDED, REPLIED, SILENT, UNSENT, HELD, LIMITED = range(6)
-"""States of a task: undecided; an answer or an error came; nothing will come; this host did not send it; it is one of
-the scan's own ports; nothing came, perhaps because of a rate limit on errors. REPLIED is not yet settled: what
-contradicts a router's error may still come (`outcome.is_settled`)."""
+"""States of a task: undecided; an answer or an error arrived; nothing will arrive; this host could not send; it is one
+of the scan's own ports; nothing arrived, perhaps because of a rate limit on errors. REPLIED is not settled yet: a
+reply that contradicts a router's error may still arrive (`outcome.is_settled`)."""
 
 BETWEEN_TRIES_NS = 200 * MS
-"""Before a port that missed is tried again: it may have been the path."""
+"""Pause before a port that missed is probed again: the path may have lost a packet."""
 DOUBT = 1e-3
-"""A port may be called silent if a closed one would have missed as often with less than this probability."""
+"""A port is called silent if a closed one would have missed as often with less than this probability."""
 MOST_TRIES = 30
 
 
 class States:
-    """(tasks,) the state of each task, and how many are undecided.
+    """(tasks,) the state of each task, and the number of undecided ones.
 
     Args:
         host: (tasks,) the host of each.
-        asked: tasks from here on are control ports: they are not counted.
+        asked: tasks from here on are control ports, which are not counted.
     """
 
     def __init__(self, host: Sequence[int], asked: int | None = None) -> None:
@@ -38,14 +38,14 @@ class States:
         self.asked = len(host) if asked is None else asked
         self.values = bytearray(len(host))
         self.undecided = self.asked
-        """How many tasks are UNDECIDED."""
+        """Number of undecided tasks."""
         count = Counter(host[: self.asked])
         self.undecided_of = array("I", map(count.__getitem__, range(max(host, default=-1) + 1)))
-        """(hosts,) how many of each."""
+        """(hosts,) undecided tasks of each."""
         self._news: list[int] | None = None
 
     def note(self) -> list[int]:
-        """The tasks that are decided from now on, as they are; for the caller to empty."""
+        """A list that collects the tasks decided from now on; the caller empties it."""
         self._news = []
         return self._news
 
@@ -68,7 +68,7 @@ class States:
             self.undecided_of[self.host[task]] += change
 
     def replied(self, count: int, tasks: Sequence[int]) -> None:
-        """Take note of tasks that are REPLIED in `values` and `undecided_of` already; `count` were undecided."""
+        """Count tasks that are REPLIED in `values` and `undecided_of` already; `count` of them were undecided."""
         self.undecided -= count
         if self._news is not None:
             self._news += [task for task in tasks if task < self.asked]
@@ -80,24 +80,24 @@ class States:
 
 
 class Ballot:
-    """What becomes of one host's tasks as far as one of its reporters is concerned; they are SILENT once all agree.
+    """The state of one host's tasks for one reporter; a task is SILENT once all reporters agree.
 
     Args:
         states: of all tasks of the scan.
         host: whose tasks these are.
-        agree: hears of each task that this reporter has nothing to say of.
+        agree: called with each task that this reporter has nothing to report about.
     """
 
     def __init__(self, states: States, host: int, agree: Callable[[int], None]) -> None:
         self._states, self._host, self._agree = states, host, agree
         self.passed: set[int] = set()
-        """Tasks that this reporter has nothing to say of, and others are still asked about."""
+        """Tasks that are silent for this reporter, but undecided for others."""
 
     def __getitem__(self, task: int) -> int:
         return SILENT if task in self.passed else self._states.values[task]
 
     def silence(self, task: int) -> None:
-        """This reporter has nothing to say of a task."""
+        """This reporter has nothing to report about a task."""
         self.passed.add(task)
         self._agree(task)
 
@@ -117,27 +117,27 @@ class Unanswered:
 
     Args:
         ballot: of the host's tasks.
-        tries: how often a port must miss where a closed one would not.
+        tries: number of misses, where a closed port would not miss, that make a port silent.
     """
 
     def __init__(self, ballot: Ballot, tries: int) -> None:
         self._ballot, self._tries = ballot, tries
         self._turns: deque[tuple[int, int]] = deque()
-        """(when to try again, task)"""
+        """(time to try again, task)"""
         self._misses: dict[int, set[int]] = {}
         """By task, the gaps it missed in."""
         self._missing: dict[int, list[int]] = {}
-        """By gap, who missed."""
+        """By gap, the tasks that missed."""
         self.enough: set[int] = set()
-        """Those that missed often enough."""
+        """Tasks that missed often enough."""
         self._gaps, self._false = 0, 0
-        """How many there were, and in how many of them a closed port had missed."""
+        """Number of gaps, and in how many of them a closed port missed."""
 
     def __contains__(self, task: int) -> bool:
         return bool(self._misses.get(task)) and self._ballot[task] == UNDECIDED and task not in self.enough
 
     def next(self, now_ns: int, tried: set[int]) -> int | None:
-        """The one to try now, if its time has come and it is not among those `tried`."""
+        """The task to probe now, if its time has come and it is not among those `tried`."""
         if self.turn_ns(now_ns + 1) > now_ns or self._turns[0][1] in tried:
             return None
         _, task = self._turns.popleft()
@@ -145,7 +145,7 @@ class Unanswered:
         return task
 
     def turn_ns(self, otherwise_ns: int) -> int:
-        """When the next is to be tried, or another time if there is none."""
+        """Time of the next try, or `otherwise_ns` if there is none."""
         while self._turns and self._turns[0][1] not in self:
             self._turns.popleft()
         return self._turns[0][0] if self._turns else otherwise_ns
@@ -156,11 +156,11 @@ class Unanswered:
             self._turns.append((now_ns + BETWEEN_TRIES_NS, task))
         self._misses.setdefault(task, set()).add(self._gaps)
         self._missing.setdefault(self._gaps, []).append(task)
-        if len(self._misses[task]) >= max(self._needed() - 1, 1):  # what confirms it is another one
+        if len(self._misses[task]) >= max(self._needed() - 1, 1):  # confirmation takes another one
             self.enough.add(task)
 
     def refused(self, task: int, now_ns: int) -> None:
-        """An error came for a task: the gap ends, and those that this task had missed in say nothing."""
+        """A task was refused: the gap ends, and other misses in its gaps prove nothing."""
         self._gaps += 1
         self.enough.discard(task)
         gaps = self._misses.pop(task, set())
@@ -168,13 +168,13 @@ class Unanswered:
         for gap in gaps:
             for each in self._missing.pop(gap, ()):
                 self._misses.get(each, set()).discard(gap)
-                if each in self.enough:  # after all, it was not
+                if each in self.enough:  # not enough after all
                     self.enough.discard(each)
                     self._turns.append((now_ns + BETWEEN_TRIES_NS, each))
 
     def _needed(self) -> int:
-        """How many misses make a port silent, as often as closed ports of this host missed (rule of succession)."""
+        """Number of misses that make a port silent, given how often closed ports missed (rule of succession)."""
         chance = (self._false + 1) / (self._gaps + 2)
         enough = math.ceil(math.log(DOUBT) / math.log(chance))
-        least = max(self._tries - 1, 1)  # it missed in the first round too
+        least = max(self._tries - 1, 1)  # it also missed in the first round
         return min(max(enough, least), MOST_TRIES)

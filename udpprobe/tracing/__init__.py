@@ -1,1 +1,1 @@
-"""Where a flow goes, hop by hop."""
+"""Decides where a flow goes, hop by hop."""

@@ -1,4 +1,4 @@
-"""What a trace found, hop by hop: who reports, how fast, how many were lost, what was changed, and what to do."""
+"""A trace's results, hop by hop: reporters, RTTs, loss, changes on the way, and advice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from udpprobe.tracing.model import Hop, Reporter, TraceLoop, TraceReport
 from udpprobe.tracing.path import UNLIKELY, UNUSUAL, Flight, Path, is_end, is_expired, is_own
 
 INITIAL_TTLS = (64, 128, 255)
-"""What hosts and routers start with."""
+"""TTLs that hosts and routers start with."""
 CHANGES = {
     "source": "a NAT changed the source",
     "destination": "a NAT changed the destination",
@@ -33,7 +33,7 @@ CHANGES = {
 
 
 class PathEnd(Struct, frozen=True):
-    """How a flow ends."""
+    """The end of a flow's path."""
 
     verdict: str
     errno: str | None
@@ -41,14 +41,14 @@ class PathEnd(Struct, frozen=True):
 
 
 def end_of(path: Path) -> PathEnd:
-    """What became of a flow's probes."""
+    """The result of a flow's probes."""
     if path.end_ttl is not None:
         ends = [reply for _, reply in path.exchanges(path.end_ttl) if is_end(reply)]
         return _end_by(next((reply for reply in ends if is_own(reply)), ends[0]))
     refusal = next((flight.errno for flight in path.all_flights()), 0)
     if refusal:
         return PathEnd("unsent", errorcode.get(refusal))
-    if path.unsure:  # it answered, and no second answer said at which hop it stands
+    if path.unsure:  # it answered, but no second answer told at which hop it is
         return PathEnd("answered", None, reached=True)
     expired = path.flights and path.expired_ttl == max(path.flights)
     verdict = "loop" if path.round else "expired" if expired else "silent"
@@ -63,29 +63,29 @@ def _end_by(last: Reply) -> PathEnd:
 
 
 def worst(ends: Sequence[PathEnd]) -> PathEnd:
-    """The most telling verdict; reached, if any flow did."""
+    """The most telling verdict; reached, if any flow was."""
     first = min(ends, key=lambda each: VERDICTS.index(each.verdict))
     return replace(first, reached=any(each.reached for each in ends))
 
 
 def loop_of(paths: Sequence[Path]) -> TraceLoop | None:
-    """The loop that the first flow that has one ends in."""
+    """The loop that the first looping flow ends in."""
     found = next((path.round for path in paths if path.round and path.end_ttl is None and not path.unsure), None)
     return TraceLoop(found.routers, found.period, found.first_ttl) if found else None
 
 
 Exchange = tuple[Flight, Reply]
-"""A probe, and the reply to it."""
+"""A probe and its reply."""
 
 
 def hops_of(paths: Sequence[Path], destination: str, now_ns: int, interface: str = "") -> tuple[Hop, ...]:
-    """Every hop, all flows together; none where nothing left this host.
+    """Every hop, all flows together; empty if no probe left this host.
 
     Args:
         paths: the flows.
-        destination: address of who answers.
-        now_ns: what time it is: what is still waited for is not lost.
-        interface: name of the one that probes leave by.
+        destination: address of the target.
+        now_ns: current time; a probe whose reply is not overdue yet is not lost.
+        interface: name of the outgoing interface.
     """
     if all(flight.errno for path in paths for flight in path.all_flights()):
         return ()
@@ -126,7 +126,7 @@ def _hop(paths: Sequence[Path], ttl: int, ends: tuple[str, str], now_ns: int) ->
 
 
 def _rtts(paths: Sequence[Path], ttl: int, now_ns: int) -> tuple[float | None, ...]:
-    """Of a TTL's probes, as they left; none of those that may still draw a reply."""
+    """RTTs of a TTL's probes, in sending order; without probes that may still draw a reply."""
     exchanges = [
         (flight, None if reply.kind == "no-neighbour" else round(reply.rtt_ms, 6))
         for path in paths
@@ -138,23 +138,23 @@ def _rtts(paths: Sequence[Path], ttl: int, now_ns: int) -> tuple[float | None, .
 
 
 def _nearest_end(path: Path, ttl: int) -> int:
-    """The lowest TTL that got to the end: where packets take ways of different lengths, lower than where it is sure."""
+    """The lowest TTL that reached the end. With paths of different lengths, it is lower than where every probe does."""
     ends_it = is_own if path.is_reached else is_end
     ends = (each for each in path.flights if any(flight.reply and ends_it(flight.reply) for flight in path.at(each)))
     return min((ttl, *ends)) if ttl == path.end_ttl else ttl
 
 
 def _may_be_nearer(path: Path, ttl: int) -> bool:
-    """Whether who reports may be nearer than this TTL says: round a loop, or where the lowest TTL met the end."""
+    """Whether the reporter may be nearer than this TTL: in a loop, or where the lowest TTL reached the end."""
     end = path.end_ttl or (path.round.first_ttl if path.round else None)
     return end is not None and (ttl > end or 1 < end == path.policy.first_ttl)
 
 
 class _ReplyKind(Struct, frozen=True):
-    """What replies are summed up by."""
+    """Replies are grouped by this."""
 
     address: str | None
-    """None where this host says that nothing answers on the link."""
+    """None if this host found no neighbour."""
     type: int | None
     code: int | None
     reason: str
@@ -207,7 +207,7 @@ def _spread(replies: Sequence[Reply]) -> Spread:
 
 
 def _objects(replies: Sequence[Reply], name: str) -> Iterator[Any]:
-    """The extensions of a kind (RFC 4884), of all replies."""
+    """The extension objects of one kind (RFC 4884) in all replies."""
     return (
         extension[name]
         for reply in replies
@@ -226,13 +226,13 @@ def _distinct(objects: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
 
 
 def _notes(reply: Reply, usual_ttl: int) -> Iterator[str]:
-    """What is odd about a reply.
+    """Notes on a reply.
 
     Args:
-        reply: it.
-        usual_ttl: that the probe arrives with where nobody hides and everybody counts down.
+        reply: the reply.
+        usual_ttl: TTL of the probe on arrival if every hop decrements it.
     """
-    is_damaged = reply.event and TEXTS[Note.BAD_ICMP_CHECKSUM] in reply.event.notes  # then so may its quote be
+    is_damaged = reply.event and TEXTS[Note.BAD_ICMP_CHECKSUM] in reply.event.notes  # then its quote may be damaged too
     if not is_damaged:
         yield from (CHANGES[word] for word in reply.changed)
     if reply.event is None:
@@ -241,7 +241,7 @@ def _notes(reply: Reply, usual_ttl: int) -> Iterator[str]:
         yield "a NAT speaks in the destination's name for who is behind it"
     yield from (note for note in reply.event.notes if note not in CHANGES.values())
     quoted = reply.event.quoted.ttl
-    # a router that cannot forward it may say so before it counts down
+    # a router that cannot forward it may report that before it decrements the TTL
     surplus = quoted - usual_ttl - (not is_expired(reply) and reply.event.reporter != reply.event.quoted.destination)
     if quoted == 0 and is_expired(reply):
         yield "quotes TTL 0: the router before it forwards what should expire there, or this one counts down first"
@@ -250,9 +250,9 @@ def _notes(reply: Reply, usual_ttl: int) -> Iterator[str]:
 
 
 def _way_back(exchanges: Sequence[Exchange], ttl: int, destination: str) -> Iterator[str]:
-    """How many hops replies took, where that is another number: from the least initial TTL that explains them.
+    """Hops that replies took, if different from the forward path: from the lowest initial TTL that explains them.
 
-    Whoever refuses for somebody else stands before him.
+    A firewall that refuses for another host stands before that host.
     """
     back = {
         next(initial for initial in INITIAL_TTLS if initial >= reply.ttl) - reply.ttl + 1
@@ -266,11 +266,11 @@ def _way_back(exchanges: Sequence[Exchange], ttl: int, destination: str) -> Iter
 # ---- what to do
 
 USUAL_PORT = 33434
-"""traceroute's: closed on purpose, so that a refusal shows the end of the path."""
+"""traceroute's: closed on purpose, so that a refusal marks the end of the path."""
 
 
 def advised(report: TraceReport) -> TraceReport:
-    """The report with what to do about it: in itself, and at the hop that it is about."""
+    """The report with advice: its own, and that of the hop concerned."""
     target = report.target
     case, at = _case_of(report)
     text = sentence(case, [endpoint_text(target.address, target.port, target.zone)], target.address)

@@ -1,4 +1,4 @@
-"""What a trace found, field by field: one truth for JSON, CSV and the table, as `model` is of other reports."""
+"""A trace's results, field by field: the one definition behind JSON, CSV and the table."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ SILENT, NOBODY = "a silent router", "-"
 
 
 class Target(Model, frozen=True):
-    """What is traced."""
+    """The traced address."""
 
     address: str
     port: int
     zone: str | None = None
-    """Name of the interface; only of a link-local address."""
+    """Name of the interface, for a link-local address only."""
 
 
 class Reporter(Model, frozen=True):
     """One kind of reply to the probes of a TTL, from one address."""
 
     address: str | None
-    """None where this host says that nothing on the link answers."""
+    """None if this host found no neighbour."""
     count: int
     rtt_ms: Spread | None
     type: int | None
-    """Of ICMP; None for an answer."""
+    """ICMP type; None for an answer."""
     code: int | None
     reason: str
     """nmap's word for the error, or `answer`."""
@@ -40,12 +40,12 @@ class Reporter(Model, frozen=True):
     interfaces: tuple[dict[str, Any], ...]
     """RFC 5837."""
     flows: tuple[int, ...]
-    """Which flows came by."""
+    """Flows that it replied to."""
     notes: tuple[str, ...]
 
 
 class HopStatistics(Model, frozen=True):
-    """What all rounds of `--watch` showed of a TTL; times are of replies, null before the first one."""
+    """A TTL's statistics over all rounds of `--watch`; times are of replies, null before the first one."""
 
     sent: int
     lost: int
@@ -57,23 +57,23 @@ class HopStatistics(Model, frozen=True):
     deviation_ms: float | None
     """Standard deviation, from two replies on."""
     jitter_ms: float | None
-    """Of RFC 3550, section 6.4.1, from two replies on."""
+    """By RFC 3550, section 6.4.1, from two replies on."""
     history_ms: tuple[float | None, ...]
-    """The last probes in the order they left; None for no reply."""
+    """RTTs of the last probes in sending order; None for no reply."""
 
 
 class Hop(Model, frozen=True):
-    """What is known of a TTL."""
+    """The results of a TTL."""
 
     ttl: int
     reporters: tuple[Reporter, ...]
     sent: int
     lost: int
-    """Probes without reply, where that is no limit on errors."""
+    """Probes without reply, unless a rate limit on errors explains them."""
     advice: str | None = None
-    """What to do, of the hop that the trace's own advice is about."""
+    """What to do, at the hop that the trace's own advice is about."""
     rtts_ms: tuple[float | None, ...] = ()
-    """Of each probe in the order they left; None for no reply."""
+    """Of each probe in sending order; None for no reply."""
     statistics: HopStatistics | None = None
     """Over all rounds; None without `--watch`."""
 
@@ -82,37 +82,37 @@ class TraceLoop(Model, frozen=True):
     """A routing loop."""
 
     routers: tuple[str | None, ...]
-    """In the order of hops; None for one that never speaks."""
+    """In the order of hops; None for one that never reports."""
     period: int
     first_ttl: int
 
 
 class Change(Model, frozen=True):
-    """What a round of `--watch` showed to be otherwise than before."""
+    """A difference between two rounds of `--watch`."""
 
     time_ns: int
-    """When the round began."""
+    """Start of the round."""
     kind: str
     """`route`: another router at a hop. `verdict`, `loop`: another end of the path. `length`: more or fewer hops."""
     ttl: int | None
-    """Of a route."""
+    """Of a route change."""
     before: str
     after: str
 
 
 class TraceReport(Model, frozen=True):
-    """What a trace found."""
+    """A trace's results."""
 
     version: str
     target: Target
     source_address: str
     source_ports: tuple[int, ...]
-    """A flow each."""
+    """One per flow."""
     interface: str
     time_ns: int
-    """When it began."""
+    """Start of the trace."""
     verdict: str | None
-    """None where it was interrupted before it was settled."""
+    """None where the run was interrupted before the verdict was settled."""
     errno: str | None
     reached: bool
     hops: tuple[Hop, ...]
@@ -122,13 +122,13 @@ class TraceReport(Model, frozen=True):
     advice: str | None = None
     """What to do, in a sentence; None where all is well."""
     name: str | None = None
-    """Of the target, as it was typed; None for an address."""
+    """The target as typed; None for an address."""
     interrupted: bool = False
-    """Whether it was stopped before all was known."""
+    """Whether it was stopped before it was complete."""
     rounds: int = 1
-    """Whole ones."""
+    """Complete rounds."""
     notes: tuple[str, ...] = ()
-    """Of the destination: `forged` where somebody seems to be guessing at probes."""
+    """On the destination: `forged` where somebody seems to be guessing probes."""
     changes: tuple[Change, ...] = ()
     """Between rounds: the last thousand."""
 

@@ -1,7 +1,7 @@
-"""Which probes a trace sends when, and when it knows enough. No clock: what time it is, it is told.
+"""Which probes a trace sends when, and when it is complete. No clock: the caller passes the time.
 
-First one probe for each TTL, several at a time, until the destination, another end or a loop shows; then the other
-queries, only as far as that. A router that left some of them is asked again later: perhaps it limits its errors.
+First it sends one probe per TTL, several at a time, until the destination, another end or a loop shows; then the other
+queries, only as far as that. A router with unanswered probes is probed again later: it may limit its errors.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from udpprobe.tracing.model import Hop, TraceReport
 from udpprobe.tracing.path import Flight, Path, TracePolicy
 
 AT_ONCE_NS = 10 * MS
-"""What the rate allows in this time may leave at once: each time that probes leave costs some milliseconds."""
+"""Probes that the rate allows within this time may be sent together: each send costs some milliseconds."""
 
 
 class Schedule:
-    """A trace under way.
+    """A trace in progress.
 
     Args:
         policy: how much to send, and how long to wait.
-        flows: how many there are.
-        size: bytes of each IP packet, 0 for as many as the payload needs.
+        flows: number of flows.
+        size: bytes of each IP packet, 0 for the payload's size.
         first_number: of the first probe.
     """
 
@@ -35,11 +35,11 @@ class Schedule:
         self._flights: dict[int, Flight] = {}
         self.next_number = first_number
         self.quenches = 0
-        """Source quenches that came back."""
+        """Source quenches received."""
         self._next_ns = 0
 
     def due(self, now_ns: int) -> list[Probe]:
-        """What is to be sent now; then `refused` is told what could not be."""
+        """The probes to send now; then report failures to `refused`."""
         probes: list[Probe] = []
         interval_ns = self._policy.interval_ns
         self._next_ns = max(self._next_ns, now_ns - max(AT_ONCE_NS - interval_ns, 0))
@@ -52,7 +52,7 @@ class Schedule:
         return probes
 
     def _due_of(self, path: Path, now_ns: int) -> Iterator[Probe]:
-        """One probe of a flow, if it has any."""
+        """The next probe of a flow, if there is one."""
         if not path.has_room(now_ns):
             return
         ttl, again = path.next_ttl(now_ns), 0
@@ -71,14 +71,14 @@ class Schedule:
         return probe
 
     def refused(self, probes: Sequence[Probe], errnos: Sequence[int]) -> None:
-        """What became of sending: for each probe 0, or why this host refused."""
+        """Record the result of sending: for each probe 0, or why this host refused."""
         for probe, errno in zip(probes, errnos, strict=True):
             self._flights[probe.number].errno = errno
 
     def take(self, replies: Sequence[Reply]) -> None:
-        """What came back; of probes that are none of this trace, nothing is taken.
+        """Record replies; those to other probes are ignored.
 
-        Nor of a source quench: whoever sent it forwarded the probe, whatever its TTL (RFC 1122, section 3.2.2.3).
+        So is a source quench: its sender forwarded the probe, whatever its TTL (RFC 1122, section 3.2.2.3).
         """
         for reply in replies:
             flight = self._flights.get(reply.number)
@@ -88,11 +88,11 @@ class Schedule:
                 self.paths[flight.probe.flow].take(flight, reply)
 
     def wake_ns(self, now_ns: int) -> int:
-        """When something is to be done although nothing is heard: NEVER when nothing is left to do."""
+        """When to act even if nothing arrives; NEVER when nothing is left to do."""
         return max(min((self._wake_of(path, now_ns) for path in self.paths), default=NEVER), self._next_ns)
 
     def _wake_of(self, path: Path, now_ns: int) -> int:
-        """When a flow has room for a probe that is left, gives one up, or asks again."""
+        """When a flow has room for a remaining probe, gives one up, or probes again."""
         if path.next_ttl() is not None:
             if path.next_ttl(now_ns) is not None and path.has_room(now_ns):
                 return now_ns
@@ -111,7 +111,7 @@ class Schedule:
         return min(waiting, default=NEVER)
 
     def is_settled(self, ttl: int, now_ns: int) -> bool:
-        """Whether nothing more is asked of a TTL, and no reply to its probes is waited for."""
+        """Whether a TTL is probed no more, and no reply to its probes is expected."""
         return not any(self._is_pending(path, ttl, now_ns) for path in self.paths if ttl in path.hops())
 
     @staticmethod
@@ -126,14 +126,14 @@ class Schedule:
         )
 
     def done(self, now_ns: int) -> bool:
-        """Whether all is known that there is to know."""
+        """Whether the trace is complete."""
         return all(self._wake_of(path, now_ns) == NEVER for path in self.paths)
 
 
 LEAST_S, MOST_S = 1.0, 10.0
-"""Between the rounds of a target, where the user does not say."""
+"""Seconds between the rounds of a target, unless the user sets them."""
 THOROUGH_S = 30
-"""So often hops are asked again that left a probe; longer pauses leave room for it in every round."""
+"""Seconds between two rounds that probe unanswered hops again; if rounds are rarer, all of them do."""
 
 
 NO_END = frozenset({None, "loop", "silent", "expired", "unsent"})
@@ -141,42 +141,41 @@ NO_END = frozenset({None, "loop", "silent", "expired", "unsent"})
 
 
 class Pace:
-    """How soon rounds of `--watch` to one target follow each other, and how thorough they are.
+    """Interval and depth of the rounds of `--watch` to one target.
 
-    Somebody who looks at a screen expects a round a second, as of mtr and trippy. That is also what routers take: Linux
-    answers one error a second and source, for ever, and six at once (net.ipv4.icmp_ratelimit, and the bucket behind
-    it). So a round has one probe for each hop. With several targets, whose paths begin at the same routers, a round
-    takes a second for each of them. Only now and then a hop that left a probe unanswered is asked again in bursts,
-    which tells a limit from loss; they cost a router's budget, and a round its second.
+    Users expect a round a second, as from mtr and trippy. Routers allow that: Linux sends each source one error a
+    second indefinitely, and six at once (net.ipv4.icmp_ratelimit, and the bucket behind it). So a round has one probe
+    per hop, and each further target adds a second, because targets share their first routers. Bursts at unanswered hops
+    tell a limit from loss, but use up a router's budget, so they are rare.
 
     Args:
-        interval_s: between two rounds, as the user wants it; None to choose.
-        targets: that are traced side by side.
+        interval_s: seconds between two rounds, as set by the user; None to choose.
+        targets: number of targets traced side by side.
     """
 
     def __init__(self, interval_s: float | None, targets: int = 1) -> None:
         self._is_chosen = interval_s is None
         self._least_s = min(LEAST_S * targets, MOST_S)
         self.pause_s = self._least_s if interval_s is None else interval_s
-        """Before the next round."""
+        """Pause before the next round."""
         self._thorough_ns: int | None = None
-        """When the last thorough round was over."""
+        """End of the last thorough round."""
         self.likely_ttl = 0
-        """Where the path ended in the last round; 0 where it did not."""
+        """TTL at which the path ended in the last round; 0 if it did not."""
         self._limited: frozenset[int] = frozenset()
-        """The TTLs whose routers limit their replies."""
+        """TTLs whose routers rate-limit their errors."""
 
     def is_thorough(self, now_ns: int) -> bool:
-        """Whether the round that begins now asks again where a probe has no reply."""
+        """Whether the round that begins now probes unanswered hops again."""
         return self._thorough_ns is None or self.pause_s >= MOST_S or now_ns >= self._thorough_ns + THOROUGH_S * SECOND
 
     def take(self, report: TraceReport, now_ns: int, *, thorough: bool) -> TraceReport:
-        """A round that is over; with what is known of limits by now.
+        """Complete a round's report with what is known about rate limits.
 
         Args:
-            report: it.
-            now_ns: what time it is.
-            thorough: whether it asked again.
+            report: of the round.
+            now_ns: current time.
+            thorough: whether it probed unanswered hops again.
         """
         if thorough:
             self._thorough_ns = now_ns

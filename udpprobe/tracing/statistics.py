@@ -1,4 +1,4 @@
-"""What rounds of a trace come to: loss and times of each hop, and what was otherwise than before."""
+"""Statistics over a trace's rounds: loss and times of each hop, and changes between rounds."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from msgspec.structs import replace
 from udpprobe.tracing.model import NOBODY, Change, Hop, HopStatistics, TraceReport, loop_words
 
 REMEMBERED = 120
-"""Probes of a hop whose RTTs are kept."""
+"""RTTs kept per hop."""
 MOST_CHANGES = 1000
 JITTER_SHARE = 16
-"""RFC 3550, section 6.4.1: so slowly the estimate follows."""
+"""Gain of the jitter estimate (RFC 3550, section 6.4.1)."""
 
 
 class Series:
     """The probes of one TTL.
 
-    Mean and deviation are Welford's (Technometrics 4, 1962): no sum of squares loses its digits in a week.
+    Mean and deviation are computed by Welford's method (Technometrics 4, 1962), which keeps its precision over weeks.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Series:
         self._history: tuple[float | None, ...] = ()
 
     def take(self, hop: Hop) -> None:
-        """What a round found."""
+        """Add a round's results."""
         self.sent += hop.sent
         self.lost += hop.lost
         self._history = (*self._history, *hop.rtts_ms)[-REMEMBERED:]
@@ -43,7 +43,7 @@ class Series:
     def _reply(self, rtt_ms: float) -> None:
         self.replies += 1
         if self._last_ms is not None:
-            # RFC 3550 has transit times; between two RTTs the clocks' difference cancels out likewise
+            # RFC 3550 uses transit times; the difference of two RTTs cancels the clock offset as well
             self._jitter_ms += (abs(rtt_ms - self._last_ms) - self._jitter_ms) / JITTER_SHARE
         off_ms = rtt_ms - self._mean_ms
         self._mean_ms += off_ms / self.replies
@@ -52,7 +52,7 @@ class Series:
         self._best_ms, self._worst_ms = min(self._best_ms, rtt_ms), max(self._worst_ms, rtt_ms)
 
     def summary(self) -> HopStatistics:
-        """What is known."""
+        """The statistics so far."""
         if self._last_ms is None:
             return HopStatistics(self.sent, self.lost, 0, None, None, None, None, None, None, self._history)
         is_varied = self.replies > 1
@@ -75,26 +75,26 @@ class Rounds:
 
     def __init__(self) -> None:
         self.count = 0
-        """Whole ones."""
+        """Complete rounds."""
         self._series: dict[int, Series] = {}
         self._changes: deque[Change] = deque(maxlen=MOST_CHANGES)
         self._last: TraceReport | None = None
         self._known: dict[int, Hop] = {}
-        """By TTL, the last hop that had a reporter: errors are limited, and lost, so silence is no change."""
+        """By TTL, the last hop with a reporter: errors are rate limited, and lost, so silence is no change."""
 
     @property
     def is_unsent(self) -> bool:
-        """Whether this host has no way there, and there will be no further round."""
+        """Whether this host has no route, so that further rounds are pointless."""
         return self._last is not None and self._last.verdict == "unsent" and not self._last.source_ports
 
     def reset(self) -> None:
-        """Begin anew to count; what the path was like is still known."""
+        """Reset the counters; the known path remains."""
         self.count = 0
         self._series.clear()
         self._changes.clear()
 
     def take(self, report: TraceReport) -> tuple[Change, ...]:
-        """A round, and what it changed; one that was interrupted counts for the statistics only."""
+        """Add a round; return its changes. An interrupted round counts for the statistics only."""
         _count(self._series, report)
         if report.interrupted and self._last is not None:
             return ()
@@ -106,13 +106,13 @@ class Rounds:
         return changes
 
     def report(self) -> TraceReport | None:
-        """The last whole round, with statistics over all; None before the first one."""
+        """The last complete round, with statistics over all; None before the first."""
         return self._with_statistics(self._last, self._series) if self._last else None
 
     def shown(self, running: TraceReport | None) -> TraceReport | None:
-        """The same for a screen, with what is known of the round that is under way.
+        """The same for a screen, with results of the current round.
 
-        The verdict is that of the last whole round. A hop that is silent for once keeps its router.
+        The verdict is that of the last complete round. A hop that is silent once keeps its router.
         """
         series = self._series
         if running is not None:
