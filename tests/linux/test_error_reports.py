@@ -264,3 +264,17 @@ def test_auto_goes_on_without_and_says_what_is_missing(monkeypatch):
 )
 def test_the_kernel_s_word_is_said_beside_ours(state, is_reported, text):
     assert text == Sender(UNBOUND, state).note(module.meaning_of(4, 3, 3), is_reported)
+
+
+def test_while_no_error_waits_events_are_read_now_and_then(kernel, reports, family):
+    reads = []
+    kernel.read = lambda: reads.append(kernel.now_s) or []
+    for _ in range(1000):
+        kernel.now_s += 0.001
+        list(reports.judged())
+    assert 9 <= len(reads) <= 11
+    reports.expect(error(family), Sender(UNBOUND, "connected"))
+    before = len(reads)
+    for _ in range(3):
+        list(reports.judged())
+    assert before + 3 == len(reads)
