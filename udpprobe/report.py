@@ -64,12 +64,12 @@ class Shaped(Protocol):
 
 
 class ReportRows(Sequence[Row], Generic[Row]):
-    """Rows that are made when they are asked for.
+    """Rows that are made on demand.
 
     Args:
-        order: what each row is made of, in their order.
-        make: makes one.
-        shaped: knows which of them are alike, for who writes a million as text and needs no objects.
+        order: the item that each row is made of.
+        make: makes a row.
+        shaped: tells which rows are alike, for writers of text that need no objects.
     """
 
     def __init__(self, order: Sequence[int], make: Callable[[int], Row], shaped: Shaped | None = None) -> None:

@@ -19,7 +19,7 @@ from udpprobe.errors import UsageError
 
 
 class CheckState(IntEnum):
-    """What a check comes to; the value is the exit status."""
+    """The result of a check; the value is the exit status."""
 
     OK = 0
     WARNING = 1

@@ -187,18 +187,18 @@ class Batch:
 @cython.final
 @cython.cclass
 class QuotedProbe:
-    """What an ICMP error quotes of a datagram; -1 for what it does not reach.
+    """What an ICMP error quotes of a datagram; -1 for fields beyond the end of the quote.
 
     Args:
-        buffer: the bytes that `begin`, `payload_at` and `payload_end` point into: where the quote begins, its payload,
-            and where that ends. They are not copied.
+        buffer: the bytes that `begin`, `payload_at` and `payload_end` index: start of the quote, start and end of its
+            payload. They are not copied.
     """
 
     def __init__(self, buffer: bytes | bytearray | memoryview = b"") -> None:
         self.source_high = self.source_low = self.destination_high = self.destination_low = 0
         self.source_port = self.port = -1
         self.ident = 0
-        """The IPv4 id, or the IPv6 flow label."""
+        """IPv4 id, or IPv6 flow label."""
         self.udp_length = self.checksum = -1
         self.begin = self.payload_at = self.payload_end = 0
         self.load(buffer)
@@ -206,7 +206,7 @@ class QuotedProbe:
     @cython.ccall
     @cython.exceptval(-1, check=False)
     def load(self, buffer: bytes | bytearray | memoryview) -> cython.int:
-        """Point into `buffer` from now on."""
+        """Index `buffer` from now on."""
         self.data = buffer
         return 0
 
@@ -214,7 +214,7 @@ class QuotedProbe:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def is_padding(self, at: index) -> cython.int:
-        """Whether only zeros follow: RFC 4884 has short quotes filled up with them."""
+        """Whether only zeros follow: RFC 4884 pads short quotes with them."""
         while at < self.payload_end:
             if self.data[at] != 0:
                 return 0

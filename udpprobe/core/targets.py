@@ -54,14 +54,14 @@ class Block(Struct, frozen=True):
 
 
 class TargetSpec(Struct, frozen=True):
-    """What one word of the user's asks for."""
+    """What one word of the user asks for."""
 
     text: str
     """The word."""
     host: Block | str
     """Addresses, or a name."""
     ports: Ports | None
-    """None where the word names none."""
+    """None if the word has none."""
 
 
 _SHAPES = tuple(

@@ -91,13 +91,13 @@ class Known(Struct, frozen=True):
 
 
 class ScanOutcome(Mapping[int, Destination]):
-    """The destinations of a scan by their tasks, worst first. Those that were refused as usual are made when wanted.
+    """The destinations of a scan by task, worst first. Ordinary refusals are made on demand.
 
     Args:
         known: what the scan knows.
         order: the tasks.
-        told: those that are made.
-        is_alike: (tasks,) those that are not, but belong to them.
+        told: the destinations that are already made.
+        is_alike: (tasks,) tasks that are made on demand.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class ScanOutcome(Mapping[int, Destination]):
         return destination_of(self._known, task) if self._is_alike[task] else self._told[task]
 
     def beginning_with(self, tasks: Iterable[int]) -> ScanOutcome:
-        """The same in another order: these tasks come first."""
+        """The same outcome with these tasks first."""
         first = dict.fromkeys(tasks)
         rest = (task for task in self._order if task not in first)
         return ScanOutcome(self._known, array("I", chain(first, rest)), self._told, self._is_alike)

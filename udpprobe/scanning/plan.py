@@ -301,12 +301,12 @@ class Plan:
 
 
 class ProbedDestinations(Struct):
-    """(n,) what is to be probed, in columns: each an address and a UDP port, none twice."""
+    """(n,) columns: each an address and a UDP port, without duplicates."""
 
     host: array[int] = _column("I")
-    """0, 1, 2 …: one number for each address (and zone)."""
+    """0, 1, 2 …: one number per address (and zone)."""
     high: array[int] = _column("Q")
-    """The address in two halves, IPv4 mapped."""
+    """Upper and lower half of the address, IPv4 mapped."""
     low: array[int] = _column("Q")
     port: array[int] = _column("H")
     zone: array[int] = _column("I")
@@ -328,7 +328,7 @@ class ProbedDestinations(Struct):
             self.port.extend(array("H", ports))
 
     def address(self, row: int) -> tuple[int, int]:
-        """Both halves of one address."""
+        """Both halves of a row's address."""
         return self.high[row], self.low[row]
 
     def take(self, rows: slice) -> ProbedDestinations:
@@ -337,7 +337,7 @@ class ProbedDestinations(Struct):
 
     @classmethod
     def concatenate(cls, some: Iterable[ProbedDestinations]) -> ProbedDestinations:
-        """Several behind each other."""
+        """Several, one after another."""
         made = cls()
         for each in some:
             for name in cls.__struct_fields__:

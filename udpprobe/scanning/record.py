@@ -62,63 +62,63 @@ class Found(Struct):
 
 
 class LoopSightings(Struct):
-    """Probes of a task that came round a loop in sight of the capture."""
+    """Probes of a task that the capture shows going round a loop."""
 
     passes: int
     first_ns: int
     last_ns: int
     period: int
-    """Hops around it: what the TTL fell by each time."""
+    """Hops of one turn: the fall of the TTL each time."""
 
 
 class ScanRecord:
     """What came back.
 
     Args:
-        plan: what was asked for.
+        plan: what was sent.
     """
 
     def __init__(self, plan: Plan) -> None:
         self._plan, count = plan, len(plan)
         self.is_seen = bytearray(count)
-        """(tasks,) whether a probe of it was seen to leave."""
+        """(tasks,) whether a probe of it was confirmed as sent."""
         self.is_heard = bytearray(count)
-        """(tasks,) whether an answer or an error came."""
+        """(tasks,) whether an answer or an error arrived."""
         self.answers: dict[int, bytes] = {}
-        """By task, what was answered first: EXCERPT_BYTES of it."""
+        """By task, EXCERPT_BYTES of its first answer."""
         self.answered = array("I", bytes(4 * count))
-        """(tasks,) how many answers came."""
+        """(tasks,) number of answers."""
         self.answered_bytes = array("Q", bytes(8 * count))
-        """(tasks,) UDP payload of all of them."""
+        """(tasks,) UDP payload of all answers."""
         self._rtts_ns: dict[int, array[int]] = {}
         self._rtt_ns = array("q", [-1]) * count
-        """(tasks,) from a probe to its first answer; of further ones, `_rtts_ns`."""
+        """(tasks,) from a probe to its first answer; `_rtts_ns` has further ones."""
         self._answered_attempt = array("I", bytes(4 * count))
-        """(tasks,) how many probes had been made when the last answer came."""
+        """(tasks,) number of probes made when the last answer arrived."""
         self.first_answer_ns = array("q", bytes(8 * count))
-        """(tasks,) when the first answer came; 0 for never."""
+        """(tasks,) arrival time of the first answer; 0 for never."""
         self._last_answer, self._last_answer_ns = array("q", bytes(8 * count)), array("q", bytes(8 * count))
         self._last_ttl = bytearray(count)
         self._found: defaultdict[int, dict[Kind, Found]] = defaultdict(dict)
         """By task, its errors."""
         self.refusals = Refusals(count)
-        """Errors that were taken many at once: those tasks have no others, until one comes."""
+        """Refusals handled in bulk. Such a task has no other error, until one arrives."""
         self.loops: dict[int, LoopSightings] = {}
         """By task."""
         self._rounds: dict[tuple[int, int, int], list[int]] = {}
-        """By task, id and link of a probe that was seen again with a lower TTL: that TTL, and how far it had fallen."""
+        """By task, id and link of a probe seen again with a lower TTL: that TTL, and the fall before it."""
         self.header_traits = HeaderTraits(plan.host)
-        """What the hosts' refusals have in common."""
+        """What each host's refusals have in common."""
 
     def answer(self, task: int, time_ns: int, data: bytes, *, ttl: int = 0, identity: int = 0) -> bool:
-        """Count an answer; whether it is new: not the last one, seen on another interface.
+        """Count an answer; return whether it is new, not a copy from another interface.
 
         Args:
-            task: what it answers.
-            time_ns: when it came.
-            data: what it carries.
-            ttl: that it came with; 0 where nobody knows.
-            identity: what tells it from other answers; 0 where nobody knows.
+            task: the task it answers.
+            time_ns: arrival time.
+            data: its payload.
+            ttl: TTL on arrival; 0 if unknown.
+            identity: what distinguishes it from other answers; 0 if unknown.
         """
         apart_ns = abs(time_ns - self._last_answer_ns[task])
         fall = abs(self._last_ttl[task] - ttl)
@@ -149,7 +149,7 @@ class ScanRecord:
             more.append(rtt_ns)
 
     def rtts_ns(self, task: int) -> list[int]:
-        """From probes to their answers."""
+        """Times from probes to their answers."""
         first = self._rtt_ns[task]
         return [] if first < 0 else [first, *self._rtts_ns.get(task, ())]
 
@@ -160,7 +160,7 @@ class ScanRecord:
         return self._found.get(task, {})
 
     def _refusal(self, task: int) -> tuple[Kind, Found]:
-        """The only error about a task, which was taken with others."""
+        """The only error about a task, which was handled in bulk."""
         refusals, address = self.refusals, self._plan.tasks.address(task)
         came_ns, took_ns = refusals.came_ns[task], refusals.took_ns[task]
         kind = Kind(*UNREACHABLE_PORT[self._plan.family_of(task)], address, -1)
@@ -186,17 +186,17 @@ class ScanRecord:
         is_exact: bool = True,
         identity: int = 0,
     ) -> bool:
-        """Count an error; whether it is new: not the last one, seen on another interface.
+        """Count an error; return whether it is new, not a copy from another interface.
 
         Args:
-            task: what it is about.
-            kind: what it says.
-            time_ns: when it came.
-            sent_ns: when the probe it quotes left; 0 where nobody knows.
+            task: the task it is about.
+            kind: its content and reporter.
+            time_ns: arrival time.
+            sent_ns: send time of the quoted probe; 0 if unknown.
             length: bytes of that probe's IP packet.
             notes: bits of `Note`.
-            is_exact: whether the quote is of that very probe, as it was sent.
-            identity: what tells it from other errors of the kind; 0 where nobody knows.
+            is_exact: whether it quotes that very probe, as it was sent.
+            identity: what distinguishes it from other errors of the kind; 0 if unknown.
         """
         self.is_heard[task] = 1
         if self.refusals.came_ns[task]:  # no longer the only one
@@ -218,10 +218,10 @@ class ScanRecord:
         return is_new
 
     def come_round(self, task: int, time_ns: int, *, ttl: int, identity: int, link: int) -> None:
-        """A probe was seen again with a lower TTL than it had left with.
+        """Record a probe that was seen again with a lower TTL than it was sent with.
 
-        Twice is what both sides of a router show; three times on one link, with a TTL that falls by equal steps, is a
-        loop (Hengartner et al., IMC 2002).
+        Two sightings are what both sides of a router show. Three on one link, with a TTL that falls by equal steps, are
+        a loop (Hengartner et al., IMC 2002).
         """
         last = self._rounds.setdefault((task, identity, link), [ttl, 0, 0])
         fall = last[0] - ttl
@@ -237,18 +237,18 @@ class ScanRecord:
 
 
 FEWEST = 3
-"""So many ports of a host, and more than half of them, make a look the usual one."""
+"""A look is usual if so many ports of a host have it, and more than half of them."""
 MOST_WITHOUT_0 = 655
-"""Of so many ids one is 0 in one of a hundred hosts."""
+"""Of so many random ids, one is 0 in 1 % of all hosts."""
 
 
 class Trait(Struct, frozen=True):
-    """One thing that errors of one host have in common."""
+    """A property that the errors of one host share."""
 
     value: Callable[[int], int]
-    """It, of a look."""
+    """Extracts it from a look."""
     text: Callable[[int, int], str]
-    """In words, of a look and of the usual value."""
+    """Describes it, given a look and the usual value."""
 
 
 TRAITS = (
@@ -259,7 +259,7 @@ TRAITS = (
 
 
 class HeaderTraits:
-    """How the refusals of each host look: TTL << 3 | family is IPv6 << 2 | DF << 1 | id is 0.
+    """The look of each host's refusals: TTL << 3 | family is IPv6 << 2 | DF << 1 | id is 0.
 
     Args:
         hosts: (tasks,) the host of each task: 0, 1, 2 ….
@@ -268,20 +268,20 @@ class HeaderTraits:
     def __init__(self, hosts: Sequence[int]) -> None:
         self._hosts = hosts
         self.first = array("h", [-1]) * len(hosts)
-        """(tasks,) how its first refusal looks, -1 for none."""
+        """(tasks,) look of its first refusal; -1 for none."""
         count = max(hosts, default=-1) + 1
         self.of_host = array("h", [-1]) * count
-        """(hosts,) how the first refusal of each looks."""
+        """(hosts,) look of each host's first refusal."""
         self.is_uneven = bytearray(count)
-        """(hosts,) whether another one looked different."""
+        """(hosts,) whether a later one looked different."""
 
     def take(self, task: int, family: int, ttl: int, ip_id: int, *, has_df: bool) -> None:
-        """Remember a refusal.
+        """Record a refusal.
 
         Args:
             task: what it is about.
             family: 4 or 6.
-            ttl: of its IP header, as are the others.
+            ttl: of its IP header, like the following.
             ip_id: 0 in IPv6.
             has_df: DON'T FRAGMENT is set.
         """
@@ -294,7 +294,7 @@ class HeaderTraits:
             self.first[task] = look
 
     def notes(self) -> dict[int, str]:
-        """By task, what is odd about its refusal."""
+        """By task, the note on an unusual refusal."""
         if not any(self.is_uneven):
             return {}
         counts: dict[int, dict[int, int]] = {}
@@ -317,7 +317,7 @@ class HeaderTraits:
 
 
 def _differences(look: int, looks: Mapping[int, int]) -> str:
-    """In words, what of a look is not the usual one of its host."""
+    """Text of the traits in which a look differs from the usual ones of its host."""
     texts = []
     for trait in TRAITS:
         usual = usual_of((trait.value(each), count) for each, count in looks.items())
@@ -327,15 +327,15 @@ def _differences(look: int, looks: Mapping[int, int]) -> str:
 
 
 def _is_chance(trait: Trait, look: int, looks: Mapping[int, int]) -> bool:
-    """Whether a host's ids, which differ where DF is not set (RFC 6864, 4.1), may have come to 0 among so many."""
+    """Whether an id of 0 may be chance among a host's ids, which vary where DF is not set (RFC 6864, 4.1)."""
     return trait is TRAITS[-1] and look & 3 == 1 and sum(looks.values()) > MOST_WITHOUT_0
 
 
 def usual_of(values: Iterable[tuple[int, int]]) -> int | None:
-    """The value that most ports of a host have, where there is one.
+    """The value that most ports of a host share, if any.
 
     Args:
-        values: each with how many have it; one may come several times.
+        values: pairs of a value and its number of ports; a value may occur several times.
     """
     counts: Counter[int] = Counter()
     for value, count in values:
@@ -345,7 +345,7 @@ def usual_of(values: Iterable[tuple[int, int]]) -> int | None:
 
 
 class Left(NamedTuple):
-    """A probe left."""
+    """A probe was sent."""
 
     time_ns: int
     task: int
@@ -354,39 +354,39 @@ class Left(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A datagram came to one of the scan's ports."""
+    """A datagram arrived at one of the scan's ports."""
 
     time_ns: int
     source: Address
     source_port: int
     own: Address
-    """Where it came to."""
+    """Address at which it arrived."""
     own_port: int
     data: bytes
 
     @property
     def length(self) -> int:
-        """Bytes of the IP packet, if it has no options."""
+        """Bytes of the IP packet, assuming no options."""
         return len(self.data) + (28 if self.source[0] == 0 and self.source[1] >> 32 == 0xFFFF else 48)
 
 
 class Error(NamedTuple):
-    """An ICMP error came for a probe."""
+    """An ICMP error about a probe arrived."""
 
     time_ns: int
     task: int
     attempt: int
-    """Which probe of the task."""
+    """Which probe of the task it is about."""
     own: Address
-    """Where that left from."""
+    """Source address of that probe."""
     family: int
     icmp_type: int
     icmp_code: int
     reporter: Address
     mtu: int
-    """Next-hop MTU, -1 where the error carries none."""
+    """Next-hop MTU; -1 without."""
     length: int = 0
-    """Of its own packet nobody knows."""
+    """Bytes of the error's own packet: unknown."""
 
 
 Event = Left | Answer | Error
