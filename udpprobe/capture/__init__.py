@@ -1,1 +1,1 @@
-"""Where recorded frames come from: pcap and pcapng files, compressed or not, pipes, URLs, several as one."""
+"""Sources of frames: pcap and pcapng files, compressed or not, pipes, URLs, several as one; and live captures."""

@@ -1,4 +1,4 @@
-"""gzip and zstd files, decompressed by a thread of its own while the records before are analysed."""
+"""gzip and zstd files, decompressed by a separate thread while earlier records are analysed."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from udpprobe.capture.frames import SourceState
 
 NESTING = 3
-"""Levels of compression inside each other that are undone."""
+"""Levels of nested compression that are undone."""
 
 BLOCK_BYTES = 1 << 20
-"""Decompressed at a time, and handed from thread to thread."""
+"""Decompressed and passed between threads at a time."""
 
 AHEAD_BLOCKS = 3
 """Blocks that may wait for the reader."""
 
 ZSTD_BYTES = 1024
-"""Compressed bytes unpacked at a time: zstd makes at most 32 KiB of one, which bounds a bomb's memory."""
+"""Compressed bytes unpacked at a time: zstd makes at most 32 KiB of each, which bounds the memory of a bomb."""
 
 STOP_S = 0.1
-"""How often a waiting thread checks that anybody still reads."""
+"""Seconds between a waiting thread's checks whether it is still needed."""
 
 Member = Any
-"""zlib's or zstandard's decompression object: `eof`, `unused_data`; no type names these."""
+"""Decompression object of zlib or zstandard: `eof`, `unused_data`; neither has a type."""
 
 
 class DamagedError(Exception):
@@ -58,10 +58,10 @@ class _Gzip:
 
     @staticmethod
     def unpack(member: Member, packed: memoryview) -> tuple[bytes, memoryview]:
-        """Some of what is packed; and the rest.
+        """Unpack some bytes; return them and the rest.
 
         Raises:
-            DamagedError: it is damaged.
+            DamagedError: the data is damaged.
         """
         before = member.copy()  # 40 kB
         try:
@@ -72,7 +72,7 @@ class _Gzip:
 
 
 def _bytewise(member: Member, packed: memoryview) -> Iterator[bytes]:
-    """The bytes before the damage. zlib returns nothing of an input that holds some, so it gets one byte at a time."""
+    """The bytes before the damage. zlib returns nothing for an input with damage, so it gets one byte at a time."""
     with suppress(zlib.error):
         for at in range(len(packed)):
             yield member.decompress(packed[at : at + 1])
@@ -101,7 +101,7 @@ class _Zstd:
             try:
                 parts.append(member.decompress(some))
             except zstandard.ZstdError as error:
-                if "memory" in str(error):  # a frame that wants a window larger than zstd's own default
+                if "memory" in str(error):  # a frame with a window larger than zstd's default maximum
                     raise CaptureError(
                         "compressed with a window of more than 128 MB: decompress it first, with zstd -d --long=31"
                     ) from None
@@ -115,10 +115,10 @@ FORMATS = (_Gzip, _Zstd)
 
 
 class Peeked:
-    """A stream whose first bytes may be looked at before they are read.
+    """A stream whose first bytes can be looked at before they are read.
 
     Args:
-        stream: where they come from.
+        stream: its source.
     """
 
     def __init__(self, stream: ByteStream) -> None:
@@ -131,7 +131,7 @@ class Peeked:
         return self._stream.done_bytes
 
     def peek(self, count: int) -> bytes:
-        """The first `count` bytes, fewer where the stream has no more; waits for them as long as it takes."""
+        """The first `count` bytes, fewer at the end of the stream; waits as long as it takes."""
         while len(self._head) < count and (chunk := self._stream.read(1)) != b"":
             self._head += chunk or b""
         return self._head[:count]
@@ -143,9 +143,9 @@ class Peeked:
 
 
 class Inflated:
-    """What a gzip or zstd file of one or more members holds.
+    """The content of a gzip or zstd file of one or more members.
 
-    A truncated or damaged one gives the bytes before that; `state` then says `cut_short`.
+    A truncated or damaged one gives the bytes before that; `state.cut_short` is then set.
 
     Args:
         stream: the compressed bytes.
@@ -207,7 +207,7 @@ class Inflated:
 
 
 def unpacked(stream: Peeked, state: SourceState) -> Peeked:
-    """The stream without its compressions, if it has any; faults are counted in `state`."""
+    """The stream with all compression undone; faults are counted in `state`."""
     for _ in range(NESTING):
         head = stream.peek(4)
         form = next((form for form in FORMATS if head.startswith(form.magic)), None)
@@ -218,10 +218,10 @@ def unpacked(stream: Peeked, state: SourceState) -> Peeked:
 
 
 class Ahead:
-    """Another stream, read ahead by a thread; zlib and zstandard let others run while they unpack.
+    """Another stream, read ahead by a thread; zlib and zstandard release the GIL.
 
     Args:
-        stream: which the thread alone reads from now on.
+        stream: read by the thread only.
     """
 
     def __init__(self, stream: ByteStream) -> None:
@@ -255,7 +255,7 @@ class Ahead:
         return block
 
     def close(self) -> None:
-        """Let the thread end."""
+        """Stop the thread."""
         self._stop.set()
 
 

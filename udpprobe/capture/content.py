@@ -1,6 +1,6 @@
-"""What a name stands for, a file, pipe, standard input or URL, and how its bytes are read.
+"""What a name stands for (file, pipe, standard input or URL) and how to read its bytes.
 
-A URL (s3://, gs://, https:// …) is read in ranges by fsspec; credentials are its libraries' own.
+fsspec reads a URL (s3://, gs://, https:// …) in ranges; its libraries handle credentials.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class ByteStream(Protocol):
 
     @property
     def done_bytes(self) -> int:
-        """Bytes taken from the file itself, before any decompression."""
+        """Bytes read from the file itself, before decompression."""
         ...
 
     def read(self, timeout_s: float) -> bytes | None:
-        """Bytes that arrive within the time; empty at the end; None where nothing came in time.
+        """Bytes that arrive within the time; empty at the end; None if nothing arrived.
 
         Raises:
-            CaptureError: reading breaks off.
+            CaptureError: reading fails.
         """
         ...
 
@@ -45,25 +45,25 @@ class Content(ByteStream, Protocol):
     """The bytes behind a name, compressed or not."""
 
     is_live: bool
-    """Whether somebody may still be writing: a pipe."""
+    """Whether another program may still be writing: a pipe."""
     is_seekable: bool
-    """Whether any part of it may be read by itself."""
+    """Whether any range can be read."""
     total_bytes: int | None
-    """None where that cannot be known."""
+    """None if unknown."""
 
     def read_at(self, first: int, room: memoryview, most: int) -> int:
-        """Fill `room`, or a part of it, with the bytes from `first` on; for what is seekable.
+        """Fill `room`, or a part of it, with the bytes from `first` on; only if seekable.
 
         Args:
-            first: byte of the file.
+            first: offset in the file.
             room: where the bytes go.
-            most: bytes from there that will be wanted.
+            most: bytes from there that will be needed.
 
         Returns:
-            How many bytes there are now; 0 at the end of the file.
+            Number of bytes read; 0 at the end of the file.
 
         Raises:
-            CaptureError: reading breaks off.
+            CaptureError: reading fails.
         """
         ...
 
@@ -73,7 +73,7 @@ class Content(ByteStream, Protocol):
 
 
 class OpenedFile:
-    """A file object that a caller has opened, and closes; it is read from where it stands, once.
+    """A file object that the caller has opened and closes; read once from its current position.
 
     Args:
         file: binary.
@@ -94,12 +94,12 @@ class OpenedFile:
         """See ByteStream.
 
         Raises:
-            UsageError: it gives text.
-            CaptureError: reading breaks off.
+            UsageError: it returns text.
+            CaptureError: reading fails.
         """
         try:
             chunk = self._file.read(FILE_BYTES)
-        except (OSError, ValueError) as error:  # ValueError: it is closed; text that is no UTF-8
+        except (OSError, ValueError) as error:  # ValueError: closed file, or text that is no UTF-8
             raise CaptureError(f"{self}: reading stopped: {error}") from error
         if isinstance(chunk, str):
             raise UsageError(f"{self}: is opened as text; open it as binary ('rb')")
@@ -107,24 +107,24 @@ class OpenedFile:
         return chunk
 
     def read_at(self, first: int, room: memoryview, most: int) -> int:
-        """See Content; never called, for it is not seekable."""
+        """See Content; never called, because it is not seekable."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """See Content; the file is its owner's to close."""
+        """See Content; its owner closes the file."""
 
 
 Named = str | OpenedFile
-"""What a capture is read from: a path, a URL, "-" for standard input, or a file object."""
+"""The source of a capture: a path, a URL, "-" for standard input, or a file object."""
 
 
 def is_url(name: str) -> bool:
-    """Whether it is read by way of fsspec; a file:// URL is a path."""
+    """Whether fsspec reads it; a file:// URL is a path."""
     return local_path(name) is None
 
 
 def local_path(name: str) -> str | None:
-    """The path that a name or a file:// URL stands for; None for other URLs."""
+    """The path of a name or a file:// URL; None for other URLs."""
     url = _URL.fullmatch(name)
     if url is None:
         return name
@@ -132,7 +132,7 @@ def local_path(name: str) -> str | None:
 
 
 def is_stored(name: Named) -> bool:
-    """Whether it can be opened again: a regular file, or something with a URL."""
+    """Whether it can be opened again: a regular file or a URL."""
     if isinstance(name, OpenedFile):
         return False
     path = local_path(name)
@@ -154,14 +154,14 @@ def open_content(name: Named) -> Content:
 
 
 class LocalFile:
-    """A file, pipe or socket of this host. A file is read, not mapped: one that shrinks meanwhile just ends.
+    """A file, pipe or socket of this host. A file is read, not mapped: if it shrinks meanwhile, it just ends.
 
     Args:
-        name: as the user named it.
-        path: where it is; "-" for standard input.
+        name: as the user gave it.
+        path: its path; "-" for standard input.
 
     Raises:
-        CaptureError: it cannot be opened, or is a directory; or, later, read on.
+        CaptureError: it cannot be opened, or is a directory; or, later, reading fails.
     """
 
     def __init__(self, name: str, path: str) -> None:
@@ -200,7 +200,7 @@ class LocalFile:
         return chunk
 
     def read_at(self, first: int, room: memoryview, most: int) -> int:
-        """See Content. Bytes appended after it was opened are not read."""
+        """See Content. Bytes appended after opening are not read."""
         most = min(most, (self.total_bytes or 0) - first)
         if most <= 0:
             return 0
@@ -224,17 +224,17 @@ def _open(name: str, path: str) -> int:
 
 
 FIRST_BYTES, MOST_BYTES = 1 << 16, 8 << 20
-"""Bytes per request: few at first, for files of which only the beginning is wanted, then twice as many each time."""
+"""Bytes per request: few at first, because often only the beginning is needed; then doubled each time."""
 
 
 class Remote:
-    """What a URL names; a Content.
+    """The Content of a URL.
 
     Args:
         url: any that fsspec has a library for.
 
     Raises:
-        CaptureError: it cannot be opened; or, later, read on.
+        CaptureError: it cannot be opened; or, later, reading fails.
     """
 
     is_live = False
@@ -261,7 +261,7 @@ class Remote:
         return self._ask(MOST_BYTES)
 
     def read_at(self, first: int, room: memoryview, most: int) -> int:
-        """See Content. A range is asked for that may be longer than `room`, and the rest is kept."""
+        """See Content. It may request a longer range than `room`, and keeps the rest."""
         skipped = first - self._chunk_first
         if not 0 <= skipped < len(self._chunk):
             with _named_errors(self._url):
@@ -281,7 +281,7 @@ class Remote:
 
 
 def names_behind(url: str) -> list[str]:
-    """The URLs that a URL with wildcards, or of a directory, stands for, in the order of their names.
+    """The URLs that a URL with wildcards, or of a directory, stands for, sorted by name.
 
     Raises:
         CaptureError: they cannot be listed.
@@ -299,7 +299,7 @@ def _opened(url: str, **options: object) -> Any:  # noqa: ANN401 - fsspec has no
 
 
 def _has_ranges(url: str, file: Any) -> bool:  # noqa: ANN401 - likewise
-    """Whether any part can be read by itself; some web servers send only from the start."""
+    """Whether any range can be read; some web servers send only from the start."""
     if not file.seekable() or file.size is None:
         return False
     if url.startswith("http"):
@@ -327,12 +327,12 @@ def _named_errors(url: str) -> Iterator[None]:
     except CaptureError:
         raise
     except FileNotFoundError as error:
-        # fsspec says "not found" also of hosts it cannot connect to
+        # fsspec also reports "not found" for hosts it cannot connect to
         reason = error.__cause__
         if reason is None or isinstance(reason, FileNotFoundError):
             raise CaptureError(f"{url}: no such file") from error
         raise CaptureError(f"{url}: cannot be reached: {_first_line(reason)}") from error
-    except Exception as error:  # each of fsspec's libraries raises errors of its own
+    except Exception as error:  # each of fsspec's libraries has its own exceptions
         raise CaptureError(f"{url}: cannot be read: {_first_line(error)}") from error
 
 

@@ -20,22 +20,22 @@ from udpprobe.core.merge import Merge
 from udpprobe.errors import CaptureError, NotACaptureError, UsageError
 
 QUIET_S = 0.15
-"""A pipe without data for so long counts as quiet."""
+"""Seconds without data after which a pipe counts as quiet."""
 
 OVERLAP_BYTES = 1 << 16
-"""Read at once behind the end of a piece, for its last record; more where that is longer."""
+"""Read at once beyond the end of a piece, for its last record; more if that is longer."""
 
 SEARCH_BYTES = 32 << 20
-"""How far to search for a first record; a piece without one is read again from where the piece before it ended."""
+"""How far to search for a first record; a piece without one is read again from the end of the piece before it."""
 
 PEEK_BYTES = 1 << 16
-"""Buffer for a file of which only the beginning is wanted."""
+"""Buffer for a file of which only the beginning is needed."""
 
 BEFORE_ALL, AFTER_ALL = -(1 << 63), 1 << 63
-"""Times before and after any that a frame has."""
+"""Times before and after any frame."""
 
 BUFFERS_BYTES = 64 << 20
-"""Buffers of all captures together that are open at once."""
+"""Buffers of all open captures together."""
 
 
 class Arrival(Enum):
@@ -50,19 +50,19 @@ class Arrival(Enum):
 class CaptureFile:
     """A capture file, pipe or standard input, or a piece of a file.
 
-    Its `records` are to be followed until they need more bytes, then filled again, until `fill` says END.
+    Read its `records` until they need more bytes, then `fill`, until that returns END.
 
     Args:
         name: a path, a URL, "-" for standard input, or a file object.
-        entry: what is known at `first`; None to begin with the file.
-        first: byte of the file to begin with.
-        stop: byte of the file; records that begin before it are read.
-        is_guess: whether the first record may begin behind `first`; it is looked for.
+        entry: what is known at `first`; None at the start of the file.
+        first: offset to begin at.
+        stop: offset; records that begin before it are read.
+        is_guess: whether the first record must be searched for from `first` on.
         is_gapless: see Records.
         capacity: see Records.
 
     Raises:
-        CaptureError: it cannot be opened, or is no capture; by `fill`: reading breaks off.
+        CaptureError: it cannot be opened, or is no capture; from `fill`: reading fails.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class CaptureFile:
         self.state = SourceState("file", self.name, total_bytes=self._content.total_bytes)
         self.is_live = self._content.is_live
         self.is_seekable = True
-        """Whether it may be read in pieces."""
+        """Whether it can be read in pieces."""
         self._stream: ByteStream | None = None
         self._is_packed = False
         if entry is None:
@@ -90,21 +90,21 @@ class CaptureFile:
         else:
             self.records = Records(entry, first, stop, capacity, is_gapless=is_gapless)
         self._rest = memoryview(b"")
-        if self._stream is not None:  # its first bytes were only looked at
+        if self._stream is not None:  # its first bytes were only peeked at
             self._rest = memoryview(self._stream.read(0) or b"")[self.records.begins :]
         self._next = self.records.begins
         self._first, self._stop = first, stop
         self._is_searching = is_guess
         self._is_over = False
         self.began = None if is_guess else first
-        """Byte of the file where its first record begins; None where that is still looked for, or was not found."""
+        """Offset of its first record; None while searching, or if none was found."""
 
     def _open(self) -> Entry:
-        """Find out what it is, below any compression."""
+        """Find out the format, below any compression."""
         packed = Peeked(self._content)
         stream = unpacked(packed, self.state)
         self._is_packed = stream is not packed
-        head = stream.peek(PCAP_HEADER_BYTES)  # no more: a pipe may have no packet yet, for hours
+        head = stream.peek(PCAP_HEADER_BYTES)  # no more: a pipe may have no packet for hours
         if not head and not self._is_packed:
             raise NotACaptureError(f"{self.name}: is empty")
         if not core.is_capture(head):
@@ -118,10 +118,10 @@ class CaptureFile:
         return Entry(head)
 
     def fill(self) -> Arrival:
-        """Read the next bytes; for when `records.next()` finds no more frames.
+        """Read the next bytes; call it when `records.next()` finds no more frames.
 
         Raises:
-            CaptureError: reading breaks off. What stood before was read.
+            CaptureError: reading fails. Everything before that was read.
         """
         records = self.records
         while not self._is_over and not records.is_broken and records.position < self._stop:
@@ -134,13 +134,13 @@ class CaptureFile:
             if self._search() if self._is_searching else count:
                 return Arrival.MORE
         if self._is_over and self._next < min(self.state.total_bytes or 0, self._stop) and self._stream is None:
-            self.state.cut_short = True  # it shrank
+            self.state.cut_short = True  # the file shrank
         self.state.cut_short |= records.is_torn
         self._update_state()
         return Arrival.END
 
     def _read(self, room: memoryview) -> int | None:
-        """How many bytes of `room` are filled now; 0 at the end, None where nothing came in time."""
+        """Number of bytes of `room` that were filled; 0 at the end, None if nothing arrived in time."""
         if self._stream is None:
             left = self._stop + OVERLAP_BYTES - self._next
             count = self._content.read_at(self._next, room, left if left > 0 else OVERLAP_BYTES)
@@ -159,7 +159,7 @@ class CaptureFile:
         return count
 
     def _search(self) -> bool:
-        """Whether the first record is found; at the end of the file it is looked for no more."""
+        """Whether the first record is found; the search ends at the end of the file."""
         outcome = self.records.find(self._is_over)
         self._is_over |= outcome == END or self.records.position - self._first > SEARCH_BYTES
         if outcome == FRAME:
@@ -167,23 +167,23 @@ class CaptureFile:
         return outcome == FRAME
 
     def _update_state(self) -> None:
-        """Bring faults and drops in `state` up to date."""
+        """Update faults and drops in `state`."""
         self.state.dropped = self.records.dropped
         for name, count in zip(FAULTS, self.records.faults, strict=True):
             if count:
                 self.state.faults[name] = count
 
     def close(self) -> None:
-        """Close the file, and stop the thread that unpacks it; `state` is that of what was read."""
+        """Close the file, and stop the thread that unpacks it; `state` covers what was read."""
         self._update_state()
         if isinstance(self._stream, Ahead):
-            self._stream.close()  # its thread finishes the read that it is in, and closes the file
+            self._stream.close()  # its thread finishes the current read, and closes the file
         else:
             self._content.close()
 
 
 def is_capture(path: str) -> bool:
-    """Whether a file in a directory is a capture; one that may not be read could be."""
+    """Whether a file in a directory is a capture; an unreadable one may be."""
     if not os.path.isfile(path):  # noqa: PTH113 - pathlib alone takes 3 ms to import
         return False
     try:
@@ -196,28 +196,28 @@ def is_capture(path: str) -> bool:
 
 
 class _Waiting(Struct):
-    """A capture whose turn has not come."""
+    """A capture that is not due yet."""
 
     first_ns: int
-    """Time of its first frame; before all where that is not known."""
+    """Time of its first frame; before all if unknown."""
     rank: int
     path: Named
     file: CaptureFile | None
-    """It is open already where it can be opened but once."""
+    """Already open if it can be opened only once."""
 
 
 class MergedCaptures:
-    """Several captures as one, in the order of their time stamps; frames are numbered like mergecap's.
+    """Several captures as one, in the order of their time stamps; frames are numbered as in mergecap's output.
 
-    As there, a frame that is older than the one before it in its own file comes right behind that one, and of frames
-    of one time the later named file's come first. Files whose times do not overlap follow one another, and are open
-    one at a time. It is read so:
+    As with mergecap, a frame older than the one before it in its own file comes directly after that one, and of frames
+    with equal times, those of the later named file come first. Files whose times do not overlap are read one after
+    another, with one open at a time. Read them so:
 
         while (arrival := captures.fill()) is not Arrival.END:
             while (records := captures.merge.turn()) is not None:
-                ...     # follow the records until `records.next()` finds no more frames
+                ...     # read the records until `records.next()` finds no more frames
 
-    One that cannot be read, or not to its end, is named in `state.unread`.
+    A file that cannot be read, or not to its end, is named in `state.unread`.
 
     Args:
         paths: as for CaptureFile.
@@ -257,7 +257,7 @@ class MergedCaptures:
         self._waiting.append(_Waiting(file.records.first_ns, rank, path, None if is_reopened else file))
 
     def fill(self) -> Arrival:
-        """Read the next bytes of whichever capture needs them; for when `merge.turn()` has no records to follow."""
+        """Read the next bytes of the capture that needs them; call it when `merge.turn()` has no records."""
         arrival = Arrival.END
         while arrival is Arrival.END and not (self.merge.is_empty and not self._waiting):
             number = self.merge.hungry
@@ -290,12 +290,12 @@ class MergedCaptures:
         self._closed_bytes += file.state.done_bytes
 
     def close(self) -> None:
-        """Let go of the files that are open; `state` is that of what was read."""
+        """Close the open files; `state` covers what was read."""
         for number in list(self._files):
             self._close(number)
 
     def _open(self) -> None:
-        """Take in the captures that begin next."""
+        """Open the captures that begin next."""
         while self._waiting:
             waiting = self._waiting.pop()
             try:
@@ -309,7 +309,7 @@ class MergedCaptures:
         self.merge.until_ns = (self._waiting[-1].first_ns if self._waiting else AFTER_ALL) - 1
 
 
-# ---- what a file that is no capture looks like, so that the error can say so
+# ---- what other files look like, for the error message
 
 CONVERT = "convert it with `editcap -F pcap in out`"
 CONVERT_ETHERNET = "convert it with `editcap -F pcap -T ether in out`"
@@ -333,11 +333,11 @@ LOOKS = {
     b"TRSNIFF data": f"a Sniffer capture; {CONVERT}",
     b"XCP\0": f"a NetXRay capture; {CONVERT}",
 }
-"""By first bytes."""
+"""By their first bytes."""
 
 
 def looks_like(head: bytes) -> str:
-    """Names what `head`, the first bytes of a file, looks like."""
+    """What the first bytes of a file look like."""
     known = next((name for magic, name in LOOKS.items() if head.startswith(magic)), None)
     if not head:
         known = "nothing"
@@ -349,7 +349,7 @@ def looks_like(head: bytes) -> str:
 
 
 def _is_erf(head: bytes) -> bool:
-    """Whether an Endace card's record begins the file. It has no magic number, so the values of its fields decide.
+    """Whether the file begins with a record of an Endace card. There is no magic number, so its fields decide.
 
     They are the time in units of 2^-32 s (little-endian; not before 1990), type, flags, the record's length, a counter
     of losses, and the packet's length (big-endian).

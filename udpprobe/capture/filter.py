@@ -1,4 +1,4 @@
-"""Which frames of a capture are looked at: by a libpcap filter expression, and by time."""
+"""Which frames of a capture to analyse: by a libpcap filter expression, and by time."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from udpprobe.errors import UsageError
 SNAP_BYTES = 262_144
 
 DLT_OF_LINK_TYPE = {14: 12, 100: 11, 101: 12, 102: 15, 103: 16, 106: 19}
-"""Link types of files that libpcap's compiler knows by another number on Linux (pcap/dlt.h)."""
+"""Link types of files for which libpcap's compiler uses another number on Linux (pcap/dlt.h)."""
 
 ETHERNET = 1
 
 
 class Selection(Struct, frozen=True):
-    """Frames that are asked for; small, and picklable."""
+    """The frames to analyse; small and picklable."""
 
     filter: str | None = None
     """A pcap filter expression; None for every frame."""
     since_ns: int | None = None
-    """First time, nanoseconds since 1970."""
+    """First time to include, nanoseconds since 1970."""
     until_ns: int | None = None
-    """Time from which on frames are left out."""
+    """First time to exclude."""
 
 
 def compile_program(expression: str, link_type: int, snap_bytes: int = SNAP_BYTES) -> Any:  # noqa: ANN401 - cypcap has no types
-    """Compiles a libpcap filter expression (pcap-filter(7)) to cypcap's BpfProgram: rows of (code, jt, jf, k).
+    """Compile a libpcap filter expression (pcap-filter(7)) to cypcap's BpfProgram: rows of (code, jt, jf, k).
 
     Args:
         expression: what passes.
         link_type: LINKTYPE_ value.
-        snap_bytes: how many bytes of a passing frame to keep.
+        snap_bytes: bytes of a passing frame to keep.
 
     Raises:
-        UsageError: the expression is wrong, or libpcap cannot filter that link type by it.
+        UsageError: the expression is invalid, or libpcap cannot apply it to that link type.
     """
-    cypcap = import_module("cypcap")  # only who filters pays for it
+    cypcap = import_module("cypcap")  # imported only if a filter is used
     dlt = DLT_OF_LINK_TYPE.get(link_type, link_type)
     try:
         return cypcap.compile(dlt, snap_bytes, expression, True, cypcap.NETMASK_UNKNOWN)
@@ -50,10 +50,10 @@ def compile_program(expression: str, link_type: int, snap_bytes: int = SNAP_BYTE
 
 
 def filter_of(expression: str) -> Filter:
-    """A filter for frames of any link type; those that libpcap cannot filter so do not pass, and are counted.
+    """A filter for frames of any link type; frames that libpcap cannot filter are rejected and counted.
 
     Raises:
-        UsageError: the expression is wrong: not even Ethernet can be filtered by it.
+        UsageError: the expression is invalid even for Ethernet.
     """
     compile_program(expression, ETHERNET)
 

@@ -1,6 +1,6 @@
-"""Which captures the words of a command line name: files, globs, directories, URLs, and lists of these.
+"""The captures that a command line names: files, globs, directories, URLs, and lists of these.
 
-Commands that read their input more than once have pipes copied to a temporary file.
+Commands that read their input more than once copy pipes to a temporary file.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 PAYING_BYTES = 1 << 30
-"""From this size on, all cores are used unless the user says otherwise."""
+"""From this size on, all cores are used by default."""
 
 
 class Inputs(Struct, frozen=True):
-    """What is to be read."""
+    """The captures to read."""
 
     name: str
-    """As it was named, for the report."""
+    """As given by the user, for the report."""
     captures: tuple[tuple[Named, ...], ...]
-    """The files of each capture, which are one in the order of their time stamps; captures are kept apart."""
+    """The files of each capture, merged by time stamps; captures are kept apart."""
     unread: dict[str, str] = field(default_factory=dict)
     """What could not even be listed, and why."""
 
     @classmethod
     def of(cls, *files: Named) -> Self:
-        """These files, as one capture."""
+        """These files as one capture."""
         return cls(", ".join(map(str, files)), (files,))
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Those of all captures that have a name, by which others may open them."""
+        """Files with a name, by which other processes can open them."""
         return tuple(name for capture in self.captures for name in capture if isinstance(name, str))
 
     def for_others(self) -> Inputs:
-        """The same for processes in other directories.
+        """The same with absolute names, for processes in other directories.
 
         Raises:
-            UsageError: there are file objects among them.
+            UsageError: it has file objects.
         """
         return replace(self, captures=tuple(tuple(map(_for_others, files)) for files in self.captures))
 
@@ -66,9 +66,9 @@ def find_inputs(arguments: Sequence[str], files_from: str | None = None, *, are_
     """Find the files that the arguments name.
 
     Args:
-        arguments: files, "-" for standard input, globs, directories with captures in them, however deep, URLs.
-        files_from: a file of such, one a line, "#" before comments; "-" is standard input.
-        are_apart: each argument is a capture of its own, rather than all together.
+        arguments: files, "-" for standard input, globs, directories (searched recursively), URLs.
+        files_from: a file with one of these per line, and comments after "#"; "-" is standard input.
+        are_apart: whether each argument is a capture of its own, instead of all together.
 
     Raises:
         CaptureError: none of them names a file, or the list cannot be read.
@@ -88,11 +88,11 @@ def find_inputs(arguments: Sequence[str], files_from: str | None = None, *, are_
 
 
 def threads_for(files: Sequence[str], asked: int | None) -> int:
-    """How many threads to use for these files; one where something, a pipe, can be read but once.
+    """Number of threads for these files; one if any of them (a pipe) can be read only once.
 
     Args:
-        files: all of the captures.
-        asked: by the user; None for as many as pay.
+        files: of all captures.
+        asked: by the user; None for as many as help.
     """
     if not all(map(is_stored, files)):
         return 1
@@ -138,7 +138,7 @@ def _local(word: str, unread: dict[str, str]) -> Iterable[str]:
     path = local_path(word) or word
     if os.path.isdir(path):  # noqa: PTH112 - as below
         return _inside(path, unread)
-    # an existing name is taken literally, even with a star in it
+    # an existing name is literal, even with a star in it
     if os.path.lexists(path) or not glob.has_magic(path):
         return [word]
     if names := sorted(glob.glob(path, recursive=True)):  # noqa: PTH207 - expands as a shell does
@@ -147,7 +147,7 @@ def _local(word: str, unread: dict[str, str]) -> Iterable[str]:
 
 
 def _inside(directory: str, unread: dict[str, str]) -> list[str]:
-    """The captures in a directory, in the order of their paths; other files are ignored."""
+    """The captures in a directory, sorted by path; other files are ignored."""
     from udpprobe.capture.files import is_capture  # noqa: PLC0415 - only directories need it
 
     def note(error: OSError) -> None:
@@ -166,18 +166,18 @@ def _inside(directory: str, unread: dict[str, str]) -> list[str]:
 
 HEAD_BYTES = 1 << 16
 MOST_REPORT_BYTES = 1 << 30
-"""Of a report in JSON: some million destinations."""
+"""Largest report in JSON: some million destinations."""
 
 
 @contextmanager
 def spooled(name: str) -> Iterator[str]:
-    """A path that can be opened repeatedly: of the file itself, or of a temporary copy of a pipe.
+    """A path that can be opened repeatedly: the file itself, or a temporary copy of a pipe.
 
     Args:
         name: of a file or a pipe; "-" is standard input.
 
     Raises:
-        UdpprobeError: there is no such thing, or no room for its copy; a CaptureError inside names the pipe.
+        UdpprobeError: it does not exist, or there is no room for its copy; a CaptureError inside names the pipe.
     """
     if is_stored(name):
         yield name
@@ -200,7 +200,7 @@ def spooled(name: str) -> Iterator[str]:
 
 
 def _copy(pipe: IO[bytes], spool: IO[bytes]) -> None:
-    """Copy a capture or a report; nothing else, which may have no end, as /dev/zero."""
+    """Copy a capture or a report; nothing else, because it may have no end, like /dev/zero."""
     from udpprobe.capture.files import CaptureFile  # noqa: PLC0415 - as above
 
     head = pipe.read(HEAD_BYTES)

@@ -1,8 +1,8 @@
-"""Frames off the wire, of one interface or of all of them.
+"""Live capture on one interface or on all.
 
-The usual way is a ring of blocks that the kernel fills (AF_PACKET, TPACKET_V3): it opens quickly and loses little.
+The usual way is a ring of blocks that the kernel fills (AF_PACKET, TPACKET_V3): it opens quickly and drops little.
 `core.capture.Records` walks a block, thousands of packets at once. See packet(7) and
-https://www.kernel.org/doc/html/latest/networking/packet_mmap.html. Scapy's sockets take over where there is no ring.
+https://www.kernel.org/doc/html/latest/networking/packet_mmap.html. Where there is no ring, Scapy's sockets are used.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ PACKET_RX_RING, PACKET_VERSION, TPACKET_V3 = 5, 10, 2
 
 
 class Blocks(NamedTuple):
-    """Blocks of a ring. The kernel hands each over after RETIRE_MS, so their number bounds a reader's pauses."""
+    """The blocks of a ring. The kernel releases each after RETIRE_MS, so their number bounds a reader's pauses."""
 
     number: int
     size: int
-    """Bytes of each; whole pages."""
+    """Bytes of each; a multiple of the page size."""
 
     @property
     def total(self) -> int:
@@ -55,16 +55,16 @@ class Blocks(NamedTuple):
 
 
 MANY, FEW = Blocks(512, 1 << 17), Blocks(128, 1 << 13)
-"""For any rate, and for what a few probes cause."""
+"""For any rate, and for the traffic of a few probes."""
 SNAP_BYTES = 2048
-"""What is kept of a packet: all of it on most links, and every header on the others."""
+"""Bytes kept of a packet: all of it on most links, and all headers on the others."""
 RETIRE_MS = 2
-"""A block is handed over after so long, even with room left in it."""
+"""A block is released after this time, even if it is not full."""
 MOST_FRAMES = 1 << 16
 """Packets returned at a time."""
 
 STATUS, COUNT, USED = 2, 3, 5
-"""Words of struct tpacket_block_desc: whose it is, how many packets, bytes in use."""
+"""Words of struct tpacket_block_desc: owner, number of packets, bytes used."""
 KERNEL, USER = 0, 1
 WORD_BYTES = 4
 
@@ -75,9 +75,9 @@ class Ring(LiveCapture):
     Args:
         expression: what to capture, pcap-filter(7).
         interface: where; None for all.
-        state: as LiveCapture has it.
-        blocks: how much may wait to be read.
-        outgoing: whether what this host sends is captured.
+        state: as for LiveCapture.
+        blocks: size of the ring.
+        outgoing: whether to capture what this host sends.
 
     Raises:
         PermissionError: this user may not.
@@ -95,7 +95,7 @@ class Ring(LiveCapture):
     ) -> None:
         super().__init__(state)
         program = program_for(expression, RAW, SNAP_BYTES, outgoing=outgoing)
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)  # protocol 0: nothing comes yet
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)  # protocol 0: receives nothing yet
         with ExitStack() as on_failure:
             on_failure.callback(self._socket.close)
             attach_filter(self._socket, program)
@@ -134,7 +134,7 @@ class Ring(LiveCapture):
         return self._now_ns
 
     def _wait(self, wait_s: float) -> int:
-        """Wait until a block is ready; the time when it had been looked for."""
+        """Wait until a block is ready; return the time of the check."""
         if self._words[self._next * self._block_words + STATUS] == KERNEL:
             for _, events in self._poll.poll(wait_s * 1000):
                 if events & select.POLLERR:
@@ -142,7 +142,7 @@ class Ring(LiveCapture):
         return time.time_ns()
 
     def _take(self) -> Iterator[bytes]:
-        """A copy of each block that is ready, while the block itself goes back to the kernel."""
+        """A copy of each ready block; the block itself returns to the kernel."""
         frames = 0
         while frames < MOST_FRAMES:
             at = self._next * self._block_words
@@ -153,24 +153,24 @@ class Ring(LiveCapture):
             self._words[at + STATUS] = KERNEL
             self._next = (self._next + 1) % self._number
             frames += count
-            if count:  # old kernels hand over empty ones
+            if count:  # old kernels release empty ones
                 yield block
 
     def _is_idle(self) -> bool:
-        """Whether no packet waits in the block that the kernel fills now: it counts them as they come."""
+        """Whether the block that the kernel is filling is empty; it counts packets as they arrive."""
         at = self._next * self._block_words
         return self._words[at + STATUS] == KERNEL and self._words[at + COUNT] == 0
 
     def close(self) -> None:
         """See LiveCapture."""
         self._socket.close()
-        self._words.release()  # nothing looks into the mapping any more
-        # the kernel waits some 30 ms until no processor fills it, and nobody need wait with it
+        self._words.release()  # nothing uses the mapping any more
+        # unmapping waits some 30 ms until no processor fills the ring; nobody need wait for it
         threading.Thread(target=self._map.close, name="unmap").start()
 
 
 def packets_of(records: Records, block: bytes) -> Iterator[RawFrame]:
-    """The packets of a block, which `records` walks."""
+    """The packets of a block, walked by `records`."""
     records.take_block(block)
     while records.next() == FRAME:
         at = records.at
@@ -203,19 +203,19 @@ def open_capture(
     capture: str = "auto",
     outgoing: bool = True,
 ) -> LiveCapture:
-    """Start to capture; when this returns, nothing is missed any more.
+    """Start a capture; once this returns, no packet is missed.
 
     Args:
         expression: what to capture, pcap-filter(7).
         interface: where; None for every interface.
-        bulk: whether many packets a second are to be expected; they get 64 MB to wait in, others 1 MB.
+        bulk: whether to expect many packets a second: the ring has 64 MB, otherwise 1 MB.
         kind: of `SourceState`.
-        capture: `ring`, `scapy`, or `auto`: the ring where there is one.
-        outgoing: whether what this host sends is captured.
+        capture: `ring`, `scapy`, or `auto`: the ring if available.
+        outgoing: whether to capture what this host sends.
 
     Raises:
         PrivilegeError: this user may not.
-        UsageError: the expression is wrong.
+        UsageError: the expression is invalid.
         UdpprobeError: there is no such interface; the interface is down, or memory is short.
     """
     if interface is not None:

@@ -1,4 +1,4 @@
-"""What live captures have in common: packet(7) sockets, filters that the kernel applies, frames in order of time."""
+"""Base of live captures: packet(7) sockets, kernel filters, frames in order of time."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from udpprobe.core.capture import Records
 
 Sift = Callable[["Records", bytes, int], list[RawFrame] | None]
-"""Gets what walks a block, that, and the time that no packet is older than; see `LiveCapture.sift`."""
+"""Called with a block's `Records`, the block, and a lower bound of its packets' times; see `LiveCapture.sift`."""
 Remember = Callable[[int, bytes | Frames], None]
-"""Gets the number of the first of some frames, and those: objects, or a block of the ring."""
+"""Called with the number of the first of some frames, and the frames: objects, or a block of the ring."""
 
 ETH_P_ALL, SO_ATTACH_FILTER = 3, 26
 SOL_PACKET, PACKET_STATISTICS = 263, 6
 
 LOAD, JUMP_EQUAL, RETURN = 0x20, 0x15, 0x06
-"""Classic BPF (linux/bpf_common.h): a word into the accumulator; compare that with a constant; accept so many bytes."""
+"""Classic BPF (linux/bpf_common.h): load a word into the accumulator; compare it with a constant; accept n bytes."""
 PROTOCOL, PACKET_TYPE, HARDWARE_TYPE = 0xFFFF_F000, 0xFFFF_F004, 0xFFFF_F01C
-"""Where a load finds what the kernel knows beside the packet's bytes (SKF_AD_, linux/filter.h)."""
+"""Offsets at which a load finds packet metadata (SKF_AD_, linux/filter.h)."""
 ARPHRD_LOOPBACK = 772
 INSTRUCTION_BYTES = 8
 
@@ -42,14 +42,14 @@ ONCE = (
     (JUMP_EQUAL, 0, 1, ARPHRD_LOOPBACK),
     (RETURN, 0, 0, 0),
 )
-"""The loopback interface shows every packet as it goes and as it comes; as libpcap does, take what comes."""
+"""The loopback interface shows each packet outgoing and incoming; take the incoming one, like libpcap."""
 
 INCOMING = (
     (LOAD, 0, 0, PACKET_TYPE),
     (JUMP_EQUAL, 0, 1, socket.PACKET_OUTGOING),
     (RETURN, 0, 0, 0),
 )
-"""What this host sends is known without the capture."""
+"""Skip what this host sends, which is known anyway."""
 
 ONLY_IP = (
     (LOAD, 0, 0, PROTOCOL),
@@ -57,30 +57,30 @@ ONLY_IP = (
     (JUMP_EQUAL, 1, 0, 0x86DD),
     (RETURN, 0, 0, 0),
 )
-"""Without its link header, a bridge's BPDU can look like ICMP."""
+"""Without its link header, a bridge's BPDU may look like ICMP."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class LiveCapture(ABC):
-    """A source that never ends by itself, and captures as soon as it is made.
+    """A source without an end, which captures from its creation on.
 
     Args:
-        state: what is known about it; `dropped` is what the kernel counted up to the last frames.
+        state: its state; `dropped` is the kernel's count up to the last frames.
     """
 
     def __init__(self, state: SourceState) -> None:
         self.state = state
         self._frames, self._now_ns = 0, 0
         self.sift: Sift | None = None
-        """Takes what it can out of a block of the ring, and returns the packets that are left; None for all of them."""
+        """Handles what it can of a ring's block, and returns the other packets; None to get all packets."""
 
     @abstractmethod
     def receive(self, wait_s: float) -> Frames:
-        """What came, after waiting for it `wait_s` at most; none where nothing did."""
+        """What arrived, after waiting for at most `wait_s` seconds."""
 
     def follow(self, analyzer: Analyzer, wait_s: float, remember: Remember | None = None) -> int:
-        """Hand what came to an analyzer, as `receive` would give it; how far the source has listened."""
+        """Pass what arrived to an analyzer, as `receive` returns it; return the time up to which it has listened."""
         frames = self.receive(wait_s)
         if frames:
             analyzer.feed_frames(frame[:4] for frame in frames.frames)
@@ -102,11 +102,11 @@ class LiveCapture(ABC):
         """Sort packets by time, number them, and never let time go back.
 
         Args:
-            captured: what came.
-            now_ns: how far the source has listened, if that is known.
+            captured: the packets.
+            now_ns: time up to which the source has listened, if known.
         """
-        captured.sort(key=lambda each: each[0])  # several processors stamp
-        # A packet between its stamp and this socket may be older than what the last call said was complete.
+        captured.sort(key=lambda each: each[0])  # several processors set time stamps
+        # A packet on its way from time stamp to socket may be older than what the last call declared complete.
         since_ns, first = self._now_ns, self._frames + 1
         frames = [
             Frame(max(time_ns, since_ns), data, length, link_type, number)
@@ -117,15 +117,15 @@ class LiveCapture(ABC):
         return Frames(self._now_ns, frames)
 
     def _count_dropped(self, opened: socket.socket) -> None:
-        """Add what the kernel dropped since it was asked last (struct tpacket_stats)."""
+        """Add the kernel's drops since the last call (struct tpacket_stats)."""
         _, dropped = struct.unpack_from("=2I", opened.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12))
         self.state.dropped = (self.state.dropped or 0) + dropped
 
     def _note_error(self, error: int | None, interface: str) -> None:
-        """Count an interface that went down, which may come up again.
+        """Count an interface that went down; it may come up again.
 
         Raises:
-            UdpprobeError: the socket's error is something else.
+            UdpprobeError: the socket has another error.
         """
         if error != errno.ENETDOWN:
             raise UdpprobeError(f"cannot capture on {interface}: {os.strerror(error or errno.EIO)}")
@@ -133,12 +133,12 @@ class LiveCapture(ABC):
 
 
 def start(opened: socket.socket, interface: str | None) -> None:
-    """Start to capture on a packet socket that was made with protocol 0, so that it got nothing so far.
+    """Start capturing on a packet socket with protocol 0, which has received nothing so far.
 
     Raises:
         UdpprobeError: the interface is down, or gone.
     """
-    # socket.bind has no way to say all interfaces
+    # socket.bind cannot bind to all interfaces
     index = socket.if_nametoindex(interface) if interface else 0
     address = struct.pack("=HHiHBB8x", socket.AF_PACKET, socket.htons(ETH_P_ALL), index, 0, 0, 0)
     failed = _libc.bind(opened.fileno(), address, len(address))
@@ -151,7 +151,7 @@ def set_option(opened: socket.socket, level: int, option: int, value: bytes) -> 
     """setsockopt(2) without the GIL, for an option that takes the kernel long.
 
     Raises:
-        OSError: as the kernel says.
+        OSError: from the kernel.
     """
     if _libc.setsockopt(opened.fileno(), level, option, value, len(value)):
         number = ctypes.get_errno()
@@ -159,16 +159,16 @@ def set_option(opened: socket.socket, level: int, option: int, value: bytes) -> 
 
 
 def program_for(expression: str, link_type: int, snap_bytes: int, *, outgoing: bool = True) -> bytes:
-    """Classic BPF that lets through what a pcap filter expression does, and of that so many bytes.
+    """Classic BPF that passes what a pcap filter expression passes, and so many bytes of it.
 
     Args:
         expression: what passes, pcap-filter(7).
         link_type: LINKTYPE_ value of the socket.
-        snap_bytes: what is kept of a packet.
-        outgoing: whether what this host sends passes; what it sends to itself comes in, too.
+        snap_bytes: bytes kept of a packet.
+        outgoing: whether what this host sends passes; what it sends to itself also comes in.
 
     Raises:
-        UsageError: the expression is wrong.
+        UsageError: the expression is invalid.
     """
     once = ONCE if outgoing else INCOMING
     prelude = ONLY_IP + once if link_type == RAW else once
@@ -177,7 +177,7 @@ def program_for(expression: str, link_type: int, snap_bytes: int, *, outgoing: b
 
 
 def attach_filter(opened: socket.socket, program: bytes) -> None:
-    """Make the kernel filter what a socket receives."""
+    """Let the kernel filter what a socket receives."""
     code = ctypes.create_string_buffer(program)
     opened.setsockopt(
         socket.SOL_SOCKET,

@@ -1,8 +1,8 @@
-"""A capture file in pieces that are read side by side, and the proof that they are as if read in one go.
+"""A capture file in pieces that are read in parallel, and the proof that the result is the same as in one go.
 
-Where records begin can be known only from the file's start, so a piece guesses. Afterwards the `Seam` compares: a
-piece whose first record is not where the piece before it ended, or that knew other interfaces, is read again from
-there. A wrong guess thus costs time, never exactness.
+Only the start of the file shows for sure where records begin, so a piece guesses. Afterwards the `Seam` compares: a
+piece whose first record is not where the piece before it ended, or that assumed other interfaces, is read again from
+there. So a wrong guess costs time, never correctness.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from udpprobe.capture.frames import SourceState
 from udpprobe.core.capture import CAPACITY_BYTES, EVERYTHING, FRAME, Entry
 
 TAIL_BYTES = 1 << 18
-"""Of a file that is asked for the time it ends at."""
+"""Read from a file's end to find its last time."""
 
 
 class Piece(Struct, frozen=True):
-    """Some records in a row of one capture; small, and picklable."""
+    """Consecutive records of one capture; small and picklable."""
 
     name: str
     """File or URL."""
     first: int = 0
-    """Byte of the file. No record begins before it."""
+    """Offset in the file. No record begins before it."""
     stop: int = EVERYTHING
-    """Byte of the file. Records that begin before it belong to the piece, whole."""
+    """Offset. Records that begin before it belong to the piece, whole."""
     entry: Entry | None = None
     """None at the file's start."""
     is_guess: bool = False
-    """Whether the first record may begin behind `first`."""
+    """Whether the first record may begin after `first`."""
     is_gapless: bool = False
-    """Whether only frames get numbers, as in what mergecap writes: not blocks without a packet."""
+    """Whether only frames get numbers, as in files of mergecap; blocks without a packet do not."""
 
     def open(self, capacity: int = CAPACITY_BYTES) -> CaptureFile:
-        """The piece, to be read.
+        """Open the piece.
 
         Raises:
             CaptureError: it cannot be opened, or is no capture.
@@ -52,24 +52,24 @@ class Piece(Struct, frozen=True):
 
 
 class Edges(Struct, frozen=True):
-    """What reading a piece showed of where it begins and ends."""
+    """Where a piece begins and ends, as reading it showed."""
 
     began: int | None
-    """Byte of the file where its first record was taken to begin; None where none was found."""
+    """Offset of its first record as guessed; None if none was found."""
     ended: int
-    """Byte of the file behind its last record."""
+    """Offset of the first byte after its last record."""
     entry: Entry
     """What is known there."""
     is_last: bool
-    """Behind it nothing of the file can be read: it is torn there, or damaged."""
+    """Nothing of the file can be read after it, because of a torn end or damage."""
     leans_on_time: bool
     """Whether the time of the packet before its first one mattered."""
     first_drops: dict[int, int] | None
-    """Per interface of the section in which it began, what was dropped by that section's end; None if it goes on."""
+    """Per interface of the section in which it began: drops by that section's end; None if the section goes on."""
     drops: dict[int, int]
-    """The same of the section in which it ends, up to there."""
+    """The same for the section in which it ends, up to there."""
     frames: int
-    """Numbers that its frames took."""
+    """Frame numbers used."""
     first_ns: int | None
     """Time of its first frame; None without any."""
     last_ns: int | None
@@ -97,7 +97,7 @@ class Edges(Struct, frozen=True):
         )
 
     def fits(self, before: Edges, piece: Piece) -> bool:
-        """Whether the piece was read as it must be behind the one `before` it in the file."""
+        """Whether the piece was read correctly, given the one `before` it."""
         assumed, entry = piece.entry, before.entry
         return (
             assumed is not None
@@ -108,20 +108,20 @@ class Edges(Struct, frozen=True):
 
 
 class Survey(Struct, frozen=True):
-    """What a look into a file's start shows."""
+    """What the start of a file shows."""
 
     name: str
     total_bytes: int
     first_ns: int
-    """Time of its first frame; of a file without frames, before all."""
+    """Time of its first frame; before all for a file without frames."""
     last_ns: int
-    """A good guess at the latest time of its frames, where that is easily had; else `first_ns`."""
+    """A good guess at its latest time if that is cheap to get; else `first_ns`."""
     entry: Entry | None
-    """What is known behind its first packets; None where it cannot be read in pieces: compressed, or no ranges."""
+    """What is known after its first packets; None if it cannot be read in pieces: compressed, or no ranges."""
 
 
 def survey(name: str) -> Survey:
-    """Look into a file's start; not for pipes, which would be emptied.
+    """Look at a file's start; not for pipes, which this would consume.
 
     Raises:
         CaptureError: it cannot be read, or is no capture.
@@ -150,7 +150,7 @@ def _last_ns(name: str, total_bytes: int, entry: Entry | None, first_ns: int) ->
 
 
 def cut(surveyed: Survey, parts: int, *, is_gapless: bool = False) -> list[Piece]:
-    """About as many pieces of the same size, all of the file; one where it cannot be read in pieces."""
+    """About `parts` pieces of equal size that cover the file; one if it cannot be read in pieces."""
     whole = Piece(surveyed.name, is_gapless=is_gapless)
     size = -(-surveyed.total_bytes // parts)
     bounds = [size * number for number in range(1, parts) if size * number < surveyed.total_bytes]
@@ -166,7 +166,7 @@ def cut(surveyed: Survey, parts: int, *, is_gapless: bool = False) -> list[Piece
 
 
 class Seam:
-    """Joins pieces of one file in their order; `state` says what its reader would, had it read all in one go."""
+    """Joins pieces of one file in order; `state` is what a single reader of the file would have."""
 
     def __init__(self) -> None:
         self.state = SourceState("file", "")
@@ -175,7 +175,7 @@ class Seam:
         self._drops: dict[int, int] = {}
 
     def needs(self, piece: Piece) -> bool:
-        """Whether there is anything to read in the piece, now that those before it are known."""
+        """Whether the piece has anything to read, given those before it."""
         before = self._edges
         return not self._is_over and (before is None or before.ended < piece.stop)
 
@@ -184,17 +184,18 @@ class Seam:
         self._is_over = True
 
     def mended(self, piece: Piece, edges: Edges) -> Piece | None:
-        """What to read instead of a piece that does not fit behind those before; None where it fits."""
+        """What to read instead of a piece that does not fit those before; None if it fits."""
         before = self._edges
         if before is None or edges.fits(before, piece):
             return None
         return replace(piece, first=before.ended, entry=before.entry, is_guess=False)
 
     def add(self, edges: Edges, state: SourceState) -> None:
-        """Take in what a piece that fits showed."""
+        """Add a piece that fits."""
         self.state.absorb(state)
         if self.state.dropped is not None and state.dropped is not None:
-            # An interface counts from its section's start, so a piece repeats the count of those before it.
+            # Interface counters are totals since their section's start, so a piece repeats the counts of those before
+            # it.
             counted = edges.drops if edges.first_drops is None else edges.first_drops
             again = sum(self._drops.get(interface, 0) for interface in counted)
             self.state.dropped = (self.state.dropped - again) % (1 << 64)

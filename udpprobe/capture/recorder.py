@@ -1,8 +1,8 @@
-"""Writes frames as pcapng (draft-ietf-opsawg-pcapng), with comments: all of a scan's, or for weeks those that matter.
+"""Writes frames as pcapng (draft-ietf-opsawg-pcapng) with comments: all frames of a scan, or chosen ones for weeks.
 
-The comments on a scan's frames are known only at its end. Until then the frames wait, as blocks already, in a file
-without a name; the capture itself appears whole or not at all. A capture for weeks is several files that take each
-other's place. Whether a frame matters is known only later there, so the last ones are kept in memory for a while.
+The comments on a scan's frames are known only at its end. Until then the frames wait, already as blocks, in an unnamed
+file; the capture itself appears whole or not at all. A capture over weeks rotates between several files. Whether a
+frame is needed is known only later, so the last ones are kept in memory for a while.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COMMENT, APPLICATION, TIME_RESOLUTION = 1, 4, 9
 
 NANOSECONDS = b"\x09"
 ANY_LENGTH = (1 << 64) - 1
-"""Of a section: read on to the end of the file."""
+"""Length of a section that reaches to the end of the file."""
 
 PACKET_HEADER_BYTES = 32
 """An enhanced packet block without its frame and options."""
@@ -45,13 +45,13 @@ class Recorder:
         path: the file; "-" is standard output. Pipes and devices are written directly, at the end.
 
     Raises:
-        UdpprobeError: it cannot be written, as far as that shows before the end.
+        UdpprobeError: it cannot be written, as far as that is known before the end.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._interfaces: dict[int, int] = {}
-        """Number of the interface that stands for each link type."""
+        """Number of the interface for each link type."""
         with self._complaining():
             if Path(path).is_dir():
                 raise IsADirectoryError(None, "it is a directory")
@@ -65,7 +65,7 @@ class Recorder:
         self.abandon()
 
     def abandon(self) -> None:
-        """Discard all frames that are not written; does nothing after `finish`."""
+        """Discard all frames that were not written; does nothing after `finish`."""
         with suppress(OSError):  # a full disk was complained of before
             self._spool.close()
 
@@ -87,15 +87,15 @@ class Recorder:
             self._spool.write(b"".join(blocks))
 
     def finish(self, comments: Mapping[int, str], *, application: str) -> None:
-        """Write the capture; frames are numbered from 1 there, in the order they were added.
+        """Write the capture; its frames are numbered from 1, in the order they were added.
 
         Args:
-            comments: for frames, by the numbers that they had when they were added.
+            comments: by the frames' numbers when they were added.
             application: name and version of the program.
 
         Raises:
             UdpprobeError: it cannot be written.
-            BrokenPipeError: nobody reads standard output any more.
+            BrokenPipeError: standard output was closed.
         """
         with opened(self._path) as out:
             out.write(section_block(application))
@@ -105,11 +105,11 @@ class Recorder:
         self.abandon()
 
     def _number_of(self, link_type: int) -> int:
-        """The interface of a link type; a new one if need be."""
+        """The interface of a link type; added if new."""
         return self._interfaces.setdefault(link_type, len(self._interfaces))
 
     def _spooled(self) -> Iterator[tuple[list[int], list[int], bytes]]:
-        """What each call of `add` had: its frames' numbers, the sizes of their blocks, and the blocks."""
+        """For each call of `add`: its frames' numbers, the sizes of their blocks, and the blocks."""
         self._spool.seek(0)
         while head := self._spool.read(16):
             frames, size = struct.unpack("=2q", head)
@@ -120,7 +120,7 @@ class Recorder:
         return _complaining(self._path)
 
 
-# ---- where it goes
+# ---- the file
 
 
 @contextmanager
@@ -140,14 +140,14 @@ def _is_stream(path: str) -> bool:
 
 @contextmanager
 def opened(path: str) -> Iterator[IO[bytes]]:
-    """A capture to be written, which appears whole or not at all; what is no regular file is written in place.
+    """A capture file to write, which appears whole or not at all; anything but a regular file is written in place.
 
     Args:
         path: the file; "-" is standard output.
 
     Raises:
         UdpprobeError: it cannot be written.
-        BrokenPipeError: nobody reads standard output any more.
+        BrokenPipeError: standard output was closed.
     """
     with _complaining(path):
         if path == "-":
@@ -168,7 +168,7 @@ def _whole(target: Path) -> Iterator[IO[bytes]]:
         yield out
 
 
-# ---- blocks, in the byte order of nearly every machine
+# ---- blocks, in little-endian order
 
 
 def _block(kind: int, body: bytes, options: bytes = b"") -> bytes:
@@ -182,12 +182,12 @@ def _option(code: int, value: bytes) -> bytes:
 
 
 def section_block(application: str) -> bytes:
-    """The start of a capture by a program (section 4.1)."""
+    """The section header block of a program (section 4.1)."""
     return _block(SECTION, struct.pack("<IHHQ", 0x1A2B3C4D, 1, 0, ANY_LENGTH), _option(APPLICATION, clean(application)))
 
 
 def interface_block(link_type: int) -> bytes:
-    """An interface of a link type (section 4.2)."""
+    """The interface description block of a link type (section 4.2)."""
     return _block(INTERFACE, struct.pack("<H2xI", link_type, 0), _option(TIME_RESOLUTION, NANOSECONDS))
 
 
@@ -217,7 +217,7 @@ def packet_block(frame: Frame, interface: int) -> bytes:
 
 
 def commented(numbers: list[int], sizes: list[int], blocks: bytes, comments: Mapping[int, str]) -> Iterator[bytes]:
-    """The blocks, with a comment where there is one, in as few pieces as that allows."""
+    """The blocks, with comments added, in as few pieces as possible."""
     at = done = 0
     for number, size in zip(numbers, sizes, strict=True):
         if number in comments:
@@ -230,21 +230,21 @@ def commented(numbers: list[int], sizes: list[int], blocks: bytes, comments: Map
 
 REMEMBERED_BYTES = 64 << 20
 OBJECT_BYTES = 256
-"""Memory that a frame or a block takes beyond its bytes."""
+"""Memory of a frame or a block besides its bytes."""
 MOST_WRITTEN = 1 << 16
 FORGOTTEN = "datagram-not-written"
-"""The fault of datagrams that were forgotten when their error came."""
+"""The fault that counts datagrams that were no longer in memory when their error came."""
 
 
 class Rotation:
     """Writes chosen frames to a file; when that is full it becomes FILE.1, that one FILE.2, and so on.
 
     Args:
-        path: the file; what is there is replaced.
-        most_bytes: when a file is full; no frame is cut.
-        files: how many there are at a time.
+        path: the file; an existing one is replaced.
+        most_bytes: size at which a file is full; no frame is cut.
+        files: number of files to keep.
         application: name and version of the program.
-        remembered_bytes: of frames that may yet be chosen.
+        remembered_bytes: of frames that may still be chosen.
 
     Raises:
         UdpprobeError: it cannot be written.
@@ -277,7 +277,7 @@ class Rotation:
         """Keep frames for a while: objects, or a block of the ring.
 
         Args:
-            first: number of the first of them; the others follow.
+            first: number of the first one; the others follow.
             held: at least one.
         """
         self._held.append(held)
@@ -290,11 +290,11 @@ class Rotation:
         del self._held[:forgotten], self._first[:forgotten]
 
     def write(self, frames: Iterable[int], comments: Mapping[int, str]) -> None:
-        """Write frames that are not written yet, as far as they are remembered, in their order.
+        """Write frames that are not written yet, as far as they are remembered, in order.
 
         Args:
             frames: their numbers.
-            comments: what to say of frames, by number.
+            comments: by frame number.
 
         Raises:
             UdpprobeError: they cannot be written.
@@ -360,7 +360,7 @@ def _size(held: bytes | Frames) -> int:
 
 
 def _frame_in(held: bytes | Frames, number: int, first: int) -> Frame | None:
-    """The frame of a number, None behind the last one."""
+    """The frame with a number; None beyond the last one."""
     if not isinstance(held, bytes):
         return held.frames[number - first] if number - first < len(held) else None
     records = Records(BLOCKS, capacity=1)

@@ -1,4 +1,4 @@
-"""Live capture by Scapy's own sockets, one an interface: its bytes, undissected."""
+"""Live capture by Scapy's own sockets, one per interface: bytes only, not dissected."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from udpprobe.capture.packet_socket import LiveCapture, attach_filter, program_f
 from udpprobe.errors import UdpprobeError
 
 ETHERNET_LIKE = frozenset({1, 772})
-"""ARPHRD_ETHER and ARPHRD_LOOPBACK (linux/if_arp.h); what else there is has no link header here, as tunnels."""
+"""ARPHRD_ETHER and ARPHRD_LOOPBACK (linux/if_arp.h); others, such as tunnels, have no link header here."""
 
 BUFFER_BYTES = 16 << 20
 SO_RCVBUFFORCE, SO_TIMESTAMPNS, SO_TIMESTAMPING = 33, 35, 37
 RECEIVED_BY_SOFTWARE = 1 << 3 | 1 << 4
-"""Take time stamps of what is received, and tell them (SOF_TIMESTAMPING_, linux/net_tstamp.h)."""
+"""Take time stamps on receive, and report them (SOF_TIMESTAMPING_, linux/net_tstamp.h)."""
 STAMPING_S = 0.01
-"""The kernel turns its time stamps on in the background, when the first socket wants them."""
+"""The kernel turns on time stamps in the background, when the first socket wants them."""
 SNAP_BYTES = 66_000
-"""The longest IP packet and its link header."""
+"""The longest IP packet with its link header."""
 ANCILLARY_BYTES = 256
 
 NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE})
 
-logging.getLogger("scapy.runtime").setLevel(logging.ERROR)  # it warns of links whose layers are not loaded
+logging.getLogger("scapy.runtime").setLevel(logging.ERROR)  # it warns about links whose layers are not loaded
 
 
 class Tap:
@@ -41,7 +41,7 @@ class Tap:
     Args:
         name: the interface.
         expression: what to capture.
-        outgoing: whether what this host sends is captured.
+        outgoing: whether to capture what this host sends.
 
     Raises:
         PermissionError: this user may not.
@@ -53,18 +53,18 @@ class Tap:
         self._link_type = ETHERNET if self.socket.getsockname()[3] in ETHERNET_LIKE else RAW
         attach_filter(self.socket, program_for(expression, self._link_type, SNAP_BYTES, outgoing=outgoing))
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
-        with suppress(PermissionError):  # beyond the system's limit is for CAP_NET_ADMIN
+        with suppress(PermissionError):  # exceeding the system's limit needs CAP_NET_ADMIN
             self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
-        # without a stamp of its own, SO_TIMESTAMPNS, which Scapy wants, gives a packet the time it is read at
+        # SO_TIMESTAMPNS, which Scapy sets, gives a packet without a time stamp the time at which it is read
         self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 0)
         self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, RECEIVED_BY_SOFTWARE)
         self.socket.setblocking(False)
         self._seen_ns = time.time_ns()
         self.held: RawFrame | None = None
-        """A packet that came too late for the last batch."""
+        """A packet that was too late for the last batch."""
 
     def read(self, until_ns: int) -> Iterator[RawFrame]:
-        """What is there and came before a time.
+        """Packets that arrived before a time.
 
         Raises:
             OSError: the interface went down.
@@ -77,7 +77,7 @@ class Tap:
             yield packet
 
     def _read(self, since_ns: int) -> RawFrame | None:
-        """The next packet; with its time, which Scapy would round to a float, or else when it was not there yet."""
+        """The next packet with its time, which Scapy would round to a float; a packet without one gets `since_ns`."""
         try:
             data, ancillary, _, _ = self.socket.recvmsg(SNAP_BYTES, ANCILLARY_BYTES)
         except BlockingIOError:
@@ -94,11 +94,11 @@ class Tap:
 
 
 class Sniffer(LiveCapture):
-    """Captures on one interface, or on all that there are now.
+    """Captures on one interface, or on all that exist now.
 
     Raises:
         PermissionError: this user may not.
-        UdpprobeError: the interface is down; there are more than Scapy can listen to.
+        UdpprobeError: the interface is down; there are too many for Scapy.
     """
 
     def __init__(self, expression: str, interface: str | None, state: SourceState, *, outgoing: bool = True) -> None:
@@ -109,7 +109,7 @@ class Sniffer(LiveCapture):
         for name in names:
             try:
                 tap = Tap(name, expression, outgoing=outgoing)
-            except (OSError, ValueError) as error:  # select(2) takes no descriptor above 1,023
+            except (OSError, ValueError) as error:  # select(2) cannot use descriptors above 1,023
                 self.close()
                 if isinstance(error, OSError) and error.errno not in NO_ROOM:
                     raise
@@ -124,14 +124,14 @@ class Sniffer(LiveCapture):
             except UdpprobeError:
                 if interface:
                     raise
-                # it may come up later, and is captured then
+                # it may come up later and is then captured
         time.sleep(STAMPING_S)
 
     def receive(self, wait_s: float) -> Frames:
         """See LiveCapture."""
         held = [number for number, (_, tap) in self._taps.items() if tap.held]
         ready = {number for number, _ in self._poll.poll(0 if held else wait_s * 1000)}.union(held)
-        # a socket may get a packet after it was read, which is earlier than one of a socket that is read later
+        # a socket may get a packet after it was read, earlier than one on a socket that is read later
         until_ns = time.time_ns()
         packets = [packet for number in ready for packet in self._read(*self._taps[number], until_ns)]
         for _, tap in self._taps.values():

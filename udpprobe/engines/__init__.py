@@ -1,4 +1,4 @@
-"""Ways to get probes out and to hear what becomes of them."""
+"""Ways to send probes and to learn what happened to them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from udpprobe.capture.frames import Frame
 
-if TYPE_CHECKING:  # `scan --help` reads what engines are blind to from here
+if TYPE_CHECKING:  # `scan --help` prints from here what engines cannot see
     from udpprobe.capture.packet_socket import Sift
     from udpprobe.core.probe import Batch
     from udpprobe.scanning.record import Event
@@ -28,7 +28,7 @@ BLIND_CONNECTED = (
 
 
 class EngineState(Protocol):
-    """What an engine knows about itself: see `SourceState`."""
+    """An engine's state: see `SourceState`."""
 
     name: str
     dropped: int | None
@@ -36,10 +36,10 @@ class EngineState(Protocol):
 
 
 class Heard(Struct):
-    """What an engine heard since it was asked last: frames, or what the kernel says in their place."""
+    """What an engine received since the last call: frames, or the kernel's reports in their place."""
 
     now_ns: int
-    """How far it has listened: what comes later is of later times."""
+    """Time up to which it has listened: everything later is still to come."""
     frames: list[Frame] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
@@ -48,32 +48,32 @@ class Heard(Struct):
 
 
 class Engine(Protocol):
-    """Sends probes, and hears of them: that they left, and whatever came back for them."""
+    """Sends probes, and reports when they left and what came back."""
 
     @property
     def state(self) -> EngineState:
-        """What it knows about itself."""
+        """Its state."""
         ...
 
     blind_to: str | None
-    """What it cannot see, for people; None where it sees all."""
+    """What it cannot see, as text; None if it sees everything."""
 
     sees_own: bool
-    """Whether it hears that a probe left, and when."""
+    """Whether it sees that a probe left, and when."""
     tells_origin: bool
-    """Whether it hears who sent an error, of which type and code; one that does not makes up the most usual."""
+    """Whether it knows who sent an error, and its type and code; otherwise it assumes the most common ones."""
     sift: Sift | None
-    """Takes packets out of what was captured before they become frames; see `LiveCapture.sift`."""
+    """Handles captured packets before they become frames; see `LiveCapture.sift`."""
     owns_port: bool
-    """Whether it binds the source port itself, which must then be shared with it."""
+    """Whether it binds the source port itself, so that the port must be shared with it."""
 
     def send(self, batch: Batch, count: int, zones: Sequence[int]) -> None:
-        """Put the first `count` probes of a batch on the wire, in their order; at high rates a little later.
+        """Send the first `count` probes of a batch, in their order; at high rates a little later.
 
         Args:
             batch: crafted.
-            count: how many.
-            zones: (count,) index of the interface of a link-local destination, else 0.
+            count: number of probes.
+            zones: (count,) interface index of a link-local destination, else 0.
         """
         ...
 
@@ -83,13 +83,13 @@ class Engine(Protocol):
         ...
 
     def unsent(self) -> list[tuple[int, int]]:
-        """Tasks whose probes this host refused to send since this was asked last, each with the errno."""
+        """Tasks whose probes this host refused to send since the last call, each with the errno."""
         ...
 
     def receive(self, wait_s: float) -> Heard:
-        """What was heard meanwhile; waits for it, but not longer than `wait_s`."""
+        """What arrived; waits for at most `wait_s` seconds."""
         ...
 
     def close(self) -> None:
-        """Give back sockets and ports."""
+        """Release sockets and ports."""
         ...

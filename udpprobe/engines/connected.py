@@ -1,7 +1,7 @@
-"""The engine of connected sockets: the kernel hands the error to the next call, as a bare errno.
+"""The engine of connected sockets: the kernel reports an error from the next call, as a bare errno.
 
-The report needs a type and a code, so those that usually give this errno are taken, and the destination itself as who
-sent them. `tells_origin` says that they are not what was heard.
+The report needs type, code and sender. So the most common type and code for the errno are assumed, and the destination
+as the sender. `tells_origin` marks them as assumptions.
 """
 
 from __future__ import annotations
@@ -32,31 +32,31 @@ USUAL = {
     },
     6: {errno.ECONNREFUSED: (1, 4), errno.EMSGSIZE: (2, 0), errno.EACCES: (1, 1), errno.EPROTO: (4, 1)},
 }
-"""By family, the type and code that today's routers and hosts send where a connected socket gets this errno."""
+"""By family and errno of a connected socket: the type and code that today's routers and hosts send."""
 
 MOST_SOCKETS = 8192
 SPARE_FILES = 64
-"""Files that the rest of the program may open."""
+"""Files reserved for the rest of the program."""
 
 
 class ConnectedSocket(KernelSocket):
     """A socket for one destination."""
 
     last: Outgoing | None = None
-    """The probe that left last."""
+    """The last probe sent."""
 
     def pending(self) -> int:
-        """The errno of the error that waits, which this takes away, or 0."""
+        """The errno of the pending error, which is cleared, or 0."""
         return self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
     def mtu_below(self, probe: Outgoing) -> int:
-        """The path's MTU as the kernel learned it; 0 where it has learned none that the probe does not fit."""
+        """The path MTU that the kernel learned; 0 if it learned none below the probe's size."""
         known = self.socket.getsockopt(*MTU[probe.family])
         return known if known < len(probe.packet) else 0
 
 
 class Connected(SocketEngine):
-    """One socket for each destination, all on one port; the oldest give way when there are too many."""
+    """One socket per destination, all on one port; the oldest are closed when there are too many."""
 
     tells_origin = False
     owns_port = True
@@ -68,7 +68,7 @@ class Connected(SocketEngine):
         self._most_sockets = most_sockets or _files_allowed()
 
     def _put(self, probe: Outgoing) -> int:
-        """A pending error fails the call that would send; the host's own refusal is the same again."""
+        """A pending error fails the next send; this host's own refusal fails every send."""
         try:
             udp = self._socket_for(probe)
         except OSError as reason:
@@ -101,7 +101,7 @@ class Connected(SocketEngine):
         return udp
 
     def _make_room(self) -> None:
-        """Close the oldest socket where there is none to spare, once it was heard."""
+        """Read and close the oldest socket if there is none to spare."""
         if len(self._sockets) >= self._most_sockets:
             oldest = self._sockets.pop(next(iter(self._sockets)))
             self._hear(oldest)
@@ -115,7 +115,7 @@ class Connected(SocketEngine):
         self._hear_error(one, self._hear_answers(one))
 
     def _hear_error(self, udp: ConnectedSocket, number: int) -> None:
-        """Take the error that the kernel speaks of for the most usual one; 0 is none."""
+        """Record the kernel's errno as the most common error for it; 0 is none."""
         kind = USUAL[6 if len(udp.source) == 16 else 4].get(number)
         probe = udp.last
         if kind is not None and probe is not None:
@@ -124,7 +124,7 @@ class Connected(SocketEngine):
 
 
 def _files_allowed() -> int:
-    """How many sockets may be open, after this process allowed itself as many as it may."""
+    """How many sockets may be open, after raising this process's limit as far as allowed."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,4 +1,4 @@
-"""What both engines of kernel UDP sockets have in common: the sockets, sending through them, hearing answers."""
+"""Base of both engines with kernel UDP sockets: sockets, sending, answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HEADER_BYTES = {4: 28, 6: 48}
 """IP and UDP header, by family."""
 
 Address = tuple[str, int] | tuple[str, int, int, int]
-"""As the socket module writes it: host and port, of IPv6 also flow and zone."""
+"""As in the socket module: host and port, for IPv6 also flow and zone."""
 
 AF = {4: socket.AF_INET, 6: socket.AF_INET6}
 TTL_OPTION = {4: (socket.IPPROTO_IP, socket.IP_TTL), 6: (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT)}
@@ -37,15 +37,15 @@ SOURCE_AT, TTL_AT = {4: slice(12, 16), 6: slice(8, 24)}, {4: 8, 6: 7}
 
 
 class Outgoing(Struct):
-    """A probe, crafted."""
+    """A crafted probe."""
 
     task: int
     attempt: int
     zone: int
     packet: bytes
-    """The whole IP packet, as the core knows it; the kernel takes its own IP id or flow label."""
+    """The whole IP packet as the core crafted it; the kernel replaces IP id and flow label."""
     sent_ns: int = 0
-    """When it left, nanoseconds since 1970."""
+    """Send time, nanoseconds since 1970."""
 
     @property
     def family(self) -> int:
@@ -54,7 +54,7 @@ class Outgoing(Struct):
 
     @property
     def data(self) -> bytes:
-        """What the UDP datagram carries."""
+        """The UDP payload."""
         return self.packet[HEADER_BYTES[self.family] :]
 
     @property
@@ -81,17 +81,17 @@ class Outgoing(Struct):
 
     @property
     def sockname(self) -> Address:
-        """Where it comes from."""
+        """Source address and port."""
         return address_of(self.source, self.ports[0], self.zone)
 
     @property
     def peername(self) -> Address:
-        """Where it goes to."""
+        """Destination address and port."""
         return address_of(self.destination, self.ports[1], self.zone)
 
 
 def address_of(packed: bytes, port: int, zone: int) -> Address:
-    """What the socket module calls an address of 4 or 16 bytes."""
+    """An address of 4 or 16 bytes in the socket module's form."""
     if len(packed) == 4:
         return socket.inet_ntop(socket.AF_INET, packed), port
     return socket.inet_ntop(socket.AF_INET6, packed), port, 0, zone
@@ -111,45 +111,46 @@ def outgoing(batch: Batch, count: int, zones: Sequence[int]) -> Iterator[Outgoin
         yield Outgoing(batch.task[row], batch.attempt[row], zones[row], bytes(packets[at : at + batch.length[row]]))
 
 
-# linux/in.h, linux/in6.h, asm-generic/socket.h; Python does not name them
+# from linux/in.h, linux/in6.h, asm-generic/socket.h; missing in Python
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_PROBE = 10, 23, 3
 SO_TIMESTAMPNS, SO_MEMINFO = 35, 55
 DROPS_AT, MEMINFO_BYTES = 32, 36
-"""Nine numbers, of which the last one counts what the socket dropped (linux/sock_diag.h); Linux 4.12 and later."""
+"""Nine numbers, the last of which counts datagrams that the socket dropped (linux/sock_diag.h); Linux 4.12 and
+later."""
 
 MTU_DISCOVERY = {4: (socket.IPPROTO_IP, IP_MTU_DISCOVER), 6: (socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER)}
 BUFFER_BYTES = 1 << 24
-"""Asked for; the kernel gives what net.core.rmem_max allows."""
+"""Requested size; the kernel grants at most net.core.rmem_max."""
 
 CONTROL_BYTES = 512
 MOST_HEARD = 4096
-"""Datagrams or errors read from a socket at a time, so that no flood keeps the others waiting."""
+"""Datagrams or errors read from a socket at a time, so that a flood on one does not starve the others."""
 
 BUSY_TRIES, BUSY_S = 200, 0.001
-"""How often, and how far apart, a probe is tried that an interface's queue has no room for."""
+"""Tries, and seconds between them, for a probe that finds the interface's queue full."""
 
 TOLD = frozenset(getattr(errno, name) for row in MEANINGS for name in (row.recverr, row.connected) if name)
-"""What a pending ICMP error can make a call fail with; any other errno is the host's own."""
+"""Errnos by which a pending ICMP error can fail a call; any other errno is this host's own."""
 
 
 class KernelSocket(Struct):
-    """A socket and its own end."""
+    """A socket and its local address."""
 
     socket: socket.socket
     source: bytes
     """4 or 16 bytes."""
     port: int
     drops: int = 0
-    """Datagrams that reached it and found its buffer full, or had a bad checksum; modulo 2^32."""
+    """Datagrams dropped because its buffer was full, or the checksum was bad; modulo 2^32."""
 
     def dropped(self) -> int:
-        """How many more there are since this was asked last."""
+        """Number of drops since the last call."""
         memory = self.socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO_BYTES)
         before, self.drops = self.drops, int.from_bytes(memory[DROPS_AT:], sys.byteorder)
         return self.drops - before & 0xFFFF_FFFF
 
     def send(self, probe: Outgoing) -> int:
-        """Send it and note the time: 0, or the errno of the refusal."""
+        """Send a probe and record the time: 0, or the errno of the refusal."""
         for _ in range(BUSY_TRIES):
             probe.sent_ns = time.time_ns()
             try:
@@ -166,10 +167,10 @@ class KernelSocket(Struct):
 def bound_socket(probe: Outgoing, interface: str | None) -> socket.socket:
     """A socket that sends what the probe's packet says: from its address and port, never in fragments.
 
-    SO_REUSEADDR lets it share the port with what reserved it, and with the other sockets of the scan.
+    SO_REUSEADDR lets it share the port with the socket that reserved it, and with the other sockets of the scan.
 
     Raises:
-        UdpprobeError: the address is not this host's, the port is taken, or there is no such interface.
+        UdpprobeError: this host lacks the address or interface, or the port is taken.
     """
     family = probe.family
     opened = socket.socket(AF[family], socket.SOCK_DGRAM)
@@ -199,16 +200,16 @@ def bound_socket(probe: Outgoing, interface: str | None) -> socket.socket:
 
 
 class SocketEngine(ABC):
-    """An engine over UDP sockets; how those hear of errors is its own.
+    """An engine over UDP sockets; subclasses differ in how they read errors.
 
     Args:
-        interface: the only one to send through and to hear from; None leaves it to the routes.
+        interface: the only one to send and receive on; None lets the routes decide.
     """
 
     sees_own = True
     sift: Sift | None = None
     tells_origin: bool
-    """Whether reporter, type and code of its errors are what was heard, not the most usual ones for an errno."""
+    """Whether reporter, type and code of its errors are known, not assumed from an errno."""
     blind_to: str | None
 
     def __init__(self, name: str, interface: str | None) -> None:
@@ -226,10 +227,10 @@ class SocketEngine(ABC):
         return 0
 
     def send(self, batch: Batch, count: int, zones: Sequence[int]) -> None:
-        """Send each probe, in their order; what this host refuses is told by `unsent`.
+        """Send each probe, in their order; refusals by this host are reported by `unsent`.
 
         Raises:
-            UdpprobeError: a source address is not this host's, or the source port is taken.
+            UdpprobeError: this host lacks the source address, or the source port is taken.
         """
         for probe in outgoing(batch, count, zones):
             refusal = self._put(probe)
@@ -237,17 +238,17 @@ class SocketEngine(ABC):
                 self._unsent.append((probe.task, refusal))
 
     def unsent(self) -> list[tuple[int, int]]:
-        """Tasks whose probes this host refused to send since this was asked last, each with the errno."""
+        """Tasks whose probes this host refused to send since the last call, each with the errno."""
         refused, self._unsent = self._unsent, []
         return refused
 
     def receive(self, wait_s: float) -> Heard:
-        """What was sent and heard meanwhile, by time; waits for it, but not longer than `wait_s` seconds.
+        """What was sent and received, by time; waits for at most `wait_s` seconds.
 
-        What is later than `now_ns` waits for what may still come before it.
+        What is later than `now_ns` is kept until nothing earlier can follow.
         """
         self._selector.select(0 if self._events else wait_s)
-        self._now_ns = max(self._now_ns, time.time_ns())  # what is heard from here on is later, on any socket
+        self._now_ns = max(self._now_ns, time.time_ns())  # everything read from here on is later, on any socket
         for key, _ in self._selector.select(0):
             self._hear(key.data)
             self._count_dropped(key.data)
@@ -257,18 +258,18 @@ class SocketEngine(ABC):
         return Heard(self._now_ns, events=events)
 
     def close(self) -> None:
-        """Give back sockets and ports."""
+        """Release sockets and ports."""
         for key in list(self._selector.get_map().values()):
             key.data.socket.close()
         self._selector.close()
 
     def _open(self, udp: KernelSocket) -> None:
-        """Hear this socket from now on."""
+        """Read this socket from now on."""
         self._selector.register(udp.socket, selectors.EVENT_READ, udp)
 
     def _count_dropped(self, udp: KernelSocket) -> None:
-        """Whoever's buffer was full has something to read, so it is enough to ask those."""
-        with suppress(OSError):  # an older kernel does not say
+        """Count drops. A socket with a full buffer is readable, so it is enough to ask readable ones."""
+        with suppress(OSError):  # older kernels lack this
             if dropped := udp.dropped():
                 self.state.dropped = (self.state.dropped or 0) + dropped
 
@@ -276,7 +277,7 @@ class SocketEngine(ABC):
         self._events.append(Left(probe.sent_ns, probe.task, len(probe.packet)))
 
     def _failed(self, time_ns: int, probe: Outgoing, reporter: bytes, kind: tuple[int, int], info: int) -> None:
-        """An ICMP error came for a probe; `info` is the MTU where its kind carries one."""
+        """Record an ICMP error about a probe; `info` is the MTU if its kind has one."""
         mtu = info if (probe.family, kind[0], kind[1]) == (4, 3, 4) or (probe.family, kind[0]) == (6, 2) else -1
         self._events.append(
             Error(time_ns, probe.task, probe.attempt, halves(probe.source), probe.family, *kind, halves(reporter), mtu)
@@ -284,14 +285,14 @@ class SocketEngine(ABC):
 
     @abstractmethod
     def _put(self, probe: Outgoing) -> int:
-        """Send a probe in spite of errors that wait for somebody to be told: 0, or why this host refuses."""
+        """Send a probe despite pending errors: 0, or why this host refuses."""
 
     @abstractmethod
     def _hear(self, udp: KernelSocket) -> None:
         """Read all errors and answers of a socket."""
 
     def _hear_answers(self, udp: KernelSocket) -> int:
-        """Read the datagrams that came: the errno that ended it, 0 if that was only that there are no more."""
+        """Read the waiting datagrams; return the errno that ended it, 0 if there are just no more."""
         for _ in range(MOST_HEARD):
             try:
                 size, control, _, sender = udp.socket.recvmsg_into([self._room], CONTROL_BYTES, socket.MSG_DONTWAIT)
@@ -312,7 +313,7 @@ class SocketEngine(ABC):
 
 
 def time_of(control: list[tuple[int, int, bytes]]) -> int:
-    """When the kernel got the message that came with this ancillary data, nanoseconds since 1970."""
+    """Kernel receive time in a message's ancillary data, nanoseconds since 1970."""
     for level, kind, data in control:
         if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
             seconds, nanoseconds = struct.unpack_from("@ll", data)

@@ -1,4 +1,4 @@
-"""Before the first probe: what goes where, from which address, by which engine."""
+"""Before the first probe: payloads, source addresses and ports, and the engine."""
 
 from __future__ import annotations
 
@@ -29,56 +29,56 @@ from udpprobe.payloads import Catalogue, chosen, from_nmap, load
 from udpprobe.scanning.plan import Address, Plan, ProbedDestinations, Sources
 
 SOURCE_PORTS = 64
-"""Where none is asked for: a host's ports get one each, as far as they go. Of a single host, no more than it needs."""
+"""Default number of source ports. A host's ports use them in turn; a single host gets no more than it needs."""
 FIRST_UNPRIVILEGED = 1024
-"""What any user may bind (ip(7))."""
+"""The first port that any user may bind (ip(7))."""
 PORT_TRIES = 64
 LOOPBACK = 0xFFFF_7F
 """127.0.0.0/8, mapped."""
 FALLBACK = "raw sockets need CAP_NET_RAW (be root, or see udpprobe scan --help): this takes --engine recverr, which"
 BULK_PPS = 5000
-"""Above this rate a small capture ring overflows."""
+"""A small capture ring overflows above this rate."""
 MANY_DESTINATIONS = 4096
-"""From this number of destinations on, a fast scan does not capture its own probes: they would be half of all frames.
-Their time is then that of the call that sent them, which sends some hundreds at once."""
+"""With at least so many destinations, a fast scan does not capture its own probes, which would be half of all frames.
+Their send time is then that of the system call, which sends some hundreds at once."""
 
 
 class EngineOptions(Struct, frozen=True):
-    """How to probe, and how to report it."""
+    """How to probe."""
 
     rate_pps: float = 1000
-    """Datagrams a second, of all hosts together; 0 for as many as this host sends."""
+    """Datagrams a second over all hosts; 0 for as many as possible."""
     retries: int = 2
-    """How often a port that said nothing is asked again, where a closed one would have spoken."""
+    """Retries of a silent port, where a closed one would have sent an error."""
     timeout_s: float = 4
-    """How long a host that was never heard of is waited for: a router looks for a host for 3 s."""
+    """Seconds to wait for a host that has not replied at all: a router tries to resolve an address for 3 s."""
     linger_s: float = 1
-    """How long an answer is waited for after the last probe."""
+    """Seconds to wait for answers after the last probe."""
     payload: str = "auto"
     payload_file: str | None = None
-    """`nmap:FILE`: payloads by port from there, before the own ones."""
+    """`nmap:FILE`: payloads by port from this file, before our own."""
     size: int = 0
-    """Bytes of the IP packet that every probe is filled up to; 0 for no filling."""
+    """Bytes of the IP packet that every probe is padded to; 0 for no padding."""
     ttl: int = 64
     source_port: int = 0
-    """0 for one that the kernel chooses."""
+    """0 lets the kernel choose."""
     source_addresses: tuple[str, ...] = ()
-    """Instead of the one that the kernel would take."""
+    """Instead of the one that the kernel would choose."""
     interface: str | None = None
-    """Where probes leave, and answers are listened for; None for wherever the kernel routes them."""
+    """Interface to send and receive on; None for the kernel's choice."""
     write: str | None = None
-    """File that gets the probes and the answers."""
+    """File for the probes and replies."""
     control: bool = True
-    """Whether closed ports are asked too, to learn what silence means."""
+    """Whether to probe closed ports too, to learn what silence means."""
     engine: str = "auto"
-    """`raw`, `recverr`, `connected`, or `auto`: raw where that is allowed, else recverr."""
+    """`raw`, `recverr`, `connected`, or `auto`: raw if allowed, else recverr."""
     loop_ttl: int = 32
     capture: str = "auto"
-    """How the raw engine hears: `ring`, `scapy`, or `auto`."""
+    """How the raw engine receives: `ring`, `scapy`, or `auto`."""
 
 
 def catalogue_of(options: EngineOptions) -> Catalogue:
-    """What these options have sent to which port.
+    """The payloads per port for these options.
 
     Raises:
         UsageError: the payload is unknown, or the file has a mistake.
@@ -101,11 +101,11 @@ def are_own(destinations: ProbedDestinations) -> bytearray:
 
 
 def reserve_source_ports(destinations: ProbedDestinations, own: Sequence[int], options: EngineOptions) -> ReservedPorts:
-    """Where probes will leave from: if possible no port that is to be probed, of this host, for it would say nothing.
+    """Reserve the source ports; if possible none that is to be probed on this host, since it would not reply.
 
     Args:
         destinations: (n,) what is to be probed.
-        own: (n,) whether each is at an address of this host, as `are_own` says.
+        own: (n,) as `are_own` returns it.
         options: how to probe.
 
     Raises:
@@ -133,7 +133,7 @@ def is_alone(destinations: ProbedDestinations) -> bool:
 
 
 def _some_beside(taken: set[int], count: int) -> list[int]:
-    """Where `count` neighbouring ports begin, none of them taken."""
+    """Start of `count` consecutive ports, none of them taken."""
     firsts, free = [], 0
     for port in range(FIRST_UNPRIVILEGED, 65_536):
         free = 0 if port in taken else free + 1
@@ -145,15 +145,15 @@ def _some_beside(taken: set[int], count: int) -> list[int]:
 def make_plan(
     destinations: ProbedDestinations, options: EngineOptions, ports: tuple[int, ...]
 ) -> tuple[Plan, array[int]]:
-    """The tasks, and (hosts,) errno of hosts that this one has no way to.
+    """The tasks, and (hosts,) errno of hosts without a route.
 
     Raises:
-        UdpprobeError: a source address or interface is none of this host's.
+        UdpprobeError: this host lacks a source address or the interface.
     """
     catalogue = catalogue_of(options)
     sources, errno = _sources(destinations, options)
     choice = array("H", map(catalogue.choices_by_port().__getitem__, destinations.port))
-    dice = SystemRandom()  # `secrets` does the same, and loads OpenSSL
+    dice = SystemRandom()  # `secrets` does the same but loads OpenSSL
     key = dice.getrandbits(64), dice.getrandbits(64)
     port_bits = PORT_BITS if is_alone(destinations) and not options.source_port else None
     return Plan(
@@ -169,7 +169,7 @@ def make_plan(
 
 
 def _sources(destinations: ProbedDestinations, options: EngineOptions) -> tuple[list[list[Address]], array[int]]:
-    """Each host's source addresses; those that cannot be used for it stand in for by one that can."""
+    """Each host's source addresses; those that cannot reach it are replaced by one that can."""
     hosts = _hosts_of(destinations)
     columns = [
         list(
@@ -253,15 +253,15 @@ ENGINES = {"raw": _open_raw, "recverr": _open_recverr, "connected": _open_connec
 
 
 def planned(destinations: ProbedDestinations, options: EngineOptions) -> Iterator[Planned]:
-    """The first probe that a scan would send to each destination, in their order. Sends nothing; needs no privilege.
+    """The first probe that a scan would send to each destination, in order. Sends nothing; needs no privilege.
 
     Args:
         destinations: what would be probed.
         options: how.
 
     Raises:
-        UsageError: an option is off: an unknown payload or address.
-        UdpprobeError: the host cannot do it.
+        UsageError: an option is invalid: an unknown payload or address.
+        UdpprobeError: this host cannot do it.
     """
     catalogue = catalogue_of(options)
     plan, errnos = make_plan(destinations, options, (options.source_port,))

@@ -1,4 +1,4 @@
-"""The engine that sees all: raw sockets send, and the capture of the wire hears."""
+"""The engine that sees everything: raw sockets send, and a capture receives."""
 
 from __future__ import annotations
 
@@ -32,29 +32,28 @@ MTU_DISCOVERY: dict[int, tuple[int, int]] = {
     socket.AF_INET6: (socket.IPPROTO_IPV6, 23),
 }
 PMTUDISC_PROBE = 3
-"""The only limit is the interface's: what the kernel has learned of the path is what is being probed (linux/in.h)."""
+"""Limit packets by the interface's MTU only, because the kernel's path MTU is what is being probed (linux/in.h)."""
 
 CMSGHDR = "@Nii"
 
 
 class RawFamily(Struct, frozen=True):
-    """How the raw socket of a family is spoken to."""
+    """How to use a family's raw socket."""
 
     domain: int
     options: tuple[tuple[int, int], ...]
-    """(level, option) to turn on: the header is ours; a full queue is an error and no silent loss."""
+    """(level, option) to set: headers are included; a full queue is an error, not silent loss."""
     name: bytes
-    """struct sockaddr_in or sockaddr_in6 of no address."""
+    """An empty struct sockaddr_in or sockaddr_in6."""
     address_at: int
-    """Where the address goes in it."""
+    """Offset of the address in it."""
     control: bytes
-    """The control message that names the source, for there may be routes by source: ip(7) IP_PKTINFO, RFC 3542
-    IPV6_PKTINFO."""
+    """Control message with the source, for routing by source: ip(7) IP_PKTINFO, RFC 3542 IPV6_PKTINFO."""
     source_at: int
-    """Where the source goes in it."""
+    """Offset of the source in it."""
     address_bytes: int
     header_at: int
-    """Where in the packet the source stands; the destination follows it."""
+    """Offset of the source in the packet; the destination follows it."""
 
 
 RAW_FAMILIES = {
@@ -80,15 +79,15 @@ RAW_FAMILIES = {
     ),
 }
 ZONE_AT = 24
-"""Where the index of the interface stands in struct sockaddr_in6."""
+"""Offset of the interface index in struct sockaddr_in6."""
 
 
 class _RawSocket:
-    """A raw socket of one family (raw(7)), and the messages that leave by it.
+    """A raw socket of one family (raw(7)) and its message headers.
 
     Raises:
         PrivilegeError: this user may not open such a socket.
-        UdpprobeError: this host knows none.
+        UdpprobeError: this host does not support it.
     """
 
     def __init__(self, family: int, interface: str | None, patience_s: float) -> None:
@@ -100,10 +99,10 @@ class _RawSocket:
         if interface is not None:
             bind_to_interface(self.socket, interface)
         self._messages = Messages(how.name, how.control, patience_s=patience_s)
-        self._has_zones = False  # as long as none was written
+        self._has_zones = False  # until one is written
 
     def send(self, batch: Batch, rows: Sequence[int], zones: Sequence[int]) -> Iterable[tuple[int, int]]:
-        """Send some rows of a batch in their order; the rows that were refused, and why."""
+        """Send some rows of a batch in order; return the rows that were refused, each with the errno."""
         for at in range(0, len(rows), CHUNK):
             some = rows[at : at + CHUNK]
             self._messages.put(batch, some)
@@ -112,7 +111,7 @@ class _RawSocket:
             yield from compress(zip(some, errnos, strict=True), errnos)
 
     def _address(self, batch: Batch, rows: Sequence[int], zones: Sequence[int]) -> None:
-        """Say where the first messages go: as the packets' own headers do."""
+        """Set the destinations of the first messages, as in the packets' own headers."""
         how, names, size = self._how, self._messages.names, self._how.address_bytes
         copy(batch, rows, how.header_at, size, self._messages.controls, how.source_at, len(how.control))
         copy(batch, rows, how.header_at + size, size, names, how.address_at, len(how.name))
@@ -129,23 +128,23 @@ def _raw_socket(domain: int) -> socket.socket:
         raise PrivilegeError(f"sending needs CAP_NET_RAW: {raw_hint()}; or take --engine recverr") from None
     except OSError as error:
         raise UdpprobeError(f"cannot open a raw socket: {error.strerror}") from None
-    with suppress(OSError):  # without the privilege the buffer is what the system gives
+    with suppress(OSError):  # without the privilege, keep the default size
         opened.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER_BYTES)
     return opened
 
 
 def _rows_of(family: int, firsts: bytes) -> Sequence[int]:
-    """The packets of a family, by the first byte of each; most batches are all of one."""
+    """The packets of a family, by the first byte of each; most batches have one family only."""
     if firsts.count(firsts[:1]) == len(firsts):
         return range(len(firsts)) if firsts[0] >> 4 == family else ()
     return [row for row, first in enumerate(firsts) if first >> 4 == family]
 
 
 class RawSender:
-    """Sends by raw sockets: routes, neighbours and firewall are the kernel's, for each packet.
+    """Sends by raw sockets: the kernel applies routes, neighbours and firewall to each packet.
 
     Args:
-        interface: the only one to leave by; None lets the routes decide.
+        interface: the only one to send on; None lets the routes decide.
         patience_s: how long its queue may stay full before a packet is given up.
 
     Raises:
@@ -159,19 +158,19 @@ class RawSender:
         self._sockets: dict[int, _RawSocket] = {}
 
     def send(self, batch: Batch, count: int, zones: Sequence[int]) -> list[tuple[int, int]]:
-        """Send the first `count` packets of a batch; of each family in their order.
+        """Send the first `count` packets of a batch; in order within each family.
 
         Args:
-            batch: packets; their headers name source and destination.
-            count: how many.
-            zones: (count,) index of the interface of a link-local destination, else 0.
+            batch: packets; their headers have source and destination.
+            count: number of packets.
+            zones: (count,) interface index of a link-local destination, else 0.
 
         Returns:
             (row, errno) of those that did not leave.
 
         Raises:
             PrivilegeError: this user may not open raw sockets.
-            UdpprobeError: this host knows none of the family.
+            UdpprobeError: this host does not support the family.
         """
         refused: list[tuple[int, int]] = []
         firsts = bytes(memoryview(batch.packets)[: count * batch.stride : batch.stride])
@@ -198,18 +197,18 @@ class RawSender:
 FILTER = "udp portrange {first}-{last} or icmp or icmp6 or (ip[6:2] & 0x1fff != 0) or ip6 proto 44"
 """Answers, errors, and later fragments, which have no ports."""
 LOOK_S = 0.5
-"""Between two looks at the interfaces."""
+"""Seconds between two checks of the interfaces."""
 
 
 class Raw:
-    """Sends by raw sockets, hears by a capture that was open before.
+    """Sends by raw sockets, receives by a capture that was opened before.
 
     Args:
         ports: the first and the last source port of probes.
         interface: the only one to use, or None.
-        bulk: whether the rate is beyond what a small ring keeps up with.
-        capture: as `open_capture` has it.
-        sees_own: whether probes are to be seen leaving; else their sender says when.
+        bulk: whether the rate needs a large ring.
+        capture: as for `open_capture`.
+        sees_own: whether to capture departing probes; otherwise the sender reports their time.
 
     Raises:
         PrivilegeError: raw sockets are not allowed.
@@ -236,7 +235,7 @@ class Raw:
 
     @property
     def sift(self) -> Sift | None:
-        """Takes packets out of what was captured before they become frames."""
+        """Handles captured packets before they become frames."""
         return self._capture.sift
 
     @sift.setter
@@ -245,27 +244,27 @@ class Raw:
 
     @property
     def backlog(self) -> int:
-        """None: whatever is sent has left when `send` returns."""
+        """None: everything has left when `send` returns."""
         return 0
 
     def send(self, batch: Batch, count: int, zones: Sequence[int]) -> None:
-        """Put probes on the wire, of each family in their order."""
+        """Send probes, in order within each family."""
         self._unsent += [(batch.task[row], errno) for row, errno in self._sender.send(batch, count, zones)]
 
     def unsent(self) -> list[tuple[int, int]]:
-        """Tasks whose probes were refused since this was asked last, each with the errno."""
+        """Tasks whose probes were refused since the last call, each with the errno."""
         refused, self._unsent = self._unsent, []
         return refused
 
     def receive(self, wait_s: float) -> Heard:
-        """What was captured meanwhile."""
+        """What was captured."""
         found = self._capture.receive(wait_s)
         if self._up and time.monotonic() - self._looked_s >= LOOK_S:
             self._look()
         return Heard(found.now_ns, found.frames)
 
     def _look(self) -> None:
-        """Count interfaces that went down: of those, a capture on all of them is not told."""
+        """Count interfaces that went down; a capture on all interfaces gets no error for one."""
         self._looked_s = time.monotonic()
         up = up_interfaces()
         if self._up - up:

@@ -1,4 +1,4 @@
-"""The engine of IP_RECVERR: unconnected sockets whose error queues name reporter, type, code and MTU; see ip(7)."""
+"""The engine of IP_RECVERR: unconnected sockets whose error queues report sender, type, code and MTU; see ip(7)."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ from udpprobe.engines.kernel_sockets import (
 IP_RECVERR, IPV6_RECVERR = 11, 25
 RECVERR = {4: (socket.IPPROTO_IP, IP_RECVERR), 6: (socket.IPPROTO_IPV6, IPV6_RECVERR)}
 EXTENDED_ERROR = struct.Struct("@IBBBxII")
-"""struct sock_extended_err: errno, origin, type, code, info, data; struct sockaddr of the offender follows it."""
+"""struct sock_extended_err: errno, origin, type, code, info, data; followed by the offender's struct sockaddr."""
 ORIGIN_ICMP = {4: 2, 6: 3}
 OFFENDER = {4: slice(4, 8), 6: slice(8, 24)}
-"""Where the address stands in struct sockaddr_in and sockaddr_in6."""
+"""Position of the address in struct sockaddr_in and sockaddr_in6."""
 
 TRIES = 16
-"""How often a probe is sent that fails with other probes' errors: each try reads all that are pending."""
+"""Sends of a probe that fails because of other probes' errors: each try reads all pending ones."""
 
 
 class ErrorQueueSocket(KernelSocket):
     """A socket for one source address and all destinations."""
 
     sent: dict[tuple[str, int], list[Outgoing]] = field(default_factory=dict)
-    """Probes that left, in order, by address and port."""
+    """Sent probes in order, by address and port."""
     refused: set[tuple[str, int]] = field(default_factory=set)
-    """Where the host's firewall let none go: its `reject` says so twice, by the call and by an ICMP error."""
+    """Destinations that this host's firewall rejects: `reject` fails the call and sends an ICMP error too."""
 
     def remember(self, probe: Outgoing) -> None:
-        """For the errors to come."""
+        """Store a probe for later errors."""
         self.sent.setdefault(_endpoint(probe.peername), []).append(probe)
 
     def cause_of(self, destination: Address, quoted: bytes, time_ns: int) -> Outgoing | None:
-        """The latest probe there of which the quoted bytes are, or with which they begin, sent before that time."""
+        """The latest probe to a destination before a time whose payload agrees with the quoted bytes."""
         for probe in reversed(self.sent.get(_endpoint(destination), [])):
             size = min(len(probe.data), len(quoted))
             if probe.sent_ns <= time_ns and probe.data[:size] == quoted[:size]:
@@ -56,7 +56,7 @@ class ErrorQueueSocket(KernelSocket):
 
 
 class RecvErr(SocketEngine):
-    """One socket for each source address and port, and the error queue of each."""
+    """One socket per source address and port, each with its error queue."""
 
     tells_origin = True
     owns_port = True
@@ -70,14 +70,15 @@ class RecvErr(SocketEngine):
         udp = self._sockets.get(probe.sockname)
         if udp is None:
             opened = bound_socket(probe, self._interface)
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)  # from now on nobody else shares the port
+            # no other program may share the port from now on
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
             opened.setsockopt(*RECVERR[probe.family], 1)
             udp = self._sockets[probe.sockname] = ErrorQueueSocket(opened, probe.source, probe.ports[0])
             self._open(udp)
         return udp
 
     def _put(self, probe: Outgoing) -> int:
-        """Linux fails a call with any pending error and then sends nothing; the host's own refusal it repeats."""
+        """Any pending error fails a call, and Linux then sends nothing; this host's own refusal repeats."""
         udp, last, refusal = self._socket_for(probe), 0, 0
         for _ in range(TRIES):
             refusal = udp.send(probe)
@@ -96,10 +97,10 @@ class RecvErr(SocketEngine):
 
     def _hear(self, udp: KernelSocket) -> None:
         self._hear_errors(cast("ErrorQueueSocket", udp))
-        self._hear_answers(udp)  # where an error ends it, that error is in the queue too: another event
+        self._hear_answers(udp)  # an error that ends it is in the queue too: another event
 
     def _hear_errors(self, udp: ErrorQueueSocket) -> int:
-        """Read the error queue; how many ICMP errors were in it."""
+        """Read the error queue; return the number of ICMP errors."""
         heard = 0
         for _ in range(MOST_HEARD):
             try:
@@ -114,12 +115,12 @@ class RecvErr(SocketEngine):
     def _told(
         self, udp: ErrorQueueSocket, control: list[tuple[int, int, bytes]], destination: Address, quoted: bytes
     ) -> bool:
-        """Take an entry of the queue; whether it is of an ICMP error."""
+        """Handle an entry of the queue; return whether it is an ICMP error."""
         family = 6 if len(udp.source) == 16 else 4
         data = next(data for level, kind, data in control if (level, kind) == RECVERR[family])
         _, origin, icmp_type, icmp_code, info, _ = EXTENDED_ERROR.unpack_from(data)
         if origin != ORIGIN_ICMP[family]:
-            return False  # what the host itself refuses, the call has said
+            return False  # the call has already reported this host's own refusal
         time_ns = time_of(control)
         cause = udp.cause_of(destination, quoted, time_ns)
         if cause is not None:

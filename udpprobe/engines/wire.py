@@ -1,4 +1,4 @@
-"""The wire to one destination: probes out, replies in, one clock. What `trace` and `mtu` stand on."""
+"""Probes to one destination and their replies, with one clock: the base of `trace` and `mtu`."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 FILTER = "(udp and ({ports})) or icmp or icmp6 or (ip[6:2] & 0x1fff != 0) or ip6 proto 44"
 """The probes and their answers, errors, and later fragments, which have no ports."""
 LEAST_TOKEN = 2
-"""Bytes of the token that tell probes apart; a payload with less room gets a token behind it."""
+"""Token bytes that distinguish probes; a payload with less room gets a token appended."""
 QUEUE_S = 0.01
-"""How long an interface's queue may stay full: a few packets a millisecond fill none, but some say so of a packet that
-the next link does not take, and meanwhile nothing else is sent or heard."""
+"""How long an interface's queue may stay full. A few packets per millisecond fill none, but some report a full queue
+for a packet that exceeds the next link, and meanwhile nothing else is sent or received."""
 FIRST_WAIT_S = 0.001
-"""Before the first try again; before each further one twice as long."""
+"""Before the first retry; doubled for each further one."""
 FULL = frozenset({errno.ENOBUFS, errno.EAGAIN})
 IP_PKTINFO, IP_RECVERR, IPV6_RECVERR, IPV6_HDRINCL, PMTUDISC_PROBE = 8, 11, 25, 36, 3
-"""linux/in.h and in6.h. PROBE: the only limit is the interface's, for what the kernel knows of the path is probed."""
+"""linux/in.h and in6.h. PROBE: the only limit is the interface's MTU, because the kernel's path MTU is being probed."""
 RAW_OPTIONS = {
     4: (
         (socket.IPPROTO_IP, socket.IP_HDRINCL, 1),
@@ -57,26 +57,26 @@ RAW_OPTIONS = {
         (socket.IPPROTO_IPV6, 23, PMTUDISC_PROBE),
     ),
 }
-"""By family: the header is ours; a full queue is an error and no silent loss; 10 and 23 are MTU_DISCOVER."""
+"""By family: headers are included; a full queue is an error, not silent loss; 10 and 23 are MTU_DISCOVER."""
 
 
 class Endpoint(Struct, frozen=True):
-    """A destination as the kernel knows it."""
+    """A destination in the kernel's terms."""
 
     address: tuple[int, int]
     """Two halves of 128 bits, IPv4 mapped."""
     port: int
     zone: int = 0
-    """Index of the interface of a link-local address (RFC 4007), else 0."""
+    """Interface index of a link-local address (RFC 4007), else 0."""
 
     @property
     def text(self) -> str:
-        """The address in digits."""
+        """The address as text."""
         return address_text(*self.address)
 
 
 def endpoint_of(destinations: ProbedDestinations, row: int) -> Endpoint:
-    """One of the destinations that targets were resolved to."""
+    """One of the resolved destinations."""
     high, low = int(destinations.high[row]), int(destinations.low[row])
     return Endpoint((high, low), int(destinations.port[row]), int(destinations.zone[row]))
 
@@ -84,14 +84,14 @@ def endpoint_of(destinations: ProbedDestinations, row: int) -> Endpoint:
 def endpoint_named(
     text: str, command: str, family: int | None = None, interface: str | None = None, *, allow_broadcast: bool = False
 ) -> Endpoint:
-    """The one destination that `HOST:PORT` names: without a port, traceroute's; of a name, the system's first choice.
+    """The one destination in `HOST:PORT`. Default port: traceroute's. Of a name, the resolver's first address.
 
     Args:
-        text: as `parse_target` has it.
-        command: who follows one destination only.
-        family: 4 or 6: only such addresses of a name.
-        interface: zone of a link-local address that names none.
-        allow_broadcast: whether groups of hosts may be probed.
+        text: as for `parse_target`.
+        command: name of a command that takes one destination.
+        family: 4 or 6: only addresses of this family.
+        interface: zone of a link-local address without one.
+        allow_broadcast: whether group addresses may be probed.
 
     Raises:
         UsageError: it is no target, or more than one destination.
@@ -106,11 +106,11 @@ def endpoint_named(
 
 
 def payload_for(port: int, text: str = "auto") -> Payload:
-    """What is sent to a port.
+    """The payload for a port.
 
     Args:
         port: UDP port of the destination.
-        text: as `--payload` has it. Of several payloads the first is taken.
+        text: as for `--payload`. The first of several payloads is taken.
 
     Raises:
         UsageError: the payload is unknown.
@@ -122,19 +122,19 @@ def payload_for(port: int, text: str = "auto") -> Payload:
         if catalogue.forced
         else next((number for number, each in enumerate(catalogue.rows) if port in each.ports), 0)
     )
-    return catalogue.rows[max(row, 0)]  # a negative one is the generic payload, which stands first
+    return catalogue.rows[max(row, 0)]  # a negative row is the generic payload, which comes first
 
 
 class RawSocket:
-    """Sends IP packets to one destination (raw(7)): the headers are theirs, the way is the kernel's.
+    """Sends IP packets with their own headers to one destination (raw(7)); the kernel routes them.
 
     Args:
-        flows: where from and where to.
-        interface: the only one to leave by; None lets the routes decide.
+        flows: sources and destination.
+        interface: the only one to send on; None lets the routes decide.
 
     Raises:
         PrivilegeError: this user may not open such a socket.
-        UdpprobeError: this host knows none.
+        UdpprobeError: this host does not support it.
     """
 
     def __init__(self, flows: Flows, interface: str | None) -> None:
@@ -150,7 +150,7 @@ class RawSocket:
         if interface is not None:
             bind_to_interface(self._socket, interface)
         source = socket.inet_pton(domain, address_text(*flows.source))
-        # the source is named beside the packet, too: there may be routes by source
+        # the control message repeats the source, for routing by source
         if domain == socket.AF_INET:
             self._to: tuple[str | int, ...] = address_text(*flows.destination), 0
             self._control = socket.IPPROTO_IP, IP_PKTINFO, struct.pack("=i4s4x", 0, source)
@@ -159,7 +159,7 @@ class RawSocket:
             self._control = socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, struct.pack("=16si", source, 0)
 
     def send(self, packet: bytes) -> int:
-        """Send a packet; 0, or why this host refuses: errno."""
+        """Send a packet; return 0, or the errno of this host's refusal."""
         wait_s = FIRST_WAIT_S
         while True:
             try:
@@ -178,21 +178,21 @@ class RawSocket:
 
 
 class Wire:
-    """Sends probes to one destination, and knows what comes back for them.
+    """Sends probes to one destination, and recognises their replies.
 
     Args:
         endpoint: the destination.
-        payload: what each probe carries. A payload without room for a token gets one behind it.
-        source_port: of the first flow; 0 for ones that the kernel chooses.
-        interface: where probes leave; None for wherever the kernel routes them.
-        source_address: instead of the one that the kernel would take.
-        flows: how many there are, each with a source port and IPv6 flow label of its own.
-        loop_ttl: of probes that left with this TTL or more it is a loop's doing if it runs out.
+        payload: of each probe. One without room for a token gets a token appended.
+        source_port: of the first flow; 0 lets the kernel choose.
+        interface: where probes leave; None for the kernel's choice.
+        source_address: instead of the one that the kernel would choose.
+        flows: number of flows, each with its own source port and IPv6 flow label.
+        loop_ttl: an expired TTL that started at least this high means a loop.
 
     Raises:
         PrivilegeError: raw sockets are not allowed.
-        UnsentError: this host has no way there.
-        UdpprobeError: there is no such interface; the source address or port cannot be had.
+        UnsentError: this host has no route.
+        UdpprobeError: there is no such interface, or the source address or port is not available.
     """
 
     def __init__(
@@ -237,34 +237,34 @@ class Wire:
 
     @property
     def source(self) -> str:
-        """The address that probes leave from."""
+        """Source address of probes."""
         return address_text(*self.flows.source)
 
     @property
     def least_size(self) -> int:
-        """Bytes of the IP packet of a probe that is not filled up."""
+        """Bytes of the IP packet of a probe without padding."""
         return self._tracker.least_size
 
     @property
     def faults(self) -> Counter[str]:
-        """What was wrong with what was heard, counted by name; `foreign`: errors about what was never sent."""
+        """Faults of received packets, by name; `foreign`: errors about datagrams that were never sent."""
         return self._tracker.faults
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is to be said of the destination beside what came back: that errors about it are forged."""
+        """Notes on the destination besides its replies: that errors about it are forged."""
         return self._tracker.notes
 
     def send(self, probes: Sequence[Probe]) -> list[int]:
-        """Send probes in their order; for each 0, or why this host refuses: errno (EMSGSIZE: beyond the interface)."""
+        """Send probes in order; for each 0, or the errno of this host's refusal (EMSGSIZE: above the interface MTU)."""
         return [self._socket.send(self._tracker.craft(probe, time.time_ns())) for probe in probes]
 
     def take(self, packets: Sequence[Packet]) -> list[Reply]:
-        """What came back with some packets, in order of time."""
+        """The replies in some packets, in order of time."""
         return self._tracker.take(packets)
 
     def close(self) -> None:
-        """Give back sockets and ports."""
+        """Release sockets and ports."""
         self._held.close()
 
     def __enter__(self) -> Self:
@@ -275,12 +275,12 @@ class Wire:
 
 
 class Listener:
-    """Hears what comes back by some wires, from when it is made. The wires are its caller's to close.
+    """Receives the replies for some wires, from its creation on. The caller closes the wires.
 
     Args:
         wires: with the ports that replies come to.
-        interface: where it listens; None for every interface.
-        capture: as `open_capture` has it.
+        interface: where to listen; None for every interface.
+        capture: as for `open_capture`.
 
     Raises:
         PrivilegeError: capturing is not allowed.
@@ -292,36 +292,36 @@ class Listener:
         self._owners = {
             (wire.flows.destination, wire.flows.port, port): wire for wire in wires for port in wire.flows.source_ports
         }
-        """By what an error quotes. What quotes one wire's probes is no forgery of another's."""
+        """Wires by what an error quotes, so that an error about one wire's probe is no forgery for another."""
         self._decoder = Decoder(1, keeps_messages=True)
         self._capture = _capture([port for wire in wires for port in wire.flows.source_ports], interface, capture)
         self.now_ns = time.time_ns()
 
     @property
     def faults(self) -> Counter[str]:
-        """What was wrong with what was heard, counted by name."""
+        """Faults of received packets, by name."""
         return sum((wire.faults for wire in self.wires), self._heard_faults())
 
     def faults_of(self, wire: Wire) -> Counter[str]:
-        """The same without what was wrong with other wires' replies."""
+        """The same, without faults of other wires' replies."""
         return wire.faults + self._heard_faults()
 
     def _heard_faults(self) -> Counter[str]:
-        """With `kernel-dropped`: packets that there was no room for here, which is no loss on the way."""
+        """Includes `kernel-dropped`: packets that this host had no buffer for, which is no loss on the path."""
         state = self._capture.state
         return state.faults + self._decoder.counted_faults() + Counter({"kernel-dropped": state.dropped or 0})
 
     def hear(self, wait_s: float) -> list[Reply]:
-        """What came back, in order of time, after waiting for it `wait_s` seconds at most; then `now_ns` is later.
+        """The replies, in order of time, after waiting for at most `wait_s` seconds; `now_ns` is then later.
 
-        It may be less than `wait_s` later although nothing came back: probes that leave are heard too.
+        It may return earlier without a reply, because departing probes are captured too.
         """
         return sorted(
             (reply for replies in self.hear_each(wait_s) for reply in replies), key=lambda reply: reply.time_ns
         )
 
     def hear_each(self, wait_s: float) -> list[list[Reply]]:
-        """The same for each of the wires."""
+        """The same for each wire."""
         frames = self._capture.receive(wait_s)
         self.now_ns = max(self.now_ns, frames.now_ns)
         packets = [
@@ -350,7 +350,7 @@ class Listener:
 
 
 def _with_token(payload: Payload) -> tuple[bytes, int, int]:
-    """Its bytes, where in them the token goes, and how many bytes of it: some in any case."""
+    """The payload, the offset of the token, and the bytes of the token: at least some."""
     if payload.token_size >= LEAST_TOKEN:
         return payload.data, payload.token_at, payload.token_size
     return payload.data + bytes(TOKEN_BYTES), len(payload.data), TOKEN_BYTES
@@ -362,7 +362,7 @@ def _capture(ports: Sequence[int], interface: str | None, capture: str) -> LiveC
 
 
 def _way(flows: Flows, interface: str | None) -> tuple[str, int]:
-    """Name and MTU of the interface that probes leave by, as the kernel routes them now."""
+    """Name and MTU of the outgoing interface, as the kernel routes now."""
     domain = socket.AF_INET if flows.family == 4 else socket.AF_INET6
     source, destination = (socket.inet_pton(domain, address_text(*each)) for each in (flows.source, flows.destination))
     index = outgoing_interface(source, destination, flows.zone or (interface_index(interface) if interface else 0))
