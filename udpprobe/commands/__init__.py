@@ -1,1 +1,1 @@
-"""What the commands do, one file each: plan, run, conclude."""
+"""The commands, one file each: plan, run, conclude."""

@@ -1,4 +1,4 @@
-"""Follow captures without sending: what `analyze` does."""
+"""Analyse captures without sending: the `analyze` command."""
 
 from __future__ import annotations
 
@@ -30,41 +30,41 @@ from udpprobe.report import EventBuilder, LoopsSoFar, Question, report_of
 __all__ = ["AnalyzeOptions", "Interrupted", "OnEvents", "OnProgress", "analyze"]
 
 LONGEST_WAIT_S = 1.0
-"""What comes through a pipe little by little is followed after this time, or twice that."""
+"""Packets that trickle through a pipe are handled after this time, or twice that."""
 
 EVENTS_AT_A_TIME = 1 << 10
 
 WAITING_BYTES = 1 << 24
-"""So much of errors waits in memory; more in a file."""
+"""Bytes of errors kept in memory; more go to a file."""
 
 OnEvents = Callable[[Sequence[Event]], None]
 OnProgress = Callable[[SourceState], None]
 
 
 class AnalyzeOptions(Struct, frozen=True):
-    """What to look at, and how to report it."""
+    """What to read, and how to report it."""
 
     filter: str | None = None
     """A pcap filter expression; None for every frame."""
     since_ns: int | None = None
-    """First time, nanoseconds since 1970."""
+    """First time to include, nanoseconds since 1970."""
     until_ns: int | None = None
-    """Time from which on frames are left out."""
+    """First time to exclude."""
     all_destinations: bool = False
-    """Healthy destinations too."""
+    """Include healthy destinations."""
     group_by: str = "destination"
     """`destination`, `host`, `flow` or `reporter`."""
     loop_ttl: int = 32
-    """A datagram that left with this TTL or more and expired was in a loop."""
+    """A datagram that was sent with at least this TTL and expired was in a loop."""
 
     @property
     def selection(self) -> Selection:
-        """Which frames."""
+        """The frames to read."""
         return Selection(self.filter, self.since_ns, self.until_ns)
 
     @property
     def question(self) -> Question:
-        """How the report is to be."""
+        """Options of the report."""
         return Question(self.loop_ttl, self.all_destinations, self.group_by)
 
 
@@ -80,18 +80,18 @@ def analyze(
     """Read captures to their end and report what happened to the datagrams in them.
 
     Args:
-        inputs: files; those of one capture are read in the order of time stamps, "-" is standard input.
-        options: what to look at, and how to report it.
-        workers: threads that read side by side; None for as many as pay.
-        cluster: address of a Dask scheduler whose workers do it, or `local`.
-        on_events: gets every ICMP error, in capture order: of files at the end of their capture, for what tells a
-            loop may come behind; of a pipe as soon as its datagram was looked for.
-        on_progress: gets the source's state now and then.
+        inputs: files; those of one capture are merged by time stamps; "-" is standard input.
+        options: what to read, and how to report it.
+        workers: threads that read in parallel; None for as many as help.
+        cluster: address of a Dask scheduler whose workers read, or `local`.
+        on_events: called with every ICMP error, in capture order: for files at the end of their capture, because later
+            packets may show a loop; for a pipe as soon as its datagram was searched for.
+        on_progress: called with the source's state now and then.
 
     Raises:
-        CaptureError: a file cannot be read, or is no capture; of several, all.
-        UsageError: the filter is wrong.
-        Interrupted: on Ctrl-C, once all that was read by then is told.
+        CaptureError: a file cannot be read, or is no capture; for several files, none can.
+        UsageError: the filter is invalid.
+        Interrupted: on Ctrl-C, after everything read by then was reported.
         KeyboardInterrupt: on Ctrl-C before anything was read, and on a second one.
     """
     task = Task(options.selection, SystemRandom().getrandbits(64), options.group_by == "flow", on_events is not None)
@@ -112,7 +112,7 @@ def analyze(
 def _worker_pool(
     inputs: Inputs, workers: int | None, cluster: str | None, ctrl_c: CtrlC
 ) -> Iterator[WorkerPool | None]:
-    """Who follows pieces side by side; None where this thread is to do all."""
+    """The workers that read pieces in parallel; None if this thread does everything."""
     if cluster is None:
         count = threads_for(inputs.files, workers)
         yield Threads(count, ctrl_c) if count > 1 else None
@@ -126,15 +126,15 @@ def _worker_pool(
 
 
 class Waiting:
-    """Errors of a capture, until its end says which of them are a loop's: there may be many, so they are in a file."""
+    """A capture's errors, in a file until the end of the capture tells which belong to a loop. There may be many."""
 
     def __init__(self) -> None:
         self._file: IO[bytes] | None = None
         self._begins, self._firsts, self._frames = list[int](), list[int](), array("q")
-        """Of each `Kept`: where it stands in the file, and the place of its first row among all."""
+        """Per `Kept`: its place in the file, and the index of its first row; and the frames of all rows."""
 
     def add(self, some: list[Kept]) -> None:
-        """Let these wait too; the list is empty then."""
+        """Add errors; the list is emptied."""
         if not some:
             return
         import pickle  # noqa: PLC0415 - most reports are without events
@@ -156,12 +156,12 @@ class Waiting:
             self._file.close()
 
     def in_order(self) -> Iterator[tuple[Kept, int]]:
-        """All of them in the order of their frames, each as a row of a `Kept`."""
+        """All errors by frame number, each as a row of a `Kept`."""
         frames = self._frames
         places: Sequence[int] = range(len(frames))
         loaded = 1
         if any(frames[place] > frames[place + 1] for place in places[:-1]):
-            # what was put in order of time stands no more than MOST_WAITING rows from its place
+            # sorting by time moved a row by at most MOST_WAITING places
             places, loaded = sorted(places, key=frames.__getitem__), 2 * MOST_WAITING // KEPT_ROWS
         load = lru_cache(loaded)(self._load)
         for place in places:
@@ -179,7 +179,7 @@ class Waiting:
 
 
 class _Run:
-    """All captures of one call, as far as they were followed."""
+    """All captures of one call, as far as they were read."""
 
     def __init__(
         self,
@@ -196,7 +196,7 @@ class _Run:
         self._on_events, self._on_progress, self._ctrl_c = on_events, on_progress, ctrl_c
 
     def follow_all(self, pool: WorkerPool | None) -> None:
-        """One capture after the other.
+        """Read one capture after another.
 
         Raises:
             CaptureError: none of them can be read.
@@ -214,7 +214,7 @@ class _Run:
             raise CaptureError(next(iter(self.state.unread.values())))
 
     def _follow(self, files: Sequence[Named], pool: WorkerPool | None) -> None:
-        """Side by side where that can be; in one go where files overlap, or frames stand out of order."""
+        """Read a capture's files in parallel if possible; with one reader if files or frames are out of order."""
         stored = [name for name in files if isinstance(name, str) and is_stored(name)]
         if pool is not None and len(stored) == len(files):
             try:
@@ -228,14 +228,14 @@ class _Run:
             self._follow_in_order(files, is_ordered=True)
 
     def _follow_in_order(self, files: Sequence[Named], *, is_ordered: bool) -> None:
-        """One reader for all; frames that stand out of order are put in order first if `is_ordered`.
+        """Read all files with one reader, which sorts frames by time if `is_ordered`.
 
         Raises:
-            Disordered: they stand out of order, and are not to be put in order.
+            Disordered: frames are out of order, and `is_ordered` is not set.
             CaptureError: none of the files can be read.
         """
         analyzer = self._task.analyzer(is_ordered=is_ordered)
-        with self._ctrl_c.striking() if self.analyzer is None else nullcontext():  # a pipe may say nothing for hours
+        with self._ctrl_c.striking() if self.analyzer is None else nullcontext():  # a pipe may be silent for hours
             source: CaptureFile | MergedCaptures = CaptureFile(files[0]) if len(files) == 1 else MergedCaptures(files)
         with closing(Waiting()) as waiting:
             self._follow_source(
@@ -285,10 +285,10 @@ class _Run:
             self._tell_all(analyzer, waiting)
 
     def _follow_pieces(self, files: Sequence[str], pool: WorkerPool) -> None:
-        """Follow the files of a capture, which do not overlap in time, in pieces side by side, and join them.
+        """Read a capture's files, which do not overlap in time, in pieces in parallel, and join them.
 
         Raises:
-            Disordered: files overlap, or frames stand out of order.
+            Disordered: files overlap, or frames are out of order.
             CaptureError: none of the files can be read.
         """
         surveys = self._surveyed(files)
@@ -321,7 +321,7 @@ class _Run:
     def _joined(
         self, of: list[tuple[Survey, Piece]], results: Iterator[Giving], pool: WorkerPool
     ) -> tuple[Part | None, SourceState]:
-        """Put the pieces together, in their order; those that guessed wrong are followed again."""
+        """Join the pieces in order; those that guessed wrong are read again."""
         joined: Part | None = None
         state, seam, last, latest_ns = SourceState("file", ""), Seam(), None, None
         for (surveyed, piece), result in zip(of, results, strict=True):
@@ -353,14 +353,14 @@ class _Run:
         return joined, state
 
     def _fitting(self, piece: Piece, found: Followed, seam: Seam, pool: WorkerPool, *, is_first: bool) -> Followed:
-        """The piece as it is to be read behind those before it."""
+        """The piece, read again if it does not fit those before it."""
         mended = seam.mended(piece, found.edges)
         if mended is None and found.is_first == is_first:
             return found
         return pool.follow_again(mended or piece, self._task, is_first=is_first)
 
     def _surveyed(self, files: Sequence[str]) -> list[Survey]:
-        """Those that can be read, by their first frames; of one time, the later named first."""
+        """The readable files, by their first frames; of equal times, the later named first."""
         found = []
         for number, name in enumerate(files):
             try:
@@ -378,7 +378,7 @@ class _Run:
             self._on_progress(state)
 
     def _tell_some(self, analyzer: Analyzer, loops: LoopsSoFar) -> None:
-        """Tell what came so far of a stream: to look at all findings each time would take longer each time."""
+        """Report a stream's errors so far. Looking at all findings each time would take ever longer."""
         if self._on_events is None:
             return
         kept = analyzer.take_events()
@@ -387,7 +387,7 @@ class _Run:
         self._tell(events, ((kept[number], row) for _, number, row in sorted(order)))
 
     def _tell_all(self, analyzer: Analyzer, waiting: Waiting) -> None:
-        """Tell what waited for the end of the capture, and forget it."""
+        """Report the errors that waited for the end of the capture, and forget them."""
         if self._on_events is None:
             return
         waiting.add(analyzer.take_events())

@@ -1,8 +1,8 @@
-"""The capture again, with packet comments that say what its errors are about: `analyze -w`.
+"""The capture again, with packet comments about its errors: `analyze -w`.
 
-A datagram stands before the error that tells what became of it, so the capture is read twice: the analysis says which
-frames there is something to be said of, and then everything is copied, a comment added here and there. What pcapng has
-beside packets, and every option of its packets, stays as it is, byte for byte.
+A datagram precedes the error about it, so the capture is read twice. The analysis tells which frames get a comment;
+then everything is copied, with the comments added. Other pcapng blocks, and all options of packets, stay the same, byte
+for byte.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from udpprobe.core.model import Destination, Event, Finding
 from udpprobe.reports.text import endpoint, plural
 
 ERRORS_NAMED = 3
-"""Of one datagram; the rest is counted."""
+"""Errors named in a datagram's comment; further ones are counted."""
 FOUND = frozenset({FRAME, BLOCK, NUMBERED})
 LAST = 1 << 62
-"""Behind every frame."""
+"""Beyond every frame."""
 OLD_PACKET = 2
 BEFORE_FRAME = 28
 """Bytes of an enhanced or old packet block before its frame."""
 ANY_LENGTH = b"\xff" * 8
-"""Of a section: until the next one, or the end of the file (section 4.1)."""
+"""Length of a section that lasts until the next one, or the end of the file (section 4.1)."""
 
 _Passes = dict[tuple[str, int | None], list[tuple[int, str]]]
-"""By address and port: times, and what to say of the frame of that time that goes there."""
+"""By address and port: times, and the comment on the frame with that time and destination."""
 
 
 class Annotations:
-    """What is to be said of which frames. Texts are made when they are written: there may be a million."""
+    """Comments by frame. Texts are made when they are written: there may be a million."""
 
     def __init__(self) -> None:
         self._errors, self._causes, self._kinds = array("q"), array("q"), array("q")
@@ -50,7 +50,7 @@ class Annotations:
         self._passes: _Passes = {}
 
     def take(self, events: Iterable[Event]) -> None:
-        """Note errors, and the datagrams that caused them."""
+        """Add errors, and the datagrams that caused them."""
         for event in events:
             key = _of_error(event), _of_datagram(event), _aside(event)
             number = self._numbers.setdefault(key, len(self._texts))
@@ -61,7 +61,7 @@ class Annotations:
             self._kinds.append(number)
 
     def take_loops(self, destinations: Iterable[Destination]) -> None:
-        """Note the loops that datagrams were seen in."""
+        """Add the loops that datagrams were seen in."""
         for each in destinations:
             for finding in each.findings:
                 if finding.verdict == "loop" and finding.icmp_type is None and finding.reporter is None:
@@ -71,16 +71,16 @@ class Annotations:
         """Copy the capture with its comments.
 
         Args:
-            name: of the capture; it is opened once, and twice where datagrams went round or only some are written.
-            out: where to.
-            only_involved: only packets of which there is something to be said.
+            name: of the capture; opened once, or twice if datagrams went round a loop or only some packets are written.
+            out: destination.
+            only_involved: write only packets with a comment.
 
         Returns:
-            How many packets could not be given their comment: pcapng has no room for options in their blocks.
+            Number of packets that could not get their comment: pcapng has no room for options in their blocks.
 
         Raises:
-            CaptureError: it cannot be read any more.
-            OSError: it cannot be written.
+            CaptureError: it can no longer be read.
+            OSError: the copy cannot be written.
         """
         passes: dict[int, list[str]] = {}
         numbered: list[int] = []
@@ -96,7 +96,7 @@ class Annotations:
         return writer.without_room if writer else 0
 
     def _look(self, name: str) -> tuple[dict[int, list[str]], list[int]]:
-        """What to say of the frames of passes; and the numbers that Wireshark gives to blocks without a packet."""
+        """Comments on frames of passes; and Wireshark's numbers of blocks without a packet."""
         times = memoryview(array("q", sorted({time_ns for some in self._passes.values() for time_ns, _ in some})))
         left = {key: list(some) for key, some in self._passes.items()}
         decoder, passes, numbered = Decoder(64), dict[int, list[str]](), list[int]()
@@ -109,15 +109,15 @@ class Annotations:
         return {frame: texts for frame, texts in passes.items() if texts}, numbered
 
     def errors(self) -> Iterator[tuple[int, int, int]]:
-        """Frame, datagram's frame (0 for none) and what happened, of each error."""
+        """Frame, datagram's frame (0 for none) and text number of each error."""
         return zip(self._errors, self._causes, self._kinds, strict=True)
 
     def text(self, number: int) -> tuple[str, str, str]:
-        """What happened: of the error, of its datagram, and what else there is to say of the error."""
+        """The comments on the error and on its datagram, and remarks on the error."""
         return self._texts[number]
 
 
-# ---- what is said
+# ---- texts
 
 
 def _of_error(event: Event) -> str:
@@ -135,7 +135,7 @@ def _of_datagram(event: Event) -> str:
 
 
 def _aside(event: Event) -> str:
-    """Who on a Linux host would hear of it, and what is odd about it."""
+    """The Linux sockets that get the error, and its notes."""
     linux = event.linux or {}
     option = "IP_RECVERR" if event.family == 4 else "IPV6_RECVERR"
     kinds = [name for kind, name in (("connected", "connected"), ("recverr", option)) if linux.get(kind)]
@@ -153,13 +153,13 @@ def _passes_of(each: Destination, finding: Finding) -> list[tuple[int, str]]:
 
 
 class _Comments:
-    """Texts by frame.
+    """Comments by frame.
 
     Args:
-        annotations: what there is to say.
+        annotations: their content.
         wanted: the frames, ascending.
         passes: by frame, of loops.
-        kept: frames that are written, ascending; None for all of them.
+        kept: frames that are written, ascending; None for all.
     """
 
     def __init__(
@@ -175,11 +175,11 @@ class _Comments:
         }
 
     def number(self, frame: int) -> int:
-        """The number that a frame has where it is written."""
+        """The number of a frame in the copy."""
         return frame if self._kept is None else bisect_left(self._kept, frame) + 1
 
     def of(self, frame: int) -> str:
-        """All that is to be said of a frame."""
+        """The complete comment on a frame."""
         said = []
         if frame in self._by_error:
             cause, kind = self._by_error[frame]
@@ -194,7 +194,7 @@ class _Comments:
         return "; ".join((*said, *self._passes.get(frame, ())))
 
 
-# ---- where it is said
+# ---- writing
 
 
 def _filled(name: str) -> Iterator[Records]:
@@ -210,7 +210,7 @@ def _filled(name: str) -> Iterator[Records]:
 
 
 def _passing(records: Records, decoder: Decoder, left: _Passes) -> list[str]:
-    """What is to be said of a frame of one of the times, if it is a datagram that went round; once."""
+    """The comments on a frame, if it is a datagram of a loop at one of the recorded times; each is returned once."""
     said = []
     data = bytes(records.data[records.at : records.at + records.captured])
     for packet in decoder.packets(data, records.length, records.time_ns, records.link_type, records.frame):
@@ -223,7 +223,7 @@ def _passing(records: Records, decoder: Decoder, left: _Passes) -> list[str]:
 
 
 class _Copied:
-    """Pcapng as it was, but for the comments."""
+    """Pcapng as it was, except for comments."""
 
     def __init__(self, out: IO[bytes], comments: _Comments, *, only_involved: bool) -> None:
         self._out, self._comments, self._only_involved = out, comments, only_involved
@@ -241,7 +241,7 @@ class _Copied:
             is_section = status == BLOCK and _kind(records) == SECTION
             is_wanted = status == FRAME and records.frame == frame
             if not self._only_involved and not (is_section or is_wanted):
-                continue  # with what follows, in one piece
+                continue  # together with what follows
             if not self._only_involved:
                 self._out.write(records.data[begun : records.record])
             begun = records.start
@@ -268,15 +268,15 @@ def _kind(records: Records) -> int:
 
 
 def with_comment(block: bytes, text: str, *, is_big: bool) -> bytes | None:
-    """A packet block with one more comment, behind the options that it has.
+    """A packet block with one more comment, after its other options.
 
     Args:
         block: an enhanced packet block, or an old one.
         text: the comment.
-        is_big: the byte order of its section.
+        is_big: whether its section is big-endian.
 
     Returns:
-        None for blocks that hold no options, and for broken ones.
+        None for blocks without room for options, and for broken ones.
     """
     order = ">" if is_big else "<"
     kind, size, captured = struct.unpack_from(f"{order}2I12xI", block)
@@ -290,7 +290,7 @@ def with_comment(block: bytes, text: str, *, is_big: bool) -> bytes | None:
             break
         at += 4 + (length + 3 & -4)
     if at > last:
-        at = options  # they are broken; whoever reads them stops there
+        at = options  # broken options; a reader stops there
     value = clean(text)
     added = struct.pack(f"{order}2H", COMMENT, len(value)) + value + bytes(-len(value) % 4)
     if at == last:

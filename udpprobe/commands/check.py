@@ -1,6 +1,6 @@
-"""Check destinations against what is expected of them: what `check` and `exporter` do.
+"""Check destinations against expectations: the `check` and `exporter` commands.
 
-One scan for all targets that are probed alike; then, side by side, the path MTUs and the ways that are asked for.
+One scan covers all targets with equal probing; then path MTU searches and traces run in parallel.
 """
 
 from __future__ import annotations
@@ -39,59 +39,59 @@ Work = TypeVar("Work")
 Result = TypeVar("Result")
 
 AT_ONCE = 8
-"""Path MTU searches, traces and look-ups of names under way at a time."""
+"""Path MTU searches, traces and name look-ups at a time."""
 NO_RAW = "this takes CAP_NET_RAW"
 TOO_LATE = "time ran out"
 NOT_PROBED = UdpprobeError("undecided: time ran out")
 STOPPED = UdpprobeError("undecided: interrupted")
 LEAST_MOST = 1280
-"""Bytes up to which the path MTU is searched at least: every probe is smaller (and IPv6 takes it everywhere)."""
+"""The path MTU is searched up to at least this size: every probe is smaller (and every IPv6 path carries it)."""
 NEIGHBOUR_S = 3.3
-"""So long a router, or this host, looks for a host that is not there before it says so."""
+"""Time until a router, or this host, gives up resolving a missing neighbour and reports it."""
 RESERVE_S = 0.5
-"""What is left for telling, of the time there is."""
+"""Part of the time limit that is reserved for output."""
 
 
 class Settings(Struct, frozen=True):
-    """How all targets are checked."""
+    """How to check all targets."""
 
     timeout_s: float = 10
-    """Of everything."""
+    """For everything."""
     silence_s: float = 1
-    """How long a host that says nothing is waited for, after each probe."""
+    """Seconds to wait for a silent host after each probe."""
     retries: int = 2
-    """How often a port that says nothing is asked again."""
+    """Retries of a silent port."""
     confirm: int = 0
-    """How often a failure is checked again before it counts."""
+    """Number of further checks that must confirm a failure."""
     rate_pps: float = 1000
     engine: str = "auto"
 
     @property
     def patience_s(self) -> float:
-        """How long a host that says nothing is waited for, all in all."""
+        """Seconds to wait for a silent host in total."""
         return max(self.silence_s * (self.retries + 1), min(NEIGHBOUR_S, 4 * self.silence_s))
 
 
 Endpoint = tuple[str, int]
 """Address and port."""
 Place = ProbedDestinations | UdpprobeError
-"""Where a target is, or why nobody knows."""
+"""Where a target is, or why that is unknown."""
 Alike = tuple[Probing, int]
-"""How targets are probed, and on which link: of two links, hosts may have the same address. One scan for all."""
+"""How targets are probed, and on which link: on two links, hosts may have the same address. One scan for all."""
 Found = dict[Endpoint, Facts] | UdpprobeError
-"""What a scan found, or why it could not be made."""
+"""What a scan found, or why it failed."""
 
 
 def check(asks: Sequence[Check], settings: Settings, on_checked: Callable[[Checked], None] | None = None) -> Outcome:
-    """Check targets, and those that fail again, as often as it is to be confirmed.
+    """Check targets, and check failures again as often as they must be confirmed.
 
-    It ends in time; what was not found out by then is said. What cannot be done, because a name has no address or a
-    privilege is missing, is the failure of the targets that need it.
+    It ends in time, and says what is unknown by then. If a name has no address, or a privilege is missing, the targets
+    that need it fail.
 
     Args:
-        asks: what is expected of whom.
-        settings: how it is found out.
-        on_checked: gets each check once its state is settled, from any thread, one at a time.
+        asks: targets and expectations.
+        settings: how to check.
+        on_checked: called with each check once its state is settled, from any thread, one at a time.
     """
     time_ns, start_s = time.time_ns(), time.monotonic()
     with until(start_s + max(settings.timeout_s - RESERVE_S, settings.timeout_s / 2)):
@@ -103,7 +103,7 @@ def check(asks: Sequence[Check], settings: Settings, on_checked: Callable[[Check
                 break
             again = run.checked([asks[row] for row in failed])
             for row, checks in zip(failed, again, strict=True):
-                if not is_late() or _is_fine(checks):  # what could not be asked again in time stays a failure
+                if not is_late() or _is_fine(checks):  # a failure that could not be confirmed in time remains one
                     found[row] = checks
     flat = tuple(each for checks in found for each in checks)
     if on_checked and settings.confirm:
@@ -125,7 +125,7 @@ def _is_fine(checks: Sequence[Checked]) -> bool:
 
 
 class _Run(Struct):
-    """One check under way."""
+    """One check in progress."""
 
     settings: Settings
     on_checked: Callable[[Checked], None] | None = None
@@ -135,11 +135,11 @@ class _Run(Struct):
     is_cut: bool = False
     """Whether time ran out."""
     _told: set[tuple[Check, Endpoint]] = field(default_factory=set)
-    """Which checks were told."""
+    """Checks that were reported."""
     _telling: threading.Lock = field(default_factory=threading.Lock)
 
     def checked(self, asks: Sequence[Check]) -> list[list[Checked]]:
-        """What each ask comes to, a row an address and port."""
+        """The results of each ask, one per address and port."""
         places = self._side_by_side(_place, asks, lambda _: STOPPED)
         reports = self._scanned(asks, places)
         jobs = [list(_jobs(ask, place, reports)) for ask, place in zip(asks, places, strict=True)]
@@ -151,7 +151,7 @@ class _Run(Struct):
         return [list(islice(told, len(some))) for some in jobs]
 
     def _scanned(self, asks: Sequence[Check], places: Sequence[Place]) -> dict[Alike, Found]:
-        """What became of the destinations, by how they are probed."""
+        """Scan results, grouped by how targets are probed."""
         together: dict[Alike, list[tuple[Check, ProbedDestinations]]] = defaultdict(list)
         for ask, place in zip(asks, places, strict=True):
             if not isinstance(place, UdpprobeError):
@@ -194,9 +194,9 @@ class _Run(Struct):
         }
 
     def _tell_settled(self, asked: list[tuple[Check, ProbedDestinations]], rows: Sequence[Destination]) -> None:
-        """Tell the checks that are settled with some destinations: those of one address, without mtu and trace.
+        """Report checks that these destinations settle: those of a single address, without mtu and trace.
 
-        What silence says is known at the scan's end only: how many packets this host dropped is counted there.
+        Silence is judged at the scan's end only, when the packets that this host dropped are counted.
         """
         found = {(each.address, each.port or 0): each for each in rows if each.verdict != "silent"}
         for ask, place in asked:
@@ -204,7 +204,7 @@ class _Run(Struct):
                 self._tell(ask, checked(ask.name, ask.group, self._facts(row), ask.expectation))
 
     def _tell(self, ask: Check, made: Checked) -> None:
-        """Tell a check once; it is told from several threads."""
+        """Report a check once; called from several threads."""
         if self.on_checked:
             with self._telling:
                 key = ask, (made.address or "", made.port or 0)
@@ -216,12 +216,12 @@ class _Run(Struct):
         return Facts(found, patience=f"; no reply within {self.settings.silence_s:g} s (--wait)", dropped=dropped)
 
     def _stop(self) -> None:
-        """Ctrl-C came: what is under way ends, and what is not known by then is not checked."""
+        """After Ctrl-C: end what is in progress; what is unknown by then is not checked."""
         self.is_stopped = True
         hurry()
 
     def _looked_at(self, job: _Job) -> Checked:
-        """With the path MTU and the way, where they are asked for."""
+        """The check with path MTU and path, if requested."""
         ask, place, found, instead = job
         if isinstance(found, UdpprobeError) or place is None:
             made = _unchecked(job, STOPPED if self.is_stopped and found is NOT_PROBED else found)
@@ -245,7 +245,7 @@ class _Run(Struct):
         return replace(facts, mtu=measured, trace=way, blind=TOO_LATE)
 
     def _mtu(self, place: ProbedDestinations, ask: Check) -> MtuReport | None:
-        """None where time ran out before it was known."""
+        """None if time ran out first."""
         from udpprobe.commands import mtu  # noqa: PLC0415 - where it is asked for
         from udpprobe.engines import wire  # noqa: PLC0415 - as below
 
@@ -264,7 +264,7 @@ class _Run(Struct):
         return measured.report if is_known else None
 
     def _way(self, place: ProbedDestinations, ask: Check) -> TraceReport | None:
-        """None where time ran out before it was known."""
+        """None if time ran out first."""
         from udpprobe.commands import trace  # noqa: PLC0415 - as above
         from udpprobe.engines import wire  # noqa: PLC0415 - as above
 
@@ -282,12 +282,12 @@ class _Run(Struct):
     def _side_by_side(
         self, function: Callable[[Work], Result], work: Sequence[Work], otherwise: Callable[[Work], Result]
     ) -> list[Result]:
-        """The function's results, in order; what is to be stopped in time here is so there.
+        """The function's results, in order; Ctrl-C and the time limit apply here.
 
         Args:
-            function: what is done.
-            work: with what.
-            otherwise: the result of what Ctrl-C has stopped.
+            function: run for each item.
+            work: the items.
+            otherwise: result of an item that Ctrl-C stopped.
         """
         if len(work) <= 1:
             return list(map(function, work))
@@ -299,7 +299,7 @@ class _Run(Struct):
                 return [each.result() for each in waiting]
             except KeyboardInterrupt:
                 pool.shutdown(wait=False, cancel_futures=True)
-                self._stop()  # the threads hear of no signal
+                self._stop()  # the threads get no signal
                 return [
                     otherwise(each) if result.cancelled() else result.result()
                     for each, result in zip(work, waiting, strict=True)
@@ -307,16 +307,16 @@ class _Run(Struct):
 
 
 _Job = tuple[Check, ProbedDestinations | None, Facts | UdpprobeError, str | None]
-"""What is left to find out of one destination; and the family that was asked instead of one that can't be."""
+"""What remains to be found out about one destination; and the family probed instead of an unreachable one."""
 
 
 def _wants_more(found: Destination, ask: Check) -> bool:
-    """Whether the path MTU or the way there is to be found out too."""
+    """Whether path MTU or path must be found out too."""
     return wants_mtu(found, ask.expectation) or wants_way(found, ask.expectation)
 
 
 def wanted_of(probing: Probing) -> Wanted:
-    """How targets are understood that are probed so."""
+    """How to resolve targets that are probed like this."""
     return Wanted((), probing.family, probing.interface, probing.allow_broadcast)
 
 
@@ -362,7 +362,7 @@ def _endpoint(place: ProbedDestinations) -> Endpoint:
 
 
 def _united(places: Sequence[ProbedDestinations]) -> ProbedDestinations:
-    """All of them, each once."""
+    """All of them, without duplicates."""
     rows = ProbedDestinations.concatenate(list(places))
     columns = zip(rows.high, rows.low, rows.zone, rows.port, strict=True)
     targets = [

@@ -1,8 +1,8 @@
-"""The workers of a Dask cluster follow captures as threads do: an existing one, or processes of this host.
+"""Workers of a Dask cluster read captures as threads do: an existing cluster, or processes of this host.
 
-What a piece taught stays at the worker that followed it, and is joined with its neighbours there, in a tree. Only
-receipts come here, and in the end one analyzer, folded to what the report needs. A join changes what it is given, but a
-cluster that loses a worker computes again from what there was: so workers keep each analyzer, and join copies.
+The state of a piece stays at its worker, and is joined with its neighbours there, in a tree. Only receipts come here,
+and at the end one analyzer, folded to what the report needs. A join changes its inputs, but a cluster that loses a
+worker computes again from them: so workers keep each analyzer, and join copies.
 """
 
 from __future__ import annotations
@@ -42,38 +42,38 @@ from udpprobe.interrupt import CtrlC
 LOCAL = "local"
 """The address of a cluster that is started here."""
 PATIENCE_S = 5
-"""How long a scheduler may take to answer."""
+"""Seconds to wait for a scheduler's answer."""
 ALIKE = ("python", "distributed", "dask", "udpprobe")
-"""What has to be the same everywhere: what is learned travels as objects of these."""
+"""Packages that must have the same version everywhere, because state is transferred as their objects."""
 TRIES = 3
-"""Workers at which a file is tried, before it counts as one that cannot be read."""
+"""Workers at which a file is tried before it counts as unreadable."""
 LOOK_S = 0.25
-"""How often Ctrl-C is looked for while a result is waited for."""
+"""Seconds between checks for Ctrl-C while waiting for a result."""
 CHECK_S, ALONE_S = 2, 30
-"""How often it is looked whether there are workers, and how long: somebody may be about to start others."""
+"""Seconds between checks for workers, and total time without any: the user may be about to start some."""
 MOST_PIECE_BYTES = 4 << 30
-"""Of a capture that has more than a piece a worker: what is lost with a worker has to be followed again."""
+"""Largest piece if a capture has more than one per worker: what a lost worker had must be read again."""
 LOST = "the cluster has lost its workers, or its scheduler"
 JOIN_FIRST = 1
-"""Dask's priority of what makes room, above that of following pieces."""
+"""Dask's priority of joins, which free memory, above reading pieces."""
 
 
 # ---- at a worker
 
 
 class _Kept:
-    """What stays at a worker: an analyzer that nobody changes any more; and, of a piece, the receipt for it."""
+    """Kept at a worker: an analyzer that no longer changes; and, for a piece, its receipt."""
 
     def __init__(self, analyzer: Analyzer, receipt: Followed | None = None) -> None:
         self.analyzer, self.receipt = analyzer, receipt
 
     def __sizeof__(self) -> int:
-        # Dask asks, and moves what is small rather than what is large
+        # Dask asks for sizes, and moves small objects rather than large ones
         pickled, memory = self._pickled()
         return len(pickled) + sum(len(each.raw()) for each in memory)
 
     def copy(self) -> Analyzer:
-        """An analyzer to be changed."""
+        """An analyzer that may be changed."""
         pickled, memory = self._pickled()
         copied: Analyzer = pickle.loads(pickled, buffers=memory)  # noqa: S301 - our own
         return copied
@@ -84,7 +84,7 @@ class _Kept:
 
 
 class _CancelledError(UdpprobeError):
-    """The scheduler let go of a future: a worker died as it handed over what the future needs."""
+    """The scheduler released a future: a worker died while transferring its inputs."""
 
 
 class _Failure(Struct, frozen=True):
@@ -95,7 +95,7 @@ class _Failure(Struct, frozen=True):
 
 
 _stops: defaultdict[str, threading.Event] = defaultdict(threading.Event)
-"""By the run that pieces are followed for: set when they are not to be, any more."""
+"""By run: set when its pieces are no longer wanted."""
 
 
 def _follow(run: str, piece: Piece, task: Task, is_first: bool, is_last: bool) -> _Kept | _Failure:
@@ -130,15 +130,15 @@ def _stop(run: str) -> None:
 
 
 def _end(run: str) -> None:
-    """Stop what still works for nobody, and forget about it."""
+    """Stop what still works for an abandoned run, and forget it."""
     _stops.pop(run, threading.Event()).set()
 
 
-# ---- here
+# ---- at this process
 
 
 class _Job:
-    """A piece that is to be followed; `call` is what was asked for, in case it must be asked again."""
+    """A piece to read; `call` is the request, in case it must be repeated."""
 
     kept: Future
     receipt: Future
@@ -149,28 +149,28 @@ class _Job:
 
 
 class RemotePart:
-    """A `Part` in pieces at workers, which are joined two and two.
+    """A `Part` in pieces at workers, joined pairwise.
 
     Args:
-        pool: who joins.
+        pool: joins them.
         kept: of one piece.
     """
 
     def __init__(self, pool: ClusterPool, kept: Future) -> None:
         self._pool = pool
         self._tree = [(0, kept)]
-        """How often each was joined, falling; and each."""
+        """Each piece with its number of joins, descending."""
 
     def append(self, right: RemotePart) -> None:
-        """Add the piece directly behind this one, which is used up."""
-        ((level, kept),) = right._tree  # joined with none so far
+        """Add the piece directly after this one; `right` must not be used afterwards."""
+        ((level, kept),) = right._tree  # not joined yet
         while self._tree and self._tree[-1][0] == level:
             kept = self._pool.submit(_join, self._tree.pop()[1], kept, priority=JOIN_FIRST)
             level += 1
         self._tree.append((level, kept))
 
     def analyzer(self) -> Analyzer:
-        """All of it, folded."""
+        """The complete state, folded."""
         _, kept = self._tree.pop()
         while self._tree:
             kept = self._pool.submit(_join, self._tree.pop()[1], kept, priority=JOIN_FIRST)
@@ -179,11 +179,11 @@ class RemotePart:
 
 
 class ClusterPool:
-    """A `WorkerPool`: workers of a cluster; what cannot be read at one of them is tried at others.
+    """A `WorkerPool` of a cluster's workers; what one cannot read is tried at others.
 
     Args:
         client: of the cluster.
-        ctrl_c: what may end it.
+        ctrl_c: may end it.
     """
 
     def __init__(self, client: Client, ctrl_c: CtrlC) -> None:
@@ -199,7 +199,7 @@ class ClusterPool:
         return max(self.count, -(-total_bytes // MOST_PIECE_BYTES))
 
     def follow(self, pieces: Sequence[Piece], task: Task, look: Callable[[int], None]) -> Generator[Giving]:
-        """See `WorkerPool`. Few pieces run before they can be joined: they take memory, and Ctrl-C wastes it."""
+        """See `WorkerPool`. Only few pieces run ahead of the joins: they take memory, and Ctrl-C wastes them."""
         self._run, self._is_stopped, self._look, self._done_bytes = uuid4().hex, False, look, 0
         waiting = (
             _Job(self._run, piece, task, number == 0, number == len(pieces) - 1) for number, piece in enumerate(pieces)
@@ -212,7 +212,7 @@ class ClusterPool:
         finally:
             self._jobs.clear()
             self._is_stopped = True
-            with suppress(OSError, RuntimeError):  # it may be gone, and whoever waited for it has said so
+            with suppress(OSError, RuntimeError):  # it may be gone, and the waiting code has reported that
                 self._client.run(_end, self._run)
 
     def follow_again(self, piece: Piece, task: Task, *, is_first: bool) -> Followed:
@@ -224,7 +224,7 @@ class ClusterPool:
         return part.analyzer()
 
     def submit(self, function: Callable[..., Any], *arguments: object, **how: object) -> Future:
-        """Have a function called at a worker, under a name of its own, by which Dask's dashboard tells what is done."""
+        """Call a function at a worker, under its own name, which Dask's dashboard shows."""
         return self._client.submit(function, *arguments, key=f"{function.__name__.strip('_')}-{uuid4().hex}", **how)
 
     def _given(self, job: _Job, **how: object) -> _Job:
@@ -233,7 +233,7 @@ class ClusterPool:
         return job
 
     def _followed(self, job: _Job) -> Followed:
-        """What came of following a piece, at any of TRIES workers."""
+        """The result of reading a piece, at any of TRIES workers."""
         piece: Piece = job.call[1]
         cancelled = 0
         while True:
@@ -257,12 +257,12 @@ class ClusterPool:
         return followed
 
     def result(self, future: Future, about: str) -> Any:  # noqa: ANN401 - whatever the function returned
-        """What the future holds, when it does.
+        """Wait for a future's result.
 
         Raises:
             CaptureError: the workers that were to work on it died.
-            Disordered: frames of a piece that was given out stand out of order.
-            UdpprobeError: nobody is there who could do it.
+            Disordered: frames of a submitted piece are out of order.
+            UdpprobeError: no worker is left.
         """
         staffed_s, patience_s = time.monotonic(), LOOK_S
         while True:
@@ -271,17 +271,17 @@ class ClusterPool:
                 return future.result(timeout=patience_s)
             except TimeoutError:
                 if future.done():
-                    patience_s *= 2  # what takes so long to come is large; or it was lost, and is computed again
+                    patience_s *= 2  # it takes long because it is large, or was lost and is computed again
             except KilledWorker as error:
                 raise CaptureError(f"{about}: workers died over it (killed, or out of memory?)") from error
             except OSError as error:
                 raise UdpprobeError(LOST) from error
             except (CancelledError, UnboundLocalError) as error:
-                # the latter is what `distributed.utils.sync` (2026.8) makes of a future that is cancelled meanwhile
+                # `distributed.utils.sync` (2026.8) raises the latter for a future that is cancelled meanwhile
                 raise _CancelledError(LOST) from error
 
     def _looked_around(self, staffed_s: float) -> float:
-        """When there were workers last; the scheduler is asked every `CHECK_S`. Ctrl-C is passed on to them."""
+        """Last time with workers; the scheduler is asked every `CHECK_S`. Ctrl-C is passed on to them."""
         self._look(self._done_bytes)
         if any(job.receipt.status == "error" and isinstance(job.receipt.exception(), Disordered) for job in self._jobs):
             raise Disordered
@@ -301,29 +301,29 @@ class ClusterPool:
         return staffed_s
 
 
-# ---- hiring
+# ---- connecting
 
 
 @contextmanager
 def hired(address: str, files: Sequence[str], workers: int | None, ctrl_c: CtrlC) -> Iterator[ClusterPool]:
-    """The workers of a cluster, fit for the work; nothing is left there afterwards.
+    """A cluster's workers, checked and ready; nothing is left there afterwards.
 
     Args:
         address: of a Dask scheduler, or `LOCAL`.
-        files: that are to be read.
-        workers: how many processes a local cluster has; None for one a core.
-        ctrl_c: what may end it.
+        files: to be read.
+        workers: processes of a local cluster; None for one per core.
+        ctrl_c: may end it.
 
     Raises:
-        UsageError: it is no address, or something, a pipe, can be read but once.
-        UdpprobeError: nobody answers, there is no worker, or versions differ.
+        UsageError: it is no address, or an input (a pipe) can be read only once.
+        UdpprobeError: nothing answers, there is no worker, or versions differ.
     """
     for name in files:
         path = local_path(name)
         if path is not None and (path == "-" or (os.path.exists(path) and not os.path.isfile(path))):  # noqa: PTH110, PTH113 - thousands
             raise UsageError(f"{name}: a cluster reads files and URLs, nothing that can be read but once")
     with ExitStack() as stack:
-        # Dask logs what it recovers from; errors that matter are told by us
+        # Dask logs what it recovers from; we report the errors that matter
         stack.enter_context(silence_logging_cmgr(logging.CRITICAL))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
@@ -338,12 +338,12 @@ def hired(address: str, files: Sequence[str], workers: int | None, ctrl_c: CtrlC
 
 
 def _scheduler(address: str) -> str:
-    """The address, if a scheduler answers there; a `Client` that found none would hang about for some time."""
+    """The address, if a scheduler answers there; a `Client` without one would hang for some time."""
     try:
         role = asyncio.run(asyncio.wait_for(_role_at(address), PATIENCE_S))
     except ValueError as error:
         raise UsageError(f"--cluster {address}: {error}; say tcp://host:8786, or {LOCAL}") from error
-    except Exception as error:  # a stranger's answer may be taken for anything
+    except Exception as error:  # another program's answer may be parsed as anything
         raise UdpprobeError(f"{address}: no Dask scheduler answers there within {PATIENCE_S} s") from error
     if role != "Scheduler":
         raise UdpprobeError(f"{address}: that is a {role.lower()}; name its scheduler")
@@ -371,7 +371,7 @@ def _local_cluster(workers: int) -> Iterator[LocalCluster]:
 
 
 def _start_fork_server() -> None:
-    """It loads Dask once for all workers, and has them ignore Ctrl-C, which goes to all of a terminal's."""
+    """Start a server that loads Dask once for all workers, and lets them ignore the terminal's Ctrl-C."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(["distributed", "udpprobe.commands.cluster"])
     is_main = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if is_main else None

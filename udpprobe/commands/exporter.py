@@ -1,4 +1,4 @@
-"""Tells a Prometheus server what becomes of datagrams to the targets it names, as the blackbox exporter does.
+"""Reports to a Prometheus server what happens to datagrams to its targets, as the blackbox exporter does.
 
 https://prometheus.io/docs/guides/multi-target-exporter/
 """
@@ -37,23 +37,24 @@ Network = IPv4Network | IPv6Network
 Module = tuple[Expectation, Probing]
 
 MODULES: Mapping[str, Module] = {name: (Expectation(name), Probing()) for name in ON_SILENCE}
-"""What there is without a file of templates."""
+"""The modules without a file of templates."""
 CONNECTIONS = 64
-"""For more, room is made by hanging up on whoever has taken longest to ask; where all have asked, by 503."""
+"""Connections at a time. For another one, the oldest without a complete request is closed; if there is none, it gets
+503."""
 PROBE_DESCRIPTORS = 32
-"""Of a probe: 17 source ports at most (`pmtud.rounds.FLOWS`, and the control port's), and what sends and hears. 19 were
-counted of each of 16 at once."""
+"""Descriptors of a probe: at most 17 source ports (`pmtud.rounds.FLOWS`, and the control port's), and sockets to send
+and receive. 19 each were counted with 16 at once."""
 OTHER_DESCRIPTORS = CONNECTIONS + 64
 FULL = b"HTTP/1.0 503 Service Unavailable\r\nContent-Type: text/plain\r\n\r\ntoo many connections\n"
 REMEMBERED = 4096
-"""Targets whose ICMP errors are counted on; beyond that the counts of the one longest unasked begin anew."""
+"""Targets with error counters; beyond that, the counters of the least recently probed one are reset."""
 ROOM_S = 1
-"""How long a connection that was hung up on may take to end."""
+"""Time for a closed connection to end."""
 NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 SLOW_S = 10
-"""How long a client may take with its request."""
+"""Time for a client to send its request."""
 MARGIN_S = 0.5
-"""Of the time that Prometheus gives, what is left for the way back."""
+"""Part of Prometheus's time limit reserved for the response."""
 
 
 class ExporterOptions(Struct, frozen=True):
@@ -62,15 +63,15 @@ class ExporterOptions(Struct, frozen=True):
     listen: tuple[str, int]
     """Address and TCP port."""
     allowed: tuple[Network, ...]
-    """Only their addresses are probed: an exporter is not to become anyone's port scanner."""
+    """Only addresses in these networks are probed: an exporter must not be anyone's port scanner."""
     modules: Mapping[str, Module]
     settings: Settings
     at_once: int = 16
-    """Probes under way at a time."""
+    """Probes at a time."""
 
 
 class RejectedRequest(Exception):  # noqa: N818 - an answer, not an error
-    """A request that gets another answer than the one it asks for."""
+    """A request that gets an error response."""
 
     def __init__(self, status: HTTPStatus, text: str) -> None:
         super().__init__(text)
@@ -78,7 +79,7 @@ class RejectedRequest(Exception):  # noqa: N818 - an answer, not an error
 
 
 class ProbeService:
-    """Answers what is asked for by URL; any thread may ask.
+    """Answers requests by URL, from any thread.
 
     Args:
         options: how.
@@ -103,14 +104,14 @@ class ProbeService:
         ).labels(__version__).set(1)
 
     def metrics(self, _query: Mapping[str, list[str]], _timeout_s: float) -> bytes:
-        """About the exporter itself."""
+        """Metrics of the exporter itself."""
         return prometheus.generate_latest(self._registry)
 
     def probe(self, query: Mapping[str, list[str]], timeout_s: float) -> bytes:
-        """About a target.
+        """Metrics of a target.
 
         Raises:
-            Refusal: it may not be probed.
+            RejectedRequest: it may not be probed.
         """
         module = _one(query, "module", "answered")
         if module not in self._options.modules:
@@ -131,7 +132,7 @@ class ProbeService:
     def _found(self, text: str, module: Module, limit_s: float) -> Checked:
         try:
             asked = self._asked(text, *module)
-        except UdpprobeError as error:  # a probe that failed, for whoever alerts on that, and no failure of ours
+        except UdpprobeError as error:  # a failed probe is a result to alert on, not a failure of the exporter
             return unchecked(text, None, str(error))
         left_s = max(limit_s - time.monotonic(), MARGIN_S)
         try:
@@ -155,7 +156,7 @@ class ProbeService:
             self._places.release()
 
     def _asked(self, text: str, expectation: Expectation, probing: Probing) -> Check:
-        """The one address that is probed, looked up once: what was allowed is what is probed."""
+        """The one address to probe, resolved once, so that the address that was allowed is the one that is probed."""
         try:
             target = target_with_port(text)
             guard_single(target)
@@ -169,16 +170,16 @@ class ProbeService:
 
 
 def places() -> int:
-    """How many probes at a time there are descriptors for, once the limit is raised as far as allowed."""
+    """Number of probes at a time that the descriptor limit allows, after raising it as far as possible."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # there may be a limit for the whole system below it
+    with suppress(ValueError, OSError):  # a system-wide limit may be lower
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
     return max((soft - OTHER_DESCRIPTORS) // PROBE_DESCRIPTORS, 1)
 
 
 def guard_single(target: TargetSpec) -> None:
-    """See to it that a target is one host and one port.
+    """Check that a target is one host and one port.
 
     Raises:
         UsageError: it is more.
@@ -201,14 +202,14 @@ def _one(query: Mapping[str, list[str]], name: str, default: str | None = None) 
 
 
 class Tally:
-    """ICMP errors of each target since it was first asked for; any thread may count."""
+    """ICMP errors of each target since its first probe; used from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: OrderedDict[tuple[str, str], Counter[tuple[int, int, int]]] = OrderedDict()
 
     def add(self, key: tuple[str, str], found: Checked) -> Mapping[tuple[int, int, int], int]:
-        """Count a check's errors, and tell all that the target has drawn."""
+        """Count a check's errors, and return the target's totals."""
         with self._lock:
             counts = self._counts.setdefault(key, Counter())
             self._counts.move_to_end(key)
@@ -232,7 +233,7 @@ class MetricsServer(ThreadingHTTPServer):
 
     daemon_threads = True
     request_queue_size = 128
-    """Connections that the kernel keeps until they are accepted."""
+    """Connections that the kernel queues until they are accepted."""
 
     def __init__(self, options: ExporterOptions) -> None:
         host, port = options.listen
@@ -246,9 +247,9 @@ class MetricsServer(ThreadingHTTPServer):
         }
         self._connections = threading.BoundedSemaphore(CONNECTIONS)
         self.silent: dict[Handler, None] = {}
-        """Connections that have not asked yet, the oldest first."""
+        """Connections without a complete request, oldest first."""
         try:
-            # with the zone of a link-local address, which bind itself does not read
+            # getaddrinfo handles the zone of a link-local address; bind itself does not
             where = socket.getaddrinfo(host, port, self.address_family, socket.SOCK_STREAM)[0][4]
             super().__init__(where, Handler)  # type: ignore[arg-type]  # a pair is typeshed's guess
         except OSError as error:
@@ -256,14 +257,14 @@ class MetricsServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it is asked."""
+        """Its address."""
         host, port = self.server_address[:2]
         return f"http://[{host!s}]:{port}" if self.address_family == socket.AF_INET6 else f"http://{host!s}:{port}"
 
     def process_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]  # of TCP
-        """Serve a connection in a thread; where there are too many, nobody who is slow may keep it out."""
+        """Serve a connection in a thread; if there are too many, a slow client must not keep it out."""
         if not self._connections.acquire(blocking=False):
-            with suppress(StopIteration, RuntimeError, KeyError):  # none, or another thread was faster
+            with suppress(StopIteration, RuntimeError, KeyError):  # there is none, or another thread was faster
                 slowest = next(iter(self.silent))
                 del self.silent[slowest]
                 slowest.hang_up()
@@ -275,14 +276,14 @@ class MetricsServer(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]  # as above
-        """Serve it, and make room."""
+        """Serve it, then make room."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._connections.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients that go away are nobody's error; all else is told on standard error."""
+        """Ignore clients that go away; report everything else on standard error."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]  # of TCP
 
@@ -296,7 +297,7 @@ class Handler(BaseHTTPRequestHandler):
     sys_version = ""
 
     def setup(self) -> None:
-        """Give the client its time: `timeout` alone begins anew with every byte."""
+        """Set the client's deadline: `timeout` alone restarts with every byte."""
         super().setup()
         self._patience = threading.Timer(SLOW_S, self.hang_up)
         self._patience.daemon = True
@@ -304,7 +305,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.silent[self] = None
 
     def finish(self) -> None:
-        """It is over, one way or another."""
+        """The connection is over."""
         self._heard()
         super().finish()
 
@@ -313,7 +314,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.silent.pop(self, None)
 
     def hang_up(self) -> None:
-        """End with a client that does not ask."""
+        """Close a connection whose client sends no request."""
         with suppress(OSError):  # the client was faster
             self.connection.shutdown(socket.SHUT_RDWR)
 
@@ -338,7 +339,7 @@ class Handler(BaseHTTPRequestHandler):
         return page(parse_qs(url.query), self._timeout_s())
 
     def _timeout_s(self) -> float:
-        """What Prometheus gives, and no more than was set."""
+        """Prometheus's time limit, at most our own."""
         try:
             given_s = float(self.headers.get("X-Prometheus-Scrape-Timeout-Seconds", "")) - MARGIN_S
         except ValueError:
@@ -354,4 +355,4 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing of requests: the server that asks keeps the account."""
+        """Log no requests: the Prometheus server does."""

@@ -1,4 +1,4 @@
-"""Which packets fit through to a destination, and who limits them: what `mtu` does."""
+"""Which packet sizes fit the path to a destination, and who limits them: the `mtu` command."""
 
 from __future__ import annotations
 
@@ -40,37 +40,37 @@ from udpprobe.tracing.model import Target
 
 LONGEST_WAIT_S = 0.05
 CONTROL_PORTS = (49_152, 65_536)
-"""Where a closed port is looked for: nothing is registered there (RFC 6335, section 6)."""
+"""Range of closed ports: nothing is registered there (RFC 6335, section 6)."""
 LOOP_TTL = 32
-"""A TTL of so many that runs out is evidence of a loop, as `scan` has it."""
+"""An expired TTL that started this high is evidence of a loop, as in `scan`."""
 MOST_BYTES = {4: 65_535, 6: 65_575}
-"""Of a packet (RFC 791; RFC 8200 without jumbograms)."""
+"""Longest packet (RFC 791; RFC 8200 without jumbograms)."""
 
 
 class MtuOptions(Struct, frozen=True):
     """How to search."""
 
     most: int = 0
-    """The largest packet tried, in bytes; 0 for what the interface takes."""
+    """The largest packet to try, in bytes; 0 for the interface's MTU."""
     retries: int = 2
-    """How often a size that goes missing is tried again before it counts as lost."""
+    """Retries of a lost size before it counts as lost."""
     timeout_s: float = 4
-    """How long a host that says nothing is waited for."""
+    """Seconds to wait for a silent host."""
     rate_pps: float = 1000
-    """0 for no such limit."""
+    """0 for no limit."""
     ttl: int = 64
     interface: str | None = None
     source_address: str | None = None
     source_port: int = 0
-    """The first of several neighbours; 0 for ones that the kernel chooses."""
+    """The first of several consecutive ports; 0 lets the kernel choose."""
     payload: str = "auto"
     control: bool = True
-    """Whether a closed port is asked too, whose refusals show what arrives."""
+    """Whether to probe a closed port too, whose refusals show what arrives."""
     capture: str = "auto"
 
 
 class Measured(Struct, frozen=True):
-    """What was found."""
+    """The result."""
 
     report: MtuReport
     interrupted: bool
@@ -79,21 +79,21 @@ class Measured(Struct, frozen=True):
 
 
 class SearchProgress(Struct, frozen=True):
-    """How far a search has come."""
+    """The progress of a search."""
 
     passed: int
     """The largest size that arrived, bytes of the IP packet; 0 for none."""
     lost: int | None
-    """The smallest that did not."""
+    """The smallest that did not arrive."""
     sent: int
 
 
 class Machine(Protocol):
-    """Decides when which probe goes out, and learns from replies."""
+    """Decides when to send which probe, and learns from replies."""
 
     @property
     def wake_ns(self) -> int:
-        """When `due` is to be called if no reply comes before."""
+        """When to call `due` if no reply comes before."""
         ...
 
     @property
@@ -102,7 +102,7 @@ class Machine(Protocol):
         ...
 
     def due(self, now_ns: int) -> list[SizedProbe]:
-        """What is to be sent now."""
+        """The probes to send now."""
         ...
 
     def take(self, reply: Reply) -> None:
@@ -121,9 +121,9 @@ def mtu(
         on_progress: called at each step.
 
     Raises:
-        UsageError: an option is off: an unknown payload, a largest size below the smallest probe.
+        UsageError: an option is invalid: an unknown payload, a largest size below the smallest probe.
         PrivilegeError: raw sockets are not allowed.
-        UdpprobeError: this host has no way there.
+        UdpprobeError: this host has no route.
     """
     with ExitStack() as held, CtrlC() as ctrl_c:
         try:
@@ -162,7 +162,7 @@ def _unsent(endpoint: Endpoint, error: UnsentError) -> MtuReport:
 
 
 def _wires(endpoint: Endpoint, options: MtuOptions, held: ExitStack) -> list[Wire]:
-    """By role; the control's is to a port that nothing is registered for."""
+    """One per role; the control's goes to a port without a registered service."""
     open_wire = partial(Wire, interface=options.interface, source_address=options.source_address, loop_ttl=LOOP_TTL)
     payload = payload_for(endpoint.port, options.payload)
     wires = [held.enter_context(open_wire(endpoint, payload, source_port=options.source_port, flows=FLOWS))]
@@ -179,7 +179,7 @@ def _other_port(port: int) -> int:
 
 
 class _Run:
-    """One search under way."""
+    """One search in progress."""
 
     def __init__(
         self,
@@ -239,7 +239,7 @@ class _Run:
             wake_ns = max(machine.wake_ns, self._free_ns)
             for reply in self._receive(min(max((wake_ns - self._now_ns) / SECOND, 0), LONGEST_WAIT_S)):
                 self._take(reply)
-                self._rounds.take(reply)  # a router's word may come late
+                self._rounds.take(reply)  # a router's error may be late
                 if machine is not self._rounds:
                     machine.take(reply)
 
@@ -286,5 +286,5 @@ class _Run:
         )
 
     def _forged(self) -> tuple[str, ...]:
-        """What is said of the host, which all wires lead to; each counts for itself."""
+        """Notes on forged errors about the host; all wires lead there, and each counts for itself."""
         return next((wire.notes for wire in self._wires if wire.notes), ())

@@ -1,4 +1,4 @@
-"""Craft, send, listen, conclude: what `scan` does."""
+"""Craft, send, receive, conclude: the `scan` command."""
 
 from __future__ import annotations
 
@@ -46,45 +46,45 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT_S = 0.05
 ROOM = 8192
-"""Probes sent between two looks at what came back."""
+"""Probes sent between two reads of what came back."""
 TELL_S = 0.1
 MOST_LATEST = 5
 BATCH_PROBES, BATCH_BYTES = 2048, 1 << 22
-"""Probes that are crafted together, and room for them: at most so many, in at most so many bytes."""
+"""Most probes crafted together, and their most bytes."""
 LINK_SOURCES = {1: slice(6, 12), 113: slice(6, 12), 276: slice(12, 18)}
-"""Where frames of LINKTYPE_ETHERNET, LINUX_SLL and LINUX_SLL2 say who sent them on their link."""
+"""Position of the sender's link address in frames of LINKTYPE_ETHERNET, LINUX_SLL and LINUX_SLL2."""
 MOST_FROM_ELSEWHERE = 1 << 16
-"""Datagrams that answer no probe, and yet belong to the scan: so many are counted and recorded."""
+"""Datagrams that answer no probe but belong to the scan: so many are counted and recorded."""
 LONGEST_PACKET = 65_535
 """Bytes (RFC 791)."""
 
 
 class Progress(Struct, frozen=True):
-    """How far a scan has come."""
+    """The progress of a scan."""
 
     decided: int
     total: int
     sent: int
     remaining_s: float | None
-    """An estimate; None where nothing is known yet."""
+    """An estimate; None if unknown."""
     answered: int = 0
     latest: tuple[str, ...] = ()
-    """Addresses and ports of those that answered last, the latest first."""
+    """Addresses and ports that answered last, latest first."""
 
 
 class ScanListeners(Struct, frozen=True):
-    """Who hears of a scan while it runs."""
+    """Callbacks of a running scan."""
 
     on_events: Callable[[Sequence[Event]], None] | None = None
-    """Every ICMP error that proves to be about a probe, as it becomes known."""
+    """Every ICMP error that is proven to be about a probe, as it becomes known."""
     on_settled: Callable[[Sequence[Destination]], None] | None = None
-    """Every destination once it is settled, each once; the report has these first, in the same order."""
+    """Every destination once, when it is settled; the report starts with these, in the same order."""
     on_progress: Callable[[Progress], None] | None = None
     on_warning: Callable[[str], None] | None = None
-    """What the user should know."""
+    """Warnings for the user."""
 
     def warn(self, text: str) -> None:
-        """Tell the user."""
+        """Warn the user."""
         if self.on_warning:
             self.on_warning(text)
 
@@ -93,18 +93,18 @@ NOBODY = ScanListeners()
 
 
 def scan(destinations: ProbedDestinations, options: EngineOptions, listeners: ScanListeners = NOBODY) -> Report:
-    """Probe destinations and report what became of the probes.
+    """Probe destinations and report what happened to the probes.
 
     Args:
         destinations: what to probe.
         options: how.
-        listeners: who hears of it while it runs.
+        listeners: called while it runs.
 
     Raises:
-        UsageError: an option is off: an unknown payload or address.
+        UsageError: an option is invalid: an unknown payload or address.
         PrivilegeError: raw sockets are not allowed, and `engine` is `raw`.
-        UdpprobeError: the host cannot do it.
-        Interrupted: on Ctrl-C, once all that was heard by then is told.
+        UdpprobeError: this host cannot do it.
+        Interrupted: on Ctrl-C, after everything received by then was reported.
     """
     with ExitStack() as held, CtrlC() as ctrl_c:
         run = _Run(destinations, options, held, listeners)
@@ -123,7 +123,7 @@ def _recorder(path: str) -> Recorder:
 
 
 class _Run:
-    """One scan under way."""
+    """One scan in progress."""
 
     def __init__(
         self, destinations: ProbedDestinations, options: EngineOptions, held: ExitStack, listeners: ScanListeners
@@ -151,7 +151,7 @@ class _Run:
         self._now_ns = time.time_ns()
         self._pacing = Pacing(self._plan, patience, self._now_ns)
         for task in compress(range(len(own)), own):
-            self._pacing.watched[self._plan.host[task]] = 1  # this host hears its probes come, and when
+            self._pacing.watched[self._plan.host[task]] = 1  # this host sees its own probes arrive, with their times
         self._pacing.leave_out(
             task for task in compress(range(len(own)), own) if self._plan.is_own(destinations.port[task])
         )
@@ -176,9 +176,9 @@ class _Run:
         )
         self._sweep: Sweep | None = None
         self._swept = self._swept_bytes = 0
-        """Packets that it took, and their bytes, as far as they are counted here."""
+        """Packets that the sweep took, and their bytes, as far as they are counted here."""
         self._has_left = False
-        """Whether it left packets that are not taken yet."""
+        """Whether it returned packets that are not handled yet."""
         if not self._engine.sees_own and not listeners.on_events:
             self._sweep, self._engine.sift = self._replies.sweep(), self._sift
         self._decoder = Decoder(64, keeps_messages=True)
@@ -193,7 +193,7 @@ class _Run:
         self._departures = self._plan.departures(self._batch, self._record.is_seen)
         self._steadied: Callable[[int], int] = int
         self._marks = array("I"), array("i")
-        """Frames that were recorded, and their tasks, or what stands for them (see `Replies.packets`)."""
+        """Frames that were recorded, and their tasks or other return values of `Replies.packets`."""
         self._from_elsewhere = 0
         """Datagrams that answer no probe."""
         self._sent, self._dropped, self._told_s = 0, 0, 0.0
@@ -203,7 +203,7 @@ class _Run:
         self._link_types: set[int] = set()
 
     def step(self) -> bool:
-        """Hear, then send what is due; False when all is decided."""
+        """Receive, then send what is due; False when everything is decided."""
         wait_s = (self._pacing.wake_ns(self._now_ns) - self._now_ns) / SECOND
         self._hear(self._engine.receive(min(max(wait_s, 0), LONGEST_WAIT_S)))
         due = self._pacing.due(self._now_ns, ROOM - self._engine.backlog)
@@ -245,7 +245,7 @@ class _Run:
                 self._record.is_seen[task] = plan.left[task] > 0
 
     def _is_too_long(self, task: int, source: int) -> bool:
-        """Whether the next probe is longer than IP packets can be."""
+        """Whether the next probe is longer than an IP packet can be."""
         return self._plan.length_of(task, self._plan.attempts[task], source) > LONGEST_PACKET
 
     def _hear(self, heard: Heard) -> None:
@@ -272,7 +272,7 @@ class _Run:
 
     def _sift(self, records: Records, block: bytes, since_ns: int) -> list[RawFrame] | None:
         """Take the ordinary refusals out of a block of captured packets."""
-        if self._sweep is None or self._clock.is_set:  # then each time has to be turned
+        if self._sweep is None or self._clock.is_set:  # after a clock step, each time must be corrected
             return None
         left = self._sweep.take(records, block, since_ns, is_first=not self._has_left)
         self._has_left |= bool(left)
@@ -290,7 +290,7 @@ class _Run:
         self._pacing.swept(self._sweep)
 
     def _take(self, frame: Frame) -> bool:
-        """Hear what a frame holds; whether it belongs to the scan."""
+        """Handle a frame; return whether it belongs to the scan."""
         packets = self._decoder.packets(frame.data, frame.length, frame.time_ns, frame.link_type, frame.number)
         if not packets:
             return False
@@ -323,11 +323,11 @@ class _Run:
         self._events.append(event_of(self._known, believed))
 
     def _recognises(self, task: int, data: bytes) -> bool:
-        """Whether a datagram is what a task was asked for."""
+        """Whether a datagram is an answer to a task's payload."""
         return is_what_was_asked(self._catalogue, self._plan, task, data)
 
     def _interface_of(self, task: int) -> str:
-        """Name of the interface that the probes of a task leave by; empty where that is not known."""
+        """Name of the outgoing interface of a task's probes; empty if unknown."""
         plan, size = self._plan, {4: 4, 6: 16}[self._plan.family_of(task)]
         source, destination = (
             ((high << 64) | low).to_bytes(16, "big")[-size:]
@@ -338,7 +338,7 @@ class _Run:
         return ""
 
     def _refuse(self, task: int, code: int) -> None:
-        """This host does not send to a task."""
+        """Record that this host cannot send to a task."""
         self._errnos[task] = code
         self._pacing.unsent(task)
 
@@ -375,7 +375,7 @@ class _Run:
             )
 
     def report(self, *, interrupted: bool = False) -> Report:
-        """What is known."""
+        """The results so far."""
         answers, replies = self._record.answers, self._replies
         notes = (*self._notes_of(answers), self._record.header_traits.notes(), replies.forged())
         undecided = unsettled_tasks(self._known, self._now_ns) if interrupted else frozenset()
@@ -395,7 +395,7 @@ class _Run:
         )
 
     def _warn_of_gaps(self, told: int) -> None:
-        """What was not asked, or not heard, that should have been."""
+        """Warn about destinations that were not probed, and replies that may have been missed."""
         if told < self._plan.asked:
             self._listeners.warn(f"stopped after {told} of {self._plan.asked} destinations: the others were not asked")
         states = self._pacing.state.values

@@ -1,4 +1,4 @@
-"""Probes with growing TTLs to one destination, all at once: what `trace` does."""
+"""Probes with rising TTLs to one destination, all at once: the `trace` command."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LONGEST_WAIT_S = 0.05
 TELL_S = 0.1
 MOST_TARGETS = 64
 MOST_OF_A_ROUND = MOST_PROBES // 2
-"""Probes: those of a round and of the one before it are remembered."""
+"""Most probes of a round: those of two rounds are remembered."""
 
 
 class TraceOptions(Struct, frozen=True):
@@ -38,16 +38,16 @@ class TraceOptions(Struct, frozen=True):
     first_ttl: int = 1
     queries: int = 3
     timeout_s: float = 4
-    """How long a reply is waited for where no later hop has replied: a router looks for a host for 3 s."""
+    """Seconds to wait for a reply if no later hop has replied: a router tries to resolve an address for 3 s."""
     rate_pps: float = 1000
-    """0 for as fast as the window lets."""
+    """0 for no limit but the window."""
     flows: int = 1
     interface: str | None = None
     source_address: str | None = None
     source_port: int = 0
     payload: str = "auto"
     size: int = 0
-    """Bytes of the IP packet; 0 for as many as the payload needs."""
+    """Bytes of the IP packet; 0 for the payload's size."""
     capture: str = "auto"
 
 
@@ -59,32 +59,32 @@ class Traced(Struct, frozen=True):
     failure: str | None = None
     """Why nothing could be sent."""
     pause_s: float = 0.0
-    """Before the next round."""
+    """Pause before the next round."""
 
 
 class Wish(StrEnum):
-    """What somebody at the keys wants."""
+    """What the user asks for by a key."""
 
     GO_ON = "go on"
     PAUSE = "pause"
-    """Begin no other round."""
+    """Begin no further round."""
     STOP = "stop"
 
 
 SURE = frozenset({"answered", "refused"})
-"""Verdicts that no later reply changes; the destination itself has spoken."""
+"""Verdicts that no later reply changes, because the destination itself has replied."""
 
 
 def trace(endpoint: Endpoint, options: TraceOptions, on_change: Callable[[TraceReport], None] | None = None) -> Traced:
-    """Trace the way to a destination once.
+    """Trace the path to a destination once.
 
     Args:
         endpoint: the destination.
         options: how.
-        on_change: gets what is known so far, some times a second; the verdict is None until it is settled.
+        on_change: called with the results so far, some times a second; the verdict is None until it is settled.
 
     Raises:
-        UsageError: an option is off: an unknown payload, a first TTL beyond the last, too many probes.
+        UsageError: an option is invalid: an unknown payload, a first TTL beyond the last, too many probes.
         PrivilegeError: raw sockets are not allowed.
         UdpprobeError: this host cannot do it.
     """
@@ -104,22 +104,22 @@ def trace_all(
     rounds: int | None = 1,
     wish: Callable[[], Wish] | None = None,
 ) -> Iterator[tuple[int, Traced]]:
-    """Trace the ways to some destinations side by side, once or in rounds.
+    """Trace the paths to some destinations in parallel, once or in rounds.
 
     Args:
-        endpoints: the destinations; each is called by its place below.
+        endpoints: the destinations; the callbacks get their index.
         options: how. The rate is that of all probes together.
-        on_change: gets what is known so far of a trace, some times a second; the verdict is None until it is settled.
-        on_hops: gets the hops of each round in their order, once nothing more is asked of them.
+        on_change: called with a trace's results so far, some times a second; the verdict is None until it is settled.
+        on_hops: called with the hops of each round in order, once they are probed no more.
         interval_s: pause between the rounds of a destination; None to choose it.
-        rounds: how many there are of each at most; None for no limit.
-        wish: is asked what to do, at least twenty times a second.
+        rounds: most rounds per destination; None for no limit.
+        wish: returns what to do; called at least twenty times a second.
 
     Yields:
-        Each round of each; the last one may have been interrupted.
+        Each round of each destination; the last one may have been interrupted.
 
     Raises:
-        UsageError: as `trace`, and where there are too many destinations.
+        UsageError: as for `trace`, or too many destinations.
         PrivilegeError: raw sockets are not allowed.
         UdpprobeError: this host cannot do it.
     """
@@ -147,7 +147,7 @@ def trace_all(
             if stop.came or all(each.done == rounds for each in ways):
                 if all(each.round is None for each in ways):
                     return
-                continue  # it came in between: the rounds of those before it end too
+                continue  # Ctrl-C came meanwhile: end the rounds of earlier destinations too
             wait_s = min(each.send(listener) for each in ways)
             received = listener.hear_each(min(max(wait_s, 0), LONGEST_WAIT_S))
             stop.look()
@@ -169,7 +169,7 @@ def _wire_to(endpoint: Endpoint, place: int, options: TraceOptions) -> Wire:
 
 
 def _turned(ways: Sequence[_Way], listener: Listener, stop: _Stop, rounds: int | None) -> Iterator[tuple[int, Traced]]:
-    """Begin rounds that are due; those that are over."""
+    """Begin rounds that are due; yield those that are over."""
     for each in ways:
         each.begin(listener, stop, rounds)
         if each.is_over(listener, stop):
@@ -178,7 +178,7 @@ def _turned(ways: Sequence[_Way], listener: Listener, stop: _Stop, rounds: int |
 
 
 def _unsent(endpoint: Endpoint, error: UnsentError) -> TraceReport:
-    """Of a destination that this host has no way to: no hop."""
+    """The report on a destination without a route: no hop."""
     return advised(
         TraceReport(
             version=__version__,
@@ -197,10 +197,10 @@ def _unsent(endpoint: Endpoint, error: UnsentError) -> TraceReport:
 
 
 def guard(options: TraceOptions, targets: int = 1) -> None:
-    """See to it that traces can be made.
+    """Check that traces can be made.
 
     Raises:
-        UsageError: options contradict each other, or ask for more probes than are remembered.
+        UsageError: options contradict each other, or need more probes than are remembered.
     """
     if options.first_ttl > options.max_ttl:
         raise UsageError(f"--first-ttl {options.first_ttl} is beyond --max-ttl {options.max_ttl}")
@@ -219,12 +219,12 @@ def guard(options: TraceOptions, targets: int = 1) -> None:
 
 
 def _probes(options: TraceOptions, burst: int) -> int:
-    """How many there are at most."""
+    """Most probes of a round."""
     return options.flows * options.max_ttl * (options.queries + TracePolicy.again * burst)
 
 
 class _Stop:
-    """Ctrl-C, and what the keys say."""
+    """Ctrl-C and the user's keys."""
 
     def __init__(self, ctrl_c: CtrlC, wish: Callable[[], Wish] | None) -> None:
         self._ctrl_c, self._wish = ctrl_c, wish
@@ -236,7 +236,7 @@ class _Stop:
         return self._is_stopped or self._ctrl_c.came
 
     def look(self) -> None:
-        """Ask what is wished."""
+        """Read the user's wish."""
         if self._wish:
             wish = self._wish()
             self.is_held = wish is Wish.PAUSE
@@ -247,11 +247,11 @@ class _Way:
     """The rounds to one destination, and the pauses between them.
 
     Args:
-        place: of the destination.
+        place: index of the destination.
         wire: to it.
         options: how it is traced.
         pace: of the rounds.
-        targets: that share the rate.
+        targets: number of destinations that share the rate.
     """
 
     def __init__(self, place: int, wire: Wire, options: TraceOptions, pace: Pace, targets: int) -> None:
@@ -262,17 +262,17 @@ class _Way:
         self._next_s = -math.inf
 
     def begin(self, listener: Listener, stop: _Stop, rounds: int | None) -> None:
-        """Begin the next round, if it is time for it."""
+        """Begin the next round if it is due."""
         is_due = self.done != rounds and time.monotonic() >= self._next_s
         if self.round is None and is_due and not (stop.is_held or stop.came):
             self.round = _Round(listener, self.wire, self._options, self._number, self._pace, self._targets)
 
     def is_over(self, listener: Listener, stop: _Stop) -> bool:
-        """Whether a round is, for all that can be known or by Ctrl-C."""
+        """Whether a round is over: complete, or interrupted."""
         return self.round is not None and (stop.came or self.round.is_done(listener.now_ns))
 
     def end(self, listener: Listener, stop: _Stop) -> TraceReport:
-        """What a round came to; the pause begins."""
+        """The result of a round; the pause begins."""
         found = self.round
         assert found is not None  # noqa: S101 - it is over
         report = self._pace.take(found.report(interrupted=stop.came), listener.now_ns, thorough=found.is_thorough)
@@ -282,18 +282,18 @@ class _Way:
 
     @property
     def pause_s(self) -> float:
-        """Before the next round."""
+        """Pause before the next round."""
         return self._pace.pause_s
 
     def send(self, listener: Listener) -> float:
-        """Send what is due; how many seconds there is nothing to do."""
+        """Send what is due; return the seconds until the next probe."""
         if self.round:
             return self.round.send(listener.now_ns)
         left_s = self._next_s - time.monotonic()
-        return left_s if left_s > 0 else LONGEST_WAIT_S  # it is held, or has had all its rounds
+        return left_s if left_s > 0 else LONGEST_WAIT_S  # paused, or all its rounds are done
 
     def take(self, replies: Sequence[Reply]) -> None:
-        """What came back; what comes in a pause is late, and forgotten."""
+        """Handle replies; those in a pause are late, and ignored."""
         if self.round:
             self.round.tracing.take(replies)
 
@@ -303,7 +303,7 @@ class _Way:
         on_change: Callable[[int, TraceReport], None] | None,
         on_hops: Callable[[int, Target, Sequence[Hop]], None] | None,
     ) -> None:
-        """Hand on what is known of the round by now."""
+        """Report the results of the round so far."""
         if self.round is None:
             return
         if on_hops and (hops := self.round.settled_hops()):
@@ -313,7 +313,7 @@ class _Way:
 
 
 class _Round:
-    """One round under way."""
+    """One round in progress."""
 
     def __init__(
         self, listener: Listener, wire: Wire, options: TraceOptions, number: int, pace: Pace, targets: int
@@ -336,24 +336,24 @@ class _Round:
         self._told_s, self._told_ttl, self._is_done = 0.0, 0, False
 
     def is_done(self, now_ns: int) -> bool:
-        """Whether all is known that there is to know."""
+        """Whether the round is complete."""
         self._is_done = self._is_done or self.tracing.done(now_ns)
         return self._is_done
 
     def send(self, now_ns: int) -> float:
-        """Send what is due; how many seconds there is nothing to do."""
+        """Send what is due; return the seconds until the next probe."""
         probes = self.tracing.due(now_ns)
         self.tracing.refused(probes, self._wire.send(probes))
         return (self.tracing.wake_ns(now_ns) - now_ns) / SECOND
 
     def is_time_to_tell(self) -> bool:
-        """Whether somebody who looks has not been told anything for a while."""
+        """Whether the last update is long enough ago."""
         is_due = time.monotonic() >= self._told_s + TELL_S
         self._told_s = time.monotonic() if is_due else self._told_s
         return is_due
 
     def settled_hops(self) -> list[Hop]:
-        """Hops that were not told yet, as far as they and all before them are settled."""
+        """Hops not reported yet that are settled, as are all before them."""
         now_ns, last_ttl = self._listener.now_ns, self._told_ttl
         for ttl in sorted({ttl for path in self.tracing.paths for ttl in path.hops() if ttl > self._told_ttl}):
             if not self.tracing.is_settled(ttl, now_ns):
@@ -366,7 +366,7 @@ class _Round:
         return [hop for hop in hops if first_ttl < hop.ttl <= last_ttl]
 
     def report(self, *, interrupted: bool) -> TraceReport:
-        """What is known."""
+        """The results so far."""
         paths, wire = self.tracing.paths, self._wire
         end = worst([end_of(path) for path in paths])
         faults = self._listener.faults_of(wire) + Counter({"source-quench": self.tracing.quenches})

@@ -1,4 +1,4 @@
-"""Follow an interface without sending, for weeks if need be: what failed, and which programs of this host know it."""
+"""Watch an interface without sending, for weeks if need be: what failed, and which local programs were told."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 TRAFFIC = "udp or icmp or icmp6 or proto 4 or proto 41 or proto 47 or ip6 proto 44"
 """Datagrams and errors, also in IP in IP and GRE tunnels, and IPv6's fragments."""
 WAIT_S = 0.25
-"""How long nothing may come before it is looked whether the watch is over."""
+"""Longest wait for packets before checking whether the watch is over."""
 MOST_NOTED = 1 << 14
 NOTES_EACH = 4
-"""Destinations whose senders are remembered, and how many of each."""
+"""Destinations whose senders are remembered, and notes per destination."""
 
 
 class Stopped(UdpprobeError):  # noqa: N818 - as Interrupted
-    """Something keeps the watch from going on; `report` says what was known by then."""
+    """Something prevents the watch from going on; `report` has the results so far."""
 
     def __init__(self, why: UdpprobeError, report: Report) -> None:
         super().__init__(str(why))
@@ -52,18 +52,18 @@ class Stopped(UdpprobeError):  # noqa: N818 - as Interrupted
 
 
 class WatchOptions(Struct, frozen=True):
-    """What to listen to, and when to end."""
+    """What to watch, and when to end."""
 
     interface: str | None = None
     """None for all."""
     filter: str | None = None
-    """A pcap filter expression; None for all that has to do with UDP."""
+    """A pcap filter expression; None for everything related to UDP."""
     write: str | None = None
     """A file for errors and their datagrams."""
     rotate_bytes: int = 100_000_000
-    """When that is full."""
+    """Size at which that file is full."""
     keep: int = 10
-    """How many of them there are at a time."""
+    """Number of such files to keep."""
     duration_s: float | None = None
     """None for until Ctrl-C."""
     count: int | None = None
@@ -72,33 +72,33 @@ class WatchOptions(Struct, frozen=True):
     loop_ttl: int = 32
     capture: str = "auto"
     kernel: str = "auto"
-    """Whether the kernel's own events say who was told: `on`, `off`, or `auto`, where they are to be had."""
+    """Whether to use the kernel's own events about who was told: `on`, `off`, or `auto`: if available."""
     sent: bool = False
-    """Whether errors that this host sends are counted for themselves."""
+    """Whether to count errors that this host sends separately."""
 
 
 class Listeners(Struct, frozen=True):
-    """Who is told."""
+    """Callbacks."""
 
     on_events: Callable[[Sequence[WatchedEvent]], None] = lambda _: None
-    """Gets every error, as soon as it is known."""
+    """Every error, as soon as it is known."""
     on_progress: Callable[[SourceState, Callable[[], Report]], None] = lambda _state, _report: None
-    """Gets the source's state after every batch, and what makes a report of all so far."""
+    """The source's state after every batch, and a function that makes a report of everything so far."""
     on_start: Callable[[], None] = lambda: None
-    """Is called once packets are heard."""
+    """Called once packets are captured."""
     on_warning: Callable[[str], None] = lambda _: None
-    """Gets a line about what is missing."""
+    """A warning about something missing."""
 
 
 def watch(options: WatchOptions, listeners: Listeners) -> Report:
-    """Listen to an interface until the time is over.
+    """Watch an interface until the time is over.
 
     Raises:
-        PrivilegeError: this user may not; also where `kernel` is to be on.
-        UsageError: the filter is wrong.
+        PrivilegeError: this user may not; also if `kernel` is on.
+        UsageError: the filter is invalid.
         UdpprobeError: there is no such interface, or the interface is down; the capture cannot be written.
         Stopped: the same, later; or the interface is gone.
-        Interrupted: on Ctrl-C, once all that was heard by then is told.
+        Interrupted: on Ctrl-C, after everything captured by then was reported.
     """
     with ExitStack() as held:
         kernel = held.enter_context(closing(KernelEvents(options.kernel, listeners.on_warning)))
@@ -131,20 +131,20 @@ def watch(options: WatchOptions, listeners: Listeners) -> Report:
 
 
 def expression_of(options: WatchOptions) -> str:
-    """The pcap filter expression of what is read."""
+    """The pcap filter expression of the capture."""
     return TRAFFIC if options.filter is None else f"({TRAFFIC}) and ({options.filter})"
 
 
 class Watch:
-    """What is known of a source that never ends; it forgets what it has to.
+    """The state of a watch, bounded in size.
 
     Args:
-        source: what is listened to.
+        source: the capture.
         options: what counts.
-        sockets: whose datagrams they are.
-        rotation: what keeps the packets.
-        most_rows: of destinations and of findings; there may be twice as many for a while.
-        kernel: says who was told.
+        sockets: local sockets that send datagrams.
+        rotation: records the packets.
+        most_rows: of destinations and of findings; up to twice as many for a while.
+        kernel: reports who was told.
         by_flow: whether datagrams are counted by their source, too.
     """
 
@@ -162,11 +162,11 @@ class Watch:
         self.source, self.options, self.sockets, self.rotation = source, options, sockets, rotation
         self.most_rows, self._kernel = most_rows, kernel or KernelEvents("off")
         self.told = 0
-        """How many errors."""
+        """Number of errors."""
         self.heard_ns = 0
-        """Until when all that came was read, since 1970; 0 before anything was."""
+        """Time up to which everything was read, since 1970; 0 at first."""
         self._notes: dict[tuple[str, int | None], dict[str, None]] = {}
-        """Of destinations: what is to be said of who sent there."""
+        """By destination: notes on the senders."""
         self._aged_out = 0
         self._sent = SentErrors(sockets, 0 if options.interface else COPY_NS) if options.sent else None
         self.analyzer = Analyzer(SystemRandom().getrandbits(64), by_flow=by_flow, keeps_events=True)
@@ -175,16 +175,16 @@ class Watch:
         self._index = interface_index(self.options.interface) if self.options.interface else 0
 
     def follow(self, listeners: Listeners, is_over: Callable[[], bool]) -> None:
-        """Listen until the time is over, enough errors came, or somebody says so.
+        """Watch until the time is over, enough errors came, or `is_over`.
 
         Raises:
-            UdpprobeError: the interface is gone, which the source takes for one that is down.
+            UdpprobeError: the interface is gone, which the source reports as down.
         """
         end_ns = None
         remember = self.rotation.remember if self.rotation else None
         while True:
             self.heard_ns = now_ns = self.source.follow(self.analyzer, self._kernel.wait_s(WAIT_S), remember)
-            # Nothing waits for a group to be full: a socket may not be there for long.
+            # Do not wait for a group to be full: a socket may exist only briefly.
             self.analyzer.flush()
             self.sockets.heed()
             self._tell(listeners)
@@ -194,7 +194,7 @@ class Watch:
             is_late = end_ns is not None and now_ns >= end_ns
             if is_late or is_over() or self._is_enough() or self._is_gone():
                 break
-        while self._kernel.waits():  # for the kernel's word on the last errors
+        while self._kernel.waits():  # for the kernel's events about the last errors
             time.sleep(self._kernel.wait_s(WAIT_S))
             self._say(listeners)
         self.sockets.look()
@@ -202,7 +202,7 @@ class Watch:
             raise UdpprobeError(f"interface {self.options.interface} is gone; watch it again when it is there")
 
     def _is_gone(self) -> bool:
-        """A new interface of the same name is another, and the capture does not hear it."""
+        """Whether the interface is gone. A new one with the same name is another, which the capture does not see."""
         if self._index and self.source.state.faults["interface-down"]:
             try:
                 socket.if_indextoname(self._index)
@@ -267,7 +267,7 @@ class Watch:
             self.rotation.write(frames, {event.frame: _comment(event) for event in events})
 
     def report(self) -> Report:
-        """Of all that was not forgotten."""
+        """Of everything that was not forgotten."""
         report = report_of(
             "watch", self.analyzer, self.source.state, Question(self.options.loop_ttl, self.options.all_destinations)
         )

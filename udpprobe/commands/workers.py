@@ -1,4 +1,4 @@
-"""Those who follow pieces of a capture side by side: threads, here; the workers of a cluster are in `cluster`."""
+"""Workers that read pieces of a capture in parallel: threads here; those of a cluster are in `cluster`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from udpprobe.core.analyzer import Analyzer
 from udpprobe.interrupt import CtrlC
 
 LOOK_S = 0.1
-"""How often Ctrl-C is looked for, and progress told, while threads work."""
+"""Seconds between checks for Ctrl-C, and progress reports, while threads work."""
 
 AHEAD = 2
-"""Pieces that may be followed, but not joined yet, beyond those that threads are at."""
+"""Pieces that may wait to be joined, besides those that threads are reading."""
 
 
 class Task(Struct, frozen=True):
-    """What is done with each piece; small, and picklable."""
+    """What to do with each piece; small and picklable."""
 
     selection: Selection
     secret: int
@@ -32,7 +32,7 @@ class Task(Struct, frozen=True):
     keeps_events: bool = False
 
     def analyzer(self, *, is_first: bool = True, is_ordered: bool = False) -> Analyzer:
-        """One that does it."""
+        """An analyzer for the task."""
         made = Analyzer(
             self.secret, by_flow=self.by_flow, keeps_events=self.keeps_events, is_first=is_first, is_ordered=is_ordered
         )
@@ -42,11 +42,11 @@ class Task(Struct, frozen=True):
 
 
 class Disordered(Exception):  # noqa: N818 - says what was met; nothing is wrong
-    """Frames stand out of order: they have to be put in order of time first, by one reader."""
+    """Frames are out of order: one reader must sort them by time first."""
 
 
 class Part(Protocol):
-    """What a piece taught, wherever that is kept: an Analyzer, or one that stays at a worker of a cluster."""
+    """The state of a piece, wherever it is kept: an Analyzer, or one at a worker of a cluster."""
 
     def append(self, right: Any, /) -> None:  # noqa: ANN401 - of its own kind
         """See Analyzer."""
@@ -54,16 +54,16 @@ class Part(Protocol):
 
 
 class Followed(Struct):
-    """A piece that was followed."""
+    """A piece that was read."""
 
     part: Any
-    """A `Part`; of a receipt, None."""
+    """A `Part`; None in a receipt."""
     edges: Edges
     state: SourceState
     is_first: bool
-    """Whether it was followed as the beginning of its capture."""
+    """Whether it was read as the beginning of its capture."""
     is_partial: bool
-    """Whether it was stopped before its end."""
+    """Whether it was stopped early."""
 
 
 def follow_piece(
@@ -75,19 +75,19 @@ def follow_piece(
     is_over: Callable[[], bool],
     state: SourceState | None = None,
 ) -> Followed:
-    """Follow a piece, wherever this runs.
+    """Read a piece, at any place.
 
     Args:
         piece: of a capture.
         task: what to do with it.
         is_first: whether the capture begins with it.
-        is_last: whether none will come behind it.
-        is_over: says when to stop.
-        state: told how far it has come.
+        is_last: whether none comes after it.
+        is_over: tells when to stop.
+        state: updated with the progress.
 
     Raises:
         CaptureError: it cannot be read.
-        UsageError: the filter is wrong.
+        UsageError: the filter is invalid.
         Disordered: its frames are not in order of time.
     """
     analyzer, file, is_partial = task.analyzer(is_first=is_first), piece.open(), False
@@ -132,7 +132,7 @@ class WorkerPool(Protocol):
         ...
 
     def analyzer_of(self, part: Any, /) -> Analyzer:  # noqa: ANN401 - of this pool
-        """All that was joined, here."""
+        """The complete state, in this process."""
         ...
 
 
@@ -140,11 +140,11 @@ Giving = Callable[[], Followed]
 
 
 class Threads:
-    """Threads of this process: the compiled core lets go of the GIL.
+    """Threads of this process: the compiled core releases the GIL.
 
     Args:
-        count: how many pieces are followed at a time.
-        ctrl_c: what may end it.
+        count: pieces at a time.
+        ctrl_c: may end it.
     """
 
     def __init__(self, count: int, ctrl_c: CtrlC) -> None:
@@ -155,7 +155,7 @@ class Threads:
         return self._count
 
     def follow(self, pieces: Sequence[Piece], task: Task, look: Callable[[int], None]) -> Generator[Giving]:
-        """See WorkerPool. Threads wait for whoever joins the pieces when they are AHEAD of that: each takes memory."""
+        """See WorkerPool. Threads that are AHEAD of the joins wait for them, because each piece takes memory."""
         found: list[Followed | Exception | None] = [None] * len(pieces)
         are_done = [threading.Event() for _ in pieces]
         states = [SourceState("file", piece.name) for piece in pieces]

@@ -1,11 +1,11 @@
-"""For applications: hear of the ICMP errors that one's own UDP socket drew.
+"""For applications: receive the ICMP errors that their own UDP socket drew.
 
     with Icmpd(udp_socket) as errors:
         for error in errors:
             print(error.destination, error.verdict)
 
-It needs nothing but the standard library, and the daemon (`udpprobe icmpd`). The UDP socket stays unconnected, and its
-sends never fail on account of what is heard here.
+It needs only the standard library, and the daemon (`udpprobe icmpd`). The UDP socket stays unconnected, and its sends
+never fail because of an error reported here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ READ_BYTES = 65536
 
 
 class IcmpdError(UdpprobeError):
-    """There is no daemon, or it does not take this socket."""
+    """There is no daemon, or it refuses this socket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,34 +35,34 @@ class IcmpError:
     """An ICMP error about a datagram that the socket sent."""
 
     destination: tuple[str, int]
-    """Where the datagram went: address and port."""
+    """Destination of the datagram: address and port."""
     verdict: str | None
     """`refused`, `too-big`, `expired` … as everywhere in udpprobe."""
     errno: int | None
     """UNP table 28.1: ECONNREFUSED, EMSGSIZE or EHOSTUNREACH."""
     mtu: int | None
-    """Bytes of the largest IP packet that would have passed; None where the error does not say."""
+    """Bytes of the largest IP packet that would have passed; None if the error has none."""
     reporter: str
-    """Address of who sent the error."""
+    """Sender of the error."""
     fields: dict[str, Any] = field(repr=False, compare=False)
-    """All that the daemon tells: see `udpprobe.icmpd/1` in the README."""
+    """Everything that the daemon sends: see `udpprobe.icmpd/1` in the README."""
 
 
 class Icmpd:
     """The errors of one UDP socket; a context manager and an iterator.
 
     Args:
-        udp_socket: bound or not; one without a port is given one.
-        path: of the daemon's socket; where it usually is, without.
-        timeout_s: how long to wait for the daemon to take the socket.
+        udp_socket: bound or not; without a port it gets one.
+        path: of the daemon's socket; by default the usual one.
+        timeout_s: time for the daemon to accept the socket.
 
     Attributes:
-        dropped: how many errors are missing because they were not read in time.
-        missed: how many ICMP messages, anybody's, were lost because the kernel had no room for them.
-        registered: what the daemon says of the socket.
+        dropped: errors that were lost because they were not read in time.
+        missed: ICMP messages, of any socket, that the kernel dropped for lack of buffer space.
+        registered: the daemon's description of the socket.
 
     Raises:
-        IcmpdError: there is no daemon, or it does not take this socket.
+        IcmpdError: there is no daemon, or it refuses this socket.
     """
 
     def __init__(self, udp_socket: socket.socket, path: str | None = None, timeout_s: float = 5.0) -> None:
@@ -78,7 +78,7 @@ class Icmpd:
             raise
 
     def _be_patient(self, timeout_s: float) -> None:
-        """Let the kernel wait so long, 0 for ever: Python's own timeouts do not wait for a place in a full backlog."""
+        """Set the kernel's timeout, 0 for none: Python's own timeouts do not wait for a place in a full backlog."""
         self._socket.setblocking(True)
         microseconds = round(timeout_s * 1e6)
         for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
@@ -103,25 +103,25 @@ class Icmpd:
         self.close()
 
     def close(self) -> None:
-        """Hear no more. The UDP socket stays open."""
+        """Receive no more errors. The UDP socket stays open."""
         self._socket.close()
 
     def fileno(self) -> int:
-        """For a selector: when it can be read, `pending` has something."""
+        """For a selector: when it is readable, call `pending`."""
         return self._socket.fileno()
 
     def __iter__(self) -> Iterator[IcmpError]:
-        """Errors as they come, until the daemon ends or the UDP socket is closed."""
+        """Errors as they arrive, until the daemon ends or the UDP socket is closed."""
         while (said := self._next_line()) is not None:
             if said["kind"] == "closed":
                 return
             yield from self._errors(said)
 
     def pending(self) -> list[IcmpError]:
-        """The errors that came meanwhile, without waiting.
+        """The errors that have arrived, without waiting.
 
         Raises:
-            IcmpdError: the daemon ended, and all that it told was given out before.
+            IcmpdError: the daemon ended, and all its errors were returned.
         """
         found: list[IcmpError] = []
         self._socket.setblocking(False)
@@ -172,7 +172,7 @@ class Icmpd:
 
 
 def usual_path() -> str:
-    """Where a daemon usually listens; the superuser's before one's own."""
+    """Usual path of a daemon's socket; the superuser's comes before the user's own."""
     paths = [path.format(XDG_RUNTIME_DIR=os.environ.get("XDG_RUNTIME_DIR", "/run")) for path in DEFAULT_PATHS]
     return next(filter(os.path.exists, paths), paths[0])
 

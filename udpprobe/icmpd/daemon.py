@@ -1,7 +1,7 @@
-"""A whole daemon: everything opened that needs privileges, they given up, signals heeded, systemd told.
+"""The complete daemon: it opens what needs privileges, gives them up, handles signals, and notifies systemd.
 
-A file at the socket's path is replaced only if it is a socket at which nobody listens. The protocols of
-sd_listen_fds(3) and sd_notify(3) are a few words each, and need no library.
+A file at the socket's path is replaced only if it is a socket on which nobody listens. The protocols of
+sd_listen_fds(3) and sd_notify(3) are a few lines each, and need no library.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ DIRECTORY, NAME = "udpprobe", "icmpd.sock"
 
 WANTED_DESCRIPTORS = 65536
 RESERVED_DESCRIPTORS = 64
-"""For everything that is no client, and for telling clients beyond the last that there is no room."""
+"""For everything but clients, and to tell clients beyond the last that there is no room."""
 
 PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
 CAPABILITY_VERSION_3 = 0x2008_0522
@@ -43,19 +43,19 @@ CAPABILITY_VERSION_3 = 0x2008_0522
 _libc = ctypes.CDLL(None, use_errno=True)
 
 PRIVATE, OPEN = 0o600, 0o666
-"""Who is let in is decided by credentials; where it is only oneself, the file says so too."""
+"""Credentials decide who may register; if only the own user may, the file mode says so too."""
 
 
 @dataclass(frozen=True, slots=True)
 class DaemonOptions:
-    """What the daemon is asked to do."""
+    """Options of the daemon."""
 
     socket: Path | None = None
-    """None: the usual place, or what systemd passed."""
+    """None: the usual path, or the socket that systemd passed."""
     mode: int | None = None
-    """Permissions of the socket; None: for whom it is meant."""
+    """Permissions of the socket; None: by who may register."""
     user: str | None = None
-    """Whom to become once everything is open."""
+    """User to become once everything is open."""
     allow_users: tuple[str, ...] = ()
     allow_groups: tuple[str, ...] = ()
     queue_messages: int = QUEUE_MESSAGES
@@ -67,8 +67,8 @@ def run(options: DaemonOptions, say: Callable[[str], None], tell: Callable[[dict
 
     Args:
         options: how.
-        say: takes a line for the log.
-        tell: takes the counters, at SIGHUP and at the end.
+        say: called with a line for the log.
+        tell: called with the counters, at SIGHUP and at the end.
 
     Returns:
         The signal that ended it.
@@ -103,7 +103,7 @@ def _prepare(options: DaemonOptions, say: Callable[[str], None], opened: ExitSta
 
 
 def _raws(say: Callable[[str], None]) -> list[RawIcmp]:
-    """A source of errors for each family that this host speaks."""
+    """A source of errors for each family that this host supports."""
     found, missing = [], []
     for family in (4, 6):
         try:
@@ -129,7 +129,7 @@ def _listener(options: DaemonOptions, user: int) -> ListeningSocket:
 
 @contextmanager
 def _signals() -> Iterator[socket.socket]:
-    """A socket from which the numbers of signals can be read, instead of their usual effects."""
+    """A socket from which signal numbers are read, in place of the signals' usual effects."""
     heeded = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     reader, writer = socket.socketpair()
     with reader, writer:
@@ -146,11 +146,11 @@ def _signals() -> Iterator[socket.socket]:
 
 
 def _noted(_number: int, _frame: FrameType | None) -> None:
-    """The number is in the socket already (signal.set_wakeup_fd)."""
+    """Do nothing: the number is in the socket already (signal.set_wakeup_fd)."""
 
 
 def _heed(server: Server, came: socket.socket, tell: Callable[[dict[str, Any]], None]) -> list[int]:
-    """Let signals be served like everything else; the list they will be in."""
+    """Serve signals like other events; return the list that collects them."""
     got: list[int] = []
 
     def heed() -> None:
@@ -169,7 +169,7 @@ def _heed(server: Server, came: socket.socket, tell: Callable[[dict[str, Any]], 
 
 
 def default_path(environment: Mapping[str, str]) -> Path:
-    """`/run/udpprobe/icmpd.sock` for the superuser and where that is, else below `$XDG_RUNTIME_DIR`."""
+    """`/run/udpprobe/icmpd.sock` for the superuser if that directory exists, else below `$XDG_RUNTIME_DIR`."""
     system = Path("/run") / DIRECTORY / NAME
     runtime = environment.get("XDG_RUNTIME_DIR")
     if os.geteuid() == 0 or system.exists() or not runtime:
@@ -179,29 +179,29 @@ def default_path(environment: Mapping[str, str]) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class ListeningSocket:
-    """A listening socket, and the file that is ours to remove."""
+    """A listening socket, and the file to remove."""
 
     socket: socket.socket
     path: Path | None
-    """None where somebody else made it."""
+    """None if another program made it."""
     mark: tuple[int, int] = (0, 0)
-    """What tells our file from another's; an inode's number alone may be given anew."""
+    """Identifies our file; an inode number alone may be reused."""
 
     def close(self) -> None:
-        """Listen no more; a file that another daemon put in the place of ours stays."""
+        """Stop listening; a file of another daemon at the same path stays."""
         self.socket.close()
         try:
             if self.path is not None and _mark(self.path) == self.mark:
                 self.path.unlink()
         except OSError:
-            return  # it is gone, or not ours to remove any more; the next daemon replaces it
+            return  # gone, or no longer ours to remove; the next daemon replaces it
 
 
 def passed(environment: Mapping[str, str]) -> ListeningSocket | None:
-    """The socket that systemd opened for this process (LISTEN_FDS), or None.
+    """The socket that systemd passed to this process (LISTEN_FDS), or None.
 
     Raises:
-        UdpprobeError: what was passed does not listen for streams of Unix sockets.
+        UdpprobeError: it is no listening Unix stream socket.
     """
     if environment.get("LISTEN_PID") != str(os.getpid()) or environment.get("LISTEN_FDS", "0") == "0":
         return None
@@ -217,15 +217,15 @@ def passed(environment: Mapping[str, str]) -> ListeningSocket | None:
 
 
 def listen(path: Path, mode: int, owner: tuple[int, int]) -> ListeningSocket:
-    """Listen at a path, whose directory is made if it is not there.
+    """Listen at a path, whose directory is created if missing.
 
     Args:
         path: of the socket.
         mode: its permissions.
-        owner: user and group that it is to belong to.
+        owner: its user and group.
 
     Raises:
-        UdpprobeError: somebody listens there, something else is there, or others could replace it.
+        UdpprobeError: another process listens there, the file is something else, or others could replace it.
     """
     try:
         return _listen(path, mode, owner)
@@ -250,7 +250,7 @@ def _listen(path: Path, mode: int, owner: tuple[int, int]) -> ListeningSocket:
 
 
 def _bind(opened: socket.socket, path: Path) -> None:
-    """Nobody may connect before it is said who may."""
+    """Bind with permissions for nobody, until owner and mode are set."""
     before = os.umask(0o777)
     try:
         opened.bind(str(path))
@@ -264,7 +264,7 @@ def _mark(path: Path) -> tuple[int, int]:
 
 
 def _require_safe(directory: Path, user: int) -> None:
-    """See to it that nobody else can put a socket of their own in the place of ours."""
+    """Check that nobody else can replace our socket by their own."""
     found = directory.stat()
     others_write = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
     if others_write or found.st_uid not in {0, os.geteuid(), user}:
@@ -272,7 +272,7 @@ def _require_safe(directory: Path, user: int) -> None:
 
 
 def _make_room(path: Path) -> None:
-    """Remove a socket at which nobody listens."""
+    """Remove a socket on which nobody listens."""
     try:
         kind = path.lstat().st_mode
     except FileNotFoundError:
@@ -288,7 +288,7 @@ def _make_room(path: Path) -> None:
 
 
 def notify(environment: Mapping[str, str], state: str) -> None:
-    """Tell systemd of a state, if it wants to know (NOTIFY_SOCKET)."""
+    """Notify systemd of a state, if it asked for that (NOTIFY_SOCKET)."""
     address = environment.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return
@@ -297,19 +297,19 @@ def notify(environment: Mapping[str, str], state: str) -> None:
         try:
             told.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
         except OSError:
-            return  # it asked for nothing that could be done differently without
+            return  # failing to notify changes nothing here
 
 
 # ---- privileges: as many descriptors as allowed, then none of the rest
 
 
 def raise_descriptors() -> int:
-    """Raise the limit on descriptors as far as allowed; how many clients fit."""
+    """Raise the descriptor limit as far as allowed; return the number of clients that fit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     for limit in (max(hard, WANTED_DESCRIPTORS), hard):
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-        except (ValueError, OSError):  # the hard limit is for the superuser to raise
+        except (ValueError, OSError):  # only the superuser can raise the hard limit
             continue
         soft = limit
         break
@@ -317,7 +317,7 @@ def raise_descriptors() -> int:
 
 
 def become(user: str) -> None:
-    """Be another user, by name or number, with that user's groups, for good.
+    """Become another user, by name or number, with that user's groups, for good.
 
     Raises:
         UdpprobeError: this process may not.
@@ -334,7 +334,7 @@ def become(user: str) -> None:
 
 
 def give_up_privileges() -> None:
-    """Give up all capabilities, and the way to new ones (capabilities(7), PR_SET_NO_NEW_PRIVS)."""
+    """Give up all capabilities, and any way to new ones (capabilities(7), PR_SET_NO_NEW_PRIVS)."""
     header = struct.pack("=Ii", CAPABILITY_VERSION_3, 0)
     none = bytes(2 * 12)  # struct __user_cap_data_struct, twice
     _do(_libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))

@@ -1,7 +1,7 @@
-"""What this host's kernel says of addresses and UDP sockets: is an address its own, whose is a port by now?
+"""The kernel's view of addresses and UDP sockets: is an address local, and which socket has a port now?
 
-A registered socket may be closed while its owner stays connected, and its port be a stranger's next. The kernel knows
-each socket by a cookie, and tells which one it would give an error to (sock_diag(7)).
+A registered socket may be closed while its client stays connected, and its port may belong to another process next. The
+kernel identifies each socket by a cookie, and tells which one it would give an error to (sock_diag(7)).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from udpprobe.core.addresses import MAPPED_PREFIX, address_text
 from udpprobe.icmpd.registry import ClientSocket, Quote
 
 TRUSTED_S = 1.0
-"""How long an answer of the kernel is believed."""
+"""Seconds for which an answer of the kernel is cached."""
 MOST_KEPT = 65536
-"""Answers kept at a time, whatever is quoted to us."""
+"""Cached answers, whatever errors quote."""
 
 NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY = 4, 20
 NLM_F_REQUEST, NLM_F_DUMP = 1, 0x300
@@ -29,7 +29,7 @@ REQUEST = struct.Struct("=BBBxI2s2s16s16sIQ")
 """struct inet_diag_req_v2."""
 PORT_AT = 16 + 4
 COOKIE_AT = PORT_AT + 2 + 2 + 16 + 16 + 4
-"""In an answer: struct nlmsghdr, struct inet_diag_msg up to its id's source port, and up to its cookie."""
+"""Offsets in an answer: of the source port, after struct nlmsghdr and in struct inet_diag_msg; and of the cookie."""
 HALVES = struct.Struct("=II")
 ANY_COOKIE, ANY_STATE = (1 << 64) - 1, 0xFFFF_FFFF
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -37,12 +37,12 @@ ANSWER_BYTES = 65536
 
 
 Name = tuple[int, int]
-"""A socket's cookie, and its port: one that the kernel chose goes when the socket is disconnected (connect(2))."""
+"""A socket's cookie and port; disconnecting a socket releases a port that the kernel chose (connect(2))."""
 NOBODY: Name = (0, 0)
 
 
 class Owners:
-    """Answers of the kernel, kept for TRUSTED_S."""
+    """The kernel's answers, cached for TRUSTED_S."""
 
     def __init__(self) -> None:
         self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG)
@@ -54,7 +54,7 @@ class Owners:
         self._all: set[Name] | None = None
 
     def close(self) -> None:
-        """Ask no more."""
+        """Close the netlink socket."""
         self._netlink.close()
 
     def at(self, now_s: float) -> None:
@@ -67,16 +67,16 @@ class Owners:
             self._peers.clear()
 
     def add(self, handed: ClientSocket) -> None:
-        """Take note of a socket that an earlier answer may not know of."""
+        """Add a socket that a cached answer may lack."""
         if self._all is not None:
             self._all.add((handed.cookie, handed.port))
 
     def is_own(self, address: int, interface: int) -> bool:
-        """Whether an address (128 bits, IPv4 mapped) is this host's: whether one may bind to it.
+        """Whether an address (128 bits, IPv4 mapped) is local: whether a socket may bind to it.
 
         Args:
             address: of any kind.
-            interface: where a link-local one is meant.
+            interface: scope of a link-local one.
         """
         key = (address, interface)
         if key not in self._own:
@@ -84,11 +84,11 @@ class Owners:
         return self._own[key]
 
     def is_alive(self, handed: ClientSocket, quote: Callable[[], Quote]) -> bool:
-        """Whether the socket that was handed over is still open, on its port; True where the kernel does not say.
+        """Whether the registered socket is still open, on its port; True if the kernel does not tell.
 
         Args:
             handed: the socket.
-            quote: gives a datagram that it may have sent.
+            quote: returns a datagram that it may have sent.
         """
         cookie = handed.cookie
         if not cookie:
@@ -98,10 +98,10 @@ class Owners:
         return self._alive[cookie]
 
     def is_peer_now(self, handed: ClientSocket, quote: Quote) -> bool:
-        """Whether the kernel would give this error to the socket; False where it does not say.
+        """Whether the kernel would give this error to the socket; False if it does not tell.
 
         Args:
-            handed: a socket that was connected elsewhere when it was handed over.
+            handed: a socket that was connected elsewhere when it was registered.
             quote: a datagram that it may have sent.
         """
         if not handed.cookie:
@@ -119,9 +119,9 @@ class Owners:
             return True
 
     def _owner(self, quote: Quote) -> Name:
-        """The socket that the kernel itself would give this error to.
+        """The socket to which the kernel would give this error.
 
-        Where a UDP socket is asked for, source and destination are those of what it receives.
+        A request for a UDP socket has source and destination of the packets that the socket receives.
         """
         wanted = (
             quote.destination_port.to_bytes(2),
@@ -134,7 +134,7 @@ class Owners:
         return next(answers, NOBODY)
 
     def _everybody(self) -> set[Name]:
-        """All UDP sockets: of those that share a port, the kernel names but one."""
+        """All UDP sockets: of several on one port, the kernel names only one."""
         if self._all is None:
             none = (b"", b"", b"", b"", 0)
             self._all = {
@@ -146,7 +146,7 @@ class Owners:
         body = REQUEST.pack(FAMILIES[family], socket.IPPROTO_UDP, 0, ANY_STATE, *wanted, ANY_COOKIE)
         with suppress(BlockingIOError):
             while self._netlink.recv(ANSWER_BYTES, socket.MSG_DONTWAIT):
-                pass  # what an earlier question that was given up left behind
+                pass  # the answer to an earlier request that timed out
         self._netlink.send(HEADER.pack(HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, flags, 0, 0) + body)
         while True:
             kinds = list(_messages(self._netlink.recv(ANSWER_BYTES)))
@@ -156,7 +156,7 @@ class Owners:
 
 
 def _messages(answer: bytes) -> Iterator[tuple[int, Name]]:
-    """Kind of each message of a netlink answer, and the socket that it is about."""
+    """Kind of each message of a netlink answer, and its socket."""
     at = 0
     while at + HEADER.size <= len(answer):
         size, kind, *_ = HEADER.unpack_from(answer, at)
@@ -174,7 +174,7 @@ def _packed(address: int, family: int) -> bytes:
 
 
 def _can_bind(address: int, interface: int) -> bool:
-    """Whether the kernel lets a socket have this address; True where it cannot be asked."""
+    """Whether a socket can bind to this address; True if that cannot be tested."""
     is_v4 = address >> 32 == MAPPED_PREFIX
     text = address_text(address >> 64, address & (1 << 64) - 1)
     try:

@@ -36,12 +36,12 @@ from udpprobe.icmpd.registry import ClientSocket
 
 SO_PEERGROUPS, SO_COOKIE, SO_NETNS_COOKIE = 59, 57, 71
 MOST_DESCRIPTORS = 253
-"""As many as one message may have (SCM_MAX_FD). What there is no room for the kernel would close here and now, and wait
-for it if its owner pleased."""
+"""Most descriptors of a message (SCM_MAX_FD). The kernel would close any that do not fit right here, and wait if their
+owner so chose."""
 MOST_GROUPS = 65536
 """NGROUPS_MAX of Linux."""
 MOST_ID = (1 << 32) - 2
-"""The largest number that is a user or group; chown(2) takes the next one for "leave as it is"."""
+"""The largest user or group number; chown(2) takes the next one for "unchanged"."""
 EVERYBODY = "*"
 NOT_PERMITTED = "not-permitted"
 CLONE_FILES = 0x400
@@ -59,7 +59,7 @@ class Gate:
     everybody: bool = False
 
     def admits(self, client: socket.socket) -> bool:
-        """Whether the client's process may, by its credentials when it connected (SO_PEERCRED, unix(7))."""
+        """Whether the client's process may, by its credentials at connect time (SO_PEERCRED, unix(7))."""
         _, user, group = credentials(client)
         if self.everybody or user == 0 or user in self.users or group in self.groups:
             return True
@@ -93,20 +93,20 @@ def group_id(name: str) -> int:
 
 
 def _id(digits: str) -> int:
-    """Their number; KeyError where nobody can have it."""
+    """The number of a user or group; KeyError if it is too large."""
     if int(digits) > MOST_ID:
         raise KeyError(digits)
     return int(digits)
 
 
 def credentials(peer: socket.socket) -> tuple[int, int, int]:
-    """Process, user and group at the other end."""
+    """Process, user and group of the peer."""
     process, user, group = struct.unpack("=iII", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return process, user, group
 
 
 def _groups(peer: socket.socket) -> list[int]:
-    """The further groups of the process at the other end; Python's own getsockopt has room for 256."""
+    """Supplementary groups of the peer; Python's own getsockopt has room for 256."""
     numbers = (ctypes.c_uint32 * MOST_GROUPS)()
     size = ctypes.c_uint32(ctypes.sizeof(numbers))
     failed = _libc.getsockopt(peer.fileno(), socket.SOL_SOCKET, SO_PEERGROUPS, numbers, ctypes.byref(size))
@@ -114,7 +114,7 @@ def _groups(peer: socket.socket) -> list[int]:
 
 
 def close_foreign(*descriptors: int) -> None:
-    """Close descriptors of whatever kind at once; who shares them is not waited for."""
+    """Close descriptors of any kind at once, without lingering."""
     if not descriptors:
         return
     is_ready, is_closed = threading.Event(), threading.Event()
@@ -124,12 +124,12 @@ def close_foreign(*descriptors: int) -> None:
         has_own.append(_libc.unshare(CLONE_FILES) == 0)
         is_ready.set()
         is_closed.wait()
-        if not has_own[0]:  # then it is only this thread that waits
+        if not has_own[0]:  # then only this thread waits
             _close(descriptors)
 
     try:
         threading.Thread(target=hold, name="close", daemon=True).start()
-    except RuntimeError:  # no more threads: better late than never
+    except RuntimeError:  # no more threads: close here, even if that waits
         _close(descriptors)
         return
     is_ready.wait()
@@ -145,7 +145,7 @@ def _close(descriptors: tuple[int, ...]) -> None:
 
 
 class Received:
-    """Descriptors that came in a message; a context manager that closes those nobody took."""
+    """Descriptors that came in a message; a context manager that closes those that were not taken."""
 
     def __init__(self, descriptors: list[int]) -> None:
         self.descriptors = descriptors
@@ -161,18 +161,18 @@ class Received:
         close_foreign(*descriptors)
 
     def take(self) -> int:
-        """The last descriptor, which the caller closes."""
+        """The last descriptor; the caller closes it."""
         return self.descriptors.pop()
 
 
 def hear(client: socket.socket, gate: Gate) -> tuple[bytes, ClientSocket | Refusal]:
-    """The next byte a client says, and the socket that came with it; no byte at the end.
+    """A client's next byte, and the socket that came with it; no byte at the end.
 
-    Every descriptor that came is closed before this returns. Of a client that is not permitted none is taken: a message
-    with one stays where it is, to be closed with the connection.
+    All descriptors that came are closed before this returns. None is taken from a client that is not permitted: its
+    message stays in the queue, and is closed with the connection.
 
     Raises:
-        BlockingIOError: nothing is there to be heard.
+        BlockingIOError: nothing has arrived.
         OSError: the client is gone.
     """
     if not gate.admits(client):
@@ -191,7 +191,7 @@ def hear(client: socket.socket, gate: Gate) -> tuple[bytes, ClientSocket | Refus
 
 
 def receive(client: socket.socket, size: int) -> tuple[bytes, Received]:
-    """Bytes of a client's next message, and the descriptors that came with them.
+    """Bytes of a client's next message, and its descriptors.
 
     Raises:
         OSError: as `hear`.
@@ -201,11 +201,11 @@ def receive(client: socket.socket, size: int) -> tuple[bytes, Received]:
 
 
 def inspect(descriptor: int, user: int) -> ClientSocket | Refusal:
-    """What a descriptor is; a UDP socket without a port is bound to one (as in UNP 28.7).
+    """Describe a descriptor; a UDP socket without a port is bound to one (as in UNP 28.7).
 
     Args:
-        descriptor: it stays open, and its options as they are: they are its owner's.
-        user: who handed it over; only the superuser may hand over what is another's.
+        descriptor: it stays open, with its options unchanged: they belong to its owner.
+        user: sender; only the superuser may register another user's socket.
     """
     try:
         handed = socket.socket(fileno=descriptor)
@@ -271,7 +271,7 @@ def _mapped(text: str) -> int:
 
 
 def _number(handed: socket.socket, option: int) -> int:
-    """A 64-bit option of a socket, 0 where this kernel has none such."""
+    """A 64-bit socket option; 0 if this kernel lacks it."""
     try:
         return int(struct.unpack("=Q", handed.getsockopt(socket.SOL_SOCKET, option, 8))[0])
     except OSError:
@@ -279,11 +279,11 @@ def _number(handed: socket.socket, option: int) -> int:
 
 
 def namespace_of(handed: socket.socket) -> int:
-    """A number for the network namespace a socket belongs to (Linux 5.14); 0 where the kernel does not say."""
+    """Identifies the network namespace of a socket (Linux 5.14); 0 if unknown."""
     return _number(handed, SO_NETNS_COOKIE)
 
 
 def own_namespace() -> int:
-    """The same of this process."""
+    """The same for this process."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own:
         return namespace_of(own)

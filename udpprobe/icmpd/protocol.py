@@ -1,8 +1,8 @@
-"""Who said what, and what is told to whom: the daemon without its sockets.
+"""Who sent what, and what is sent to whom: the daemon without its sockets.
 
-A client is a number. Its first byte, which comes with a UDP socket, chooses its tongue: `J` is JSON lines, any other
-the book's (UNP 28.7): `1` once its socket is registered, then 144 bytes an error; or `0`, and the end. `S` without
-a socket asks for the counters.
+A client is a number. Its first byte, which comes with a UDP socket, selects the protocol: `J` is JSON lines, any other
+the book's (UNP 28.7): `1` once its socket is registered, then 144 bytes per error; or `0`, and the end. `S` without a
+socket asks for the counters.
 """
 
 from __future__ import annotations
@@ -33,42 +33,43 @@ NO_DESCRIPTOR = "no-descriptor"
 SCHEMA, STATUS_SCHEMA = "udpprobe.icmpd/1", "udpprobe.icmpd.status/1"
 TOO_MANY_ON_PORT = "too-many-on-port"
 MOST_ON_PORT = 64
-"""Sockets of one user that may share a port, each of which is told every error about it: one for each processor of a
-large host. Root and the daemon's own user may have more."""
+"""Sockets of one user that may share a port, each of which gets every error about it: one for each processor of a large
+host. Root and the daemon's own user may have more."""
 MOST_TOLD = 16_384
-"""So many errors are told to clients at a time, 30 to 150 ms of work. Where there are more, users get equal shares."""
+"""Errors sent to clients at a time, 30 to 150 ms of work. If there are more, users get equal shares."""
 HANDSHAKE_S = 30.0
-"""How long a client may take to say its first byte."""
+"""Time for a client's first byte."""
 QUEUE_MESSAGES = 1024
 MOST_QUEUED_BYTES = 64 << 20
-"""Of all clients that do not read, together. Beyond that nobody gets more than an equal share: who reads goes on."""
+"""Queued bytes of all slow clients together. Beyond that, nobody gets more than an equal share, so clients that read
+are not affected."""
 CHUNK_BYTES = 9216
-"""As much as is sent at once: 64 records. The kernel takes so little as a whole or not at all (one skb), so that no
-reader ever meets half a record."""
+"""Bytes sent at once: 64 records. The kernel takes so little whole or not at all (one skb), so that no reader ever sees
+half a record."""
 
 
 # ---- the book's record
 
-# `struct icmpd_err`, as the book's client reads it on Linux: 144 bytes in this machine's byte order. Two fields are
-# more truthful than the book's daemon was: padding is zero, and a link-local destination has its scope. The family
-# tells what the type means, so an error about a v4-mapped destination is told as what it is, an IPv4 one.
+# `struct icmpd_err`, as the book's client reads it on Linux: 144 bytes in native byte order. Two fields are more exact
+# than in the book's daemon: padding is zero, and a link-local destination has its scope. The family determines what the
+# type means, so an error about a v4-mapped destination is sent as an IPv4 error.
 RECORD_BYTES = 144
 AF_INET, AF_INET6 = 2, 10
 """Linux's (bits/socket.h); the sizes of their addresses are 16 and 28 bytes."""
 HEAD = struct.Struct("=iBB2xi4xH")
-"""errno, type, code, size of the address; its family. The port follows, and an IPv4 address."""
+"""errno, type, code, size of the address; its family. The port and an IPv4 address follow."""
 REST4, REST6 = bytes(RECORD_BYTES - HEAD.size - 6), bytes(RECORD_BYTES - HEAD.size - 26)
 
 
 @cache
 def errno_of(family: int, icmp_type: int, icmp_code: int) -> int:
-    """The errno of UNP table 28.1, 0 for an error that the book's daemon keeps to itself."""
+    """The errno of UNP table 28.1; 0 for an error that the book's daemon does not forward."""
     return getattr(errno, meaning_of(family, icmp_type, icmp_code).errno or "", 0)
 
 
 @cache
 def _head(kind: int) -> bytes:
-    """How the records of a kind (family << 16 | type << 8 | code) begin; empty for those that are none."""
+    """Start of the records of a kind (family << 16 | type << 8 | code); empty if it is not forwarded."""
     family, icmp_type, icmp_code = kind >> 16, kind >> 8 & 0xFF, kind & 0xFF
     number = errno_of(family, icmp_type, icmp_code)
     size, domain = (16, AF_INET) if family == 4 else (28, AF_INET6)
@@ -76,7 +77,7 @@ def _head(kind: int) -> bytes:
 
 
 def record_of(errors: Errors, row: int) -> bytes:
-    """The record of an error; empty for one that the book's daemon keeps to itself."""
+    """The record of an error; empty for one that the book's daemon does not forward."""
     kind, port, low = errors.kinds[row], errors.ports[row] & 0xFFFF, errors.destination_low[row]
     head = _head(kind)
     if not head:
@@ -91,21 +92,21 @@ def record_of(errors: Errors, row: int) -> bytes:
 
 # ---- JSON lines
 
-# An error's fields are those of `analyze --events`, but for what a daemon that saw no datagram leave cannot know; the
-# interface it came by and the client's socket are added.
+# An error's fields are those of `analyze --events`, without those that need the sent datagram; the incoming interface
+# and the client's socket are added.
 
 
 def line(**values: Any) -> bytes:  # noqa: ANN401 - JSON's values have no narrower type
-    """One object, on one line, in ASCII: nothing in it can break the line."""
+    """One object on one line, in ASCII: nothing in it can break the line."""
     return encoded(values).encode() + b"\n"
 
 
 def error_object(error: Packet, interface: int) -> dict[str, Any]:
-    """What a client is told of an error, but for its socket; the fields are those of `core.model.Event`.
+    """What a client gets about an error, without its socket; the fields are those of `core.model.Event`.
 
     Args:
         error: with ports.
-        interface: index of the interface it came by; 0 where that is not known.
+        interface: index of the incoming interface; 0 if unknown.
     """
     family = error.family
     meaning = meaning_of(family, error.icmp_type, error.icmp_code)
@@ -131,7 +132,7 @@ def error_object(error: Packet, interface: int) -> dict[str, Any]:
 
 
 def socket_object(handed: ClientSocket) -> dict[str, Any]:
-    """What a client's socket was when it was handed over; no address where it was bound to none."""
+    """A client's socket as it was when registered; no address if it was bound to none."""
     peer = handed.peer and {"address": _text(handed.peer[0]), "port": handed.peer[1]}
     return {
         "family": handed.family,
@@ -145,16 +146,15 @@ def _text(address: int) -> str:
     return address_text(address >> 64, address & (1 << 64) - 1)
 
 
-# ---- what waits for a client
+# ---- outgoing messages
 
 
 class Outbox:
-    """Messages on their way to one client: bounded, whole, the newest dropped first.
+    """Messages on their way to one client: bounded and whole; the newest are dropped first.
 
     Args:
-        limit: messages that may wait.
-        tell_lost: how the client is told, once there is room, that so many were dropped; None where its protocol has no
-            word for that.
+        limit: most messages that may wait.
+        tell_lost: makes the message that so many were dropped, sent once there is room; None if the protocol has none.
     """
 
     def __init__(self, limit: int, tell_lost: Callable[[int], bytes] | None = None) -> None:
@@ -167,11 +167,11 @@ class Outbox:
         return len(self._waiting)
 
     def room(self) -> int:
-        """How many more messages may wait."""
+        """Number of further messages that may wait."""
         return max(self._limit - len(self._waiting), 0)
 
     def put(self, messages: list[bytes]) -> int:
-        """Queue messages in order; how many of them, the last ones, found no room."""
+        """Queue messages in order; return the number of last ones that did not fit."""
         if self._lost and len(self._waiting) < self._limit:
             self._tell_of_losses()
         room = self.room()
@@ -186,17 +186,17 @@ class Outbox:
             self._lost = 0
 
     def lose(self, count: int) -> int:
-        """Note that so many messages were dropped; as many."""
+        """Record that so many messages were dropped; return the number."""
         self._lost += count
         return count
 
     def put_last(self, message: bytes) -> None:
-        """Queue what has no limit."""
+        """Queue a message beyond the limit."""
         self._waiting.append(message)
         self.bytes += len(message)
 
     def take(self) -> bytes:
-        """The next chunk of whole messages, at least one if there is any; when all are sent, what is missing."""
+        """The next chunk of whole messages, at least one if there is any; after all of them, the count of lost ones."""
         waiting = self._waiting
         if not waiting:
             self._tell_of_losses()
@@ -214,13 +214,13 @@ class Outbox:
         return b"".join(some)
 
     def put_back(self, chunk: bytes) -> None:
-        """What the kernel did not take, to be sent first next time."""
+        """Queue what the kernel did not take, to be sent first next time."""
         self._waiting.appendleft(chunk)
         self.bytes += len(chunk)
 
 
 def equal_share(wanted: Iterable[int], total: int) -> int:
-    """The most that each may have so that all have no more than `total`: who wants less leaves it to others."""
+    """The largest equal share such that all together have at most `total`; unused parts go to others."""
     left, others = total, sorted(wanted)
     for place, count in enumerate(others):
         share = left // (len(others) - place)
@@ -230,16 +230,16 @@ def equal_share(wanted: Iterable[int], total: int) -> int:
     return total
 
 
-# ---- who said what
+# ---- clients
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why what a client sent is not registered, in a word."""
+    """Why a client's message was refused, in a word."""
 
     reason: str
     limit: int | None = None
-    """How many there may be, where there are too many."""
+    """The limit that was exceeded, if any."""
 
 
 @dataclass(slots=True)
@@ -254,11 +254,11 @@ class Client:
     speaks_json: bool = False
     has_begun: bool = False
     ends: bool = False
-    """To be closed once its outbox is empty."""
+    """Close it once its outbox is empty."""
 
 
 class Protocol:
-    """Feed it what happens; it fills outboxes. Nothing in it waits, and it asks no clock.
+    """Handles events and fills outboxes. It never waits, and reads no clock.
 
     Args:
         queue_messages: errors that may wait for each client.
@@ -273,12 +273,12 @@ class Protocol:
         self.counts: Counter[str] = Counter()
 
     def connected(self, client: int, now_s: float, user: int = 0, *, is_trusted: bool = True) -> None:
-        """A client is there, and has not spoken. Time does not go back from one to the next.
+        """A client has connected, and has sent nothing. Times must not decrease.
 
         Args:
             client: its number.
             now_s: the time.
-            user: whose process it is.
+            user: of its process.
             is_trusted: whether that is root, or the daemon's own user.
         """
         self._clients[client] = Client(now_s, Outbox(self._queue_messages), user, is_trusted)
@@ -286,24 +286,24 @@ class Protocol:
         self.counts["connections"] += 1
 
     def disconnected(self, client: int) -> None:
-        """It went; what waited for it is forgotten."""
+        """Forget a client and its queue."""
         self._queued_bytes -= self._clients.pop(client).outbox.bytes
         self._awaiting_first_byte.pop(client, None)
         self.registry.remove(client)
 
     def overdue(self, now_s: float) -> list[int]:
-        """Clients that did not say their first byte in time."""
+        """Clients that did not send their first byte in time."""
         return list(
             takewhile(lambda client: now_s - self._awaiting_first_byte[client] > HANDSHAKE_S, self._awaiting_first_byte)
         )
 
     @property
     def awaits(self) -> bool:
-        """Whether any client has yet to speak."""
+        """Whether any client's first byte is missing."""
         return bool(self._awaiting_first_byte)
 
     def received(self, client: int, byte: bytes, handed: ClientSocket | Refusal) -> None:
-        """A client said a byte, and handed over a socket or something else, or nothing."""
+        """A client sent a byte, with a socket, something else, or nothing."""
         state = self._clients[client]
         if not state.has_begun:
             self._begin(client, state, speaks_json=byte == JSON)
@@ -340,7 +340,7 @@ class Protocol:
             )
 
     def _is_crowded(self, client: int, state: Client, port: int) -> bool:
-        """Whether the client's user has as many sockets of a port as it may."""
+        """Whether the client's user has as many sockets on a port as it may."""
         if state.is_trusted:
             return False
         others = (self._clients[each] for each in self.registry.sharing(port) if each != client)
@@ -353,11 +353,11 @@ class Protocol:
             state.outbox = Outbox(self._queue_messages, lambda count: line(kind="dropped", count=count))
 
     def refuse(self, client: int, reason: str) -> None:
-        """End with a client that never said what it wants."""
+        """Refuse a client that sent nothing."""
         self.received(client, b"", Refusal(reason))
 
     def closed(self, client: int) -> None:
-        """The client's UDP socket is gone, and its port may be another's next; the connection stays."""
+        """The client's UDP socket is closed, and its port may be another's next; the connection stays."""
         state = self._clients[client]
         self.registry.remove(client)
         self.counts["sockets-closed"] += 1
@@ -365,7 +365,7 @@ class Protocol:
             self._say(state, line(kind="closed"))
 
     def missed(self, count: int) -> Collection[int]:
-        """So many ICMP messages of any kind were lost before they were read; the clients that are told so."""
+        """Record that so many ICMP messages of any kind were lost unread; return the clients to inform."""
         told = [client for client, state in self._clients.items() if state.speaks_json and client in self.registry]
         for client in told:
             state = self._clients[client]
@@ -378,17 +378,17 @@ class Protocol:
         state.ends = True
 
     def _say(self, state: Client, words: bytes) -> None:
-        """Say something that is no error; there is always room for it."""
+        """Queue a message other than an error; there is always room for it."""
         state.outbox.put_last(words)
         self._queued_bytes += len(words)
 
     def route(self, errors: Errors, is_own: IsOwn, is_peer_now: IsPeerNow) -> dict[int, list[int]]:
-        """Whose errors these are: for each client that has any, which of them.
+        """The errors of each client that has any, by row.
 
         Args:
             errors: as they arrived.
-            is_own: tells this host's addresses.
-            is_peer_now: tells where sockets are connected to by now.
+            is_own: whether an address is local.
+            is_peer_now: whether a socket is connected to a destination now.
         """
         wanted, nobody = self.registry.recipients(errors, is_own, is_peer_now)
         self.counts["errors"] += len(errors)
@@ -397,8 +397,8 @@ class Protocol:
         return wanted
 
     def deliver(self, wanted: dict[int, list[int]], errors: Errors) -> Collection[int]:
-        """Put errors into their clients' outboxes; the clients that have something to read."""
-        objects: dict[int, dict[str, Any]] = {}  # many clients may be told of one error
+        """Queue errors for their clients; return the clients with something to send."""
+        objects: dict[int, dict[str, Any]] = {}  # many clients may get the same error
         records: dict[int, bytes] = {}
         shares = self._shares(wanted)
         for client, rows in wanted.items():
@@ -413,7 +413,7 @@ class Protocol:
                 told = [record for row in rows if (record := records[row])]
                 self._queue(state, told[: min(self._room(state), shares.get(client, MOST_TOLD))], len(told))
                 continue
-            # a line costs more than all else: none is made to be dropped
+            # a line costs more than everything else, so make none to drop it
             fitting = rows[: min(self._room(state), shares.get(client, MOST_TOLD))]
             for row in fitting:
                 if row not in objects:
@@ -422,7 +422,7 @@ class Protocol:
         return wanted.keys()
 
     def _shares(self, wanted: dict[int, list[int]]) -> dict[int, int]:
-        """How many errors a client is told now, where all together are too many: one user's flood is its own loss."""
+        """Errors per client if there are too many in total, so that a flood affects its own user only."""
         asked: Counter[int] = Counter()
         for client, rows in wanted.items():
             asked[self._clients[client].user] += len(rows)
@@ -436,14 +436,14 @@ class Protocol:
         return shares
 
     def _room(self, state: Client) -> int:
-        """How many more messages may wait for a client."""
+        """Number of further messages that may wait for a client."""
         outbox = state.outbox
         if self._queued_bytes > MOST_QUEUED_BYTES and outbox.bytes > MOST_QUEUED_BYTES // len(self._clients):
             return 0
         return outbox.room()
 
     def _queue(self, state: Client, messages: list[bytes], count: int) -> None:
-        """Queue those of so many messages that there is room for."""
+        """Queue what fits of `count` messages."""
         outbox = state.outbox
         before = outbox.bytes
         lost = outbox.put(messages) if messages else 0
@@ -453,7 +453,7 @@ class Protocol:
         self.counts["delivered"] += count - lost
 
     def take(self, client: int) -> bytes:
-        """The next bytes for a client; none when it has heard all."""
+        """The next bytes for a client; empty if there are none."""
         outbox = self._clients[client].outbox
         before = outbox.bytes
         chunk = outbox.take()
@@ -461,12 +461,12 @@ class Protocol:
         return chunk
 
     def put_back(self, client: int, chunk: bytes) -> None:
-        """What of that was not taken."""
+        """What the kernel did not take."""
         self._clients[client].outbox.put_back(chunk)
         self._queued_bytes += len(chunk)
 
     def ends(self, client: int) -> bool:
-        """Whether it is to be closed now that it has heard all."""
+        """Whether to close it now that its queue is empty."""
         state = self._clients[client]
         return state.ends and not state.outbox
 

@@ -1,7 +1,7 @@
 """Raw ICMP sockets: messages in, decoded errors out.
 
-The kernel hands over ICMP with its IPv4 header, whatever its checksum; ICMPv6 without its header, verified. All that
-waits is taken by one system call and decoded by another call, so that an error costs little where many come.
+The kernel passes ICMP with its IPv4 header, whatever its checksum, and ICMPv6 verified without its header. One system
+call takes everything that waits, and one call decodes it, so an error is cheap when many arrive.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from udpprobe.errors import PrivilegeError, UdpprobeError
 from udpprobe.icmpd.registry import Errors
 
 MESSAGES = 4096
-"""Read at a time, so that clients are served in between: 15 ms of work. With a thousand clients, each then gets several
-errors by one system call."""
+"""Messages read at a time, 15 ms of work, so that clients are served in between. With a thousand clients, each then
+gets several errors per system call."""
 MESSAGE_BYTES = 2048
-"""Errors are 576 and 1280 bytes at most (RFC 1812, 4.3.2.3; RFC 4443, 2.4); Ethernet carries no more than 1500."""
+"""Errors have at most 576 and 1280 bytes (RFC 1812, 4.3.2.3; RFC 4443, 2.4); Ethernet carries at most 1500."""
 RECEIVE_BUFFER_BYTES = 32 << 20
 
 SO_RCVBUFFORCE, SO_TIMESTAMPNS, SO_MEMINFO, SK_MEMINFO_DROPS = 33, 35, 55, 8
@@ -40,8 +40,8 @@ STAMP = struct.Struct("@ll")
 NAME_BYTES, CONTROL_BYTES = 32, 80
 """Room for a struct sockaddr_in6 (28 bytes); for two messages of control data."""
 WITH_CONTROL = {4: 64, 6: 72}
-"""By family, how much control data the kernel writes (raw_recvmsg, rawv6_recvmsg): a struct timespec and then a struct
-in_pktinfo (interface, address that the packet reached here, its destination) or in6_pktinfo (destination, interface),
+"""By family, length of the kernel's control data (raw_recvmsg, rawv6_recvmsg): a struct timespec and a struct
+in_pktinfo (interface, address that the packet reached, its destination) or in6_pktinfo (destination, interface),
 with a header of 16 bytes each, in units of 8 bytes."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -50,14 +50,14 @@ _recvmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int
 
 
 class RawIcmp:
-    """A raw socket that hears the ICMP errors of one family.
+    """A raw socket that receives the ICMP errors of one family.
 
     Args:
         family: 4 or 6.
 
     Raises:
         PrivilegeError: this user may not open one.
-        UdpprobeError: this host does not speak the family.
+        UdpprobeError: this host does not support the family.
     """
 
     def __init__(self, family: int) -> None:
@@ -77,40 +77,40 @@ class RawIcmp:
         self._addresses = memoryview(bytearray(32 * MESSAGES if family == 6 else 0)).cast("Q")
         self._errors = Errors(self._decoder.rows, self._data, self._time_ns)
         self.is_full = False
-        """Whether as much waited as is read at a time."""
+        """Whether the last read took as many messages as possible."""
 
     def fileno(self) -> int:
         """For a selector."""
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Hear no more."""
+        """Close the socket."""
         self._socket.close()
 
     def dropped(self) -> int:
-        """Messages for which the kernel had no room so far (SO_MEMINFO)."""
+        """Messages that the kernel dropped so far for lack of buffer space (SO_MEMINFO)."""
         said = self._socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 4 * (SK_MEMINFO_DROPS + 1))
         return int(struct.unpack("=9I", said)[SK_MEMINFO_DROPS])
 
     def faults(self) -> Counter[str]:
-        """What was wrong with messages so far, by name."""
+        """Faults of messages so far, by name."""
         return self._faults + self._decoder.counted_faults()
 
     def receive(self, most: int = MESSAGES) -> Errors:
-        """The errors that wait, without waiting: of so many messages at most. The next call replaces them."""
+        """The errors among the waiting messages, at most `most`, without waiting. The next call overwrites them."""
         count = max(_recvmmsg(self.fileno(), self._at, most, socket.MSG_DONTWAIT, None), 0)
         self.is_full = count == most
         interfaces = self._read_headers(count)
         used = MMSGHDR_BYTES * count
-        self._headers[:used] = self._fresh_headers[:used]  # the kernel wrote sizes over those that it is given
+        self._headers[:used] = self._fresh_headers[:used]  # the kernel overwrote the sizes
         self._decoder.receive(self._data, MESSAGE_BYTES, self._lengths, self._addresses, count)
         self._errors.load(interfaces)
         return self._errors
 
     def _read_headers(self, count: int) -> list[int]:
-        """Take what is said of each message; by message, the interface it came by.
+        """Read each message's ancillary data; return the incoming interface by message.
 
-        What cannot be judged gets a length of -1, and is counted.
+        Messages that cannot be handled get a length of -1, and are counted.
         """
         headers, control, end = self._header_words, self._control_words, MMSGHDR_BYTES // 4 * count
         controls, flags, lengths = (headers[place : end : MMSGHDR_BYTES // 4].tolist() for place in (10, 12, 14))
@@ -148,7 +148,7 @@ class RawIcmp:
 
 
 def in_network_order(data: bytearray, size: int) -> array[int]:
-    """The words that the first bytes are."""
+    """The first bytes as words."""
     words = array("Q", bytes(memoryview(data)[:size]))
     if sys.byteorder == "little":
         words.byteswap()
@@ -156,7 +156,7 @@ def in_network_order(data: bytearray, size: int) -> array[int]:
 
 
 def _laid_out(data: bytearray, pieces: bytearray, names: bytearray, control: bytearray, headers: bytearray) -> int:
-    """Let headers (struct mmsghdr) point to room for each message; where they stand in memory."""
+    """Let headers (struct mmsghdr) point to room for each message; return their address in memory."""
     at_data, at_pieces, at_names, at_control, at_headers = (
         ctypes.addressof(ctypes.c_char.from_buffer(each)) for each in (data, pieces, names, control, headers)
     )
@@ -191,7 +191,7 @@ def _open(family: int) -> socket.socket:
 def _configure(opened: socket.socket, family: int) -> None:
     try:
         opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
-    except PermissionError:  # CAP_NET_RAW alone does not suffice
+    except PermissionError:  # CAP_NET_RAW alone is not enough
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
     opened.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     if family == 4:

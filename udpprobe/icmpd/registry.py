@@ -1,4 +1,4 @@
-"""Whose datagram does an error quote? The clients' UDP sockets, looked up by what is quoted."""
+"""Whose datagram does an error quote? The clients' UDP sockets, looked up by the quote."""
 
 from __future__ import annotations
 
@@ -10,44 +10,43 @@ from udpprobe.core.notes import Note
 from udpprobe.core.rows import Packet, Rows
 
 IsOwn = Callable[[int, int], bool]
-"""Whether an address (128 bits, IPv4 mapped), on the interface of this index, is one of this host's."""
+"""Whether an address (128 bits, IPv4 mapped) is local on the interface with this index."""
 
 IsPeerNow = Callable[["ClientSocket", "Quote"], bool]
-"""Whether a socket that was connected elsewhere is connected to where this was sent by now."""
+"""Whether a socket that was connected elsewhere is now connected to this datagram's destination."""
 
 UNFIT = {
     "bad-icmp-checksum": int(Note.BAD_ICMP_CHECKSUM),
     "quotes-later-fragment": int(Note.QUOTES_LATER_FRAGMENT),
     "no-ports": int(Note.NO_PORTS | Note.NO_LENGTH | Note.NO_CHECKSUM),
 }
-"""Errors that no host believes or can attribute, by the name they are counted by. A raw IPv4 socket sees them all.
-
-RFC 792 promises the first 8 bytes of UDP, and Linux demands them too (net/ipv4/icmp.c, icmp_socket_deliver)."""
+"""Errors that no host accepts or can attribute, by the name of their counter. A raw IPv4 socket gets all of them. RFC
+792 promises the first 8 bytes of UDP, and Linux requires them too (net/ipv4/icmp.c, icmp_socket_deliver)."""
 ANY_UNFIT = UNFIT["bad-icmp-checksum"] | UNFIT["quotes-later-fragment"] | UNFIT["no-ports"]
 
 
 @dataclass(frozen=True, slots=True)
 class ClientSocket:
-    """A client's UDP socket, as it was when it was handed over. Addresses are 128 bits, IPv4 mapped."""
+    """A client's UDP socket, as it was when registered. Addresses are 128 bits, IPv4 mapped."""
 
     family: int
-    """4 or 6: what kind of socket it is."""
+    """4 or 6: the socket's family."""
     carries: frozenset[int]
     """Families of the datagrams it sends: an IPv6 socket may send IPv4 too (RFC 3493, 3.7)."""
     port: int
     address: int
-    """0 where it is bound to no address."""
+    """0 if it is bound to no address."""
     zone: int = 0
     """Interface of a link-local `address` (RFC 4007), else 0."""
     peer: tuple[int, int] | None = None
     """Address and port it is connected to."""
     cookie: int = 0
-    """The kernel's name for it (SO_COOKIE); 0 where that is not known."""
+    """The kernel's identifier (SO_COOKIE); 0 if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What an error quotes of a datagram's addresses."""
+    """The addresses of a quoted datagram."""
 
     family: int
     source: int
@@ -55,34 +54,34 @@ class Quote:
     destination: int
     destination_port: int
     interface: int
-    """Index of the interface the error came by; 0 where that is not known."""
+    """Index of the incoming interface of the error; 0 if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Alike:
-    """Errors that quote one source."""
+    """Errors that quote the same source."""
 
     its: list[int]
-    """Whose unconnected sockets sent what they quote."""
+    """Clients whose unconnected sockets sent the quoted datagrams."""
     connected: list[tuple[int, ClientSocket, bool]]
-    """Whose connected ones may have, and whether their own address is that source."""
+    """Clients whose connected sockets may have, and whether the socket's own address is that source."""
     rows: list[int]
 
 
 class Errors:
-    """ICMP errors that quote UDP and arrived together.
+    """ICMP errors that quote UDP and were received together.
 
-    What every error is asked for is copied into lists: an element of a list costs a tenth of one of a compiled row.
+    Columns that every error needs are copied into lists: an element of a list costs a tenth of one of a compiled row.
 
     Args:
-        rows: of `Decoder.receive`, which writes the next errors into them, too.
-        data: what they are decoded from.
-        time_ns: says when a message came, by its number.
+        rows: of `Decoder.receive`, which overwrites them with the next errors.
+        data: what they were decoded from.
+        time_ns: returns the arrival time of a message, by its number.
 
     Attributes:
         notes, kinds, ports: as in `Rows`.
         source_high, source_low, destination_high, destination_low: likewise.
-        interfaces: index of the interface each came by; 0 where that is not known.
+        interfaces: index of each one's incoming interface; 0 if unknown.
     """
 
     def __init__(self, rows: Rows, data: bytes | bytearray | memoryview, time_ns: Callable[[int], int]) -> None:
@@ -113,10 +112,10 @@ class Errors:
         return len(self.kinds)
 
     def load(self, interfaces: Sequence[int]) -> None:
-        """Take the rows as they are now.
+        """Read the current rows.
 
         Args:
-            interfaces: by message, from which a row may have come or not.
+            interfaces: by message, not by row.
         """
         size = self._rows.size
         (
@@ -132,14 +131,14 @@ class Errors:
         self.interfaces = [interfaces[message] for message in messages]
 
     def packet(self, row: int) -> Packet:
-        """One of them, for who asks for more; until the next are written into the rows."""
+        """One row as an object, until the rows are overwritten."""
         made = self._rows.packet(row, b"", b"")
         made.time_ns = self._time_ns(made.frame)
         made.data = bytes(self._data[self._rows.message[row] : self._rows.message_end[row]])
         return made
 
     def quote(self, row: int) -> Quote:
-        """What one of them quotes."""
+        """The quoted addresses of a row."""
         ports = self.ports[row]
         return Quote(
             self.kinds[row] >> 16,
@@ -152,17 +151,17 @@ class Errors:
 
 
 class Registry:
-    """Clients, numbered, with a UDP socket each.
+    """The clients' UDP sockets, one each, by client number.
 
     Attributes:
-        most_sharing: how many clients there are, at most, whose sockets have the same port: an error may be for all.
+        most_sharing: most clients on one port: an error may be for all of them.
     """
 
     def __init__(self) -> None:
         self._sockets: dict[int, ClientSocket] = {}
         self._by_port: dict[int, dict[int, ClientSocket]] = {}
         self._ports_with: Counter[int] = Counter()
-        """By number of clients, how many ports have so many."""
+        """By number of clients: number of ports shared by so many."""
         self.most_sharing = 0
 
     def __len__(self) -> int:
@@ -176,11 +175,11 @@ class Registry:
         return self._sockets.get(client)
 
     def sharing(self, port: int) -> Collection[int]:
-        """The clients whose sockets have a port."""
+        """The clients whose sockets have this port."""
         return self._by_port.get(port, {}).keys()
 
     def add(self, client: int, handed: ClientSocket) -> None:
-        """Register a socket; an earlier one of the same client is forgotten."""
+        """Register a socket, in place of an earlier one of the same client."""
         self.remove(client)
         self._sockets[client] = handed
         sharing = self._by_port.setdefault(handed.port, {})
@@ -198,7 +197,7 @@ class Registry:
                 del self._by_port[old.port]
 
     def _count(self, before: int, now: int) -> None:
-        """A port has one client more or fewer than before."""
+        """A port has gained or lost a client."""
         self._ports_with[before] -= 1
         self._ports_with[now] += 1
         if now > self.most_sharing or (before == self.most_sharing and not self._ports_with[before]):
@@ -210,14 +209,14 @@ class Registry:
         is_own: IsOwn,
         is_peer_now: IsPeerNow,
     ) -> tuple[dict[int, list[int]], dict[str, int]]:
-        """Clients whose socket sent what errors quote, as far as addresses and ports tell.
+        """Clients whose socket sent the quoted datagrams, as far as addresses and ports tell.
 
-        Where several sockets could have sent it, all of them: a port that is shared (SO_REUSEPORT), or one bound to an
-        address beside one bound to none. A port alone proves little: whoever is bound to none of the addresses still
+        If several sockets could have sent one, all of them get the error: a port may be shared (SO_REUSEPORT), or one
+        socket bound to an address and another to none. A port alone proves little: a socket bound to no address still
         sends only from this host's own.
 
         Returns:
-            By client, the rows of its errors; and how many errors nobody got, by the reason.
+            By client, the rows of its errors; and the number of errors without a client, by reason.
         """
         wanted: dict[int, list[int]] = {}
         nobody = {"foreign": 0}
@@ -236,7 +235,7 @@ class Registry:
                 reason = next(name for name, bits in UNFIT.items() if notes & bits)
                 nobody[reason] = nobody.get(reason, 0) + 1
                 continue
-            # a flood quotes one source again and again; so what only that decides is decided once
+            # a flood quotes the same source repeatedly, so decide once what depends on the source only
             key = ports >> 16, kind >> 16, high, low, interface
             found = alike.get(key)
             if found is None:

@@ -1,4 +1,4 @@
-"""The daemon's loop: raw ICMP sockets in, clients out, and nothing that one client does can keep it from another."""
+"""The daemon's loop: raw ICMP sockets in, clients out. No client can keep it from serving the others."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ TICK_S = 1.0
 NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 PAUSE_S = 0.1
 MOST_MATCHED = MOST_ON_PORT * MESSAGES
-"""So many times an error is found to be a client's before others are attended to: 50 ms of work."""
+"""Matches of errors to clients before other events are handled: 50 ms of work."""
 MOST_TURNED_AWAY = 32
-"""Connections without a place that are listened to, so that they can be told why; others are hung up on."""
+"""Connections without a place that are kept until they can be told why; others are closed."""
 UNREAD_BYTES, MOST_DISCARDED = 65536, 16
 
 
 @dataclass(slots=True)
 class Connection:
-    """A client's end here."""
+    """The server's end of a client's connection."""
 
     number: int
     socket: socket.socket
     events: int
     user: int
     why_not: str | None
-    """Why it has no place here; it is told so when it speaks."""
+    """Why it has no place; sent when the client sends something."""
 
 
 class Server:
-    """Serves until it is told to stop.
+    """Serves until it is stopped.
 
     Args:
-        listener: listens for clients; it stays the caller's, as all sockets here but those of clients.
+        listener: listens for clients; the caller closes it, as all sockets here except those of clients.
         raws: sources of errors.
         gate: who may register.
-        protocol: what is said.
-        most_clients: more are refused; of one user but the superuser and the daemon's own, half of that.
+        protocol: decides what is sent.
+        most_clients: more are refused; half of that for each user other than root and the daemon's own.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Server:
         self._owners = Owners()
         self._epoll = select.epoll()
         self._attending: dict[int, Callable[[int], None]] = {}
-        """By descriptor: who is told of its events."""
+        """By descriptor: handler of its events."""
         self._missed, self._told_s, self._has_untold = 0, 0.0, False
         self._is_stopped = False
         listener.setblocking(False)
@@ -82,11 +82,11 @@ class Server:
         self._epoll.register(descriptor, select.EPOLLIN)
 
     def watch(self, opened: socket.socket, then: Callable[[], None]) -> None:
-        """Call `then` whenever something can be read from a socket."""
+        """Call `then` whenever a socket is readable."""
         self._register(opened.fileno(), lambda _: then())
 
     def stop(self) -> None:
-        """Let `serve` return after the events at hand."""
+        """Let `serve` return after the current events."""
         self._is_stopped = True
 
     def serve(self) -> None:
@@ -94,7 +94,7 @@ class Server:
         attending = self._attending
         while not self._is_stopped:
             for descriptor, events in self._epoll.poll(TICK_S if self.protocol.awaits or self._has_untold else None):
-                if then := attending.get(descriptor):  # else it was parted with by an earlier event of this round
+                if then := attending.get(descriptor):  # an earlier event of this round may have closed it
                     then(events)
             if self.protocol.awaits:
                 for client in self.protocol.overdue(time.monotonic()):
@@ -104,14 +104,14 @@ class Server:
                 self._tell_of_missed(time.monotonic())
 
     def close(self) -> None:
-        """Part with all clients."""
+        """Close all clients."""
         close_foreign(*[self._forget(each) for each in list(self._connections.values())])
         self._owners.close()
         self._epoll.close()
         self._use_spare()
 
     def status(self) -> dict[str, Any]:
-        """The counters, the kernel's drops among them."""
+        """The counters, including the kernel's drops."""
         self.protocol.counts["kernel-dropped"] = sum(raw.dropped() for raw in self._raws)
         faults: Counter[str] = Counter()
         for raw in self._raws:
@@ -132,7 +132,7 @@ class Server:
             self._welcome(accepted)
 
     def _cannot_accept(self, error: OSError) -> None:
-        """Without a descriptor left, use the spare one to say so; else the listener would wake us for ever."""
+        """Without a free descriptor, use the spare one to refuse; otherwise the listener would wake us forever."""
         self.protocol.counts["accept-failed"] += 1
         if error.errno in NO_ROOM:
             self._use_spare()
@@ -143,7 +143,7 @@ class Server:
             self._keep_spare()
 
     def _keep_spare(self) -> None:
-        with suppress(OSError):  # others took the last one; perhaps there is one next time
+        with suppress(OSError):  # others took the last one; there may be one next time
             self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def _use_spare(self) -> None:
@@ -178,9 +178,9 @@ class Server:
         return user in {0, self._own_user}
 
     def _attend(self, client: Connection, events: int) -> None:
-        """A client spoke, went, or can be written to."""
+        """A client sent something, disconnected, or is writable."""
         if client.number not in self._connections:
-            return  # its descriptor is a newer one's by now
+            return  # its descriptor belongs to a newer connection
         if events & select.EPOLLOUT or self._heard(client):
             self._flush(client)
 
@@ -192,7 +192,7 @@ class Server:
         except OSError:
             self._part(client)
             return False
-        if not byte:  # all that it said was read: there is nothing in it to linger
+        if not byte:  # everything it sent was read: nothing in it can linger
             os.close(self._forget(client))
             return False
         if client.why_not:
@@ -205,7 +205,7 @@ class Server:
         return True
 
     def _flush(self, client: Connection) -> None:
-        """Send what waits, as far as the kernel takes it. Who does not read is not listened to either."""
+        """Send what waits, as far as the kernel takes it. A client that does not read is not read either."""
         while chunk := self.protocol.take(client.number):
             try:
                 sent = client.socket.send(chunk, socket.MSG_NOSIGNAL)
@@ -233,9 +233,9 @@ class Server:
         close_foreign(self._forget(client))
 
     def _forget(self, client: Connection) -> int:
-        """The descriptor of its connection, which is all that is left of it."""
+        """Forget a client; return its descriptor, which the caller closes."""
         descriptor = client.socket.detach()
-        self._epoll.unregister(descriptor)  # somebody may hold a copy of it open
+        self._epoll.unregister(descriptor)  # another process may hold a copy open
         del self._attending[descriptor]
         del self._connections[client.number]
         self._turned_away -= bool(client.why_not)
@@ -244,11 +244,11 @@ class Server:
         return descriptor
 
     def _hear(self, raw: RawIcmp) -> None:
-        # Root may register one socket ten thousand times, or let as many share a port, and each error be told as often.
-        # Then fewer are read at a time, so that others are attended to in between.
+        # Root may register one socket ten thousand times, or as many sockets on one port, each of which gets each
+        # error. Then fewer errors are read at a time, so that other events are handled in between.
         sharing = max(self.protocol.registry.most_sharing, 1)
         errors = raw.receive(min(max(MOST_MATCHED // sharing, 1), MESSAGES))
-        if raw.is_full:  # else nothing can have found no room since it was read before
+        if raw.is_full:  # otherwise nothing can have been dropped since the last read
             self._has_untold = True
         if errors:
             self._tell(errors)
@@ -261,7 +261,7 @@ class Server:
             self._write(client)
 
     def _forget_closed(self, wanted: dict[int, list[int]], errors: Errors) -> None:
-        """Errors of a socket that is closed are nobody's here; its port may be a stranger's by now."""
+        """Drop errors of a closed socket; its port may belong to another process now."""
         for client, rows in list(wanted.items()):
             handed = self.protocol.registry.get(client)
             if handed is not None and not self._owners.is_alive(handed, partial(errors.quote, rows[0])):
@@ -270,7 +270,7 @@ class Server:
                 self._write(client)
 
     def _tell_of_missed(self, now_s: float) -> None:
-        """Tell JSON clients how many messages the kernel had no room for, once a second at most."""
+        """Tell JSON clients how many messages the kernel dropped, at most once a second."""
         if now_s - self._told_s < TICK_S:
             return
         missed = sum(raw.dropped() for raw in self._raws)
@@ -287,7 +287,7 @@ class Server:
 
 
 def _discard(peer: socket.socket) -> None:
-    """What is closed with something unread resets the connection, and the last answer may be lost."""
+    """Read everything that is unread: closing would otherwise reset the connection and may lose the last answer."""
     with suppress(OSError):
         for _ in range(MOST_DISCARDED):
             said, received = receive(peer, UNREAD_BYTES)

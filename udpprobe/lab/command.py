@@ -1,4 +1,4 @@
-"""The command, in a process namespace of its own below a keeper: where the keeper ends, the kernel ends all of it."""
+"""The command, in its own process namespace below a keeper: when the keeper ends, the kernel ends everything in it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TERMINAL = "/dev/tty"
 
 
 class NotRun(UdpprobeError):  # noqa: N818 - as Interrupted
-    """A program cannot be started; the exit status says why, as a shell's does."""
+    """A program cannot be started; the exit status says why, as in a shell."""
 
     def __init__(self, name: str, error: OSError) -> None:
         super().__init__(f"cannot run {name}: {error.strerror}")
@@ -39,19 +39,19 @@ class Group(Enum):
     OURS = auto()
     OWN = auto()
     FOREGROUND = auto()
-    """Its own, which has the terminal."""
+    """Its own, in the terminal's foreground."""
 
 
 class Command:
     """A running command, the first child of a process that has entered its namespaces, with its signals blocked.
 
-    On a terminal it has the terminal as this process has it: Ctrl-C and Ctrl-Z are for both. Elsewhere it is a
-    process group of its own, so that it gets a signal once, from here. It ends with this process, however that ends.
+    In a terminal it shares the terminal with this process: Ctrl-C and Ctrl-Z reach both. Otherwise it has its own
+    process group, so that it gets a signal once, from here. It ends when this process ends, in whatever way.
 
     Args:
         words: the program and its arguments.
         environment: all of it.
-        is_shell: it gives the terminal to its own jobs, and back to a group that it must be able to name.
+        is_shell: it passes the terminal to its own jobs, and back to a group that it must be able to name.
     """
 
     def __init__(self, words: Sequence[str], environment: Mapping[str, str], *, is_shell: bool = False) -> None:
@@ -72,14 +72,14 @@ class Command:
         return self._descriptor
 
     def take(self, signals: Signals) -> None:
-        """Hand over the signals that came for it."""
+        """Pass on the signals that arrived for it."""
         for number, by_terminal in signals.read():
-            # a terminal that closes signals only the process that opened it
+            # when a terminal closes, only the process that opened it gets a signal
             if number == signal.SIGHUP or not (by_terminal and self._has_terminal):
                 signal.pidfd_send_signal(self._descriptor, number)
 
     def status(self) -> int:
-        """Its exit status, as a shell gives it; waits for it."""
+        """Its exit status, as in a shell; waits for the end."""
         status = os.waitstatus_to_exitcode(os.waitpid(self._keeper, 0)[1])
         if self._has_terminal:
             _take_terminal()
@@ -94,7 +94,7 @@ class Command:
 
 
 def is_foreground() -> bool:
-    """Whether this process has the terminal, and its signals."""
+    """Whether this process is in the terminal's foreground, and gets its signals."""
     try:
         terminal = os.open(TERMINAL, os.O_RDONLY)
     except OSError:
@@ -108,7 +108,7 @@ def is_foreground() -> bool:
 def _take_terminal() -> None:
     """Take back the terminal's foreground process group, which a shell inside took and could not return."""
     before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-    with suppress(OSError):  # it may be gone
+    with suppress(OSError):  # the terminal may be gone
         terminal = os.open(TERMINAL, os.O_RDONLY)
         os.tcsetpgrp(terminal, os.getpgrp())
         os.close(terminal)
@@ -116,23 +116,23 @@ def _take_terminal() -> None:
 
 
 def shell_status(status: int) -> int:
-    """The exit status that a shell gives for a program's; negative of the signal that ended it."""
+    """The exit status in a shell for a program's status; a negative one is the signal that ended it."""
     return BY_SIGNAL - status if status < 0 else status
 
 
 def start(words: Sequence[str], environment: Mapping[str, str], *, own_group: bool = False) -> int:
-    """Start a program with no signals blocked or ignored on our account.
+    """Start a program without the signals that we block or ignore.
 
     Args:
         words: the program and its arguments.
         environment: all of it.
-        own_group: whether it gets a process group of its own.
+        own_group: whether it gets its own process group.
 
     Returns:
-        Its process.
+        Its process id.
 
     Raises:
-        NotRun: it cannot be.
+        NotRun: it cannot be started.
     """
     try:
         if own_group:
@@ -140,14 +140,14 @@ def start(words: Sequence[str], environment: Mapping[str, str], *, own_group: bo
                 words[0], list(words), environment, setpgroup=0, setsigmask=(), setsigdef=IGNORED_BY_PYTHON
             )
         return os.posix_spawnp(words[0], list(words), environment, setsigmask=(), setsigdef=IGNORED_BY_PYTHON)
-    except ValueError:  # an empty name, or one with a zero byte
+    except ValueError:  # an empty name, or one with a NUL byte
         raise NotRun(repr(words[0]), FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))) from None
     except OSError as error:
         raise NotRun(words[0], error) from None
 
 
 def reaped(command: int) -> int | None:
-    """A child's status once it has ended; reaps orphans on the way."""
+    """A child's status once it has ended; also reaps orphans."""
     while (found := os.waitpid(-1, os.WNOHANG)) != (0, 0):
         if found[0] == command:
             return os.waitstatus_to_exitcode(found[1])
@@ -166,7 +166,7 @@ def _keep(words: Sequence[str], environment: Mapping[str, str], alive: int, grou
     except Exception:  # noqa: BLE001 - nobody above could report it
         traceback.print_exc()
     finally:
-        os._exit(status)  # what the parent has open and has not written yet is the parent's to write
+        os._exit(status)  # buffered output of the parent must be left to the parent
 
 
 def _join(group: Group) -> None:
@@ -181,7 +181,7 @@ def _run(words: Sequence[str], environment: Mapping[str, str], alive: int) -> in
         try:
             return _wait(start(words, environment), signals, alive)
         except NotRun as why:
-            if sys.stderr is not None:  # print takes None for standard output
+            if sys.stderr is not None:  # print would take None as standard output
                 print(f"udpprobe: {why}", file=sys.stderr, flush=True)  # noqa: T201 - the one line
             return why.exit_status
 
@@ -190,32 +190,32 @@ def _wait(command: int, signals: Signals, alive: int) -> int:
     while (status := reaped(command)) is None:
         ready, _, _ = select.select([signals.fileno(), alive], [], [])
         if alive in ready:
-            return CRASHED  # the parent is gone: the pipe has lost its other end
+            return CRASHED  # the parent is gone: the other end of the pipe is closed
         for number, by_terminal in signals.read():
             if number != signal.SIGCHLD and not by_terminal:
                 os.kill(command, number)
-                os.kill(command, signal.SIGCONT)  # a stopped process would not act on it
+                os.kill(command, signal.SIGCONT)  # a stopped process would not handle it
     return shell_status(status)
 
 
 PASSED_ON = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2})
-"""What ends programs, or makes them do something else; it is for the command, not for its keeper."""
+"""Signals that end programs, or make them do something; they are for the command, not for its keeper."""
 
 RECORD = struct.Struct("=IiI116x")
 """struct signalfd_siginfo: number, errno (unused), code."""
 BY_KERNEL = 0x80
-"""SI_KERNEL: the terminal sent it, to the command as well."""
+"""SI_KERNEL: sent by the terminal, to the command as well."""
 SFD_NONBLOCK, SFD_CLOEXEC = os.O_NONBLOCK, os.O_CLOEXEC
 """sys/signalfd.h"""
 SIGSET_LONGS = 128 // ctypes.sizeof(ctypes.c_ulong)
-"""Of a sigset_t."""
+"""Length of a sigset_t."""
 
 
 class Signals:
-    """Signals that wait to be read while this is open.
+    """Signals that are queued to be read while this is open.
 
     Args:
-        also: signals beside those that are to be passed on.
+        also: signals besides those that are passed on.
     """
 
     def __init__(self, *also: signal.Signals) -> None:
@@ -228,14 +228,14 @@ class Signals:
         return self._descriptor
 
     def read(self) -> Iterator[tuple[signal.Signals, bool]]:
-        """Those that came, each with whether a terminal sent it, so that the command has it already."""
+        """The signals that arrived, each with whether a terminal sent it: then the command has it already."""
         with suppress(BlockingIOError):
             while True:
                 number, code = RECORD.unpack(os.read(self._descriptor, RECORD.size))[::2]
                 yield signal.Signals(number), code == BY_KERNEL
 
     def close(self) -> None:
-        """Restore the signals' former effect; those that nobody read were for a command that has ended."""
+        """Restore the signals' former effect; unread ones were for a command that has ended."""
         for _ in self.read():
             pass
         os.close(self._descriptor)

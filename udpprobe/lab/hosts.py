@@ -1,4 +1,4 @@
-"""What a host answers: to datagrams, pings, segments, and IPv6 extension headers that it does not take."""
+"""A host's answers: to datagrams, pings, TCP segments, and IPv6 extension headers that it rejects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NO_NEXT_HEADER = 59
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a node sends; the rest of the header is its own affair."""
+    """What a node sends; it sets the rest of the header itself."""
 
     source: Address
     destination: Address
@@ -41,7 +41,7 @@ class HostStack:
         self._ports = spec.ports
 
     def replies(self, packet: IpPacket, now_ns: int) -> Iterator[Response | ErrorKind]:
-        """What it answers to a whole packet at a time, or the error that it wants to send."""
+        """The answers to a whole packet at a time, or the error to send."""
         if (found := flaws(packet)) is not None:
             yield from found
             return
@@ -57,7 +57,7 @@ class HostStack:
             yield Response(packet.destination, packet.source, packet.protocol, message, packet.tos)
 
     def _segment(self, packet: IpPacket, _: int) -> Iterator[Response | ErrorKind]:
-        """No port is open; silence would make a client of TCP wait for minutes."""
+        """No port is open; silence would make a TCP client wait for minutes."""
         if message := packets.tcp_reset(packet):
             yield Response(packet.destination, packet.source, TCP, message)
 
@@ -93,7 +93,7 @@ def _answers(packet: IpPacket, asked: Datagram, answer: ServiceSpec, now_ns: int
 
 
 def _unknown_protocol(packet: IpPacket) -> ErrorKind:
-    """In IPv6 a parameter problem that points at the number (RFC 8200, 4)."""
+    """In IPv6 a parameter problem with a pointer to the next-header field (RFC 8200, 4)."""
     kind = KINDS["proto-unreachable"][packet.family]
     if packet.extensions:
         before = sum(1 + len(body) for _, body in packet.extensions[:-1])
@@ -103,16 +103,16 @@ def _unknown_protocol(packet: IpPacket) -> ErrorKind:
 
 _HOP_BY_HOP, _ROUTING, _DESTINATION = 0, 43, 60
 _FIRST_NAMED_AT = 6
-"""Where the IPv6 header says which header follows."""
+"""Offset of the next-header field in the IPv6 header."""
 _PAD = 0
 _TAKEN = {0xC2, 0xC9}
-"""Options that are not to be skipped by who does not know them, but known: a jumbo's length and a home address."""
+"""Options that may not be skipped if unknown, but are known: jumbo payload and home address."""
 _IN_SILENCE = 1
-"""Highest bits of an option that has its packet dropped without a word, if it is not known; 2 and 3: with one."""
+"""Highest bits of an unknown option that drops its packet silently; 2 and 3: with an error."""
 
 
 def flaws(packet: IpPacket) -> list[ErrorKind] | None:
-    """The error that a packet is dropped with, if any is sent; None where it is taken."""
+    """The errors for a packet that must be dropped, maybe none; None if it is accepted."""
     named_at, at = _FIRST_NAMED_AT, 40
     for number, body in packet.extensions:
         if number == _HOP_BY_HOP and named_at != _FIRST_NAMED_AT:
@@ -125,7 +125,7 @@ def flaws(packet: IpPacket) -> list[ErrorKind] | None:
 
 
 def _route(body: bytes, at: int) -> list[ErrorKind] | None:
-    """No host here knows a route that goes on (4.4)."""
+    """No host here forwards by a routing header (4.4)."""
     segments_left = body[2]
     return [ErrorKind(4, 0, at + 2)] if segments_left else None
 
@@ -142,16 +142,16 @@ def _options(number: int, body: bytes, at: int) -> list[ErrorKind] | None:
 
 
 _DNS = struct.Struct("!HH4H")
-"""Id, flags, and how many questions, answers, authorities and others there are (RFC 1035, 4.1.1)."""
+"""Id, flags, and number of questions, answers, authorities and additional records (RFC 1035, 4.1.1)."""
 _RESPONSE, _OPCODE, _RECURSION_DESIRED, _RECURSION_AVAILABLE = 0x8000, 0x7800, 0x0100, 0x0080
 _FORMAT_ERROR, _NOT_IMPLEMENTED = 1, 4
 _QUESTION_AT = 0xC000 | _DNS.size
-"""A pointer to the name asked for (RFC 1035, 4.1.4)."""
+"""A pointer to the queried name (RFC 1035, 4.1.4)."""
 _RECORDS = {
     (1, 1): IPv4Address("192.0.2.53").packed,
     (28, 1): IPv6Address("2001:db8::53").packed,
 }
-"""By type and class, what any name has: addresses that belong to nobody (RFC 5737; RFC 3849)."""
+"""By type and class, the record of any name: addresses reserved for documentation (RFC 5737; RFC 3849)."""
 _RECORD_TTL_S = 60
 
 
@@ -162,9 +162,9 @@ class _Question(NamedTuple):
 
 
 def dns(request: bytes, now_ns: int) -> bytes | None:  # noqa: ARG001 - as every service
-    """A resolver's answer to one question: one address for every name (RFC 1035); None for what is no query.
+    """A resolver's answer to one question: one address for every name (RFC 1035); None if it is no query.
 
-    It knows no EDNS, and leaves that to be seen from the answer (RFC 6891, 7). Bytes behind the question are ignored.
+    It does not know EDNS, as the answer shows (RFC 6891, 7). Bytes after the question are ignored.
     """
     if len(request) < _DNS.size:
         return None
@@ -200,11 +200,11 @@ _NTP_EPOCH_S = 2_208_988_800
 """From 1900 to 1970."""
 _CLIENT, _SERVER = 3, 4
 _PRECISION = -20
-"""2 to the power of this, in seconds: a microsecond."""
+"""Exponent of 2, in seconds: a microsecond."""
 
 
 def ntp(request: bytes, now_ns: int) -> bytes | None:
-    """A primary server's answer, whose clock is the lab's (RFC 5905, 9.2); None for what is no client's request."""
+    """A primary server's answer, with the lab's clock (RFC 5905, 9.2); None if it is no client's request."""
     if len(request) < _NTP.size or request[0] & 7 != _CLIENT:
         return None
     now, mode = _ntp_time(now_ns), request[0] & 0x38 | _SERVER  # the client's version
@@ -212,10 +212,10 @@ def ntp(request: bytes, now_ns: int) -> bytes | None:
 
 
 def _ntp_time(now_ns: int) -> bytes:
-    """Seconds since 1900, and 2**-32 of them (RFC 5905, 6)."""
+    """Seconds since 1900, and units of 2^-32 s (RFC 5905, 6)."""
     seconds, rest_ns = divmod(now_ns, 1_000_000_000)
     return struct.pack("!II", seconds + _NTP_EPOCH_S & 0xFFFF_FFFF, (rest_ns << 32) // 1_000_000_000)
 
 
 SERVICES: dict[str, Callable[[bytes, int], bytes | None]] = {"dns": dns, "ntp": ntp}
-"""By the name that a scenario may use: what answers a request at a time; None: nothing."""
+"""By the name in a scenario: returns the answer to a request at a time, or None."""

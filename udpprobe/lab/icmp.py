@@ -1,4 +1,4 @@
-"""ICMP errors: about which packets, how many a second, and what they quote, rightly or not."""
+"""ICMP errors: about which packets, at which rate, and what they quote, correctly or not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from udpprobe.lab.scenario import Limit, NodeSpec
 
 _ERRORS = {3, 4, 5, 11, 12}
 _MOST = {4: 576, 6: 1280}
-"""Bytes of an error (RFC 1812, 4.3.2.3; RFC 4443, 2.4 c)."""
+"""Longest error in bytes (RFC 1812, 4.3.2.3; RFC 4443, 2.4 c)."""
 _ABOUT_MULTICAST = {(2, 0), (4, 2)}
 
 
@@ -46,7 +46,7 @@ def message(packet: IpPacket, kind: ErrorKind, spec: NodeSpec, source: Address, 
     """The ICMP error about a packet.
 
     Args:
-        packet: as it arrived, or as a forger has it.
+        packet: as it arrived, or as a forger quotes it.
         kind: of the error.
         spec: of the node that sends it.
         source: of the error.
@@ -63,7 +63,7 @@ def message(packet: IpPacket, kind: ErrorKind, spec: NodeSpec, source: Address, 
 
 
 def _swap(v4: int | None, v6: int | None) -> Callable[[bytes], bytes]:
-    """Swap the two bytes there, as a host does that forgot `htons`."""
+    """Swap the two bytes there, as a host without `htons` does."""
 
     def mangle(quote: bytes) -> bytes:
         at = v4 if quote[:1] < b"\x60" else v6
@@ -73,7 +73,7 @@ def _swap(v4: int | None, v6: int | None) -> Callable[[bytes], bytes]:
 
 
 def _short_length(quote: bytes) -> bytes:
-    """The length without that of the header, as in 4.2BSD."""
+    """The length without the header's, as in 4.2BSD."""
     if quote[:1] >= b"\x60":
         return quote
     length = int.from_bytes(quote[2:4]) - 4 * (quote[0] & 15) & 0xFFFF
@@ -85,7 +85,7 @@ def _zero_checksum(quote: bytes) -> bytes:
 
 
 def _lower_ttl(quote: bytes) -> bytes:
-    """As a router does that decrements the TTL before it quotes."""
+    """Decrement the TTL before quoting, as some routers do."""
     at = 8 if quote[:1] < b"\x60" else 7
     return quote[:at] + bytes([max(quote[at] - 1, 0)]) + quote[at + 1 :]
 
@@ -101,11 +101,11 @@ _MANGLES: dict[str, Callable[[bytes], bytes]] = {
 
 
 GUESS = 0x5A3C
-"""How far off a guessed id is: never the right one with its bytes swapped, as some routers quote it."""
+"""Distance of a guessed id: never the right one byte-swapped, as some routers quote it."""
 
 
 def forged(packet: IpPacket, wrong: str) -> IpPacket:
-    """A packet as a forger quotes it who has to guess what he cannot see."""
+    """A packet as quoted by a forger who must guess what he cannot see."""
     return _FORGERIES[wrong](packet)
 
 
@@ -134,19 +134,19 @@ _FORGERIES: dict[str, Callable[[IpPacket], IpPacket]] = {
 
 
 class Bucket:
-    """A token bucket that counts its tokens in nanoseconds, as `inet_peer` in Linux does in jiffies: full at first."""
+    """A token bucket in nanoseconds, like Linux's `inet_peer` in jiffies: full at first."""
 
     def __init__(self) -> None:
         self.tokens_ns = 60 * SECOND_NS
         self._last_ns = 0
 
     def fill(self, now_ns: int, cap_ns: int) -> None:
-        """Add the tokens since the last time."""
+        """Add the tokens since the last call."""
         self.tokens_ns = min(cap_ns, self.tokens_ns + now_ns - self._last_ns)
         self._last_ns = now_ns
 
     def take(self, now_ns: int, cost_ns: int, burst: int) -> bool:
-        """Whether there is enough for one more."""
+        """Whether there is enough for one more; if so, take it."""
         self.fill(now_ns, burst * cost_ns)
         enough = self.tokens_ns >= cost_ns
         self.tokens_ns -= cost_ns * enough
@@ -154,21 +154,21 @@ class Bucket:
 
 
 class ErrorLimit(Protocol):
-    """Whether an error may be sent."""
+    """A limit on errors."""
 
     def allows(self, to: Address, kind: ErrorKind, now_ns: int, *, routed: bool) -> bool:
-        """Whether it may, and count it.
+        """Whether an error may be sent; if so, count it.
 
         Args:
-            to: who would get it.
-            kind: what it says.
+            to: its destination.
+            kind: its type and code.
             now_ns: time.
-            routed: whether the routing table itself refuses.
+            routed: whether the routing table itself rejects the packet.
         """
 
 
 class NoLimit:
-    """Any number."""
+    """No limit."""
 
     def allows(self, to: Address, kind: ErrorKind, now_ns: int, *, routed: bool) -> bool:  # noqa: ARG002 - see `ErrorLimit`
         """Always."""
@@ -176,7 +176,7 @@ class NoLimit:
 
 
 class PlainLimit:
-    """One bucket, or one for each who gets errors (RFC 1812, 4.3.2.8; RFC 4443, 2.4 f)."""
+    """One bucket, or one per destination (RFC 1812, 4.3.2.8; RFC 4443, 2.4 f)."""
 
     def __init__(self, limit: Limit) -> None:
         self._limit = limit
@@ -196,10 +196,10 @@ _TOO_BIG = {4: (3, 4), 6: (2, 0)}
 
 
 class LinuxLimit:
-    """Linux's own: 6 at once to a source, then 1 a second (IPv6: 10), and 1000 a second with bursts of 50 in all.
+    """Linux's limits: 6 at once to a source, then 1 a second (IPv6: 10), and 1000 a second with bursts of 50 in total.
 
-    An error of the IPv4 routing table passes two limits that share one bucket, so that it is rarer still. "Packet
-    too big" is not limited. Measured on Linux 6.18.
+    An error from the IPv4 routing table passes two limits that share one bucket, so it is even rarer. "Packet too big"
+    is not limited. Measured on Linux 6.18.
     """
 
     def __init__(self, dice: Dice) -> None:
@@ -208,7 +208,7 @@ class LinuxLimit:
         self._sources: dict[Address, Bucket] = {}
 
     def allows(self, to: Address, kind: ErrorKind, now_ns: int, *, routed: bool) -> bool:
-        """Whether both buckets have a token, the source's and that of all."""
+        """Whether both buckets have a token, the source's and the global one."""
         if kind[:2] == _TOO_BIG[to.version]:
             return True
         bucket, cost_ns = self._sources.setdefault(to, Bucket()), _COST_NS[to.version]
@@ -217,5 +217,5 @@ class LinuxLimit:
         self._global.fill(now_ns, _GLOBAL_BURST * _GLOBAL_COST_NS)
         if self._global.tokens_ns < _GLOBAL_COST_NS or not bucket.take(now_ns, cost_ns, _BURST):
             return False
-        self._global.tokens_ns -= self._dice.below(3) * _GLOBAL_COST_NS  # at random, so that nobody can count
+        self._global.tokens_ns -= self._dice.below(3) * _GLOBAL_COST_NS  # random, so that nobody can count errors
         return True

@@ -1,4 +1,4 @@
-"""What the whole lab shares: packets of either family, ICMP errors by name, and the dice of a run."""
+"""Shared by the whole lab: packets of both families, ICMP errors by name, and the random numbers of a run."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MORE_FRAGMENTS, DONT_FRAGMENT = 1, 2
 
 @dataclass(frozen=True, slots=True)
 class IpPacket:
-    """An IP packet; what is above IP stays as bytes, with the checksums that it came with."""
+    """An IP packet; everything above IP stays as bytes, with its original checksums."""
 
     source: Address
     destination: Address
     protocol: int
-    """Of the payload: behind IPv6 extension headers."""
+    """Of the payload, after IPv6 extension headers."""
     payload: bytes
     ttl: int = 64
     """Or hop limit."""
@@ -30,19 +30,19 @@ class IpPacket:
     """Or traffic class."""
     flow_label: int = 0
     ip_id: int = 0
-    """In IPv6 of the fragment header."""
+    """In IPv6 from the fragment header."""
     flags: int = 0
     offset: int = 0
-    """Of a fragment, in bytes."""
+    """Fragment offset, in bytes."""
     fragment_header: bool = False
-    """Whether an IPv6 packet is a piece of another; the header of a whole one is among its extensions."""
+    """Whether an IPv6 packet is a fragment; an atomic fragment's header is among its extensions."""
     options: bytes = b""
-    """Of IPv4, padded to words."""
+    """IPv4 options, padded to words."""
     extensions: tuple[tuple[int, bytes], ...] = ()
-    """Of IPv6, before a fragment's header: number of each header, and its bytes after the number of the next."""
+    """IPv6 headers before a fragment header: number of each, and its bytes after the next-header field."""
 
     largest_piece: int = field(default=0, compare=False)
-    """Bytes of the largest of the fragments that it was put together from."""
+    """Bytes of the largest fragment that it was reassembled from."""
 
     @property
     def family(self) -> int:
@@ -63,17 +63,17 @@ class IpPacket:
 
     @property
     def is_fragment(self) -> bool:
-        """Whether it is a piece of a packet."""
+        """Whether it is a fragment."""
         return bool(self.offset or self.flags & MORE_FRAGMENTS)
 
     @property
     def may_be_cut(self) -> bool:
-        """Whether a router may make fragments of it."""
+        """Whether a router may fragment it."""
         return self.family == 4 and not self.flags & DONT_FRAGMENT
 
     @property
     def ports(self) -> tuple[int, int]:
-        """Source and destination port; zeros where there are none, as in later fragments."""
+        """Source and destination port; zeros if it has none, like later fragments."""
         if self.protocol not in (TCP, UDP) or self.offset or len(self.payload) < 4:
             return 0, 0
         return int.from_bytes(self.payload[:2]), int.from_bytes(self.payload[2:4])
@@ -84,18 +84,18 @@ class Departure(NamedTuple):
 
     packet: IpPacket
     next_hop: str
-    """Name of the neighbour."""
+    """Name of the next node."""
     wait_ns: int = 0
-    """How long it is held back before."""
+    """Delay before it is sent."""
 
 
 class ErrorKind(NamedTuple):
-    """What an ICMP error says."""
+    """Type and content of an ICMP error."""
 
     type: int
     code: int
     word: int = 0
-    """What stands in the rest of its header: an MTU, or the pointer of a parameter problem."""
+    """The rest of its header: an MTU, or the pointer of a parameter problem."""
 
 
 KINDS: dict[str, dict[int, ErrorKind]] = {
@@ -114,7 +114,7 @@ KINDS: dict[str, dict[int, ErrorKind]] = {
     "parameter-problem": {4: ErrorKind(12, 0, 20), 6: ErrorKind(4, 0, 40)},
     "packet-too-big": {4: ErrorKind(3, 4), 6: ErrorKind(2, 0)},
 }
-"""By the names that a scenario may use, and family (IPv6 has no source quench)."""
+"""By the names in a scenario, and family (IPv6 has no source quench)."""
 
 
 _MASK = (1 << 64) - 1
@@ -125,7 +125,7 @@ class Dice:
 
     Args:
         seed: of the run.
-        owner: who throws them. Each owner has a sequence of its own, so that one does not disturb another's.
+        owner: user of the numbers. Each owner has its own sequence, independent of the others.
     """
 
     def __init__(self, seed: int, owner: str = "") -> None:
@@ -144,7 +144,7 @@ class Dice:
         return self.next() * limit >> 64
 
     def happens(self, chance: float) -> bool:
-        """Whether something happens whose chance is 0 to 1."""
+        """Whether an event with this probability (0 to 1) happens."""
         return chance > 0 and self.next() < chance * (_MASK + 1)
 
 

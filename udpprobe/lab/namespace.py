@@ -1,7 +1,6 @@
-"""A private network for this process and its children: no name, no way out, gone with the last of them.
+"""A private network for this process and its children: without a name or a way out, gone with the last of them.
 
-Behind it is a TUN device: an interface whose packets a program reads and writes
-(Documentation/networking/tuntap.rst).
+Behind it is a TUN device: an interface whose packets a program reads and writes (Documentation/networking/tuntap.rst).
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def libc(name: str, *arguments: object) -> int:
-    """Call a function of the C library that Python 3.11 does not have.
+    """Call a function of the C library that Python 3.11 lacks.
 
     Raises:
         OSError: it failed.
@@ -47,26 +46,26 @@ def libc(name: str, *arguments: object) -> int:
 
 
 def unshare(flags: int) -> None:
-    """Leave namespaces for new ones (unshare(2)).
+    """Move to new namespaces (unshare(2)).
 
     Raises:
-        OSError: the kernel does not want to.
+        OSError: the kernel refuses.
     """
     libc("unshare", flags)
 
 
 def mount(kind: str, target: str, flags: int) -> None:
-    """Mount a file system that has no device (mount(2)).
+    """Mount a file system without a device (mount(2)).
 
     Raises:
-        OSError: the kernel does not want to.
+        OSError: the kernel refuses.
     """
     libc("mount", kind.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), None)
 
 
 INTERFACE = "lab0"
 QUEUE_PACKETS = 10_000
-"""The kernel sends faster than the world answers: what a program sends at once is kept for five seconds of it."""
+"""The kernel sends faster than the world answers: this holds five seconds' worth of a burst."""
 LEAST_MTU_V6 = 1280
 
 PRIVATE = CLONE_NEWNET | CLONE_NEWPID
@@ -78,13 +77,13 @@ SYSCTLS = (
 
 
 def enter() -> str:
-    """Take this process into a network namespace, and its children into a process namespace as well.
+    """Move this process into a network namespace, and its children into a process namespace as well.
 
-    Who is not root gets there by a user namespace, in which it is. This process may have but one thread, and
-    may have but one child from now on.
+    A user other than root gets there by a user namespace, in which it is root. This process must have only one thread,
+    and may have only one child from now on.
 
     Returns:
-        The command by which others enter the network, as far as their program.
+        The command that enters the network, without the program to run.
 
     Raises:
         PrivilegeError: this user may not; the text says what would help.
@@ -116,21 +115,21 @@ def _enter_as_user() -> None:
 
 
 def furnish(networks: Sequence[InterfaceAddress], mtu: int) -> Tun:
-    """Set up the network this process has entered: loopback, a TUN device, its addresses, default routes to it.
+    """Set up the network that this process has entered: loopback, a TUN device, its addresses, default routes to it.
 
     Args:
-        networks: addresses of this host, with the bits of their networks.
+        networks: addresses of this host, with prefix lengths.
         mtu: of the TUN device, bytes.
 
     Raises:
         PrivilegeError: there is no TUN device for this user.
         UsageError: IPv6 does not work with this MTU.
-        UdpprobeError: the kernel does not take one of the settings.
+        UdpprobeError: the kernel rejects a setting.
     """
     if mtu < LEAST_MTU_V6 and any(network.version == 6 for network in networks):
         raise UsageError(f"IPv6 needs an MTU of {LEAST_MTU_V6} (RFC 8200, 5), and the program's interface has {mtu}")
     for name, text in SYSCTLS:
-        with suppress(OSError):  # a container may not write there, and much works without
+        with suppress(OSError):  # a container may not write there; most things work without
             Path("/proc/sys", name).write_text(text, encoding="ascii")
     tun = Tun(INTERFACE)
     try:
@@ -156,7 +155,7 @@ def _configure(networks: Sequence[InterfaceAddress], mtu: int) -> None:
 def mount_private() -> None:
     """Let /proc and /sys show this process's namespaces, for it and its children only.
 
-    Where the kernel does not want to, as in some containers, they stay what they were; few programs mind.
+    If the kernel refuses, as in some containers, they stay as they are; few programs mind.
     """
     with suppress(OSError):
         unshare(CLONE_NEWNS)
@@ -175,7 +174,7 @@ MAX_PACKET_BYTES = 65_575
 """IPv6's header and its longest payload without a jumbo option (RFC 8200, 3)."""
 
 _SENT_DROPPED = 11
-"""Which of an interface's counts."""
+"""Index of an interface counter."""
 
 _ADVICE = {
     errno.ENOENT: "there is none; load the module: modprobe tun",
@@ -186,14 +185,14 @@ _ADVICE = {
 
 
 class Tun:
-    """A TUN device in this process's network namespace; it is gone once it is closed, or the process has ended.
+    """A TUN device in this process's network namespace; it is gone once it is closed or the process has ended.
 
     Args:
         name: of the interface.
 
     Raises:
         PrivilegeError: this user may not have one; the text says what would help.
-        UdpprobeError: the interface is there already.
+        UdpprobeError: the interface exists already.
     """
 
     def __init__(self, name: str) -> None:
@@ -210,10 +209,10 @@ class Tun:
         return self._descriptor
 
     def packets(self, most: int) -> Iterator[bytes]:
-        """IP packets that this host has sent into it, as long as there are any, and `most` at a time.
+        """IP packets that this host has sent into it, at most `most` at a time.
 
         Raises:
-            UdpprobeError: the interface is there no more.
+            UdpprobeError: the interface no longer exists.
         """
         try:
             for _ in range(most):
@@ -229,7 +228,7 @@ class Tun:
         """Let this host receive an IP packet.
 
         Returns:
-            Whether the kernel took it for one.
+            Whether the kernel accepted it as one.
         """
         try:
             os.write(self._descriptor, packet)
@@ -238,10 +237,10 @@ class Tun:
         return True
 
     def overrun(self) -> int:
-        """How many packets this host has dropped because more waited than there is room for (proc_pid_net(5))."""
+        """Packets that this host dropped because the queue was full (proc_pid_net(5))."""
         lines = Path("/proc/self/net/dev").read_text("ascii").splitlines()
         mine = [line.split(":")[1].split() for line in lines if line.strip().startswith(f"{self.name}:")]
-        return sum(int(counts[_SENT_DROPPED]) for counts in mine)  # somebody inside may have renamed it
+        return sum(int(counts[_SENT_DROPPED]) for counts in mine)  # a program inside may have renamed it
 
     def close(self) -> None:
         """Remove the interface."""

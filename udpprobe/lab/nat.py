@@ -16,17 +16,17 @@ _FIRST_PORT = 1024
 
 
 class NatEndpoint(NamedTuple):
-    """An address, and a port or the identifier of a ping."""
+    """An address, and a port or ping identifier."""
 
     address: Address
     port: int
 
 
 class Translator:
-    """A NAT that maps each endpoint behind it to a port of its own, whatever its destination (RFC 4787, 4.1).
+    """A NAT that maps each inside endpoint to its own port, whatever the destination (RFC 4787, 4.1).
 
     Args:
-        nat: what it does.
+        nat: its behaviour.
         outside: its own addresses.
     """
 
@@ -37,7 +37,7 @@ class Translator:
         self._behind: dict[tuple[int, int, int], NatEndpoint] = {}
 
     def outbound(self, packet: IpPacket) -> IpPacket:
-        """A packet that leaves, with the NAT's address and a port for it."""
+        """A departing packet with the NAT's address and port."""
         address, at = self._outside.get(packet.family), _port_at(packet, answered=False)
         if address is None or at is None:
             return packet
@@ -45,7 +45,7 @@ class Translator:
         return _readdressed(packet, at, NatEndpoint(address, port), source=True)
 
     def inbound(self, packet: IpPacket) -> IpPacket:
-        """A packet that arrives, with the address of the host behind; unchanged where it is for the NAT itself."""
+        """An arriving packet with the inside host's address; unchanged if it is for the NAT itself."""
         if packet.destination != self._outside.get(packet.family):
             return packet
         if _is_error(packet):
@@ -55,7 +55,7 @@ class Translator:
         return packet if at is None or endpoint is None else _readdressed(packet, at, endpoint, source=False)
 
     def _port(self, protocol: int, endpoint: NatEndpoint) -> int:
-        """The same one outside where it is free, else the next; where none is, another loses its own."""
+        """The same port outside if it is free, else the next; if none is, another endpoint loses its port."""
         key = protocol, endpoint
         if key not in self._ports:
             port, version = endpoint.port, endpoint.address.version
@@ -69,7 +69,7 @@ class Translator:
         return self._behind.get((protocol, packet.family, port))
 
     def _error(self, packet: IpPacket) -> IpPacket:
-        """An error about what left: for its sender, with the quote as it was before, or not."""
+        """An error about a translated packet: for its sender, with the quote translated back, or not."""
         quote = packets.dissect_quote(packet.payload[8:])
         at = None if quote is None else _port_at(quote, answered=False)
         if self._nat.quotes == "never" or quote is None or at is None or quote.source != packet.destination:
@@ -93,7 +93,7 @@ def _is_error(packet: IpPacket) -> bool:
 
 
 def _port_at(packet: IpPacket, *, answered: bool) -> int | None:
-    """Where the port of the side behind the NAT stands in the payload; None where a packet has none."""
+    """Offset of the inside port in the payload; None if the packet has none."""
     if packet.offset or len(packet.payload) < 8:
         return None
     if packet.protocol in {UDP, TCP}:
@@ -107,7 +107,7 @@ def _word(data: bytes, at: int) -> int:
 
 
 def _readdressed(packet: IpPacket, at: int, endpoint: NatEndpoint, *, source: bool) -> IpPacket:
-    """A packet with another endpoint, its checksum changed by as much (RFC 1624): a wrong one stays wrong."""
+    """A packet with another endpoint and an adjusted checksum (RFC 1624): a wrong one stays wrong."""
     old = packet.source if source else packet.destination
     pseudo = (old.packed, endpoint.address.packed) if packet.protocol != ICMP else (b"", b"")
     payload = _changed(
@@ -129,7 +129,7 @@ def _changed(payload: bytes, at: int, port: int, checksum_at: int, *pseudo: byte
 
 
 def _adjusted(stored: int, old: bytes, new: bytes) -> int:
-    """A checksum after some words have changed: HC' = ~(~HC + ~m + m') (RFC 1624, 3)."""
+    """A checksum after some words changed: HC' = ~(~HC + ~m + m') (RFC 1624, 3)."""
     total = (~stored & 0xFFFF) + sum(~_word(old, at) & 0xFFFF for at in range(0, len(old), 2))
     total += sum(_word(new, at) for at in range(0, len(new), 2))
     while total >> 16:
@@ -138,7 +138,7 @@ def _adjusted(stored: int, old: bytes, new: bytes) -> int:
 
 
 def _translated_quote(raw: bytes, quote: IpPacket, at: int, endpoint: NatEndpoint) -> bytes:
-    """The quoted header and payload with the source that they had; nothing else changes, not even the TTL."""
+    """The quoted header and payload with their original source; nothing else changes, not even the TTL."""
     inner = _readdressed(quote, at, endpoint, source=True).payload
     header = raw[: len(raw) - len(quote.payload)]
     place, size = (12, 4) if quote.family == 4 else (8, 16)

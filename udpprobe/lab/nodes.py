@@ -1,6 +1,6 @@
-"""A node: packets that arrive are filtered, delivered or forwarded; its own leave by the routes that it has.
+"""A node: arriving packets are filtered, delivered or forwarded; its own packets leave by its routes.
 
-Fragments are made where a link is narrow, and put together where they arrive: at the end.
+Packets are fragmented where a link is narrow, and reassembled at their destination.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from udpprobe.lab.scenario import (
 
 
 class Alarm(NamedTuple):
-    """A request to be called again when the time for fragments is over."""
+    """A request to be called again when the time for reassembly is over."""
 
     piece: IpPacket
     wait_ns: int
@@ -59,7 +59,7 @@ class Node:
 
     Args:
         name: of the node.
-        scenario: that it is in.
+        scenario: contains it.
         seed: of the run.
     """
 
@@ -81,7 +81,7 @@ class Node:
         self._turn = 0
 
     def handle(self, packet: IpPacket, came_from: str, now_ns: int) -> Iterator[Effect]:
-        """Handle a packet that arrives.
+        """Handle an arriving packet.
 
         Args:
             packet: any.
@@ -100,7 +100,7 @@ class Node:
             yield from self._forward(packet, came_from, now_ns)
 
     def _judge(self, packet: IpPacket, now_ns: int) -> Generator[Departure, None, bool]:
-        """Whether the rules let it pass. A `remark` does not decide; the first other one that fits does."""
+        """Whether the rules let it pass. The first matching rule decides, except that a `remark` never does."""
         for each in self._rules:
             if each.fits(packet):
                 yield from self._apply(each.rule, packet, now_ns)
@@ -109,13 +109,13 @@ class Node:
         return True
 
     def on_timeout(self, piece: IpPacket, now_ns: int) -> Iterator[Effect]:
-        """The time for a fragmented packet is over."""
+        """The time to reassemble a packet is over."""
         first = self._pieces.give_up(piece)
         if first is not None:
             yield from self._send_error(first, KINDS["reassembly-timeout"][first.family], now_ns)
 
     def send(self, packet: IpPacket) -> Iterator[Departure]:
-        """Send a packet that was made here, in fragments where the way is narrow; nothing where there is no route."""
+        """Send a packet made here, fragmented if the link is narrow; nothing if there is no route."""
         hops = self._routes.hops(packet.destination)
         if not hops or hops[0] in VOIDS:
             return
@@ -138,7 +138,7 @@ class Node:
                 yield from self._send(reply)
 
     def _whole(self, packet: IpPacket) -> Generator[Alarm, None, IpPacket | None]:
-        """A packet, once all of its fragments are there."""
+        """A packet, once all of its fragments have arrived."""
         if not packet.is_fragment:
             return packet
         whole, first = self._pieces.add(packet)
@@ -147,7 +147,7 @@ class Node:
         return whole
 
     def _send(self, reply: Response) -> Iterator[Departure]:
-        """Send a message, with an id that counts up by 1 (IPv4) or one flow label for each destination (IPv6)."""
+        """Send a message, with an id that counts up by 1 (IPv4) or one flow label per destination (IPv6)."""
         self._ip_id = (self._ip_id + 1) & 0xFFFF
         label = Dice(0, f"{reply.source} {reply.destination}").below(0xFFFFF) + 1 if reply.source.version == 6 else 0
         made = IpPacket(
@@ -186,9 +186,9 @@ class Node:
         return hops[number % len(hops)]
 
     def _emit(self, packet: IpPacket, came_from: str, hop: str, now_ns: int) -> Iterator[Departure]:
-        """Send into a link, if it is wide enough. As in Linux, a packet that is too big is quoted as it arrived.
+        """Send on a link, if the packet fits. As in Linux, an error about one that does not quotes it as it arrived.
 
-        What came in fragments, and was put together for a NAT, leaves in none that are larger.
+        A packet that was reassembled for a NAT leaves in fragments no larger than the ones it arrived in.
         """
         link = self._links[hop]
         size = packet.largest_piece or packet.size
@@ -228,7 +228,7 @@ class Node:
         sender: NodeSpec | None = None,
         shown: IpPacket | None = None,
     ) -> Iterator[Departure]:
-        """Send an error about a packet, where that is allowed; from another's address, with another quote."""
+        """Send an error about a packet, if allowed; optionally from another's address, with another quote."""
         source = _source_of_errors(sender or self.spec, packet)
         if source is None or self.spec.silent or not icmp.may_be_sent(packet, kind):
             return
@@ -250,7 +250,7 @@ def _limiter(spec: NodeSpec, dice: Dice) -> ErrorLimit:
 
 
 def _source_of_errors(spec: NodeSpec, packet: IpPacket) -> Address | None:
-    """The address that a packet went to where it is the node's own, else the node's first of the family."""
+    """The destination of the packet if that is the node's own address, else its first of the family."""
     if not spec.reports_from and any(packet.destination in owned(each) for each in spec.addresses):
         return packet.destination
     return next((each.ip for each in spec.reports_from + spec.address if each.version == packet.family), None)
@@ -260,11 +260,11 @@ _PROTOCOLS = {"udp": {UDP}, "tcp": {TCP}, "icmp": {ICMP, ICMPV6}}
 
 
 class CountedRule:
-    """A rule, and how many packets have fitted it.
+    """A rule, and the number of packets that matched it.
 
     Args:
-        rule: what it says.
-        goals: the networks that `rule.to` means; any where there are none.
+        rule: its content.
+        goals: the networks that `rule.to` means; none for any.
     """
 
     def __init__(self, rule: Rule, goals: list[Network]) -> None:
@@ -273,7 +273,7 @@ class CountedRule:
         self._fitting = 0
 
     def fits(self, packet: IpPacket) -> bool:
-        """Whether the rule is about this packet, and it is its turn."""
+        """Whether the rule applies to this packet, counting every N-th match."""
         if not self._is_about(packet):
             return False
         self._fitting += 1
@@ -296,12 +296,12 @@ _EVERYWHERE = [each for text in ("0.0.0.0/0", "::/0") if (each := network(text))
 class Routes:
     """The routes of one node.
 
-    A route of the scenario to a node or a network wins over the shortest way, the longest prefix first; a default
-    route (prefix length 0) is the last resort. The program's own leads into its first link.
+    A route of the scenario to a node or a network wins over the shortest path, the longest prefix first; a default
+    route (prefix length 0) is the last resort. The program's own route leads to its first link.
 
     Args:
         name: of the node.
-        scenario: that it is in.
+        scenario: contains it.
     """
 
     def __init__(self, name: str, scenario: Scenario) -> None:
@@ -319,19 +319,19 @@ class Routes:
         self._known: dict[Address, tuple[str, ...]] = {}
 
     def hops(self, destination: Address) -> tuple[str, ...]:
-        """The next hops of equal cost; none where there is no route."""
+        """The next hops of equal cost; empty without a route."""
         if destination not in self._known:
             self._known[destination] = next((hops for goal, hops in self._table if destination in goal), ())
         return self._known[destination]
 
 
 def flow_hash(packet: IpPacket) -> int:
-    """A number that is the same for all packets of a flow: addresses, protocol and ports."""
+    """A number that is equal for all packets of a flow: addresses, protocol and ports."""
     return crc32(packet.source.packed + packet.destination.packed + repr((packet.protocol, packet.ports)).encode())
 
 
 def goals(text: str, scenario: Scenario) -> list[Network]:
-    """The addresses of a node, or the network that the text is; of the program all that its interface may have."""
+    """The addresses of a node, or the network in the text; for the program all addresses of its networks."""
     node = scenario.nodes.get(text)
     if node is None:
         return [found] if (found := network(text)) else []
@@ -341,7 +341,7 @@ def goals(text: str, scenario: Scenario) -> list[Network]:
 
 
 def owned(interface: Interface) -> Network:
-    """The addresses that a node has: one, or all of a network that is written without host bits."""
+    """A node's addresses: one, or all of a network that is written without host bits."""
     return interface.network if interface.ip == interface.network.network_address else host_network(interface.ip)
 
 
@@ -350,7 +350,7 @@ def _longest_first(routes: Iterable[_Route]) -> list[_Route]:
 
 
 def _first_hops(name: str, scenario: Scenario) -> dict[str, str]:
-    """For each other node the neighbour on the shortest way to it; of several the one written first."""
+    """For each other node, the neighbour on the shortest path to it; of several the one written first."""
     near = _neighbours(scenario)
     first: dict[str, str] = {}
     waiting = deque([name])
@@ -371,20 +371,20 @@ def _neighbours(scenario: Scenario) -> dict[str, list[str]]:
 
 
 TIMEOUT_S = {4: 30, 6: 60}
-"""How long a host waits for the rest (Linux's `ipfrag_time`; RFC 8200, 4.5)."""
+"""Seconds that a host waits for further fragments (Linux's `ipfrag_time`; RFC 8200, 4.5)."""
 
 MOST = 65_535
 LEAST_MTU = {4: 552, 6: 1280}
-"""Linux takes no smaller MTU (`min_pmtu`; RFC 8200, 5)."""
+"""Smallest MTU that Linux accepts (`min_pmtu`; RFC 8200, 5)."""
 
 LARGEST = {4: MOST, 6: MOST + 40}
-"""Bytes of a packet: in IPv6 the length leaves the header out (RFC 791, 3.1; RFC 8200, 3)."""
+"""Longest packet in bytes: in IPv6 the length excludes the header (RFC 791, 3.1; RFC 8200, 3)."""
 
 _Key = tuple[Address, Address, int, int]
 
 
 def fragments(packet: IpPacket, mtu: int) -> list[IpPacket]:
-    """A packet in pieces that fit (RFC 791, 3.2; RFC 8200, 4.5); itself where it fits. Options stay with the first."""
+    """A packet in fragments that fit (RFC 791, 3.2; RFC 8200, 4.5); itself if it fits. Options stay with the first."""
     if packet.size <= mtu:
         return [packet]
     whole = replace(packet, fragment_header=packet.family == 6)
@@ -417,7 +417,7 @@ class PathMtus:
         return self._mtus.get(destination, MOST)
 
     def learn(self, packet: IpPacket) -> None:
-        """Take the MTU of an error, if it reports one."""
+        """Learn the MTU of an error, if it has one."""
         mtu = _reported_mtu(packet)
         quote = packets.dissect_quote(packet.payload[8:])
         if mtu is not None and quote is not None and packets.icmp_intact(packet):
@@ -431,13 +431,13 @@ def _reported_mtu(packet: IpPacket) -> int | None:
 
 
 class Reassembler:
-    """Puts fragments together. Those that overlap are lost with all of their packet (RFC 5722; Linux in IPv4 too)."""
+    """Reassembles fragments. If any overlap, the whole packet is dropped (RFC 5722; Linux in IPv4 too)."""
 
     def __init__(self) -> None:
         self._pieces: dict[_Key, dict[int, IpPacket]] = {}
 
     def add(self, piece: IpPacket) -> tuple[IpPacket | None, bool]:
-        """The whole packet once all of it is there, and whether this was the first piece of one that is not."""
+        """The whole packet once it is complete, and whether this was the first fragment of an incomplete one."""
         key = self.key(piece)
         pieces = self._pieces.setdefault(key, {})
         first = not pieces
@@ -448,20 +448,20 @@ class Reassembler:
         return whole, first and whole is None
 
     def give_up(self, piece: IpPacket) -> IpPacket | None:
-        """Forget the packet whose fragments began to come with this one; its first fragment, if that had come."""
+        """Forget the packet whose fragments began with this one; return its first fragment, if that had arrived."""
         key = self.key(piece)
         if next(iter(self._pieces.get(key, {}).values()), None) is not piece:
-            return None  # it was completed in time; a later packet may have its id
+            return None  # completed in time; a later packet may have its id
         return self._pieces.pop(key).get(0)
 
     @staticmethod
     def key(piece: IpPacket) -> _Key:
-        """What fragments of one packet have in common."""
+        """What the fragments of one packet have in common."""
         return piece.source, piece.destination, piece.protocol if piece.family == 4 else 0, piece.ip_id
 
 
 def _joined(pieces: list[IpPacket]) -> IpPacket | None:
-    """The packet, if the pieces are all of it, without gap or overlap."""
+    """The packet, if the fragments cover it without gap or overlap."""
     ordered = sorted(pieces, key=lambda piece: piece.offset)
     data = b""
     for piece in ordered:

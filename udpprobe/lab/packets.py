@@ -1,7 +1,7 @@
-"""Bytes and packets: Scapy takes apart what comes in and builds what leaves, one layer at a time.
+"""Bytes and packets: Scapy dissects what comes in and builds what leaves, one layer at a time.
 
-A layer at a time, because building a whole packet has Scapy copy and parse it several times, which takes ten times as
-long; a quote has to stay as it was anyway.
+Scapy copies and parses a packet several times to build all of its layers, which takes ten times as long. Quotes must
+stay as they were anyway.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from udpprobe.lab.model import Address, ErrorKind, IpPacket
 
 _FRAGMENT = 44
 _EXTENSIONS = {0, 43, 60, 135}
-"""Hop-by-hop options, routing, destination options, mobility: they share one form (RFC 6564)."""
+"""Hop-by-hop options, routing, destination options, mobility: they share one format (RFC 6564)."""
 
 
 def dissect(raw: bytes) -> IpPacket | str:
-    """An IP packet, or what is wrong with it. Bytes behind its end are padding."""
+    """An IP packet, or what is wrong with it. Bytes after its end are padding."""
     if not raw:
         return "ip-cut"
     by_version = {4: _dissect_v4, 6: _dissect_v6}
@@ -110,7 +110,7 @@ _Chain = tuple[list[tuple[int, bytes]], int, IPv6ExtHdrFragment, bytes]
 
 
 def _chain(number: int, rest: bytes) -> _Chain | str:
-    """Extension headers up to a fragment's header, what follows them, the fragment's header and the payload."""
+    """Extension headers up to a fragment header, the number of what follows, the fragment header and the payload."""
     headers: list[tuple[int, bytes]] = []
     while number in _EXTENSIONS or (number == _FRAGMENT and _is_atomic(rest)):
         size = 8 * (rest[1] + 1) if number != _FRAGMENT and len(rest) > 1 else 8
@@ -128,14 +128,14 @@ def _chain(number: int, rest: bytes) -> _Chain | str:
 
 
 def _is_atomic(rest: bytes) -> bool:
-    """Whether a fragment header is that of a whole packet (RFC 6946): it is an extension header as any."""
+    """Whether a fragment header is that of a whole packet (RFC 6946): it is an extension header like any other."""
     return len(rest) >= 8 and not int.from_bytes(rest[2:4]) & 0xFFF9
 
 
 def dissect_quote(raw: bytes) -> IpPacket | None:
-    """What an error quotes: a packet that may be cut, with lengths and checksums that may be anything.
+    """The packet that an error quotes: it may be cut, with any lengths and checksums.
 
-    Of IPv6 only packets without extension headers.
+    IPv6 packets must have no extension headers.
     """
     header = 4 * (raw[0] & 15) if raw[:1] < b"\x60" and raw else 40
     if len(raw) < max(header, 20):
@@ -152,7 +152,7 @@ def dissect_quote(raw: bytes) -> IpPacket | None:
 
 
 def build(packet: IpPacket) -> bytes:
-    """The bytes of a packet; IP's lengths and checksum are right, the payload is as it is."""
+    """The bytes of a packet; IP's lengths and checksum are correct, the payload is as it is."""
     return (_build_v4 if packet.family == 4 else _build_v6)(packet)
 
 
@@ -201,7 +201,7 @@ def _build_v6(packet: IpPacket) -> bytes:
 
 
 def pseudo_checksum(source: Address, destination: Address, protocol: int, message: bytes) -> int:
-    """Checksum over a pseudo header (RFC 768; RFC 8200, 8.1) and a message; 0 where the message's own is right."""
+    """Checksum over a pseudo header (RFC 768; RFC 8200, 8.1) and a message; 0 if the message's own is correct."""
     pseudo = source.packed + destination.packed + len(message).to_bytes(4) + protocol.to_bytes(4)
     return checksum(pseudo + message)
 
@@ -215,7 +215,7 @@ class Datagram(NamedTuple):
 
 
 def datagram(packet: IpPacket) -> Datagram | None:
-    """What a whole UDP packet brings; None where its length or checksum is wrong, so that a host drops it."""
+    """The datagram in a whole UDP packet; None if its length or checksum is wrong, so that a host drops it."""
     if len(packet.payload) < 8:
         return None
     layer = UDP()
@@ -227,7 +227,7 @@ def datagram(packet: IpPacket) -> Datagram | None:
 
 
 def _is_intact(packet: IpPacket, stored: int, message: bytes) -> bool:
-    """RFC 768: no checksum is allowed in IPv4; RFC 8200, 8.1: not so in IPv6."""
+    """RFC 768 allows IPv4 datagrams without checksum; RFC 8200, 8.1 does not for IPv6."""
     if stored == 0:
         return packet.family == 4
     return pseudo_checksum(packet.source, packet.destination, packet.protocol, message) == 0
@@ -242,7 +242,7 @@ def udp(source: Address, destination: Address, message: Datagram) -> bytes:
 
 
 def echo_reply(packet: IpPacket) -> bytes | None:
-    """The ICMP message that answers a ping (RFC 792; RFC 4443, 4.2); None where it is no ping."""
+    """The ICMP message that answers a ping (RFC 792; RFC 4443, 4.2); None if it is no ping."""
     request, reply = (8, 0) if packet.family == 4 else (128, 129)
     if len(packet.payload) < 8 or packet.payload[0] != request or not icmp_intact(packet):
         return None
@@ -250,14 +250,14 @@ def echo_reply(packet: IpPacket) -> bytes | None:
 
 
 def icmp_intact(packet: IpPacket) -> bool:
-    """Whether an ICMP message's checksum is right."""
+    """Whether an ICMP message's checksum is correct."""
     if packet.family == 4:
         return checksum(packet.payload) == 0
     return pseudo_checksum(packet.source, packet.destination, model.ICMPV6, packet.payload) == 0
 
 
 _REST_V4 = {3: ("nexthopmtu", 0xFFFF), 12: ("ptr", 0xFF)}
-"""Where `ErrorKind.word` stands in IPv4, and the largest one."""
+"""Field of `ErrorKind.word` in IPv4, and its largest value."""
 
 
 def icmp_error(
@@ -275,9 +275,9 @@ def icmp_error(
         source: of the message.
         destination: of the message.
         kind: type, code, and the rest of the header.
-        quote: as much as it shows of the datagram.
-        structure: RFC 4884 extensions with their header; the quote then is 128 bytes, padded with zeros.
-        counted: whether the header says how long the quote is, where extensions follow.
+        quote: of the datagram.
+        structure: RFC 4884 extensions with their header; the quote then has 128 bytes, padded with zeros.
+        counted: whether the header has the quote's length, if extensions follow.
     """
     if structure:
         quote = quote[:128].ljust(128, b"\0")
@@ -308,14 +308,14 @@ def _error_v6(kind: ErrorKind, words: int) -> bytes:
 
 
 def icmp_sealed(source: Address, destination: Address, message: bytes) -> bytes:
-    """An ICMP message with the right checksum (RFC 792; RFC 4443, 2.3)."""
+    """An ICMP message with the correct checksum (RFC 792; RFC 4443, 2.3)."""
     message = message[:2] + b"\0\0" + message[4:]
     found = checksum(message) if source.version == 4 else pseudo_checksum(source, destination, model.ICMPV6, message)
     return message[:2] + found.to_bytes(2) + message[4:]
 
 
 def tcp_reset(packet: IpPacket) -> bytes | None:
-    """The segment by which a host refuses another (RFC 9293, 3.10.7.1); None where there is nothing to refuse."""
+    """The segment with which a host refuses another (RFC 9293, 3.10.7.1); None if there is nothing to refuse."""
     if len(packet.payload) < 20 or pseudo_checksum(packet.source, packet.destination, model.TCP, packet.payload):
         return None
     layer = TCP()
@@ -334,15 +334,15 @@ def tcp_reset(packet: IpPacket) -> bytes | None:
 
 
 _EXTENDED = {4: {3, 11, 12}, 6: {1, 3}}
-"""Types that have a length field, by family (RFC 4884, 4)."""
+"""Types with a length field, by family (RFC 4884, 4)."""
 
 
 def extensions(labels: list[int], interface: str | None, source: Address, kind: ErrorKind) -> bytes:
-    """The extension structure of an error, with its header (RFC 4884); empty where there is nothing to show.
+    """The extension structure of an error, with its header (RFC 4884); empty if there is nothing to show.
 
     Args:
-        labels: the MPLS label stack that the datagram came with (RFC 4950).
-        interface: name of the interface that it came in by (RFC 5837).
+        labels: the MPLS label stack of the datagram on arrival (RFC 4950).
+        interface: name of its incoming interface (RFC 5837).
         source: of the error.
         kind: of the error; only some types have room for extensions.
     """
@@ -364,7 +364,7 @@ def _labels(labels: list[int]) -> bytes:
 
 
 def _interface(name: str | None, source: Address) -> bytes:
-    """The incoming interface (role 0) by address and name; the name's length counts its own byte (RFC 5837, 4.3)."""
+    """The incoming interface (role 0) by address and name; the name's length includes its own byte (RFC 5837, 4.3)."""
     if name is None:
         return b""
     text = name.encode()

@@ -1,4 +1,4 @@
-"""Runs a scenario: for a command, by a TUN device with the world behind it; or without a program, in simulated time."""
+"""Runs a scenario: for a command, through a TUN device; or without a program, in simulated time."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ from udpprobe.lab.world import World
 from udpprobe.linux.netlink import InterfaceAddress
 
 AT_ONCE = 64
-"""Packets taken before those that are due go out."""
+"""Packets read before those that are due are delivered."""
 STEPS_AT_ONCE = 1000
-"""Of the world, before signals and packets are looked for again: a tenth of a second."""
+"""Steps of the world between checks for signals and packets: a tenth of a second."""
 MOST_WAIT_S = 3600.0
 NOT_TAKEN = "not-taken"
-"""Fault of a packet that this host's kernel does not take for IP."""
+"""Fault of a packet that this host's kernel does not accept as IP."""
 OVERRUN = "overrun"
-"""Fault of a packet that this host's kernel dropped, because the command sent more at once than it keeps."""
+"""Fault of a packet that this host's kernel dropped, because the command sent more at once than the queue holds."""
 
 
 class Internet(Protocol):
-    """What is behind the device: packets in, packets out, and the time as an argument."""
+    """The other side of the device: packets in, packets out, and the time as an argument."""
 
     faults: Counter[str]
-    """What was wrong with packets, by name."""
+    """Faults of packets, by name."""
 
     @property
     def next_ns(self) -> int | None:
-        """When the next packet is due; None while there is none under way."""
+        """When the next packet is due; None if none is under way."""
 
     def receive(self, raw: bytes, now_ns: int) -> None:
-        """Take an IP packet from the program's side."""
+        """Handle an IP packet from the program."""
 
     def due(self, now_ns: int, most: int) -> list[bytes]:
-        """Packets for the program's side, whose time has come, as far as `most` steps lead."""
+        """Packets for the program that are due, after at most `most` steps."""
 
 
 @dataclass(slots=True)
@@ -57,8 +57,8 @@ class Carrier:
 
     Args:
         tun: the device.
-        world: what is behind it.
-        note: called with every packet, in either direction, and when it passed, in ns since 1970.
+        world: the other side.
+        note: called with every packet, in either direction, and its time in ns since 1970.
     """
 
     tun: Tun
@@ -67,13 +67,13 @@ class Carrier:
     _ahead_ns: int = field(default_factory=lambda: time.time_ns() - time.monotonic_ns())
 
     def wait_s(self) -> float:
-        """Seconds until something happens if no packet comes."""
+        """Seconds until the next event if no packet comes."""
         if self.world.next_ns is None:
             return MOST_WAIT_S
         return min(max((self.world.next_ns - self._now_ns()) / SECOND_NS, 0), MOST_WAIT_S)
 
     def carry(self) -> None:
-        """Take packets that wait, at most AT_ONCE, and deliver those that are due."""
+        """Read waiting packets, at most AT_ONCE, and deliver those that are due."""
         for raw in self.tun.packets(AT_ONCE):
             now_ns = self._now_ns()
             self._note(raw, now_ns)
@@ -90,7 +90,7 @@ class Carrier:
         self.world.faults[OVERRUN] += self.tun.overrun()
 
     def _now_ns(self) -> int:
-        # the clock of the day as it stood at the start, so that setting it changes nothing here
+        # the wall clock as of the start, so that setting it has no effect here
         return self._ahead_ns + time.monotonic_ns()
 
     def _note(self, raw: bytes, now_ns: int) -> None:
@@ -100,32 +100,32 @@ class Carrier:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a command finds around it."""
+    """The environment of a command."""
 
     world: Internet
     networks: Sequence[InterfaceAddress]
-    """Addresses of its interface, each with the bits of its network."""
+    """Addresses of its interface, each with its prefix length."""
     mtu: int
-    """Of its interface, bytes."""
+    """Of its interface, in bytes."""
     note: Callable[[bytes, int], None] | None = None
-    """Called with every packet, and when it passed."""
+    """Called with every packet, and its time."""
 
 
 def run(around: Surroundings, words: Sequence[str], environment: Mapping[str, str], *, is_shell: bool = False) -> int:
-    """Run a command inside; this process goes there for good.
+    """Run a command inside; this process stays there.
 
     Args:
-        around: what is to be there.
+        around: the environment.
         words: the program and its arguments.
         environment: all of it.
         is_shell: whether it is an interactive shell.
 
     Returns:
-        The command's exit status, as shells give it.
+        The command's exit status, as in a shell.
 
     Raises:
         PrivilegeError: this user may not; the text says what would help.
-        UdpprobeError: the kernel does not take one of the settings.
+        UdpprobeError: the kernel rejects a setting.
     """
     enter()
     with Signals() as signals, _furnished(around) as tun, Command(words, environment, is_shell=is_shell) as command:
@@ -139,14 +139,14 @@ def run(around: Surroundings, words: Sequence[str], environment: Mapping[str, st
 
 
 def hold(around: Surroundings, say: Callable[[str], None]) -> int:
-    """Keep a world for whoever enters it, until a signal comes; this process goes there for good.
+    """Keep a world for programs that enter it, until a signal comes; this process stays there.
 
     Args:
-        around: what is to be there.
+        around: the environment.
         say: called with the command that enters the network, without a program to run.
 
     Returns:
-        The exit status: 128 and the signal.
+        The exit status: 128 plus the signal.
 
     Raises:
         PrivilegeError: as `run`.
@@ -167,14 +167,14 @@ def _furnished(around: Surroundings) -> Tun:
 
 
 def _ready(carrier: Carrier, *others: Signals | Command) -> list[Tun | Signals | Command]:
-    # not a selector: epoll's waits are of whole milliseconds
+    # not a selector: epoll waits in whole milliseconds
     return select.select([carrier.tun, *others], [], [], carrier.wait_s())[0]
 
 
 STEP_NS = 100_000_000
-"""Between two datagrams."""
+"""Interval of datagrams."""
 WAIT_NS = 5_000_000_000
-"""For what is still under way after the last one."""
+"""Wait for packets under way after the last one."""
 FIRST_PORT = 40_000
 HEADERS_BYTES = {4: 28, 6: 48}
 
@@ -184,8 +184,8 @@ def play(scenario: Scenario, size: int, start_ns: int, note: Callable[[bytes, in
 
     Args:
         scenario: the world, and the targets.
-        size: of the packets, bytes; those that have to be larger are.
-        start_ns: when the first one leaves, in ns since 1970.
+        size: of the packets, bytes; some must be larger.
+        start_ns: send time of the first one, in ns since 1970.
         note: called with every packet, in either direction, and its time.
     """
     world, now_ns = World(scenario), start_ns
@@ -205,7 +205,7 @@ def _deliver(world: World, until_ns: int, note: Callable[[bytes, int], None]) ->
 
 
 def _datagrams(scenario: Scenario, size: int) -> Iterator[bytes]:
-    # addresses in digits alone: a scenario has no names to resolve
+    # numeric addresses only: a scenario has no names to resolve
     words = [text.replace("[", "").replace("]", "").rpartition(":") for text in scenario.targets]
     wanted = ((host, port) for host, _, ports in words for each in parse_ports(ports) for port in each)
     for number, (host, port) in enumerate(wanted):
@@ -226,10 +226,10 @@ FRAMES_AT_ONCE = 1024
 
 
 class PacketRecorder:
-    """Hands packets to a recorder, many at a time.
+    """Passes packets to a recorder, many at a time.
 
     Args:
-        recorder: what writes them.
+        recorder: writes them.
     """
 
     def __init__(self, recorder: Recorder) -> None:
@@ -238,7 +238,7 @@ class PacketRecorder:
         self._count = 0
 
     def add(self, raw: bytes, now_ns: int) -> None:
-        """Take a packet, and when it passed, in ns since 1970.
+        """Add a packet and its time, in ns since 1970.
 
         Raises:
             UdpprobeError: there is no room for it.

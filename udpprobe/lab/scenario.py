@@ -1,4 +1,4 @@
-"""What a scenario may say: nodes, links, rules and answers. Nothing in it touches a file."""
+"""The content of a scenario: nodes, links, rules and answers. Nothing in it touches a file."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
 
 YOU = "you"
-"""The node that the program sits behind."""
+"""The node behind which the program sits."""
 VOIDS: dict[str, dict[int, ErrorKind]] = {
     "unreachable": {4: ErrorKind(3, 1), 6: ErrorKind(1, 0)},
     "prohibit": KINDS["admin-prohibited"],
     "blackhole": {},
 }
-"""Next hops that lead nowhere, in iproute2's words, and what Linux says about them."""
+"""Next hops that lead nowhere, in iproute2's words, and the errors that Linux sends for them."""
 
 
 def _list(value: object) -> object:
@@ -36,7 +36,7 @@ def _list(value: object) -> object:
 
 
 def _spans(value: object) -> list[tuple[int, int]]:
-    """Ports as `53,1000-2000`."""
+    """Port ranges of `53,1000-2000`."""
     parts = [_SPAN.fullmatch(part.strip()) for part in str(value).split(",")]
     spans = [(int(part["low"]), int(part["high"] or part["low"])) for part in parts if part]
     if len(spans) < len(parts) or any(not low <= high <= 65535 for low, high in spans):
@@ -62,7 +62,7 @@ Mtu = Annotated[int, Field(ge=68, le=65_535)]
 
 
 def kinds_of(texts: list[str]) -> dict[int, ErrorKind]:
-    """The error of each family: a name of `KINDS`, or `3/9` for IPv4 and, behind it, `1/5` for IPv6.
+    """The error of each family: a name of `KINDS`, or `3/9` for IPv4 and, after it, `1/5` for IPv6.
 
     Raises:
         ValueError: it is neither.
@@ -87,34 +87,34 @@ _MOST = 255, 255, 0xFFFF_FFFF
 
 
 class Strict(BaseModel):
-    """No unknown keys, no guesses at types."""
+    """No unknown keys, no type conversions."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True)
 
 
 class Rule(Strict):
-    """What a node does with packets that fit: drop them, reject them, or only remark on them and let them pass."""
+    """What a node does with matching packets: drop, reject, or only remark on them and let them pass."""
 
     do: Literal["drop", "reject", "remark", "pass"]
     proto: Literal["udp", "tcp", "icmp", "any"] = "udp"
     ports: Spans | None = None
     """Destination ports."""
     to: str | None = None
-    """Name of the node, or network, that they go to."""
+    """Name of the destination node, or a network."""
     larger_than: Annotated[int, Field(ge=0)] | None = None
     """Bytes of the IP packet."""
     every: Annotated[int, Field(ge=1)] = 1
-    """Only each N-th of the packets that fit."""
+    """Only every N-th matching packet."""
     error: Annotated[Names, Field(alias="with", min_length=1, max_length=2)] = ["port-unreachable"]
-    """Of `reject` and `remark`: a name of `KINDS`, or TYPE/CODE."""
+    """For `reject` and `remark`: a name of `KINDS`, or TYPE/CODE."""
     word: Annotated[int, Field(ge=0, le=0xFFFF_FFFF)] | None = None
     """The rest of the error's header: an MTU, a pointer."""
     sender: Annotated[str | None, Field(alias="as")] = None
-    """The error claims to come from this node."""
+    """Node whose address the error uses."""
     wrong: Literal["id", "token", "ports", "source", "destination"] | None = None
-    """What is forged in the quote."""
+    """What in the quote is forged."""
     times: Annotated[int, Field(ge=1, le=10_000)] = 1
-    """How often the error is sent."""
+    """Number of copies of the error."""
 
     @field_validator("error")
     @classmethod
@@ -124,20 +124,20 @@ class Rule(Strict):
 
 
 class ServiceSpec(Strict):
-    """What a host says on a UDP port."""
+    """A host's answers on a UDP port."""
 
     echo: bool = False
     like: Literal["dns", "ntp"] | None = None
-    """What it speaks, of `SERVICES`."""
+    """Its protocol, of `SERVICES`."""
     text: str | None = None
     hex: str | None = None
     from_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
     from_address: Addresses = []
     delay_ms: Millis = 0
     times: Annotated[int, Field(ge=0, le=10_000)] = 1
-    """How many answers each datagram gets."""
+    """Answers per datagram."""
     refuse: bool = False
-    """An error instead of an answer."""
+    """Send an error instead of an answer."""
 
     @field_validator("text", "hex")
     @classmethod
@@ -149,7 +149,7 @@ class ServiceSpec(Strict):
 
     @property
     def data(self) -> bytes | None:
-        """What is answered; None for what came in."""
+        """The answer; None to echo the request."""
         if self.echo:
             return None
         return bytes.fromhex(self.hex) if self.hex is not None else (self.text or "").encode()
@@ -176,7 +176,7 @@ Answers = Annotated[ServiceSpec, BeforeValidator(_answer)]
 
 
 class Limit(Strict):
-    """A token bucket for the errors of a node."""
+    """A token bucket for a node's errors."""
 
     per_s: Annotated[float, Field(ge=1e-6, le=1e9)] = 1
     burst: Annotated[int, Field(ge=1)] = 1
@@ -189,52 +189,52 @@ class Nat(Strict):
     inside: Names
     """Neighbours whose packets leave with the node's own address."""
     quotes: Literal["well", "badly", "never"] = "well"
-    """Errors about them are translated with their quotes; without; or not at all, so that they are lost."""
+    """Whether errors about them are translated with their quotes, without, or not at all (so that they are lost)."""
     address: Addresses = []
-    """What they leave with; else the node's own."""
+    """Source address of translated packets, instead of the node's own."""
 
 
 class NodeSpec(Strict):
-    """A router or a host: it forwards what is not for it, and answers what is."""
+    """A router or a host: it answers packets for itself and forwards others."""
 
     address: Addresses
     """A network (198.18.9.0/24) for a host that has all its addresses."""
     system: Literal["linux"] | None = None
-    """`linux`: errors are limited as Linux limits them."""
+    """`linux`: errors are limited as in Linux."""
     ttl: Annotated[int, Field(ge=1, le=255)] = 64
-    """Of the packets that it makes."""
+    """Initial TTL of its packets."""
     routes: dict[str, Annotated[Names, Field(min_length=1)]] = {}
-    """By destination (name of a node, or network): next hop, or several of equal cost; a name of `VOIDS`."""
+    """By destination (a node's name, or a network): next hop, or several of equal cost; or a name of `VOIDS`."""
     balance: Literal["flow", "packet"] = "flow"
     """How packets are spread over next hops of equal cost."""
     silent: bool = False
-    """Makes no errors."""
+    """Sends no errors."""
     ping: bool = True
     """Answers pings."""
     forwards_zero_ttl: bool = False
-    """Forwards a packet whose TTL has run out, with a TTL of 0, and leaves the error to the next router."""
+    """Forwards an expired packet with TTL 0, and leaves the error to the next router."""
     quote: Annotated[int, Field(ge=0, le=1280)] | None = None
-    """Bytes after the IP header that its errors quote; else as much as RFC 1812 and RFC 4443 allow."""
+    """Bytes after the IP header that its errors quote; by default as much as RFC 1812 and RFC 4443 allow."""
     mangles: Annotated[
         list[Literal["swap-length", "swap-id", "swap-offset", "short-length", "zero-checksum", "ttl"]],
         BeforeValidator(_list),
     ] = []
-    """What it spoils in the quoted IP header."""
+    """What it corrupts in the quoted IP header."""
     limit: Limit | None = None
     reports_from: Addresses = []
     """Source addresses of its errors, instead of its own."""
     mpls: Annotated[list[Annotated[int, Field(ge=0, lt=1 << 20)]], Field(max_length=64)] = []
-    """Labels that its errors show (RFC 4950)."""
+    """MPLS labels in its errors (RFC 4950)."""
     rfc4884: bool = True
-    """Whether errors with extensions say how long the quote is; older routers do not."""
+    """Whether errors with extensions have the quote's length; older routers' do not."""
     interface: str | None = None
-    """Name of the incoming interface that its errors show (RFC 5837)."""
+    """Name of the incoming interface in its errors (RFC 5837)."""
     nat: Nat | None = None
     rules: list[Rule] = []
     udp: dict[str, Answers] = {}
-    """By port or ports: what it answers; names of `_WORDS` say it in a word."""
+    """By port or ports: the answer; `_WORDS` has short forms."""
     otherwise: Answers = _WORDS["refuse"]
-    """What the other ports do."""
+    """The answer on other ports."""
 
     @field_validator("interface")
     @classmethod
@@ -252,12 +252,12 @@ class NodeSpec(Strict):
 
     @property
     def addresses(self) -> list[Interface]:
-        """All that are its own."""
+        """All its own addresses."""
         return self.address + (self.nat.address if self.nat else [])
 
     @property
     def ports(self) -> list[tuple[int, int, ServiceSpec]]:
-        """First port, last port and what they do, the narrowest ranges first."""
+        """First port, last port and answer, narrowest ranges first."""
         ranges = [(low, high, answer) for text, answer in self.udp.items() for low, high in _spans(text)]
         return sorted(ranges, key=lambda each: each[1] - each[0])
 
@@ -267,23 +267,23 @@ class LinkSpec(Strict):
 
     mtu: Mtu | None = None
     reports_mtu: Annotated[int, Field(ge=0, le=65_535)] | None = None
-    """What the errors about its MTU claim instead of the truth."""
+    """MTU in its errors, instead of the real one."""
     black_hole: bool = False
-    """What is too big is lost without a word, even where it might be fragmented."""
+    """Packets that are too big are lost silently, even if they might be fragmented."""
     delay_ms: Millis = 1
     jitter_ms: Millis = 0
-    """At most so much is added; packets keep their order."""
+    """Largest added delay; packets keep their order."""
     loss: Chance = 0
     duplicate: Chance = 0
     reorder: Chance = 0
-    """Such packets are held back by `reorder_ms`, and others overtake them."""
+    """Probability that a packet is delayed by `reorder_ms`, so that others overtake it."""
     reorder_ms: Millis = 20
     corrupt: Chance = 0
-    """One bit of the payload is turned."""
+    """Probability that one bit of the payload is flipped."""
 
 
 def network(text: str) -> Network | None:
-    """A network, or None where the text is none."""
+    """A network, or None if the text is none."""
     try:
         return ip_network(text)
     except ValueError:
@@ -297,12 +297,12 @@ def host_network(address: Address) -> Network:
 
 _SHIPPED = files("udpprobe.lab") / "scenarios"
 _OF_YOU = {"address", "routes", "balance"}
-"""Keys of the program's own node; the rest is its own kernel's."""
+"""Keys of the program's own node; its kernel determines the rest."""
 _NOBODY = {ip_interface(0), ip_interface("::")}
 
 
 class Page(Strict):
-    """A scenario as it is written."""
+    """A scenario as written."""
 
     conclude: Annotated[str, Field(min_length=1)]
     targets: list[Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\[\]:]+):\d{1,5}$")]] = Field(default=[])
@@ -317,19 +317,19 @@ _KEYS = keys_of(Page, NodeSpec, LinkSpec, Rule, ServiceSpec, Limit, Nat)
 
 @dataclass(frozen=True)
 class Scenario:
-    """A small internet, and what must be concluded in it."""
+    """A small internet, and the conclusion to reach."""
 
     name: str
     sentence: str
-    """What must be concluded."""
+    """The conclusion to reach."""
     text: str
-    """The TOML as it was written."""
+    """The TOML source."""
     networks: list[Interface]
-    """Addresses and prefix lengths of the program's own interface."""
+    """Addresses and prefix lengths of the program's interface."""
     mtu: int
     """Of the program's own interface."""
     targets: list[str]
-    """`host:port` each: what to try."""
+    """Targets, each `host:port`."""
     seed: int
     nodes: dict[str, NodeSpec]
     links: dict[tuple[str, str], LinkSpec]
@@ -337,7 +337,7 @@ class Scenario:
 
 
 class _MistakeError(ValueError):
-    """A mistake in a scenario, and the key that it stands in."""
+    """A mistake in a scenario, and its key."""
 
     def __init__(self, place: tuple[int | str, ...], reason: str) -> None:
         super().__init__(reason)
@@ -345,15 +345,15 @@ class _MistakeError(ValueError):
 
 
 def names() -> list[str]:
-    """The scenarios that ship."""
+    """The built-in scenarios."""
     return sorted(each.name.removesuffix(".toml") for each in _SHIPPED.iterdir() if each.name.endswith(".toml"))
 
 
 def load(name_or_path: str) -> Scenario:
-    """A scenario that ships, by its name, or the user's own, by its path (with `/` or `.toml` in it).
+    """A built-in scenario, by name, or the user's own, by path (with `/` or `.toml` in it).
 
     Raises:
-        UsageError: there is none of that name, or it has a mistake; says in which line.
+        UsageError: there is none with that name, or it has a mistake; names the line.
         UdpprobeError: its file cannot be read.
     """
     if "/" not in name_or_path and not name_or_path.endswith(".toml"):
@@ -371,10 +371,10 @@ def load(name_or_path: str) -> Scenario:
 
 
 def parse(text: str, name: str) -> Scenario:
-    """A scenario of its text.
+    """Parse a scenario.
 
     Raises:
-        UsageError: it has a mistake; says in which line.
+        UsageError: it has a mistake; names the line.
     """
     try:
         page = Page.model_validate(parse_toml(text))
@@ -386,12 +386,12 @@ def parse(text: str, name: str) -> Scenario:
         raise UsageError(_located(name, text, first["loc"], reason_of(first, _KEYS))) from None
     except RecursionError:
         raise UsageError(f"{name}: brackets or braces are nested too deeply") from None
-    except ValueError as error:  # no TOML
+    except ValueError as error:  # invalid TOML
         raise UsageError(_toml_error(name, text, str(error))) from None
 
 
 def _toml_error(name: str, text: str, reason: str) -> str:
-    """Tomllib's message, with its line in front as in other mistakes."""
+    """Tomllib's message, with its line first as in other messages."""
     where = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", reason)
     if where is None:
         return f"{name}: {reason}"
@@ -453,7 +453,7 @@ def _link(chain: str, setting: dict[str, Any]) -> LinkSpec:
 
 
 def _directions(chain: str, known: set[str]) -> Iterator[tuple[str, str]]:
-    """Of `a - b > c`: a to b, b to a, and b to c."""
+    """For `a - b > c`: a to b, b to a, and b to c."""
     parts = re.split(r"\s+(-|>)\s+", chain.strip())
     if unknown := set(parts[::2]) - known:
         raise _MistakeError(("links", chain), f"no node is called {min(unknown)!r}")
@@ -468,14 +468,14 @@ def _directions(chain: str, known: set[str]) -> Iterator[tuple[str, str]]:
 
 
 def _check_names(page: Page, links: dict[tuple[str, str], LinkSpec]) -> None:
-    """Whether routes lead to neighbours, and rules and NATs name nodes that there are."""
+    """Check that routes lead to neighbours, and that rules and NATs name existing nodes."""
     place: tuple[int | str, ...]
     for name, node in page.nodes.items():
         near = {far for start, far in links if start == name}
         for destination, hops in node.routes.items():
             place = ("nodes", name, "routes", destination)
             _check_destination(page, destination, place)
-            known = near | set(VOIDS) if len(hops) == 1 else near  # what leads nowhere is no way of equal cost
+            known = near | set(VOIDS) if len(hops) == 1 else near  # a void cannot be one of several hops of equal cost
             _check_each(hops, known, place, f"no neighbour of {name}")
         _check_each(node.nat.inside if node.nat else [], near, ("nodes", name, "nat"), f"no neighbour of {name}")
         for row, rule in enumerate(node.rules):

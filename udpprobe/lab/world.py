@@ -16,20 +16,20 @@ from udpprobe.lab.scenario import YOU, LinkSpec, Scenario
 
 
 class World:
-    """A scenario at work. The same scenario, seed, packets and times give the same packets.
+    """A simulated scenario. The same scenario, seed, packets and times give the same packets.
 
-    What happens is done in the order of time, and at one time in the order of the packets that it follows from. So it
+    Events are handled in the order of time, and simultaneous ones in the order of the packets that caused them. So it
     does not matter how often `due` is called.
 
     Args:
-        scenario: what there is.
-        seed: of the dice, instead of the scenario's own.
+        scenario: the network.
+        seed: of the random numbers, instead of the scenario's own.
     """
 
     def __init__(self, scenario: Scenario, seed: int | None = None) -> None:
         seed = scenario.seed if seed is None else seed
         self.faults: Counter[str] = Counter()
-        """Packets of the program that were no IP packets, by what was wrong."""
+        """Packets of the program that are no IP packets, by fault."""
         self._nodes = {name: Node(name, scenario, seed) for name in scenario.nodes}
         self._links = {ends: Link(spec, Dice(seed, " > ".join(ends))) for ends, spec in scenario.links.items()}
         self._events: list[tuple[int, int, int, Callable[[], None]]] = []
@@ -41,15 +41,15 @@ class World:
 
     @property
     def next_ns(self) -> int | None:
-        """When something happens next, though not always for the program to see; None: never."""
+        """Time of the next event, even if the program will not see it; None for never."""
         return self._events[0][0] if self._events else None
 
     def receive(self, raw: bytes, now_ns: int) -> None:
-        """Take an IP packet of the program.
+        """Handle an IP packet of the program.
 
         Args:
             raw: any bytes; what is no packet is counted under `faults`.
-            now_ns: time, which does not go back.
+            now_ns: time, which must not decrease.
         """
         packet = packets.dissect(raw)
         if isinstance(packet, str):
@@ -60,12 +60,12 @@ class World:
         self._at(max(now_ns, self._now_ns), partial(self._enter, packet))
 
     def due(self, now_ns: int, most: int | None = None) -> list[bytes]:
-        """The packets for the program whose time has come, in order.
+        """The packets for the program that are due, in order.
 
         Args:
             now_ns: time.
-            most: what happens at once at most; the rest then waits for the next call. Two hosts that echo each other
-                never come to an end.
+            most: most events at once; the rest waits for the next call. Two hosts that echo each other never come to an
+                end.
         """
         self._out = []
         for _ in count() if most is None else range(most):
@@ -105,14 +105,14 @@ class World:
 
 
 QUEUE = 1000
-"""Packets that are on a link at most, as in netem: where a loop doubles packets, nothing else would end it."""
+"""Most packets on a link, as in netem: where a loop doubles packets, nothing else would end it."""
 
 
 class Link:
     """One direction of a link.
 
     Args:
-        spec: how it behaves.
+        spec: its behaviour.
         dice: its own.
     """
 
@@ -123,7 +123,7 @@ class Link:
         self._under_way: list[int] = []
 
     def carry(self, packet: IpPacket, now_ns: int) -> list[tuple[int, IpPacket]]:
-        """When a packet arrives, and as what: never, once, or twice."""
+        """When a packet arrives, and its content: never, once, or twice."""
         while self._under_way and self._under_way[0] <= now_ns:
             heapq.heappop(self._under_way)
         if len(self._under_way) >= QUEUE or self._dice.happens(self.spec.loss):
@@ -137,7 +137,7 @@ class Link:
         return [(arrival_ns, packet) for arrival_ns in arrivals]
 
     def _arrival_ns(self, now_ns: int) -> int:
-        """Jitter keeps the order, as queues do; only what is reordered is overtaken."""
+        """Jitter keeps the order, as queues do; only reordered packets are overtaken."""
         due = now_ns + ns(self.spec.delay_ms) + self._dice.below(ns(self.spec.jitter_ms) + 1)
         if self._dice.happens(self.spec.reorder):
             return due + ns(self.spec.reorder_ms)
