@@ -390,7 +390,13 @@ class Analyzer:
 
     def link_types(self) -> list[int]:
         """LINKTYPE_ values of the frames."""
-        return [number for number, is_seen in enumerate(bytes(memoryview(self._links))) if is_seen]
+        found: list[int] = []
+        seen: bytes = bytes(memoryview(self._links))
+        number: index = seen.find(1)
+        while number >= 0:
+            found.append(number)
+            number = seen.find(1, number + 1)
+        return found
 
     def faults(self) -> Counter[str]:
         """What was wrong with packets, by name."""
