@@ -45,16 +45,30 @@ demo: $(VENV)/compiled ## see what udpprobe finds in small internets: visits the
 .PHONY: test
 # one more than the usual two cores: many tests wait for clocks
 JOBS ?= 3
+# in an order of our own: tests/conftest.py
+PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 test: $(VENV)/ready $(VENV)/compiled ## run the tests (ARGS='-k name' for some; JOBS=0 one by one; as root also those with real kernels)
-	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/pytest $(PARALLEL) $(ARGS)
 	@$(MAKE) --no-print-directory test-pure
 
 .PHONY: test-pure
-# 5: ARGS chose none of these
 # some of the core is best seen in what is written of it
 CORE_TESTS := tests/core tests/reports/test_rows_alike.py tests/reports/test_explain.py
-test-pure: $(VENV)/ready $(VENV)/compiled ## run the core's tests on its interpreted twin
-	UDPPROBE_PURE=1 $(BIN)/pytest -n $(JOBS) --dist loadfile $(CORE_TESTS) $(ARGS) || [ $$? = 5 ]
+ifdef COVERAGE
+# what is compiled is measured interpreted; and since we measure, what icmpd decides, too
+PURE_ICMPD := protocol registry
+PURE_TESTS := $(CORE_TESTS) tests/icmpd
+MEASURED := $(patsubst %,--cov=udpprobe.%,core $(PURE_ICMPD:%=icmpd.%)) --cov-branch --cov-report=
+else
+PURE_TESTS := $(CORE_TESTS)
+endif
+# 5: ARGS chose none of these
+test-pure: $(VENV)/ready $(VENV)/compiled ## run the core's tests on its interpreted twin (COVERAGE=1: and fail where too little of it is tested)
+	UDPPROBE_PURE=1 $(BIN)/pytest $(PARALLEL) $(MEASURED) $(PURE_TESTS) $(ARGS) || [ $$? = 5 ]
+ifdef COVERAGE
+	$(BIN)/coverage report --format=total --fail-under=95 --include='udpprobe/core/*'
+	$(BIN)/coverage report --format=total --fail-under=100 --include='udpprobe/icmpd/*'
+endif
 
 .PHONY: fuzz
 fuzz: SECONDS := 60
@@ -77,17 +91,14 @@ sanitize: $(VENV)/ready ## fuzz the core under AddressSanitizer and UndefinedBeh
 		UDPPROBE_PATIENCE=10 $(BIN)/pytest -q -s -p no:cacheprovider --timeout 0 tests/core tests/test_fuzz.py $(ARGS)
 
 .PHONY: check
-ICMPD_PURE := protocol registry
 # pip's check comes first: the tests' packages were installed after those that run with us, maybe in their place
-check: $(VENV)/ready $(VENV)/compiled ## lint, types, directions of imports, most branches of the core tested
+check: $(VENV)/ready $(VENV)/compiled ## lint, format, types, directions of imports
 	$(PIP) check
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/mypy
 	$(BIN)/mypy examples/python/*.py
 	$(BIN)/lint-imports
-	UDPPROBE_PURE=1 $(BIN)/pytest -q -n $(JOBS) --dist loadfile --cov=udpprobe.core --cov-branch --cov-fail-under=95 --cov-report= $(CORE_TESTS)
-	$(BIN)/pytest -q $(ICMPD_PURE:%=--cov=udpprobe.icmpd.%) --cov-branch --cov-fail-under=100 --cov-report= tests/icmpd
 
 .PHONY: bench
 bench: $(VENV)/ready $(VENV)/compiled ## print the speed table: against tcpdump, tshark and others on made captures (ARGS=--quick, ARGS=--help)
