@@ -9,10 +9,25 @@ load_profile()
 
 
 def pytest_collection_modifyitems(items):
-    """Give each live test a second chance: kernels and other programs have their own clocks. The summary names it."""
+    """Give each live test a second chance, and order the files so that all processes are busy to the end.
+
+    Kernels and other programs have their own clocks; the summary names what needed the second chance. Live tests mostly
+    wait, the others compute: files of both kinds take turns. In each kind those marked slow come first, then those with
+    many tests, so that the last are short.
+    """
+    files = {}
     for item in items:
+        files.setdefault(item.path, []).append(item)
         if item.get_closest_marker("live"):
             item.add_marker(pytest.mark.flaky(reruns=1))
+    kinds = {True: [], False: []}
+    for tests in files.values():
+        kinds[any(each.get_closest_marker("live") for each in tests)].append(tests)
+    place = {}
+    for kind in kinds.values():
+        kind.sort(key=lambda tests: (not any(each.get_closest_marker("slow") for each in tests), -len(tests)))
+        place |= {tests[0].path: number / len(kind) for number, tests in enumerate(kind)}
+    items.sort(key=lambda item: place[item.path])
 
 
 # a shell's background job ignores these, and so would the programs that tests interrupt

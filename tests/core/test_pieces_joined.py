@@ -19,7 +19,7 @@ from udpprobe.core.duplicates import HEAD
 from udpprobe.report import Question, events_of, report_of
 
 # 30 us a packet are too much for the interpreted twin to get behind a piece's head; test_joining.py does, by small limits
-PACKETS, PARTS = (2 * HEAD + 200_000, 5) if is_compiled() else (10_000, 2)
+PACKETS, PARTS = (2 * HEAD + 200_000, 5) if is_compiled() else (3_000, 2)
 RING_BYTES_A_DATAGRAM = 48
 
 

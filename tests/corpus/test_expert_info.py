@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 
 import builders as b
 import containers as c
 import pytest
 from builders import TIME_EXCEEDED, error_about, extension_structure, mpls_labels, padded, quote_length, sent
-from oracle import packets_of
+from oracle import needs_tshark, packets_of_each
 from pcaps_readme import EXPECTED, PCAPS
 
 from udpprobe.cli import main
@@ -48,18 +47,32 @@ LEGITIMATE = {  # notes that are ours alone: Wireshark does not compare a quote 
     ("quotes-altered.pcap", 14): {LENGTH},
 }
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")]
+pytestmark = [pytest.mark.slow, needs_tshark]
 
 
-def both(file, tmp_path):
-    """Of each frame what our comment says, and what Wireshark does, in our words; and our faults."""
-    out, report = tmp_path / "out.pcapng", tmp_path / "report"
-    assert 0 == main(["analyze", str(file), "-w", str(out), "--no-progress", "--format", "json", "-o", str(report)])
+def both(files, folder):
+    """Of each capture, of each frame what our comment says, and what Wireshark does, in our words; and our faults."""
+    outs, reports = ([folder / f"{number}.{kind}" for number in range(len(files))] for kind in ("pcapng", "json"))
+    for file, out, report in zip(files, outs, reports, strict=True):
+        assert 0 == main(["analyze", str(file), "-w", str(out), "--no-progress", "--format", "json", "-o", str(report)])
+    packets = packets_of_each(outs, folder)
+    return {
+        file: (frames_of(packets[out]), Counter(json.loads(report.read_text())["faults"]))
+        for file, out, report in zip(files, outs, reports, strict=True)
+    }
+
+
+def frames_of(packets):
     frames = {}
-    for number, packet in enumerate(packets_of(out), 1):
+    for number, packet in enumerate(packets, 1):
         comment = "; ".join(each.get("show") for each in packet.iter("field") if each.get("name") == "frame.comment")
         frames[number] = {note for note in NOTES if note in comment}, expert_info(packet)
-    return frames, Counter(json.loads(report.read_text())["faults"])
+    return frames
+
+
+@pytest.fixture(scope="module")
+def captures(tmp_path_factory):
+    return both([PCAPS / name for name in EXPECTED], tmp_path_factory.mktemp("annotated"))
 
 
 def expert_info(packet):
@@ -138,7 +151,7 @@ def test_both_say_the_same_of_what_is_wrong(family, tmp_path):
             ]
         )
     )
-    frames, faults = both(path, tmp_path)
+    frames, faults = both([path], tmp_path)[path]
     for number, word in enumerate(expected, 1):
         ours, theirs = frames[number]
         assert theirs == {word} - {None}, number
@@ -147,8 +160,8 @@ def test_both_say_the_same_of_what_is_wrong(family, tmp_path):
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_wireshark_and_our_comments_agree(name, tmp_path):
-    frames, _ = both(PCAPS / name, tmp_path)
+def test_wireshark_and_our_comments_agree(captures, name):
+    frames, _ = captures[PCAPS / name]
     for frame, (ours, theirs) in frames.items():
         assert ours - theirs == LEGITIMATE.get((name, frame), set()), frame
         assert theirs & NOTES <= ours, frame

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 from analyzing import events_of
-from oracle import errors_of
+from oracle import errors_in, needs_tshark, packets_of, packets_of_each
 from pcaps_readme import EXPECTED, PCAPS
-from test_truth import by_id, every_capture, needs_corpus, truth_about
+from test_truth import CAPTURES, by_id, every_capture, needs_corpus, truth_about
 
 EVERYTHING = None
 BY_ID = {"match", "matched_frame"}
@@ -38,12 +36,21 @@ LEGITIMATE = {  # where we differ: the fields, or EVERYTHING where only one of u
     ("kinds.pcap", 74): EVERYTHING,
 }
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")]
+pytestmark = [pytest.mark.slow, needs_tshark]
+
+
+@pytest.fixture(scope="module")
+def packets(tmp_path_factory):
+    """Of each capture of pcaps/ and of the corpus."""
+    # of blocks without a packet, which tshark numbers, only a pcapng file of the corpus has some
+    alone = {path: list(packets_of(path)) for path in CAPTURES if path.suffix == ".pcapng"}
+    files = [*(PCAPS / name for name in EXPECTED), *(path for path in CAPTURES if path not in alone)]
+    return alone | packets_of_each(files, tmp_path_factory.mktemp("merged"))
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_tshark_sees_the_same_errors(name, tmp_path):
-    ours, theirs = by_frame(events_of(PCAPS / name, tmp_path)), by_frame(errors_of(PCAPS / name))
+def test_tshark_sees_the_same_errors(packets, name, tmp_path):
+    ours, theirs = by_frame(events_of(PCAPS / name, tmp_path)), by_frame(errors_in(packets[PCAPS / name]))
     known = {frame: fields for (capture, frame), fields in LEGITIMATE.items() if capture == name}
     alone = {frame for frame, fields in known.items() if fields is EVERYTHING}
     assert set(ours) ^ set(theirs) == alone
@@ -53,8 +60,8 @@ def test_tshark_sees_the_same_errors(name, tmp_path):
 
 @needs_corpus
 @every_capture
-def test_the_oracle_agrees_with_the_truth(capture):
-    for row, error in zip(truth_about(capture), errors_of(capture), strict=True):
+def test_the_oracle_agrees_with_the_truth(packets, capture):
+    for row, error in zip(truth_about(capture), errors_in(packets[capture]), strict=True):
         found = {**error, **error["quoted"], "matched_frame": (error["matched_frames"] or [None])[-1]}
         assert row == {name: found[name] for name in row}
 

@@ -55,12 +55,14 @@ def test_after_ctrl_c_ports_that_were_never_asked_are_not_reported(network, fami
     [
         ("127.0.0.1", "1-65535", 1),
         (f"[{address(6, 1, 1)}]", "1-65535", 1),
-        ("[::1]", "1024-60000", 0),
-        (address(4, 1, 1), "1024-60000", 0),
+        ("[::1]", "20000-25000", 0),
+        (address(4, 1, 1), "20000-25000", 0),
     ],
 )
 def test_a_scan_of_this_host_finds_no_port_of_its_own_but_where_it_has_no_other(network, own, ports, held):
     network.run(f"prober: {UNLIMITED}")
+    if not held:
+        network.run("prober: sysctl -q net.ipv4.ip_local_port_range='20000 26000'")
     said = Scan(network, f"--rate 0 {own}:{ports}").said()  # in a minute, or it fails
     others = [each for each in said.report["destinations"] if each["verdict"] != "refused"]
     assert [("silent", "no-evidence", 0, ["held by this scan itself"])] * held == [

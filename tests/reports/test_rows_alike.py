@@ -105,8 +105,18 @@ class Watched(Destination, frozen=True, weakref=True, gc=True):
     """A row of which is known whether it is alive."""
 
 
+@pytest.fixture(scope="module")
+def many():
+    """Frames of three times as many destinations as are written at a time, each refused; followed once."""
+    packets = []
+    for n in range(3 * ROWS_AT_A_TIME):
+        packet = b.datagram(CLIENT[4], f"198.51.{n >> 8}.{n & 255}", 40000, 53, b"?")
+        packets += [packet, b.port_unreachable(packet)]
+    return analyzer_of(frames_of(packets))
+
+
 @pytest.mark.parametrize("output_format", TEXTS)
-def test_few_rows_are_alive_at_a_time_however_many_are_written(output_format, monkeypatch):
+def test_few_rows_are_alive_at_a_time_however_many_are_written(many, output_format, monkeypatch):
     alive, made, most = {}, [], 0
 
     def watched(**fields):
@@ -118,11 +128,8 @@ def test_few_rows_are_alive_at_a_time_however_many_are_written(output_format, mo
     def forget(which, _):
         del alive[which]
 
-    packets = []
-    for n in range(3 * ROWS_AT_A_TIME):
-        packet = b.datagram(CLIENT[4], f"198.51.{n >> 8}.{n & 255}", 40000, 53, b"?")
-        packets += [packet, b.port_unreachable(packet)]
-    found = report_of(frames_of(packets), EVERYTHING)
+    rows, unmatched = conclude(many, EVERYTHING)
+    found = replace(report(), destinations=rows, unmatched=unmatched)
     monkeypatch.setattr(destinations, "Destination", watched)
     for _ in report_pieces(found, output_format, 80):
         most = max(most, len(alive))
