@@ -191,6 +191,15 @@ def test_each_copy_of_a_fault_s_number_is_that_of_its_name(module):
     ]
 
 
+@pytest.mark.parametrize("module", ["analyzer", "findings"])
+def test_each_copy_of_a_number_of_a_conversation_s_record_is_that_of_flows(module):
+    number = r" = cython\.declare\(cython\.const\[index\], (\d+)\)"
+    copies = dict(re.findall(rf"^_CONVERSATION_(\w+){number}", (CORE / f"{module}.py").read_text(), re.MULTILINE))
+    numbers = dict(re.findall(rf"^(\w+){number}", (CORE / "flows.py").read_text(), re.MULTILINE))
+    assert copies
+    assert {name: numbers[name] for name in copies} == copies
+
+
 @pytest.mark.parametrize("name", ["LINK", "ETHER", "IP", "PPP", "RAW_IP", "LLC", "MPLS", "OTHER"])
 def test_the_cursor_stands_at_the_same_numbers_in_both_walkers(name):
     walks, rare = (

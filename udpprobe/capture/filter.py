@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from udpprobe.core.filter import Filter, Rows
+from udpprobe.core.filter import Filter, Instructions
 from udpprobe.errors import UsageError
 
 SNAP_BYTES = 262_144
@@ -57,7 +57,7 @@ def filter_of(expression: str) -> Filter:
     """
     compile_program(expression, ETHERNET)
 
-    def rows_for(link_type: int) -> Rows | None:
+    def rows_for(link_type: int) -> Instructions | None:
         with suppress(UsageError):
             return list(compile_program(expression, link_type))
         return None

@@ -61,6 +61,7 @@ _SEEN_BEFORE = cython.declare(cython.const[u64], 1 << 16)
 _BY_PAYLOAD = cython.declare(cython.const[cython.int], 4)
 _NEW = cython.declare(cython.const[cython.int], 0)
 _PASS = cython.declare(cython.const[cython.int], 2)
+_CONVERSATION_WIDTH = cython.declare(cython.const[index], 16)  # a copy of the number in `flows`
 MATCH_WORDS = cython.declare(cython.const[index], 8)
 
 
@@ -519,9 +520,9 @@ class Analyzer:
             place = self._places[row]
             if place >= 0:  # a record of 16 words spans two cache lines, or three
                 touched ^= (
-                    self.conversations.table.words[16 * place]
-                    ^ self.conversations.table.words[16 * place + 8]
-                    ^ self.conversations.table.words[16 * place + 15]
+                    self.conversations.table.words[_CONVERSATION_WIDTH * place]
+                    ^ self.conversations.table.words[_CONVERSATION_WIDTH * place + _CONVERSATION_WIDTH // 2]
+                    ^ self.conversations.table.words[_CONVERSATION_WIDTH * place + _CONVERSATION_WIDTH - 1]
                 )
         self._touched = touched  # otherwise the compiler drops the loops above
         is_head: cython.bint

@@ -17,7 +17,7 @@ try:
 except ImportError:
     from udpprobe.core._uncompiled import cython, index, u64
 
-Rows = Iterable[tuple[int, int, int, int]]
+Instructions = Iterable[tuple[int, int, int, int]]
 """Instructions: operation code, jump if true, jump if false, operand (struct bpf_insn)."""
 
 _MASK32 = cython.declare(cython.const[u64], 0xFFFF_FFFF)
@@ -40,7 +40,7 @@ _BY_CONSTANT = {0x34, 0x94}  # division: the operand must not be 0
 _ANCILLARY = 0xFFFF_F000  # Linux's loads of packet metadata (SKF_AD_OFF), which a file lacks
 
 
-def packed(rows: Rows) -> list[int]:
+def packed(rows: Instructions) -> list[int]:
     """One word per instruction: code, jumps and operand, 16, 8, 8 and 32 bits.
 
     Raises:
@@ -65,6 +65,52 @@ def packed(rows: Rows) -> list[int]:
     return [code << 48 | if_true << 40 | if_false << 32 | operand for code, if_true, if_false, operand in program]
 
 
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(0xFFFFFFFFFFFFFFFF, check=False)
+def _calculated(kind: cython.int, a: u64, other: u64) -> u64:
+    """A, after an instruction that calculates with it; `other` is not 0 where it divides."""
+    if kind == 0x00:
+        a += other
+    elif kind == 0x10:
+        a += _MASK32 + 1 - other
+    elif kind == 0x20:
+        a *= other
+    elif kind == 0x30:
+        a //= other
+    elif kind == 0x40:
+        a |= other
+    elif kind == 0x50:
+        a &= other
+    elif kind == 0x60:
+        a = a << other if other < 32 else 0
+    elif kind == 0x70:
+        a = a >> other if other < 32 else 0
+    elif kind == 0x80:
+        a = _MASK32 + 1 - a
+    elif kind == 0x90:
+        a %= other
+    else:
+        a ^= other
+    return a & _MASK32
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(-1, check=False)
+def _holds(kind: cython.int, a: u64, other: u64) -> cython.int:
+    """Whether the condition of a jump holds."""
+    if kind == 0x10:
+        return a == other
+    if kind == 0x20:
+        return a > other
+    if kind == 0x30:
+        return a >= other
+    return a & other != 0
+
+
 @cython.final
 @cython.cclass
 class Filter:
@@ -77,7 +123,7 @@ class Filter:
         ValueError: from `passes`, if a program is invalid.
     """
 
-    def __init__(self, compiled: Callable[[int], Rows | None]) -> None:
+    def __init__(self, compiled: Callable[[int], Instructions | None]) -> None:
         self._compiled = compiled
         self._programs = memoryview(array("Q", [0]))
         # known link types: `_links` has their numbers, `_starts` where their programs start, or -1
@@ -176,31 +222,10 @@ class Filter:
                 self._memory[k] = a
             elif code & 7 == 3:
                 self._memory[k] = x
-            elif code & 7 == 4:  # arithmetic
-                if kind == 0x00:
-                    a = a + other & _MASK32
-                elif kind == 0x10:
-                    a = a + (_MASK32 + 1 - other) & _MASK32
-                elif kind == 0x20:
-                    a = a * other & _MASK32
-                elif kind == 0x40:
-                    a |= other
-                elif kind == 0x50:
-                    a &= other
-                elif kind == 0x60:
-                    a = a << other & _MASK32 if other < 32 else 0
-                elif kind == 0x70:
-                    a = a >> other if other < 32 else 0
-                elif kind == 0x80:
-                    a = _MASK32 + 1 - a & _MASK32
-                elif kind == 0xA0:
-                    a ^= other
-                elif other == 0:  # division by X
+            elif code & 7 == 4:
+                if other == 0 and kind in (0x30, 0x90):  # division by X
                     return 0
-                elif kind == 0x30:
-                    a //= other
-                else:
-                    a %= other
+                a = _calculated(kind, a, other)
             elif code & 7 == 5:  # jump
                 if kind == 0x00:
                     counter += k
@@ -209,15 +234,7 @@ class Filter:
                         loops += 1
                         if loops > _MAX_LOOPS:
                             return 0
-                elif (
-                    a == other
-                    if kind == 0x10
-                    else a > other
-                    if kind == 0x20
-                    else a >= other
-                    if kind == 0x30
-                    else a & other != 0
-                ):
+                elif _holds(kind, a, other):
                     counter += instruction >> 40 & 255
                 else:
                     counter += instruction >> 32 & 255

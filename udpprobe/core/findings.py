@@ -62,6 +62,12 @@ ANSWER_FINDING = cython.declare(cython.const[index], 1)
 ANSWER_COUNTED = cython.declare(cython.const[index], 2)
 ANSWER_WIDTH = cython.declare(cython.const[index], 3)
 
+# Of a conversation's record: copies of the numbers in `flows`, for constants do not go over a module's border.
+_CONVERSATION_WIDTH = cython.declare(cython.const[index], 16)
+_CONVERSATION_LAST_NS = cython.declare(cython.const[index], 5)
+_CONVERSATION_SENT = cython.declare(cython.const[index], 8)
+_CONVERSATION_FIRST_NS = cython.declare(cython.const[index], 12)
+
 BIAS_NS = 1 << 63
 """Added to stored times, so that unsigned comparison orders negative ones too."""
 
@@ -140,16 +146,12 @@ class Findings:
         low: u64 = rows.destination_low[row]
         ports: u64 = rows.ports[row]
         port: u64 = ports & _PORT
-        at: index
+        to: index
         if match.sureness:
-            at = 16 * match.conversation
-            ports = self.conversations.table.words[at + 4]
-            if match.way == 0:
-                high, low = self.conversations.table.words[at + 2], self.conversations.table.words[at + 3]
-            else:
-                high, low = self.conversations.table.words[at], self.conversations.table.words[at + 1]
-                ports = (ports & _PORT) << 16 | ports >> 16
-            port = ports & _PORT
+            to = self.conversations.address_to(match.conversation, match.way)
+            high, low = self.conversations.table.words[to], self.conversations.table.words[to + 1]
+            port = self.conversations.port_to(match.conversation, match.way)
+            ports = self.conversations.port_to(match.conversation, 1 - match.way) << 16 | port
         elif rows.notes[row] & _WITHOUT_PORTS:
             port = _NO_PORT
         itself: u64 = 1 if rows.reporter_high[row] == high and rows.reporter_low[row] == low else 0
@@ -234,38 +236,33 @@ class Findings:
             question: the conversation that it answers.
             answer: the conversation that it begins.
         """
-        at: index = 16 * question
-        came: index = 16 * answer
-        asked_way: u64 = self.conversations.table.words[at + 14] & 1
-        answer_way: u64 = self.conversations.table.words[came + 14] & 1
-        to: index = at + (2 if asked_way == 0 else 0)
-        source: index = at + (0 if asked_way == 0 else 2)
-        by: index = came + (0 if answer_way == 0 else 2)
-        ports: u64 = self.conversations.table.words[at + 4]  # the question's source and destination port
-        if asked_way:
-            ports = (ports & _PORT) << 16 | ports >> 16
-        port: u64 = self.conversations.table.words[came + 4]
-        port = port >> 16 if answer_way == 0 else port & _PORT
+        asked_way: cython.int = self.conversations.first_way(question)
+        answer_way: cython.int = self.conversations.first_way(answer)
+        to: index = self.conversations.address_to(question, asked_way)
+        source: index = self.conversations.address_to(question, 1 - asked_way)
+        source_port: u64 = self.conversations.port_to(question, 1 - asked_way)
+        by: index = self.conversations.address_to(answer, 1 - answer_way)
+        port: u64 = self.conversations.port_to(answer, 1 - answer_way)
         high: u64 = self.conversations.table.words[by]
         low: u64 = self.conversations.table.words[by + 1]
         family: u64 = 4 if high == 0 and low >> 32 == 0xFFFF else 6
         self.table.keys[0] = self.conversations.table.words[to]
         self.table.keys[1] = self.conversations.table.words[to + 1]
         self.table.keys[2], self.table.keys[3] = high, low
-        self.table.keys[4] = family << 36 | (ports & _PORT) << 2 | 1
+        self.table.keys[4] = family << 36 | self.conversations.port_to(question, asked_way) << 2 | 1
         self.table.keys[5] = port + 1 << 17
         self.table.keys[6] = self.table.keys[7] = 0
         if self.by_flow:
-            self.table.keys[5] |= ports >> 16
+            self.table.keys[5] |= source_port
             self.table.keys[6] = self.conversations.table.words[source]
             self.table.keys[7] = self.conversations.table.words[source + 1]
         found: index = self.table.find(self.table.hash(0), 0)
-        time_ns: u64 = self.conversations.table.words[came + 12] ^ _BIAS
+        time_ns: u64 = self.conversations.table.words[answer * _CONVERSATION_WIDTH + _CONVERSATION_FIRST_NS] ^ _BIAS
         if found < 0:
             found = self.table.add(self.table.hash(0), 0)
             self.table.words[found * WIDTH + FIRST_NS] = time_ns
             self.table.words[found * WIDTH + LENGTH] = cython.cast(u64, _UNKNOWN_LENGTH)
-        at = found * WIDTH
+        at: index = found * WIDTH
         self.table.words[at + FIRST_NS] = min(self.table.words[at + FIRST_NS], time_ns)
         self.answers.keys[0] = cython.cast(u64, answer)
         place: index = self.answers.find(self.answers.hash(0), 0)
@@ -282,16 +279,19 @@ class Findings:
         row: index
         at: index
         here: index
+        answer: index
         sent: u64
+        last_ns: u64
         words: views.u64s = self.answers.words
         conversations: views.u64s = self.conversations.table.words
-        # no conversations are left after `close`
-        for row in range(self.answers.size if self.conversations.table.size else 0):
-            at = 16 * cython.cast(index, words[row * ANSWER_WIDTH])
+        for row in range(self.answers.size if self.conversations.table.size else 0):  # else they are closed
+            answer = cython.cast(index, words[row * ANSWER_WIDTH])
+            at = _CONVERSATION_WIDTH * answer
             here = WIDTH * cython.cast(index, words[row * ANSWER_WIDTH + ANSWER_FINDING])
-            sent = conversations[at + 8 + cython.cast(index, conversations[at + 14] & 1)]
+            sent = conversations[at + _CONVERSATION_SENT + self.conversations.first_way(answer)]
             self.table.words[here + COUNT] += sent - words[row * ANSWER_WIDTH + ANSWER_COUNTED]
-            self.table.words[here + LAST_NS] = max(self.table.words[here + LAST_NS], conversations[at + 5] ^ _BIAS)
+            last_ns = conversations[at + _CONVERSATION_LAST_NS] ^ _BIAS
+            self.table.words[here + LAST_NS] = max(self.table.words[here + LAST_NS], last_ns)
             words[row * ANSWER_WIDTH + ANSWER_COUNTED] = sent
 
     def renumber(self, conversations: Sequence[int], findings: Sequence[int] | None = None) -> None:

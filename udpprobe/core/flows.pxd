@@ -28,6 +28,10 @@ cdef class Conversations:
     cdef Py_ssize_t newest_of(self, unsigned long long high, unsigned long long low, unsigned long long port) except -2 nogil
     cdef Py_ssize_t next_of(self, Py_ssize_t conversation, unsigned long long high, unsigned long long low, unsigned long long port) except -2 nogil
     cdef int way_from(self, Py_ssize_t conversation, unsigned long long high, unsigned long long low, unsigned long long port) except -2 nogil
+    cdef int first_way(self, Py_ssize_t conversation) except -1 nogil
+    cdef Py_ssize_t address_to(self, Py_ssize_t conversation, int way) except -1 nogil
+    cdef unsigned long long port_to(self, Py_ssize_t conversation, int way) except? 0xffffffffffffffff nogil
     cdef bint goes_to(self, Py_ssize_t conversation, int way, unsigned long long high, unsigned long long low, long long port) except -1 nogil
-    cdef int _answer_elsewhere(self, Py_ssize_t conversation) except -1 nogil
+    cdef int _match_question(self, Py_ssize_t conversation) except -1 nogil
+    cdef int _answer_from_other_port(self, Py_ssize_t conversation, Py_ssize_t question) except -1 nogil
     cdef bint _waits(self, Py_ssize_t question, Py_ssize_t conversation, int asked_way) except -1 nogil

@@ -231,7 +231,7 @@ class Conversations:
         self.table.words[record + STATE] = state
         self._link_ends(conversation)
         if not state & OPEN:
-            self._answer_elsewhere(conversation)
+            self._match_question(conversation)
         return conversation
 
     @cython.cfunc
@@ -359,21 +359,41 @@ class Conversations:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
+    def first_way(self, conversation: index) -> cython.int:
+        """The direction of its first datagram."""
+        return 1 if self.table.words[conversation * WIDTH + STATE] & FIRST_WAY else 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def address_to(self, conversation: index, way: cython.int) -> index:
+        """Where in `table.words` the destination address of this direction begins."""
+        return conversation * WIDTH + (B_HIGH if way == 0 else A_HIGH)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(0xFFFFFFFFFFFFFFFF, check=True)
+    def port_to(self, conversation: index, way: cython.int) -> u64:
+        """The destination port of this direction."""
+        ports: u64 = self.table.words[conversation * WIDTH + PORTS]
+        return ports & _PORT if way == 0 else ports >> 16
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
     def goes_to(self, conversation: index, way: cython.int, high: u64, low: u64, port: i64) -> cython.bint:
         """Whether datagrams of this direction go to an address, and to a port unless that is -1."""
-        at: index = conversation * WIDTH
-        end: index = at + (2 if way == 0 else 0)
-        its_port: u64 = self.table.words[at + PORTS] & _PORT if way == 0 else self.table.words[at + PORTS] >> 16
+        to: index = self.address_to(conversation, way)
         return (
-            self.table.words[end] == high
-            and self.table.words[end + 1] == low
-            and (port < 0 or its_port == cython.cast(u64, port))
+            self.table.words[to] == high
+            and self.table.words[to + 1] == low
+            and (port < 0 or self.port_to(conversation, way) == cython.cast(u64, port))
         )
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _answer_elsewhere(self, conversation: index) -> cython.int:
+    def _match_question(self, conversation: index) -> cython.int:
         """Let a new conversation answer another one, if its receiver has asked and has had no answer yet.
 
         From another port of a host that was asked, it answers the latest question to that host. From another host, it
@@ -381,86 +401,81 @@ class Conversations:
         then names it.
         """
         at: index = conversation * WIDTH
-        way: cython.int = 1 if self.table.words[at + STATE] & FIRST_WAY else 0
-        host: index = at + (0 if way == 0 else 2)
-        client: index = at + (2 if way == 0 else 0)
-        client_port: u64 = self.table.words[at + PORTS] & _PORT if way == 0 else self.table.words[at + PORTS] >> 16
-        host_port: u64 = self.table.words[at + PORTS] >> 16 if way == 0 else self.table.words[at + PORTS] & _PORT
+        way: cython.int = self.first_way(conversation)
+        client: index = self.address_to(conversation, way)
+        host: index = self.address_to(conversation, 1 - way)
+        client_port: u64 = self.port_to(conversation, way)
+        host_port: u64 = self.port_to(conversation, 1 - way)
         high: u64 = self.table.words[client]
         low: u64 = self.table.words[client + 1]
         question: index = self.newest_of(high, low, client_port)
         record: index = 0
         asked_port: u64 = 0
-        waits_at_port: index = -1  # the unanswered question to that port
-        waits: index = -1  # … to any port
-        waiting: cython.int = 0
-        seen: cython.int = 0
+        unanswered: index = -1  # an unanswered question to any port
+        unanswered_at_port: index = -1  # … to that port
+        count_at_port: cython.int = 0
+        others: cython.int = 0  # other conversations of the client's end
         is_open: u64 = 0
-        is_told: cython.bint = False
         asked_way: cython.int = -1
         _step: cython.int
         for _step in range(_MOST_STEPS):
             record = question * WIDTH
             if question < 0 or self.table.words[record + FIRST] + _HORIZON < self.table.words[at + FIRST]:
-                is_told = True  # earlier ones are older still
-                question = -1
+                question = -1  # earlier ones are older still
                 break
             is_open |= self.table.words[record + STATE] & OPEN
             asked_way = self.way_from(question, high, low, client_port)
             if question != conversation:
-                seen += 1
+                others += 1
             if (
                 question != conversation
-                and asked_way == (1 if self.table.words[record + STATE] & FIRST_WAY else 0)
+                and asked_way == self.first_way(question)
                 and self.table.words[record + FIRST] <= self.table.words[at + FIRST]
             ):
                 if self.goes_to(question, asked_way, self.table.words[host], self.table.words[host + 1], -1):
                     break
-                asked_port = (
-                    self.table.words[record + PORTS] & _PORT
-                    if asked_way == 0
-                    else self.table.words[record + PORTS] >> 16
-                )
+                asked_port = self.port_to(question, asked_way)
                 if asked_port != client_port and (
                     self._waits(question, conversation, asked_way) or self.table.words[record + STATE] & OPEN
                 ):
-                    waits = question
+                    unanswered = question
                     if asked_port == host_port:
-                        waits_at_port = question
-                        waiting += 1
+                        unanswered_at_port = question
+                        count_at_port += 1
             question = self.next_of(question, high, low, client_port)
         else:
             self.table.words[at + STATE] |= is_open  # there may be more beyond those searched
             return 0
-        if is_told:
-            if waiting != 1:
-                waits_at_port = -1
-                if waits >= 0 and seen == 1 and waiting == 0:
-                    record = waits * WIDTH
-                    asked_port = (
-                        self.table.words[record + PORTS] & _PORT
-                        if self.way_from(waits, high, low, client_port) == 0
-                        else self.table.words[record + PORTS] >> 16
-                    )
-                    if asked_port < client_port and client_port >= 1024:
-                        waits_at_port = waits
-            if waits < 0 or (waits_at_port < 0 and not is_open):
-                return 0
-            if is_open:
-                self.table.words[at + STATE] |= OPEN
-                return 0
-            self.answered = waits_at_port
+        if question >= 0:
+            return self._answer_from_other_port(conversation, question)
+        if count_at_port != 1:
+            unanswered_at_port = -1  # with several, there is no telling which one is answered
+        if count_at_port == 0 and unanswered >= 0 and others == 1:
+            asked_port = self.port_to(unanswered, self.way_from(unanswered, high, low, client_port))
+            if asked_port < client_port and client_port >= 1024:
+                unanswered_at_port = unanswered
+        if is_open and unanswered >= 0:
+            self.table.words[at + STATE] |= OPEN
+        elif unanswered_at_port >= 0:
+            self.answered = unanswered_at_port
             self.table.words[at + STATE] ^= ASKING_WAY
-            return 0
+        return 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _answer_from_other_port(self, conversation: index, question: index) -> cython.int:
+        """Let a new conversation answer a question to its sender, if that has had no answer yet."""
+        at: index = conversation * WIDTH
+        record: index = question * WIDTH
         state: u64 = self.table.words[record + STATE]
+        asked_way: cython.int = self.first_way(question)
         if state & OPEN:
             self.table.words[at + STATE] |= OPEN
-            return 0
-        if not self._waits(question, conversation, asked_way):
-            return 0
-        self.table.words[record + STATE] = state | host_port << 8
-        self.table.words[at + STATE] ^= ASKING_WAY
-        self._take_rtt(question, asked_way, self.table.words[at + FIRST_NS] - self.table.words[record + FIRST_NS])
+        elif self._waits(question, conversation, asked_way):
+            self.table.words[record + STATE] = state | self.port_to(conversation, 1 - self.first_way(conversation)) << 8
+            self.table.words[at + STATE] ^= ASKING_WAY
+            self._take_rtt(question, asked_way, self.table.words[at + FIRST_NS] - self.table.words[record + FIRST_NS])
         return 0
 
     @cython.cfunc
@@ -647,7 +662,7 @@ class Conversations:
                 if state & OPEN and words[at + FIRST] + shift >= self.open_until:
                     self.table.words[here * WIDTH + STATE] &= ~OPEN
                     self.answered = -1
-                    self._answer_elsewhere(here)
+                    self._match_question(here)
                     if self.answered >= 0:
                         self.answers.append((self.answered, here))
             numbers.append(here)

@@ -505,9 +505,8 @@ class Recent:
             name = self.words[at + DETAIL] >> 48 or self._payload_name(self.words[at + PAYLOAD])
             for end in range(2):
                 # by destination, then by source; a conversation's record has end A first
-                record = 16 * conversation + (2 if way == end else 0)
-                port = self.conversations.table.words[16 * conversation + 4]
-                port = port & _PORT if way == end else port >> 16
+                record = self.conversations.address_to(conversation, 0 if way == end else 1)
+                port = self.conversations.port_to(conversation, 0 if way == end else 1)
                 place = self._bucket(
                     self.conversations.table.words[record],
                     self.conversations.table.words[record + 1],
