@@ -277,7 +277,7 @@ def _asked(spans: Sequence[_Span], forbidden: frozenset[int]) -> tuple[dict[_Hos
 
 
 def _in_order(ports: Ports) -> array[int]:
-    return array("H", sorted({port for some in ports for port in some}))
+    return array("H", sorted(set[int]().union(*ports)))
 
 
 def _addresses(block: Block, forbidden: frozenset[int]) -> Iterator[int]:

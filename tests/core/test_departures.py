@@ -5,11 +5,12 @@ from __future__ import annotations
 from array import array
 from itertools import accumulate
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scan_setup import HOST, OTHER_HOST, START_NS, plan_of
 
-from udpprobe.core.departures import Queue, in_turn
+from udpprobe.core.departures import Queue, counts, firsts, in_turn, values_at
 from udpprobe.core.probe import Batch
 
 PAIRS = [(host, port) for host in (HOST[4], OTHER_HOST[4]) for port in (1, 2, 3)]
@@ -55,6 +56,19 @@ def test_hosts_are_asked_in_turn(sizes):
     tasks = array("I", reversed(range(starts[-1])))
     ranked = sorted((rank, host) for host, size in enumerate(sizes) for rank in range(size))
     assert [tasks[starts[host] + rank] for rank, host in ranked] == list(in_turn(tasks, starts))
+
+
+@given(st.lists(st.integers(0, 9)), st.binary(min_size=10, max_size=10))
+def test_columns_are_counted_found_and_looked_up(numbers, values):
+    some = array("I", numbers)
+    assert [numbers.count(number) for number in range(10)] == list(counts(some, 10))
+    assert [numbers.index(number) if number in numbers else 0 for number in range(10)] == list(firsts(some, 10))
+    assert bytes(values[number] for number in numbers) == values_at(values, some)
+    if numbers:
+        with pytest.raises(IndexError):
+            counts(some, max(numbers))
+        with pytest.raises(IndexError):
+            values_at(values[: max(numbers)], some)
 
 
 def packets_of(batch, count):

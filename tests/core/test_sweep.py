@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
+from itertools import groupby, pairwise
+
 import builders as b
 import pytest
 from hypothesis import given
@@ -30,6 +33,7 @@ from scan_setup import (
 
 from udpprobe.core.capture import BLOCKS, FRAME, Records
 from udpprobe.core.model import Alike, Report, SourceReport
+from udpprobe.core.sweep import divided, runs
 from udpprobe.reports.json import destination_lines, report_json, report_ndjson
 from udpprobe.scanning.outcome import destination_of, outcome, settled_rows
 
@@ -238,6 +242,20 @@ def test_a_host_that_is_watched_is_left(family):
 
 
 # ---- rows of a crowd
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2)), unique_by=lambda pair: pair[0]))
+def test_tasks_are_divided_by_marks_and_into_runs(pairs):
+    tasks, marks = array("I", [task for task, _ in pairs]), bytearray(10)
+    for task, mark in pairs:
+        marks[task] = mark
+    assert [[t for t, mark in pairs if mark], [t for t, mark in pairs if not mark]] == list(
+        map(list, divided(tasks, marks))
+    )
+    values = bytes(mark for _, mark in pairs)
+    assert [len(list(run)) for _, run in groupby(values)] == [
+        end - begin for begin, end in pairwise([0, *runs(values)])
+    ]
 
 
 @pytest.mark.parametrize("family", [4, 6])

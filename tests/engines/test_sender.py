@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import struct
+from array import array
 
 import pytest
 from sending import crafted_for, data_of
@@ -46,7 +47,7 @@ def messages_to(ports):
     for row, port in enumerate(ports):
         struct.pack_into("!H", made.names, row * len(NAME) + 2, port)
         batch.length[row] = row % 64
-    made.put(batch, range(len(ports)))
+    made.put(batch, array("I", range(len(ports))))
     return made, batch
 
 
@@ -66,7 +67,7 @@ def test_a_refused_message_has_its_errno_and_the_rest_leaves(receiver, plain):
 
 def test_only_the_pieces_that_are_asked_for_are_put(receiver, plain):
     messages, batch = messages_to([receiver.getsockname()[1]] * 9)
-    messages.put(batch, [7, 2])
+    messages.put(batch, array("I", [7, 2]))
     assert [0, 0] == messages.send(plain, 2)
     assert [7, 2] == [len(receiver.recv(100)) for _ in range(2)]
 

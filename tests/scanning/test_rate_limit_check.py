@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 import pytest
 
 from udpprobe.core.limiter import MS, SECOND, Limiter
@@ -33,7 +35,7 @@ def ballot_of(state):
 
 def host(tasks=50, sources=1):
     """All open but the known one."""
-    state = States([0] * tasks)
+    state = States(array("I", [0] * tasks))
     state[KNOWN] = REPLIED
     return RateLimitCheck(range(tasks), ballot_of(state), {KNOWN: 0}, [START_NS] * sources, 3, tasks), state
 
@@ -160,13 +162,13 @@ def test_what_missed_while_this_host_lost_packets_is_tried_anew():
 
 
 def test_of_every_kind_of_error_a_port_is_asked_again():
-    state = States([0] * 50)
+    state = States(array("I", [0] * 50))
     made = RateLimitCheck(range(50), ballot_of(state), {3: 1, 4: 1, 5: 2}, [START_NS], 3, 50)
     assert [(3, 0), (5, 0)] == made.due(START_NS)[-2:]
 
 
 def test_at_a_low_rate_few_are_asked_together():
-    state = States([0] * 50)
+    state = States(array("I", [0] * 50))
     made = RateLimitCheck(range(50), ballot_of(state), {KNOWN: 0}, [START_NS], 3, 2)
     assert 3 == len(made.due(START_NS))
 
@@ -183,7 +185,7 @@ def test_few_ports_are_asked_several_times_in_the_end():
 
 def two_reporters():
     """Ports 0 to 9; the first is refused by the host, the last by a router; the others said nothing."""
-    state = States([0] * 10)
+    state = States(array("I", [0] * 10))
     state[0] = state[9] = REPLIED
     return Host(range(10), state, {0: {0: 1}, 77: {9: 1}}, [START_NS], 3, 10), state
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 import pytest
 
 from udpprobe.core.limiter import SECOND
@@ -22,7 +24,7 @@ NOW_NS = 5 * SECOND
 
 def unanswered(gaps=0, tries=3):
     """After so many gaps in which none missed."""
-    state = States([0] * 1000)
+    state = States(array("I", [0] * 1000))
     made = Unanswered(Ballot(state, 0, lambda _: None), tries)
     for _ in range(gaps):
         made.refused(CLOSED, NOW_NS)
@@ -99,7 +101,7 @@ def test_one_that_was_decided_meanwhile_is_no_suspect():
 
 
 def test_states_count_what_is_open_by_host_without_control_ports():
-    state = States([0, 1, 0, 0, 1], 3)
+    state = States(array("I", [0, 1, 0, 0, 1]), 3)
     state[0], state[3], state[0] = REPLIED, REPLIED, SILENT
     assert (2, [1, 1]) == (state.undecided, list(state.undecided_of))
     state[0] = UNDECIDED

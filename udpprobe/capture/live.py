@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from udpprobe.capture.frames import RAW, SourceState
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LiveCapture", "open_capture"]
 
-PACKET_RX_RING, PACKET_VERSION, TPACKET_V3 = 5, 10, 2
+PACKET_RX_RING, PACKET_VERSION, PACKET_IGNORE_OUTGOING, TPACKET_V3 = 5, 10, 23, 2
 
 
 class Blocks(NamedTuple):
@@ -99,6 +99,9 @@ class Ring(LiveCapture):
         with ExitStack() as on_failure:
             on_failure.callback(self._socket.close)
             attach_filter(self._socket, program)
+            if not outgoing:
+                with suppress(OSError):  # before Linux 4.20, its filter alone sorts them out, each copied for that
+                    self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
             self._map = _mapped(self._socket, blocks)
             start(self._socket, interface)
             on_failure.pop_all()

@@ -127,6 +127,39 @@ def in_turn(tasks: array[int], starts: array[int]) -> array[int]:
     return found
 
 
+def counts(numbers: array[int], size: int) -> array[int]:
+    """How often each number below `size` is among some ("I")."""
+    row: index
+    found = array("I", bytes(4 * size))
+    some: views.u32s = numbers
+    count: views.u32s = found
+    for row in range(len(some)):
+        count[some[row]] += 1
+    return found
+
+
+def firsts(numbers: array[int], size: int) -> array[int]:
+    """Where among some ("I") each number below `size` first is; 0 where it isn't."""
+    row: index
+    found = array("I", bytes(4 * size))
+    some: views.u32s = numbers
+    first: views.u32s = found
+    for row in range(len(some) - 1, -1, -1):
+        first[some[row]] = row
+    return found
+
+
+def values_at(values: views.const_u8s, places: array[int]) -> bytearray:
+    """The values at some places ("I")."""
+    row: index
+    found = bytearray(len(places))
+    some: views.u32s = places
+    value: views.u8s = found
+    for row in range(len(some)):
+        value[row] = values[some[row]]
+    return found
+
+
 @cython.final
 @cython.cclass
 class Departures:
@@ -215,29 +248,30 @@ class Departures:
         return total
 
 
-def place(batch: Batch, rows: Sequence[int], pieces: views.u64s, base: u64) -> None:
+def place(batch: Batch, rows: array[int], pieces: views.u64s, base: u64) -> None:
     """Write the address and length of each packet of a batch in memory, as a struct iovec.
 
     Args:
         batch: the packets.
-        rows: which of them.
+        rows: which of them ("I").
         pieces: two words for each.
         base: address of the batch's first packet.
     """
     at: index
     row: index
-    for at in range(len(rows)):
-        row = rows[at]
+    which: views.u32s = rows
+    for at in range(len(which)):
+        row = which[at]
         pieces[2 * at] = base + row * batch.stride
         pieces[2 * at + 1] = batch.length[row]
 
 
-def copy(batch: Batch, rows: Sequence[int], begin: index, size: index, room: views.u8s, at: index, step: index) -> None:
+def copy(batch: Batch, rows: array[int], begin: index, size: index, room: views.u8s, at: index, step: index) -> None:
     """Copy one header field out of some packets of a batch.
 
     Args:
         batch: the packets.
-        rows: which of them.
+        rows: which of them ("I").
         begin: offset of the field in a packet.
         size: bytes of the field.
         room: destination buffer.
@@ -247,8 +281,9 @@ def copy(batch: Batch, rows: Sequence[int], begin: index, size: index, room: vie
     number: index
     byte: index
     row: index
-    for number in range(len(rows)):
-        row = cython.cast(index, rows[number]) * batch.stride + begin
+    which: views.u32s = rows
+    for number in range(len(which)):
+        row = cython.cast(index, which[number]) * batch.stride + begin
         for byte in range(size):
             room[at + byte] = batch.packets[row + byte]
         at += step

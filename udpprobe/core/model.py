@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby, islice
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar, overload
 
 from msgspec import Struct, field
@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from udpprobe.core.addresses import address_text
 from udpprobe.core.advice import ANSWER, Case, sentence
 from udpprobe.core.notes import Note
+from udpprobe.core.stencils import ends_of_hosts
 from udpprobe.endpoints import endpoint_text
 
 REPORT_SCHEMA = "udpprobe.report/1"
@@ -261,8 +262,10 @@ class Alike(Struct, frozen=True):
     def by_host(self) -> Iterator[tuple[str, Alike]]:
         """The rows of each host that stand together, and its address."""
         high, low = self.columns.high, self.columns.low
-        for (its_high, its_low), tasks in groupby(self.tasks, lambda task: (high[task], low[task])):
-            yield address_text(its_high, its_low), Alike(self.template, array("I", tasks), self.columns)
+        first = 0
+        for end in ends_of_hosts(self.tasks, high, low):
+            task, some, first = self.tasks[first], self.tasks[first:end], end
+            yield address_text(high[task], low[task]), Alike(self.template, some, self.columns)
 
     def rows(self) -> Iterator[Destination]:
         """Make the rows."""

@@ -125,6 +125,19 @@ class Columns:
         self.sent_bytes, self.time_ns, self.rtt_ns = sent_bytes, time_ns, rtt_ns
 
 
+def ends_of_hosts(tasks: array[int], high: array[int], low: array[int]) -> list[int]:
+    """Where each run of tasks ("I") of one address ends; its halves are columns of all tasks ("Q")."""
+    row: index
+    some: views.u32s = tasks
+    highs: views.u64s = memoryview(high)
+    lows: views.u64s = memoryview(low)
+    ends = []
+    for row in range(1, len(some)):
+        if lows[some[row]] != lows[some[row - 1]] or highs[some[row]] != highs[some[row - 1]]:
+            ends.append(row)  # noqa: PERF401 - in a comprehension, `row` would be an object
+    return [*ends, len(tasks)] if tasks else []
+
+
 @cython.final
 @cython.cclass
 class Filler:

@@ -18,6 +18,7 @@ try:
 except ImportError:
     from udpprobe.core._uncompiled import cython, i64, index, u64
 
+from udpprobe.core import views
 from udpprobe.core.believer import Believer
 from udpprobe.core.capture import Records
 from udpprobe.core.decode import Decoder
@@ -55,6 +56,58 @@ class Refusals:
         self.took_ns = array("q", bytes(8 * tasks))
         self.length = array("I", bytes(4 * tasks))
         self.mark = array("Q", bytes(8 * tasks))
+
+
+def alike(refusals: Refusals, left: array[int], hosts: array[int], families: views.const_u8s) -> bytearray:
+    """(tasks,) the family of those whose only probe was refused as usual, after a known time; 0 of the others.
+
+    Args:
+        refusals: of the tasks.
+        left: (tasks,) probes that left ("I").
+        hosts: (tasks,) the host of each ("I").
+        families: (hosts,) 4 or 6; 0 for those of which none is like another.
+    """
+    task: index
+    found = bytearray(len(left))
+    family: views.u8s = found
+    came_ns: views.i64s = memoryview(refusals.came_ns)
+    took_ns: views.i64s = memoryview(refusals.took_ns)
+    sent: views.u32s = left
+    host: views.u32s = hosts
+    for task in range(len(sent)):
+        if came_ns[task] != 0 and took_ns[task] >= 0 and sent[task] == 1:
+            family[task] = families[host[task]]
+    return found
+
+
+def divided(tasks: array[int], marks: views.const_u8s) -> tuple[array[int], array[int]]:
+    """Those of some tasks ("I") that are marked in (tasks,) marks, and the others."""
+    row: index
+    marked: index = 0
+    others: index = 0
+    some: views.u32s = tasks
+    with_mark = array("I", bytes(4 * len(tasks)))
+    without = array("I", bytes(4 * len(tasks)))
+    to: views.u32s = with_mark
+    rest: views.u32s = without
+    for row in range(len(some)):
+        if marks[some[row]]:
+            to[marked] = some[row]
+            marked += 1
+        else:
+            rest[others] = some[row]
+            others += 1
+    return with_mark[:marked], without[:others]
+
+
+def runs(values: views.const_u8s) -> list[int]:
+    """Where each run of equal values ends."""
+    row: index
+    ends = []
+    for row in range(1, len(values)):
+        if values[row] != values[row - 1]:
+            ends.append(row)  # noqa: PERF401 - in a comprehension, `row` would be an object
+    return [*ends, len(values)] if len(values) else []
 
 
 @cython.final

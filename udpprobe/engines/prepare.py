@@ -12,6 +12,7 @@ from random import SystemRandom
 from msgspec import Struct
 
 from udpprobe.core.addresses import address_text, mapped_address
+from udpprobe.core.departures import firsts, values_at
 from udpprobe.core.model import Planned
 from udpprobe.engines import Engine
 from udpprobe.errors import UdpprobeError
@@ -97,7 +98,7 @@ def are_own(destinations: ProbedDestinations) -> bytearray:
         (high == 0 and low >> 24 == LOOPBACK) or (high, low) in own
         for high, low in map(destinations.address, _firsts_of(destinations))
     )
-    return bytearray(map(of_host.__getitem__, destinations.host))
+    return values_at(of_host, destinations.host)
 
 
 def reserve_source_ports(destinations: ProbedDestinations, own: Sequence[int], options: EngineOptions) -> ReservedPorts:
@@ -111,7 +112,7 @@ def reserve_source_ports(destinations: ProbedDestinations, own: Sequence[int], o
     Raises:
         UdpprobeError: the port is in use, or not for this user; or none is free.
     """
-    families = families_of(destinations.high, destinations.low)
+    families = families_of(*zip(*map(destinations.address, _firsts_of(destinations)), strict=True))
     if options.source_port:
         return reserve_ports(families, port=options.source_port)
     taken = set(compress(destinations.port, own))
@@ -185,11 +186,9 @@ def _sources(destinations: ProbedDestinations, options: EngineOptions) -> tuple[
     return sources, errnos
 
 
-def _firsts_of(destinations: ProbedDestinations) -> list[int]:
+def _firsts_of(destinations: ProbedDestinations) -> array[int]:
     """(hosts,) the first row of each."""
-    rows = range(len(destinations) - 1, -1, -1)
-    first = dict(zip(reversed(destinations.host), rows, strict=True))
-    return [first[host] for host in range(len(first))]
+    return firsts(destinations.host, max(destinations.host, default=-1) + 1)
 
 
 def _hosts_of(destinations: ProbedDestinations) -> ProbedDestinations:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from array import array
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import compress
@@ -101,7 +102,7 @@ class _RawSocket:
         self._messages = Messages(how.name, how.control, patience_s=patience_s)
         self._has_zones = False  # until one is written
 
-    def send(self, batch: Batch, rows: Sequence[int], zones: Sequence[int]) -> Iterable[tuple[int, int]]:
+    def send(self, batch: Batch, rows: array[int], zones: Sequence[int]) -> Iterable[tuple[int, int]]:
         """Send some rows of a batch in order; return the rows that were refused, each with the errno."""
         for at in range(0, len(rows), CHUNK):
             some = rows[at : at + CHUNK]
@@ -110,7 +111,7 @@ class _RawSocket:
             errnos = self._messages.send(self.socket, len(some))
             yield from compress(zip(some, errnos, strict=True), errnos)
 
-    def _address(self, batch: Batch, rows: Sequence[int], zones: Sequence[int]) -> None:
+    def _address(self, batch: Batch, rows: array[int], zones: Sequence[int]) -> None:
         """Set the destinations of the first messages, as in the packets' own headers."""
         how, names, size = self._how, self._messages.names, self._how.address_bytes
         copy(batch, rows, how.header_at, size, self._messages.controls, how.source_at, len(how.control))
@@ -133,11 +134,11 @@ def _raw_socket(domain: int) -> socket.socket:
     return opened
 
 
-def _rows_of(family: int, firsts: bytes) -> Sequence[int]:
+def _rows_of(family: int, firsts: bytes) -> array[int]:
     """The packets of a family, by the first byte of each; most batches have one family only."""
     if firsts.count(firsts[:1]) == len(firsts):
-        return range(len(firsts)) if firsts[0] >> 4 == family else ()
-    return [row for row, first in enumerate(firsts) if first >> 4 == family]
+        return array("I", range(len(firsts)) if firsts[0] >> 4 == family else ())
+    return array("I", [row for row, first in enumerate(firsts) if first >> 4 == family])
 
 
 class RawSender:

@@ -7,7 +7,7 @@ import errno
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from array import array
 
 from udpprobe.core.departures import place
 from udpprobe.core.probe import Batch
@@ -72,7 +72,7 @@ class Messages:
                 0,
             )
 
-    def put(self, batch: Batch, rows: Sequence[int]) -> None:
+    def put(self, batch: Batch, rows: array[int]) -> None:
         """Let the first messages carry packets of a batch, at most CHUNK; it must live until they are sent."""
         place(batch, rows, self._pieces, address_of(batch.packets))
 

@@ -11,7 +11,7 @@ from functools import cache
 from itertools import islice
 from json.encoder import encode_basestring_ascii
 from types import UnionType
-from typing import IO, Any, get_args, get_origin, get_type_hints
+from typing import IO, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from msgspec import defstruct, to_builtins
 from msgspec.json import Encoder
@@ -34,6 +34,7 @@ from udpprobe.reports.rows import ROWS_AT_A_TIME, texts_of
 
 EVENTS_SCHEMA = "udpprobe.events/1"
 
+_ITEM_END = ",\n"
 _ENCODER = Encoder()
 _NOT_ASCII = re.compile(r"[^\x00-\x7e]")
 
@@ -187,18 +188,25 @@ def _encoded_one_by_one(rows: Iterable[Any], row: Callable[[Destination], object
         yield _lines([row(_destination(each)) for each in some])
 
 
-def _destinations(rows: Sequence[Destination], row: Callable[[Destination], object]) -> Iterator[str]:
+def _destinations(rows: Sequence[Destination], row: Callable[[Destination], object], end: str = "\n") -> Iterator[str]:
     """The JSON of all destinations, a line each, many lines at a time: the same as `lines` makes of them.
 
     Args:
         rows: in their order.
         row: makes of a destination, whose times and milliseconds are ready, what is encoded.
+        end: of each line.
     """
     return texts_of(
         rows,
-        lambda some: _encoded_one_by_one(some, row),
-        lambda marked: Stencil(_lines([row(marked)]), is_json=True),
+        lambda some: (text.replace("\n", end) for text in _encoded_one_by_one(some, row)),
+        lambda marked: Stencil(_lines([row(marked)]).replace("\n", end), is_json=True),
     )
+
+
+class _Items(NamedTuple):
+    """A list's items as text, any number of them at a time, each with its end behind it."""
+
+    texts: Iterator[str]
 
 
 def document(members: Mapping[str, object]) -> Iterator[str]:
@@ -210,8 +218,11 @@ def document(members: Mapping[str, object]) -> Iterator[str]:
     before = "{\n"
     for name, value in members.items():
         yield f"{before}{encoded(name)}:"
-        if isinstance(value, Iterator):
-            yield from _list(value)
+        if isinstance(value, _Items):
+            yield from _list(value.texts)
+        elif isinstance(value, Iterator):
+            # a line's end stands behind an item only: within them it is escaped
+            yield from _list(text.replace("\n", _ITEM_END) for text in value)
         else:
             yield encoded(value)
         before = ",\n"
@@ -222,9 +233,9 @@ def _list(texts: Iterator[str]) -> Iterator[str]:
     """Each item on a line of its own."""
     before = "[\n"
     for text in filter(None, texts):
-        # a line's end stands behind an item only: within them it is escaped
-        yield before + text[:-1].replace("\n", ",\n")
-        before = ",\n"
+        yield before
+        yield text[: -len(_ITEM_END)]
+        before = _ITEM_END
     yield "[]" if before == "[\n" else "\n]"
 
 
@@ -247,7 +258,7 @@ def report_json(report: Report) -> Iterator[str]:
         {
             "schema": REPORT_SCHEMA,
             **head_of(report),
-            "destinations": _destinations(report.destinations, _as_it_is),
+            "destinations": _Items(_destinations(report.destinations, _as_it_is, _ITEM_END)),
             "unmatched": _encoded(map(_unmatched, report.unmatched)),
             **tail_of(report),
         }

@@ -729,7 +729,10 @@ class _Group:
 
 def ranges(ports: Iterable[int]) -> str:
     """`1-52, 54-122, 124`; the rest is counted where it gets long."""
-    rows = [list(run) for _, run in groupby(enumerate(sorted(ports)), lambda row: row[1] - row[0])]
+    ports = sorted(ports)
+    if len(ports) > 1 and ports[-1] - ports[0] == len(ports) - 1 == len(set(ports)) - 1:  # mostly
+        return f"{ports[0]}-{ports[-1]}"
+    rows = [list(run) for _, run in groupby(enumerate(ports), lambda row: row[1] - row[0])]
     texts = [str(run[0][1]) if len(run) == 1 else f"{run[0][1]}-{run[-1][1]}" for run in rows]
     left = sum(map(len, rows[_RANGES_SHOWN:]))
     more = f" and {left:,} more" if left else ""

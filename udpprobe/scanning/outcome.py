@@ -7,8 +7,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cache, partial
-from itertools import chain, compress, groupby, repeat
-from operator import lt, mul, ne, not_
+from itertools import chain
 from types import MappingProxyType
 
 from msgspec import Struct, field
@@ -16,6 +15,7 @@ from msgspec.structs import replace
 
 from udpprobe.core.addresses import address_text, is_group
 from udpprobe.core.advice import AMPLIFIER, ANSWERS_ELSEWHERE, case_of_verdict, sentence
+from udpprobe.core.departures import values_at
 from udpprobe.core.model import (
     FEWEST_ALIKE,
     Alike,
@@ -29,6 +29,7 @@ from udpprobe.core.model import (
     median,
 )
 from udpprobe.core.notes import GROUP_MEMBER, no_neighbour_notes, texts_of
+from udpprobe.core.sweep import alike, divided, runs
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, Meaning, meaning_of, verdict_of
 from udpprobe.endpoints import endpoint_text
 from udpprobe.scanning.pacing import Pacing
@@ -97,13 +98,11 @@ class ScanOutcome(Mapping[int, Destination]):
         known: what the scan knows.
         order: the tasks.
         told: the destinations that are already made.
-        is_alike: (tasks,) tasks that are made on demand.
+        alike: (tasks,) the family of tasks that are made on demand; else 0.
     """
 
-    def __init__(
-        self, known: Known, order: Sequence[int], told: Mapping[int, Destination], is_alike: Sequence[int]
-    ) -> None:
-        self._known, self._order, self._told, self._is_alike = known, order, told, is_alike
+    def __init__(self, known: Known, order: array[int], told: Mapping[int, Destination], alike: bytearray) -> None:
+        self._known, self._order, self._told, self._alike = known, order, told, alike
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._order)
@@ -112,13 +111,13 @@ class ScanOutcome(Mapping[int, Destination]):
         return len(self._order)
 
     def __getitem__(self, task: int) -> Destination:
-        return destination_of(self._known, task) if self._is_alike[task] else self._told[task]
+        return destination_of(self._known, task) if self._alike[task] else self._told[task]
 
     def beginning_with(self, tasks: Iterable[int]) -> ScanOutcome:
         """The same outcome with these tasks first."""
         first = dict.fromkeys(tasks)
         rest = (task for task in self._order if task not in first)
-        return ScanOutcome(self._known, array("I", chain(first, rest)), self._told, self._is_alike)
+        return ScanOutcome(self._known, array("I", chain(first, rest)), self._told, self._alike)
 
     def rows(self) -> Parts:
         """The destinations in their order."""
@@ -126,10 +125,7 @@ class ScanOutcome(Mapping[int, Destination]):
         return Parts(self._parts, len(order), lambda place: self[order[place]])
 
     def _parts(self) -> Iterator[Destination | Alike]:
-        plan = self._known.plan
-        families = bytes(map(plan.family_of, range(plan.asked, len(plan))))
-        kinds = bytes(map(mul, self._is_alike, map(families.__getitem__, plan.host)))
-        return _in_parts(self._known, self._order, kinds.__getitem__, self.__getitem__)
+        return _in_parts(self._known, self._order, values_at(self._alike, self._order), self.__getitem__)
 
 
 def settled_rows(known: Known, tasks: Sequence[int]) -> Parts:
@@ -142,9 +138,7 @@ def settled_rows(known: Known, tasks: Sequence[int]) -> Parts:
     plan, record, refusals = known.plan, known.record, known.record.refusals
     more: tuple[Mapping[int, object], ...] = (record.answers, record.loops, known.unasked, *known.notes)
     more = tuple(filter(None, more))
-    families = cache(
-        lambda host: 0 if is_group(*plan.tasks.address(plan.asked + host)) else plan.family_of(plan.asked + host)
-    )
+    families = cache(partial(_family_of_alike, plan))
 
     def kind(task: int) -> int:
         if refusals.came_ns[task] == 0 or refusals.took_ns[task] < 0 or plan.left[task] != 1 or not known.tells_origin:
@@ -154,28 +148,34 @@ def settled_rows(known: Known, tasks: Sequence[int]) -> Parts:
         return int(families(plan.host[task]))
 
     made = partial(destination_of, known)
-    parts = list(_in_parts(known, tasks, kind, made))
+    parts = list(_in_parts(known, tasks, bytes(map(kind, tasks)), made))
     return Parts(lambda: iter(parts), len(tasks), lambda place: made(tasks[place]))
 
 
+def _family_of_alike(plan: Plan, host: int) -> int:
+    """Of a host whose refused tasks are alike; 0 for a group of hosts, whose are not."""
+    return 0 if is_group(*plan.tasks.address(plan.asked + host)) else plan.family_of(plan.asked + host)
+
+
 def _in_parts(
-    known: Known, tasks: Sequence[int], kind: Callable[[int], int], made: Callable[[int], Destination]
+    known: Known, tasks: Sequence[int], families: bytes | bytearray, made: Callable[[int], Destination]
 ) -> Iterator[Destination | Alike]:
     """The destinations of tasks: as objects, or in groups that are alike.
 
     Args:
         known: what the scan knows.
         tasks: which, in their order.
-        kind: the family of a task that is alike; else 0.
+        families: of each task that is alike; else 0.
         made: makes the object of a task.
     """
     plan, refusals = known.plan, known.record.refusals
     columns = AlikeColumns(
         plan.tasks.high, plan.tasks.low, plan.port, plan.left_bytes, refusals.came_ns, refusals.took_ns
     )
-    for family, run in groupby(tasks, kind):
-        some = array("I", run)
-        if family and len(some) >= FEWEST_ALIKE:
+    first = 0
+    for end in runs(families):
+        is_alike, some, first = families[first] > 0, array("I", tasks[first:end]), end
+        if is_alike and len(some) >= FEWEST_ALIKE:
             yield Alike(destination_of(known, some[0]), some, columns)
         else:
             yield from map(made, some)
@@ -190,37 +190,30 @@ def outcome(known: Known, undecided: AbstractSet[int] = frozenset()) -> ScanOutc
     """
     plan, state = known.plan, known.pacing.state
     high, low = plan.tasks.high, plan.tasks.low
-    is_alike = _alike_in(known, undecided)
+    families = _alike_in(known, undecided)
     told: dict[int, Destination] = {}
     ranked = [array("I") for _ in RANK]
     refused = ranked[RANK["refused"]]
     for host in sorted(range(plan.hosts), key=lambda host: (high[plan.asked + host], low[plan.asked + host])):
-        tasks = plan.tasks_of(host)
-        alike = bytes(map(is_alike.__getitem__, tasks))
-        refused.extend(compress(tasks, alike))
-        for task in compress(tasks, map(not_, alike)):
+        those, others = divided(plan.tasks_of(host), families)
+        refused.extend(those)
+        for task in others:
             if state[task] != UNDECIDED or plan.left[task]:
                 told[task] = _untold(known, task) if task in undecided else destination_of(known, task)
                 ranked[RANK[told[task].verdict]].append(task)
-    return ScanOutcome(known, array("I", chain.from_iterable(ranked)), told, is_alike)
+    return ScanOutcome(known, array("I", chain.from_iterable(ranked)), told, families)
 
 
 def _alike_in(known: Known, undecided: AbstractSet[int]) -> bytearray:
-    """(tasks,) tasks probed once and refused once by themselves, with nothing else to report."""
+    """(tasks,) the family of tasks probed once and refused once by themselves, with nothing else to report; else 0."""
     plan, record = known.plan, known.record
-    is_alike = bytearray(map(bool, record.refusals.came_ns))
-    if not known.tells_origin or not any(is_alike):
-        return bytearray(len(is_alike))
+    if not known.tells_origin or not any(record.refusals.came_ns):
+        return bytearray(len(plan))
+    families = bytes(_family_of_alike(plan, host) for host in range(plan.hosts))
+    found = alike(record.refusals, plan.left, plan.host, families)
     for task in chain(record.answers, record.loops, undecided, known.unasked, *known.notes):
-        is_alike[task] = 0
-    for others in (map(ne, plan.left, repeat(1)), map(lt, record.refusals.took_ns, repeat(0))):
-        for task in compress(range(plan.asked), others):
-            is_alike[task] = 0
-    for host in range(plan.hosts):
-        if is_group(*plan.tasks.address(plan.asked + host)):
-            for task in plan.tasks_of(host):
-                is_alike[task] = 0
-    return is_alike
+        found[task] = 0
+    return found
 
 
 def unsettled_tasks(known: Known, now_ns: int) -> frozenset[int]:

@@ -15,7 +15,7 @@ from operator import sub
 
 from msgspec import Struct
 
-from udpprobe.core.departures import Queue, in_turn
+from udpprobe.core.departures import Queue, in_turn, values_at
 from udpprobe.core.limiter import MS, NEVER, SECOND
 from udpprobe.core.sweep import Sweep
 from udpprobe.scanning.host import Host
@@ -330,7 +330,7 @@ class Pacing:
 
     def _reopen(self, host: int) -> None:
         tasks = self._plan.tasks_of(host)
-        states = bytes(map(self.state.values.__getitem__, tasks))
+        states = values_at(self.state.values, tasks)
         if SILENT in states:
             for task in compress(tasks, map(SILENT.__eq__, states)):
                 self.state[task] = UNDECIDED

@@ -7,14 +7,13 @@ whose refusal shows that the host sends errors.
 from __future__ import annotations
 
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from operator import le, sub
 
 from msgspec import Struct, field
 
-from udpprobe.core.departures import Departures
+from udpprobe.core.departures import Departures, counts
 from udpprobe.core.directory import Directory
 from udpprobe.core.probe import Batch, Payloads, Prober, Tasks
 from udpprobe.core.siphash import SipHash
@@ -121,8 +120,7 @@ class Plan:
         else:
             self.by_host = array("I", sorted(range(self.asked), key=lambda row: hosts[row] << 16 | ports[row]))
             self._ports_by_host = array("H", map(ports.__getitem__, self.by_host))
-        sizes = Counter(hosts)
-        self.starts = array("I", accumulate(map(sizes.__getitem__, range(self.hosts)), initial=0))
+        self.starts = array("I", accumulate(counts(hosts, self.hosts), initial=0))
 
     def tasks_of(self, host: int) -> array[int]:
         """The requested tasks of a host."""

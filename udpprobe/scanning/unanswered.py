@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 
+from udpprobe.core.departures import counts
 from udpprobe.core.limiter import MS
 
 UNDECIDED, REPLIED, SILENT, UNSENT, HELD, LIMITED = range(6)
@@ -33,14 +34,13 @@ class States:
         asked: tasks from here on are control ports, which are not counted.
     """
 
-    def __init__(self, host: Sequence[int], asked: int | None = None) -> None:
+    def __init__(self, host: array[int], asked: int | None = None) -> None:
         self.host = host
         self.asked = len(host) if asked is None else asked
         self.values = bytearray(len(host))
         self.undecided = self.asked
         """Number of undecided tasks."""
-        count = Counter(host[: self.asked])
-        self.undecided_of = array("I", map(count.__getitem__, range(max(host, default=-1) + 1)))
+        self.undecided_of = counts(host[: self.asked], max(host, default=-1) + 1)
         """(hosts,) undecided tasks of each."""
         self._news: list[int] | None = None
 
