@@ -122,10 +122,10 @@ class _Systems:
             found = self._file.get(address.partition("%")[0])
         except self._broken:
             return ""
-        return _told(found) if isinstance(found, dict) else ""
+        return _system_text(found) if isinstance(found, dict) else ""
 
 
-def _told(found: dict[str, Any]) -> str:
+def _system_text(found: dict[str, Any]) -> str:
     number = found.get("autonomous_system_number") or str(found.get("asn") or "").upper().removeprefix("AS")
     owner = found.get("autonomous_system_organization") or found.get("as_name") or found.get("name") or ""
     country: Any = found.get("country") or found.get("country_code") or ""

@@ -14,7 +14,7 @@ from scan_setup import halves
 from udpprobe.core.verdicts import MEANINGS, meaning_of
 from udpprobe.engines import kernel_sockets
 from udpprobe.engines.connected import USUAL, Connected, ConnectedSocket
-from udpprobe.engines.kernel_sockets import TOLD
+from udpprobe.engines.kernel_sockets import ICMP_ERRNOS
 from udpprobe.engines.recverr import RecvErr
 from udpprobe.errors import UdpprobeError
 from udpprobe.linux.hostfacts import reserve_ports
@@ -223,7 +223,7 @@ def test_every_errno_that_a_connected_socket_gets_has_its_usual_error(family):
     assert {row.connected for row in MEANINGS if row.family == family and row.connected} == {
         errno.errorcode[number] for number in USUAL[family]
     }
-    assert set(USUAL[family]) <= TOLD
+    assert set(USUAL[family]) <= ICMP_ERRNOS
 
 
 def test_an_error_that_comes_while_one_sends_is_told_and_the_probe_sent_again(family, make, monkeypatch):

@@ -160,7 +160,7 @@ def test_a_user_shares_a_port_with_itself_so_often_and_root_as_it_likes(monkeypa
 
 
 def test_a_flood_of_one_user_s_errors_costs_another_none(monkeypatch):
-    monkeypatch.setattr(protocol_module, "MOST_TOLD", 12)
+    monkeypatch.setattr(protocol_module, "MOST_ERRORS_AT_ONCE", 12)
     world = World()
     for client in range(4):
         world.connect(client, udp_socket(), b"J", user=1000)

@@ -171,7 +171,7 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     names = names_for(output_format, dns=not numeric, asn_db=asn_db, asn_dns=asn_dns)
     typed = [name for name, _ in asked]
     with opened(output, stream=output_format is OutputFormat.NDJSON) as out:
-        told = _Output(
+        writer = _Output(
             out,
             output_format,
             style_of(out, color, utc=utc, names=names),
@@ -194,13 +194,13 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
             )
         load_ahead("udpprobe.reports.trace", output_format)
         verdicts, last = set(), {}
-        with screen or _live(told) as on_change:
+        with screen or _live(writer) as on_change:
             for place, traced in trace_all(
                 [endpoint for _, endpoint in asked],
                 options,
                 on_change,
                 interval_s=interval,
-                on_hops=told.take_hops if output_format is OutputFormat.NDJSON else None,
+                on_hops=writer.take_hops if output_format is OutputFormat.NDJSON else None,
                 rounds=report_cycles if is_watch else 1,
                 wish=screen.wish if screen else None,
             ):
@@ -208,13 +208,13 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
                 last[place] = traced
                 if screen:
                     screen.take(place, traced)
-                told.take(place, traced, is_shown=screen is not None)
-        told.finish()
+                writer.take(place, traced, is_shown=screen is not None)
+        writer.finish()
     failures += [traced.failure for traced in last.values() if traced.failure]
     for failure in failures[:-1]:
         complain(failure)
     # a watch ends with q, after its cycles, or with Ctrl-C, be it in a round or in a pause
-    is_whole = told.has_rounds(report_cycles) or (screen is not None and screen.has_quit)
+    is_whole = writer.has_rounds(report_cycles) or (screen is not None and screen.has_quit)
     interrupted = not is_whole if is_watch else any(traced.interrupted for traced in last.values())
     finish(verdicts, failing, interrupted=interrupted, failure=UdpprobeError(failures[-1]) if failures else None)
 
@@ -256,8 +256,8 @@ class _OfTarget:
         from udpprobe.tracing.statistics import Rounds  # noqa: PLC0415 - help does without
 
         self.name, self.rounds = name, Rounds()
-        self.is_told = False
-        self.told_ttl = 0
+        self.is_written = False
+        self.written_ttl = 0
         """The last hop of this round that was written."""
         self.running: TraceReport | None = None
         """What is known of a round."""
@@ -322,7 +322,7 @@ class _Output:
         from udpprobe.reports.trace import hop_lines  # noqa: PLC0415 - as above
 
         self._write(self._targets[place], hop_lines(hops, target))
-        self._targets[place].told_ttl = hops[-1].ttl
+        self._targets[place].written_ttl = hops[-1].ttl
 
     def take(self, place: int, traced: "Traced", *, is_shown: bool = False) -> None:
         """A round: at once to a stream of lines; of a table the first, and then what changes.
@@ -342,10 +342,10 @@ class _Output:
             self._write(
                 target,
                 self._text(
-                    target, replace(report, hops=tuple(hop for hop in report.hops if hop.ttl > target.told_ttl))
+                    target, replace(report, hops=tuple(hop for hop in report.hops if hop.ttl > target.written_ttl))
                 ),
             )
-            target.told_ttl = 0
+            target.written_ttl = 0
         elif self.format is OutputFormat.TABLE and self._is_watch and not (is_shown or self._is_report):
             from udpprobe.reports.trace import change_lines, target_of  # noqa: PLC0415 - as above
 
@@ -353,7 +353,7 @@ class _Output:
             self._write(target, self._text(target, report) if is_first else change_lines(changes, self.style, whither))
 
     def _write(self, target: _OfTarget, text: str) -> None:
-        target.is_told = True
+        target.is_written = True
         self.out.write(text)
         self.out.flush()
 
@@ -366,7 +366,7 @@ class _Output:
         reports = [
             replace(report, name=target.name)
             for target in self._targets
-            if not target.is_told and (report := target.rounds.report()) is not None
+            if not target.is_written and (report := target.rounds.report()) is not None
         ]
         if not reports:
             return

@@ -134,7 +134,7 @@ class _Run(Struct):
     """Whether Ctrl-C came."""
     is_cut: bool = False
     """Whether time ran out."""
-    _told: set[tuple[Check, Endpoint]] = field(default_factory=set)
+    _reported: set[tuple[Check, Endpoint]] = field(default_factory=set)
     """Checks that were reported."""
     _telling: threading.Lock = field(default_factory=threading.Lock)
 
@@ -143,12 +143,12 @@ class _Run(Struct):
         places = self._side_by_side(_place, asks, lambda _: STOPPED)
         reports = self._scanned(asks, places)
         jobs = [list(_jobs(ask, place, reports)) for ask, place in zip(asks, places, strict=True)]
-        told = iter(
+        results = iter(
             self._side_by_side(
                 self._looked_at, [job for some in jobs for job in some], lambda job: _unchecked(job, STOPPED)
             )
         )
-        return [list(islice(told, len(some))) for some in jobs]
+        return [list(islice(results, len(some))) for some in jobs]
 
     def _scanned(self, asks: Sequence[Check], places: Sequence[Place]) -> dict[Alike, Found]:
         """Scan results, grouped by how targets are probed."""
@@ -208,8 +208,8 @@ class _Run(Struct):
         if self.on_checked:
             with self._telling:
                 key = ask, (made.address or "", made.port or 0)
-                if key not in self._told:
-                    self._told.add(key)
+                if key not in self._reported:
+                    self._reported.add(key)
                     self.on_checked(made)
 
     def _facts(self, found: Destination, dropped: int = 0) -> Facts:
@@ -340,12 +340,12 @@ def _jobs(ask: Check, place: Place, reports: dict[Alike, Found]) -> Iterator[_Jo
     each = [found if isinstance(found, UdpprobeError) else found.get(_endpoint(one), NOT_PROBED) for one in rows]
     sent = {
         _family_of(one)
-        for one, told in zip(rows, each, strict=True)
-        if isinstance(told, Facts) and told.destination.verdict != "unsent"
+        for one, result in zip(rows, each, strict=True)
+        if isinstance(result, Facts) and result.destination.verdict != "unsent"
     }
-    for one, told in zip(rows, each, strict=True):
+    for one, result in zip(rows, each, strict=True):
         other = sent - {_family_of(one)} if isinstance(ask.target.host, str) else set()
-        yield ask, one, told, other.pop() if other and isinstance(told, Facts) else None
+        yield ask, one, result, other.pop() if other and isinstance(result, Facts) else None
 
 
 def _family_of(place: ProbedDestinations) -> str:

@@ -169,7 +169,7 @@ class Program:
                 os.killpg(self.pid, number)
 
 
-class _Told(Struct):
+class _FlowErrors(Struct):
     """Errors about one flow that a socket was told of, and when it is known to have sent last."""
 
     ignored: int = 0
@@ -193,7 +193,7 @@ class _Errors(Struct):
     verdicts: Counter[str] = field(default_factory=Counter)
     told: int = 0
     blind: int = 0
-    flows: dict[tuple[Flow, bool], _Told] = field(default_factory=dict)
+    flows: dict[tuple[Flow, bool], _FlowErrors] = field(default_factory=dict)
     """By flow, and whether the errors say that a datagram was too big: who sends smaller ones then ignores nothing."""
 
 
@@ -234,11 +234,11 @@ class ProgramFindings:
         key = flow, event.verdict == "too-big"
         if key not in errors.flows and len(errors.flows) >= MOST_FLOWS:
             return
-        told = errors.flows.setdefault(key, _Told())
+        flow_errors = errors.flows.setdefault(key, _FlowErrors())
         if heard:
-            told.times_ns.append(event.time_ns)
+            flow_errors.times_ns.append(event.time_ns)
         if event.rtt_ms is not None:
-            told.sent(event.time_ns - round(event.rtt_ms * 1e6))
+            flow_errors.sent(event.time_ns - round(event.rtt_ms * 1e6))
 
     def sockets(self, last_sent: Mapping[Flow, int]) -> tuple[SocketErrors, ...]:
         """The sockets that met errors, the one with most of them first.
@@ -283,7 +283,8 @@ def _ignored(errors: _Errors, last_sent: Mapping[Flow, int]) -> int:
     had the errno. Of "too big" only a later datagram that was too big again counts: a smaller one heeds it.
     """
     return sum(
-        told.sent(0 if is_too_big else last_sent.get(flow, 0)) for (flow, is_too_big), told in errors.flows.items()
+        flow_errors.sent(0 if is_too_big else last_sent.get(flow, 0))
+        for (flow, is_too_big), flow_errors in errors.flows.items()
     )
 
 

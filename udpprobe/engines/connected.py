@@ -14,7 +14,7 @@ import time
 from typing import cast
 
 from udpprobe.engines import BLIND_CONNECTED
-from udpprobe.engines.kernel_sockets import TOLD, Address, KernelSocket, Outgoing, SocketEngine, bound_socket
+from udpprobe.engines.kernel_sockets import ICMP_ERRNOS, Address, KernelSocket, Outgoing, SocketEngine, bound_socket
 
 IP_MTU, IPV6_MTU = 14, 24  # linux/in.h, linux/in6.h; Python does not name them
 MTU = {4: (socket.IPPROTO_IP, IP_MTU), 6: (socket.IPPROTO_IPV6, IPV6_MTU)}
@@ -75,7 +75,7 @@ class Connected(SocketEngine):
             return reason.errno or errno.EIO
         self._hear_error(udp, udp.pending())
         refusal = udp.send(probe)
-        if refusal in TOLD and udp.last:
+        if refusal in ICMP_ERRNOS and udp.last:
             again = udp.send(probe)
             if again != refusal:
                 self._hear_error(udp, refusal)

@@ -129,7 +129,7 @@ MOST_HEARD = 4096
 BUSY_TRIES, BUSY_S = 200, 0.001
 """Tries, and seconds between them, for a probe that finds the interface's queue full."""
 
-TOLD = frozenset(getattr(errno, name) for row in MEANINGS for name in (row.recverr, row.connected) if name)
+ICMP_ERRNOS = frozenset(getattr(errno, name) for row in MEANINGS for name in (row.recverr, row.connected) if name)
 """Errnos by which a pending ICMP error can fail a call; any other errno is this host's own."""
 
 

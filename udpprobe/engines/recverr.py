@@ -11,8 +11,8 @@ from msgspec import field
 from udpprobe.engines import BLIND_RECVERR
 from udpprobe.engines.kernel_sockets import (
     CONTROL_BYTES,
+    ICMP_ERRNOS,
     MOST_HEARD,
-    TOLD,
     Address,
     KernelSocket,
     Outgoing,
@@ -86,7 +86,7 @@ class RecvErr(SocketEngine):
                 self._left(probe)
                 udp.remember(probe)
                 break
-            if refusal not in TOLD:
+            if refusal not in ICMP_ERRNOS:
                 udp.refused.add(_endpoint(probe.peername))
                 break
             heard = self._hear_errors(udp)
@@ -109,10 +109,10 @@ class RecvErr(SocketEngine):
                 )
             except BlockingIOError:
                 break
-            heard += self._told(udp, control, destination, bytes(self._room[:size]))
+            heard += self._take_entry(udp, control, destination, bytes(self._room[:size]))
         return heard
 
-    def _told(
+    def _take_entry(
         self, udp: ErrorQueueSocket, control: list[tuple[int, int, bytes]], destination: Address, quoted: bytes
     ) -> bool:
         """Handle an entry of the queue; return whether it is an ICMP error."""

@@ -292,10 +292,10 @@ def notify(environment: Mapping[str, str], state: str) -> None:
     address = environment.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
-        told.setblocking(False)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifying:
+        notifying.setblocking(False)
         try:
-            told.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
+            notifying.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
         except OSError:
             return  # failing to notify changes nothing here
 

@@ -35,7 +35,7 @@ TOO_MANY_ON_PORT = "too-many-on-port"
 MOST_ON_PORT = 64
 """Sockets of one user that may share a port, each of which gets every error about it: one for each processor of a large
 host. Root and the daemon's own user may have more."""
-MOST_TOLD = 16_384
+MOST_ERRORS_AT_ONCE = 16_384
 """Errors sent to clients at a time, 30 to 150 ms of work. If there are more, users get equal shares."""
 HANDSHAKE_S = 30.0
 """Time for a client's first byte."""
@@ -366,11 +366,11 @@ class Protocol:
 
     def missed(self, count: int) -> Collection[int]:
         """Record that so many ICMP messages of any kind were lost unread; return the clients to inform."""
-        told = [client for client, state in self._clients.items() if state.speaks_json and client in self.registry]
-        for client in told:
+        listeners = [client for client, state in self._clients.items() if state.speaks_json and client in self.registry]
+        for client in listeners:
             state = self._clients[client]
             self._queue(state, [line(kind="missed", count=count)][: self._room(state)], 1)
-        return told
+        return listeners
 
     def _end(self, client: int, state: Client, words: bytes) -> None:
         self.registry.remove(client)
@@ -410,11 +410,15 @@ class Protocol:
                 for row in rows:
                     if row not in records:
                         records[row] = record_of(errors, row)
-                told = [record for row in rows if (record := records[row])]
-                self._queue(state, told[: min(self._room(state), shares.get(client, MOST_TOLD))], len(told))
+                messages = [record for row in rows if (record := records[row])]
+                self._queue(
+                    state,
+                    messages[: min(self._room(state), shares.get(client, MOST_ERRORS_AT_ONCE))],
+                    len(messages),
+                )
                 continue
             # a line costs more than everything else, so make none to drop it
-            fitting = rows[: min(self._room(state), shares.get(client, MOST_TOLD))]
+            fitting = rows[: min(self._room(state), shares.get(client, MOST_ERRORS_AT_ONCE))]
             for row in fitting:
                 if row not in objects:
                     objects[row] = error_object(errors.packet(row), errors.interfaces[row])
@@ -426,9 +430,9 @@ class Protocol:
         asked: Counter[int] = Counter()
         for client, rows in wanted.items():
             asked[self._clients[client].user] += len(rows)
-        if asked.total() <= MOST_TOLD:
+        if asked.total() <= MOST_ERRORS_AT_ONCE:
             return {}
-        most = equal_share(asked.values(), MOST_TOLD)
+        most = equal_share(asked.values(), MOST_ERRORS_AT_ONCE)
         shares: dict[int, int] = {}
         for user in (user for user, count in asked.items() if count > most):
             its = {client: len(rows) for client, rows in wanted.items() if self._clients[client].user == user}

@@ -160,7 +160,7 @@ def place_of(check: Checked) -> str:
 
 def _summary(outcome: Outcome) -> str:
     if len(outcome.checks) == 1:
-        return _told(outcome.checks[0])
+        return _with_place(outcome.checks[0])
     failed = [each for each in outcome.checks if each.state != "OK"]
     if not failed:
         silent = sum(each.verdict == "silent" for each in outcome.checks)
@@ -170,11 +170,11 @@ def _summary(outcome: Outcome) -> str:
     failed.sort(key=lambda each: each.state != outcome.state.name)
     more = [f"and {len(failed) - MOST_NAMED} more"] if len(failed) > MOST_NAMED else []
     return f"{len(failed)} of {len(outcome.checks)} not as expected: " + ", ".join(
-        [*map(_told, failed[:MOST_NAMED]), *more]
+        [*map(_with_place, failed[:MOST_NAMED]), *more]
     )
 
 
-def _told(check: Checked) -> str:
+def _with_place(check: Checked) -> str:
     return f"{place_of(check)} {check.text}" if check.address else check.text
 
 
@@ -189,7 +189,7 @@ def _data(check: Checked, *, alone: bool) -> Iterator[str]:
 
 def _further(outcome: Outcome, verbosity: int) -> Iterator[str]:
     for each in outcome.checks if verbosity else ():
-        yield f"{each.state}: {_told(each)}"
+        yield f"{each.state}: {_with_place(each)}"
         if each.advice and each.verdict:
             yield f"  {escape(each.advice)}"
         yield from (f"  {escape(note)}" for note in each.notes if verbosity > 1)

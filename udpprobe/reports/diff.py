@@ -71,10 +71,12 @@ def _markdown(comparison: Comparison, _width: int) -> str:
 def closing(comparison: Comparison) -> str:
     """What was compared, and how much changed: `a.json, then b.json: 1 worse, 2 new; 12 the same`."""
     counts = comparison.counts
-    told = ", ".join(f"{counts[change]:,} {change}" for change in CHANGES[:-1] if counts[change]) or "nothing changed"
+    changed = (
+        ", ".join(f"{counts[change]:,} {change}" for change in CHANGES[:-1] if counts[change]) or "nothing changed"
+    )
     hides = not any(row.change == "same" for row in comparison.destinations)
     same = f"; {counts['same']:,} the same" + (" (--all shows them)" if hides else "") if counts["same"] else ""
-    return f"{_name(comparison.before)}, then {_name(comparison.after)}: {told}{same}."
+    return f"{_name(comparison.before)}, then {_name(comparison.after)}: {changed}{same}."
 
 
 def _name(name: str) -> str:

@@ -329,10 +329,10 @@ def _line(said: TableLine, label: str, sent: int, subject: str) -> str:
 def _headline(totals: Totals, report: Report) -> str:
     bad = {verdict: number for verdict in VERDICTS[:-3] if (number := totals.verdicts[verdict])}
     unsent = totals.verdicts["unsent"]
-    told = [f"{number:,} {verdict}" for verdict, number in bad.items()] + ([f"{unsent:,} unsent"] if unsent else [])
+    counts = [f"{number:,} {verdict}" for verdict, number in bad.items()] + ([f"{unsent:,} unsent"] if unsent else [])
     number = sum(bad.values()) + unsent
     noun = report.group_by if report.group_by in {"host", "flow", "reporter"} else "destination"
-    said = f"{plural(number, noun)}: {', '.join(told)}" if told else "Nothing failed"
+    said = f"{plural(number, noun)}: {', '.join(counts)}" if counts else "Nothing failed"
     lone = f"; {plural(totals.unmatched, 'error')} without a datagram" if totals.unmatched else ""
     return said + lone + ("; interrupted" if report.interrupted else "")
 
@@ -346,8 +346,8 @@ def _sureness(seen: _Gathered) -> str:
         "rewritten": "matched through a NAT",
         "none": "without their datagram",
     }
-    told = [f"{matches[match]:,} {said}" for match, said in words.items() if matches[match]]
-    return f"{plural(matches.total(), 'ICMP error')}: {', '.join(told)}." if told else ""
+    counts = [f"{matches[match]:,} {said}" for match, said in words.items() if matches[match]]
+    return f"{plural(matches.total(), 'ICMP error')}: {', '.join(counts)}." if counts else ""
 
 
 def _cards(seen: _Gathered, style: Style) -> Iterator[str]:
@@ -356,13 +356,13 @@ def _cards(seen: _Gathered, style: Style) -> Iterator[str]:
         return
     yield '<ul class="cards">\n'
     for verdict, group in groups:
-        told = [plural(group.destinations, "destination")] if group.destinations else []
-        told += [plural(group.errors, "ICMP error")] if group.errors else []
+        counts = [plural(group.destinations, "destination")] if group.destinations else []
+        counts += [plural(group.errors, "ICMP error")] if group.errors else []
         who = ", ".join(name for name, _ in group.reporters.most_common(3))
         others = len(group.reporters) - 3
         yield (
             f'<li class="k-{verdict}"><span class="n">{group.destinations or group.errors:,}</span>'
-            f"<strong>{text_of(verdict)}</strong><p>{', '.join(told)}</p>"
+            f"<strong>{text_of(verdict)}</strong><p>{', '.join(counts)}</p>"
         )
         more = " …" if group.destinations > len(group.examples) else ""
         yield f"<p>to {text_of(', '.join(group.examples))}{more}</p>"
@@ -637,8 +637,8 @@ def mtu_html(report: MtuReport, _width: int = 0, style: Style = PLAIN) -> str:
     """A path MTU as a page."""
     rungs = _rungs(report)
     end = mtu_conclusion(report)
-    told = f", path MTU {report.path_mtu}" if report.path_mtu is not None else ""
-    title = f"{endpoint(*astuple(report.target))}: {report.verdict or UNDECIDED}{told}"
+    path_mtu = f", path MTU {report.path_mtu}" if report.path_mtu is not None else ""
+    title = f"{endpoint(*astuple(report.target))}: {report.verdict or UNDECIDED}{path_mtu}"
     return "".join(
         _page(
             title,
@@ -713,7 +713,9 @@ def _rungs(report: MtuReport) -> list[tuple[int, str, str]]:
 def diff_html(comparison: Comparison, _width: int = 0) -> str:
     """A comparison as a page."""
     counts = comparison.counts
-    told = ", ".join(f"{counts[change]:,} {change}" for change in CHANGES[:-1] if counts[change]) or "Nothing changed"
+    changed = (
+        ", ".join(f"{counts[change]:,} {change}" for change in CHANGES[:-1] if counts[change]) or "Nothing changed"
+    )
     rows, room, left = list[str](), ROWS_BYTES, 0
     for row in comparison.destinations:
         label, change, said = row_cells(row)
@@ -731,7 +733,7 @@ def diff_html(comparison: Comparison, _width: int = 0) -> str:
     )
     return "".join(
         _page(
-            told,
+            changed,
             "udpprobe diff",
             (diff_closing(comparison),),
             (("changes", "What changed", _changes(counts)), ("destinations", "Destinations", (table,) if rows else ())),

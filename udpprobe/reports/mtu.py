@@ -101,7 +101,7 @@ def _sentence(text: str) -> str:
 def conclusion(report: MtuReport) -> str:
     """What a search comes to, in a sentence or two."""
     where = endpoint(*astuple(report.target))
-    told = f"path MTU {report.path_mtu}, " if report.path_mtu is not None else ""
+    path_mtu = f"path MTU {report.path_mtu}, " if report.path_mtu is not None else ""
     if report.verdict is None:
         arrived = f": packets of {report.path_mtu} bytes arrived" if report.path_mtu is not None else ""
         return f"{where}: undecided{arrived}; interrupted after {plural(report.sent, 'probe')}."
@@ -111,7 +111,7 @@ def conclusion(report: MtuReport) -> str:
         lie = _lie(liar.mtu or 0, report.path_mtu)
         return f"{where}: path MTU {report.path_mtu}; {escape(liar.reporter)} {lie}; {asked}."
     why = _WHY.get(report.verdict, _nothing)(report)
-    return f"{where}: {told}{report.verdict}{why}; {asked}."
+    return f"{where}: {path_mtu}{report.verdict}{why}; {asked}."
 
 
 def _ok(report: MtuReport) -> str:
@@ -154,7 +154,7 @@ def _loop(_: MtuReport) -> str:
     return ": the TTL runs out on the way; udpprobe trace shows where"
 
 
-def _elsewhere(report: MtuReport) -> str:
+def _not_arriving(report: MtuReport) -> str:
     if NO_NEIGHBOUR in report.notes:
         return f": {report.notes[1]}"
     return ": nothing arrives; udpprobe trace shows who says so"
@@ -166,7 +166,7 @@ _WHY: dict[str, Callable[[MtuReport], str]] = {
     "black-hole": _black_hole,
     "silent": _silent,
     "loop": _loop,
-    **dict.fromkeys(("rejected", "prohibited", "unreachable", "expired"), _elsewhere),
+    **dict.fromkeys(("rejected", "prohibited", "unreachable", "expired"), _not_arriving),
 }
 
 

@@ -65,14 +65,14 @@ class EventsParquet:
             events: all of one class, in all calls.
         """
         self._waiting += events
-        return self._told(len(self._waiting) - len(self._waiting) % GROUP_EVENTS)
+        return self._written_groups(len(self._waiting) - len(self._waiting) % GROUP_EVENTS)
 
     def end(self, report: Report, _width: int) -> Iterator[bytes]:
         """The rest of the file."""
-        yield self._told(len(self._waiting))
+        yield self._written_groups(len(self._waiting))
         yield self._started().end(_about(report, EVENTS_SCHEMA))
 
-    def _told(self, count: int) -> bytes:
+    def _written_groups(self, count: int) -> bytes:
         """Row groups of so many of those that wait: the same ones however the events came."""
         some, self._waiting = self._waiting[:count], self._waiting[count:]
         return b"".join(self._started(some).add(_values(self._kind, each)) for each in _groups(some, GROUP_EVENTS))
@@ -124,8 +124,8 @@ class _Sink(io.RawIOBase):
         return len(self._chunks[-1])
 
     def drained(self) -> bytes:
-        told, self._chunks = b"".join(self._chunks), []
-        return told
+        data, self._chunks = b"".join(self._chunks), []
+        return data
 
 
 Record = TypeVar("Record")

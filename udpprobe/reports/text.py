@@ -139,11 +139,11 @@ def named(text: str, style: Style) -> str:
     """Prose with the name of each address that it speaks of, where that is known, behind its first mention."""
     names = {address: name for address in addresses_in(text) if (name := style.name(address))}
 
-    def told(found: re.Match[str]) -> str:
+    def with_name(found: re.Match[str]) -> str:
         name = names.pop(found[0], "")
         return f"{found[0]} ({escape(name)})" if name else found[0]
 
-    return _ADDRESS.sub(told, text) if names else text
+    return _ADDRESS.sub(with_name, text) if names else text
 
 
 def local(time_ns: int, zone: tzinfo | None) -> datetime:

@@ -144,10 +144,10 @@ def _interface(about: Mapping[str, Any]) -> str:
 def conclusion(report: TraceReport) -> str:
     """What a trace comes to, in a sentence."""
     end = _ENDS.get(report.verdict, _stopped) if report.verdict else _undecided
-    told = _loop(report, report.loop) if report.loop else end(report)
+    result = _loop(report, report.loop) if report.loop else end(report)
     faults = "; faults: " + ", ".join(f"{name} {count}" for name, count in report.faults.items())
     notes = "".join(f"; {escape(note)}" for note in report.notes)
-    return f"{target_of(report)}: {told}{notes}{faults if report.faults else ''}"
+    return f"{target_of(report)}: {result}{notes}{faults if report.faults else ''}"
 
 
 def target_of(report: TraceReport) -> str:

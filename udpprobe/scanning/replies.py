@@ -35,7 +35,7 @@ NO_TASK = -1
 AT_PORT_0 = -2
 """Minus a port, it stands for a datagram to that port of the scan that answers no probe."""
 
-MOST_ELSEWHERE = 1 << 16
+MOST_OTHER_PORTS = 1 << 16
 """Most triples (host, our port, its port) of answers that are remembered."""
 MOST_DOUBTED = MOST_STRANGERS = 1 << 16
 LEAST_TOKEN = 4
@@ -122,7 +122,7 @@ class Replies:
         self._missed = self._events = 0
         self._doubted: dict[tuple[int, Kind], int] = {}
         """Number of errors that would be believed if another probe drew the same."""
-        self._elsewhere: dict[tuple[int, int, int], int] = {}
+        self._other_ports: dict[tuple[int, int, int], int] = {}
         """Tasks by (host, our port, the host's port), where that port is not the task's own."""
         self._unasked: dict[tuple[int, int, int], Unasked] = {}
         """Datagrams from another port that may not be answers, by the same key."""
@@ -147,7 +147,7 @@ class Replies:
 
         One from another address arrived at a port that only this task was probed from.
         """
-        found = {each.task: each for key, each in self._unasked.items() if key not in self._elsewhere}
+        found = {each.task: each for key, each in self._unasked.items() if key not in self._other_ports}
         found |= {task: each for port, each in self._strangers.items() if (task := self.only_task_at(port)) >= 0}
         return {task: each for task, each in found.items() if task not in self._record.answers}
 
@@ -162,7 +162,7 @@ class Replies:
     @property
     def other_ports(self) -> dict[int, int]:
         """By task, the other port that answered it."""
-        return {task: port for (_, _, port), task in self._elsewhere.items()}
+        return {task: port for (_, _, port), task in self._other_ports.items()}
 
     # ---- frames
 
@@ -245,13 +245,13 @@ class Replies:
                 stranger.take(time_ns)
             return NO_TASK
         key = host, own_port, port
-        task = self._elsewhere.get(key, NO_TASK)
+        task = self._other_ports.get(key, NO_TASK)
         if task < 0:
             task = self._only_waiting(host, own_port)
             if task < 0 or not (self._is_answer(task, data) or self._is_repeated(key, task, source, time_ns)):
                 return NO_TASK
-            if len(self._elsewhere) < MOST_ELSEWHERE:
-                self._elsewhere[key] = task
+            if len(self._other_ports) < MOST_OTHER_PORTS:
+                self._other_ports[key] = task
         return task
 
     def _is_answer(self, task: int, data: bytes) -> bool:
@@ -268,7 +268,7 @@ class Replies:
         """Whether each of several probes was followed by one datagram from another port, after the same delay."""
         unasked = self._unasked.get(key)
         if unasked is None or unasked.task != task:
-            if len(self._unasked) >= MOST_ELSEWHERE:
+            if len(self._unasked) >= MOST_OTHER_PORTS:
                 return False
             unasked = self._unasked[key] = Unasked(source, key[2], task)
         if not unasked.take(time_ns):
