@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from udpprobe.cli.options import (
+    AllOption,
     AsnDbOption,
     AsnDnsOption,
     Color,
     ColorOption,
     FailOnOption,
+    FilterOption,
+    LoopTtlOption,
     OutputOption,
     ProgressOption,
     ReportFormatOption,
@@ -96,9 +99,7 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
             help="Workers of this Dask scheduler (tcp://host:8786) read them; `local` starts some here.",
         ),
     ] = None,
-    bpf: Annotated[
-        str | None, Option("--filter", metavar="BPF", help="Read only packets that match this pcap filter.")
-    ] = None,
+    bpf: FilterOption = None,
     since: Annotated[
         str | None,
         Option(
@@ -107,18 +108,10 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
         ),
     ] = None,
     until: Annotated[str | None, Option(metavar="TIME", help="Only packets before TIME.")] = None,
-    show_all: Annotated[bool, Option("--all", help="Show healthy destinations too.")] = False,
+    show_all: AllOption = False,
     group_by: Annotated[GroupBy, Option(help="What each row stands for.")] = GroupBy.DESTINATION,
     events: Annotated[bool, Option("--events", help="One row per ICMP error, in capture order.")] = False,
-    loop_ttl: Annotated[
-        int,
-        Option(
-            min=1,
-            max=255,
-            metavar="TTL",
-            help="Count a datagram that left with this TTL or more and expired as looping.",
-        ),
-    ] = 32,
+    loop_ttl: LoopTtlOption = 32,
     output_format: ReportFormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
     color: ColorOption = Color.AUTO,

@@ -188,16 +188,7 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
             help="Seconds after which the check ends, whatever is still open.",
         ),
     ] = 10,
-    wait: Annotated[
-        float,
-        Option(
-            min=0.01,
-            max=opt.LONGEST_S,
-            metavar="SECONDS",
-            callback=opt.seconds_of,
-            help="Seconds to wait for a reply, after each probe.",
-        ),
-    ] = 1,
+    wait: opt.Wait = 1,
     retries: opt.Retries = 2,
     confirm: Annotated[
         int, Option(min=0, max=10, metavar="N", help="How often to repeat a failed check before it counts.")

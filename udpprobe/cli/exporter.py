@@ -53,16 +53,7 @@ def exporter(
             help="Seconds for a probe, at most; less where Prometheus gives less.",
         ),
     ] = 10,
-    wait: Annotated[
-        float,
-        Option(
-            min=0.01,
-            max=opt.LONGEST_S,
-            metavar="SECONDS",
-            callback=opt.seconds_of,
-            help="Seconds to wait for a reply, after each probe.",
-        ),
-    ] = 1,
+    wait: opt.Wait = 1,
     retries: opt.Retries = 2,
     at_once: Annotated[int, Option(min=1, max=64, metavar="N", help="Probes at the same time.")] = 16,
     engine: opt.EngineOption = None,

@@ -64,6 +64,19 @@ OutputOption = Annotated[
         help="Write to FILE instead of standard output (-); a report appears there whole or not at all.",
     ),
 ]
+FilterOption = Annotated[
+    str | None, Option("--filter", metavar="BPF", help="Read only packets that match this pcap filter.")
+]
+AllOption = Annotated[bool, Option("--all", help="Show healthy destinations too.")]
+LoopTtlOption = Annotated[
+    int,
+    Option(
+        min=1,
+        max=255,
+        metavar="TTL",
+        help="Count a datagram that left with this TTL or more and expired as looping.",
+    ),
+]
 FailOnOption = Annotated[
     str | None, Option(metavar="VERDICT[,VERDICT]", help="Exit with status 1 when one of these verdicts was found.")
 ]
@@ -313,6 +326,16 @@ EngineOption = Annotated[
     ),
 ]
 DryRun = Annotated[bool, Option("--dry-run", help="Show what would be sent, and send nothing.")]
+Wait = Annotated[
+    float,
+    Option(
+        min=0.01,
+        max=LONGEST_S,
+        metavar="SECONDS",
+        callback=seconds_of,
+        help="Seconds to wait for a reply, after each probe.",
+    ),
+]
 LoopTtl = Annotated[
     int,
     Option(min=1, max=255, metavar="TTL", help="Count a probe that left with this TTL or more and expired as looping."),

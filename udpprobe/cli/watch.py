@@ -15,12 +15,15 @@ from typer import Argument, Exit, Option
 from typer.core import TyperCommand
 
 from udpprobe.cli.options import (
+    AllOption,
     AsnDbOption,
     AsnDnsOption,
     CaptureOption,
     Color,
     ColorOption,
     FailOnOption,
+    FilterOption,
+    LoopTtlOption,
     OutputOption,
     ReportFormatOption,
     ResolveOption,
@@ -129,22 +132,12 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
         str | None, Option("--interface", "-i", metavar="IFACE", help="Listen on this interface; on all without it.")
     ] = None,
     capture: CaptureOption = None,
-    bpf: Annotated[
-        str | None, Option("--filter", metavar="BPF", help="Read only packets that match this pcap filter.")
-    ] = None,
+    bpf: FilterOption = None,
     events: Annotated[
         bool, Option("--events", help=("A line for each ICMP error, at once, instead of the table."))
     ] = False,
-    show_all: Annotated[bool, Option("--all", help="Show healthy destinations too.")] = False,
-    loop_ttl: Annotated[
-        int,
-        Option(
-            min=1,
-            max=255,
-            metavar="TTL",
-            help="Count a datagram that left with this TTL or more and expired as looping.",
-        ),
-    ] = 32,
+    show_all: AllOption = False,
+    loop_ttl: LoopTtlOption = 32,
     write: Annotated[
         str | None,
         Option(
