@@ -1,7 +1,7 @@
-"""The command line: options in, exit status out; one file a command.
+"""The command line: options in, exit status out; one file per command.
 
-Nothing heavy is imported before it is needed: help loads neither Scapy nor rich, and a command no other one.
-Every error a user, a file or the host can cause ends here, as one line on standard error and an exit status.
+Nothing heavy is imported before it is needed: help loads neither Scapy nor rich, and a command loads no other one.
+Every error that a user, a file or the host can cause ends here, as one line on standard error and an exit status.
 """
 
 from __future__ import annotations
@@ -22,37 +22,37 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 INTERRUPTED = 128 + 2
-"""What a shell reports of a program that SIGINT ended."""
+"""The exit status in a shell of a program that SIGINT ended."""
 COMPLETE = "_UDPPROBE_COMPLETE"
-"""What a shell sets that wants a word to be completed."""
+"""Set by a shell that asks for completions."""
 CLOSED_PIPE = 128 + 13
-"""Likewise SIGPIPE."""
+"""The same for SIGPIPE."""
 
-# pyarrow and Dask load NumPy, whose BLAS would start a thread per core, for matrices that nobody multiplies here
+# pyarrow and Dask load NumPy, whose BLAS would start a thread per core for matrix operations that are not used here
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-"""The parser's own usage error: Click's, or since Typer carries a copy of Click, that one's."""
+"""The parser's own usage error: Click's, or that of the copy of Click inside newer Typers."""
 
 COMMANDS = {
-    "analyze": "What captures know of UDP datagrams that failed.",
-    "diff": "What changed from one report or capture to another.",
-    "scan": "Probe ports, and say what became of the datagrams.",
-    "trace": "The way to a port, and where it ends or loops.",
-    "mtu": "Which packets fit through, and who limits them.",
-    "check": "Whether services are as they should be.",
-    "watch": "What fails on an interface, while it happens.",
-    "exporter": "Probe what Prometheus asks for.",
-    "icmpd": "Tell programs of their datagrams' ICMP errors.",
-    "explain": "What ICMP errors mean, and who hears of them.",
+    "analyze": "Find the UDP datagrams in captures that failed, and why.",
+    "diff": "Show what changed between two reports or captures.",
+    "scan": "Probe ports, and report what happened to the datagrams.",
+    "trace": "Show the path to a port, and where it ends or loops.",
+    "mtu": "Find the path MTU to a port, and who limits it.",
+    "check": "Check that services answer as expected.",
+    "watch": "Show failures on an interface as they happen.",
+    "exporter": "Probe targets for Prometheus.",
+    "icmpd": "Tell programs about ICMP errors for their datagrams.",
+    "explain": "Explain ICMP errors, and which sockets get them.",
     "lab": "Run a command inside an internet that misbehaves.",
-    "demo": "See in a few seconds what udpprobe finds.",
+    "demo": "Show in a few seconds what udpprobe finds.",
 }
-"""In the order of help. The function of a command is in the module of its name, with EXAMPLES and perhaps SETTINGS."""
+"""In the order of help. A command's function is in the module with its name, with EXAMPLES and maybe SETTINGS."""
 
 
 class _Commands(TyperGroup):
-    """All commands by their names; the one that is called is loaded, for that takes some milliseconds."""
+    """All commands by name; only the called one is loaded, because loading takes some milliseconds."""
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - the parser's own types
         super().__init__(**settings)
@@ -60,7 +60,7 @@ class _Commands(TyperGroup):
             self.add_command(TyperCommand(name, short_help=short_help))
 
     def resolve_command(self, *args: Any) -> Any:  # noqa: ANN401 - as above
-        """Which command the words call, and the words behind its name."""
+        """The command that the words call, and the words after its name."""
         name, _, rest = super().resolve_command(*args)
         return name, _loaded(str(name)), rest
 
@@ -78,7 +78,7 @@ def _loaded(name: str) -> Any:  # noqa: ANN401 - as above
 
 
 def _without_braces(metavar_of: Callable[..., str], *args: Any, **how: Any) -> str:  # noqa: ANN401 - the parser's types
-    """`HOST:PORT` for an argument that must be there; the parser would have it in braces."""
+    """`HOST:PORT` for a required argument; the parser would put it in braces."""
     text = metavar_of(*args, **how)
     return text[1:-1] if text.startswith("{") else text
 
@@ -89,10 +89,10 @@ def _not_empty(
     context: object,
     value: Any,  # noqa: ANN401 - as above
 ) -> Any:  # noqa: ANN401 - as above
-    """A value as it should be; an empty one comes of a variable that a script did not set, and would say nothing.
+    """A value, unless it is empty: an empty one comes from an unset variable in a script.
 
     Raises:
-        UsageError: it is empty; a filter may be, as tcpdump's, and so may the words of a command.
+        UsageError: it is empty; a filter may be, as in tcpdump, and so may a command's words.
     """
     if (value == "" or (isinstance(value, list | tuple) and "" in value)) and (
         "--filter" not in parameter.opts and parameter.name != "command"
@@ -104,7 +104,7 @@ def _not_empty(
 
 
 def _in_words(help_of: Callable[[Any], tuple[str, str] | None], context: object) -> tuple[str, str] | None:
-    """What help says of a parameter, with its range as people say it."""
+    """The help text of a parameter, with its range in words."""
     found = help_of(context)
     if found is None or "x" not in found[1]:
         return found
@@ -136,7 +136,7 @@ def _udpprobe(
         bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Say what happened to UDP datagrams, from the ICMP errors that most programs never hear of."""
+    """Report what happened to UDP datagrams, from ICMP errors that most programs never see."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help(), err=True)
         raise typer.Exit(2)
@@ -146,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run `udpprobe`.
 
     Args:
-        arguments: the words behind the program's name; those of the process without.
+        arguments: the words after the program's name; by default those of the process.
 
     Returns:
         The exit status: 0 done, 1 a verdict of --fail-on was found, 2 usage, 3 could not be done, 130 Ctrl-C.
@@ -173,7 +173,7 @@ def _complain(line: str) -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    # the command itself rather than its `main`, which has exit statuses of its own for all of the above
+    # call the command itself: its `main` has other exit statuses for all of the above
     command = _command()
     try:
         with command.make_context("udpprobe", arguments) as context:
@@ -184,7 +184,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _command() -> Any:  # noqa: ANN401 - the parser's own types
-    """All commands; where a shell asks for completion, it gets that, and the process ends."""
+    """All commands; a shell's request for completions is answered here, and ends the process."""
     command = typer.main.get_command(app)
     if COMPLETE in os.environ:
         command._main_shell_completion({}, "udpprobe", COMPLETE)  # noqa: SLF001 - part of its `main`
@@ -214,5 +214,5 @@ def _usage(error: Exception) -> str:
 
 
 def _forget_stdout() -> None:
-    # what is still buffered goes nowhere; the interpreter would try again at exit, and complain
+    # discard what is still buffered; the interpreter would try again at exit, and complain
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

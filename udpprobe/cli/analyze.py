@@ -1,4 +1,4 @@
-"""`udpprobe analyze`: what a capture knows."""
+"""`udpprobe analyze`: what captures show."""
 
 from contextlib import contextmanager
 from enum import StrEnum
@@ -48,11 +48,11 @@ Examples:
 """
 
 _HEALTHY = frozenset({"answered", "silent"})
-"""Verdicts of destinations that are shown with --all only."""
+"""Verdicts of destinations that are shown only with --all."""
 
 
 class GroupBy(StrEnum):
-    """What one row of the report is about."""
+    """What a row of the report is about."""
 
     DESTINATION = "destination"
     HOST = "host"
@@ -66,8 +66,8 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
         Argument(
             metavar="FILE...",
             show_default=False,
-            help="pcap or pcapng, also in gzip or zstd; - is standard input. Also directories with captures in them, "
-            "however deep, quoted globs, and URLs.",
+            help="pcap or pcapng, also in gzip or zstd; - is standard input. Also directories (searched recursively), "
+            "quoted globs, and URLs.",
         ),
     ] = None,
     *,
@@ -135,10 +135,10 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
     ] = False,
     progress: ProgressOption = None,
 ) -> None:
-    """Find, for every ICMP error in captures, the UDP datagram that caused it, and say what happened.
+    """Find the UDP datagram that caused each ICMP error in captures, and report what happened.
 
-    Several files are one capture, in the order of their time stamps. One that cannot be read is named, the others are
-    read all the same, and the exit status is 3; likewise where no packet is of a known link layer.
+    Several files are one capture, in the order of their time stamps. If a file cannot be read, it is named, the others
+    are read, and the exit status is 3; the same if no packet has a known link layer.
     """
     failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
     window = _window(since, until)
@@ -173,7 +173,7 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
         follow = partial(command.analyze, read, options, workers=workers, cluster=cluster)
         names = names_for(output_format, dns=resolve, asn_db=asn_db, asn_dns=asn_dns)
         with opened(output, stream=is_stream(output_format, events=events)) as out:
-            # --fail-on answered looks at the healthy ones; that does not mean they are to be shown
+            # --fail-on answered checks healthy ones, but does not show them
             writer = ReportWriter(
                 out,
                 output_format,
@@ -196,7 +196,7 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
 def _annotating(
     write: str | None, inputs: "Inputs", *, only_involved: bool
 ) -> "Iterator[tuple[_Annotated | None, Inputs]]":
-    """What writes the capture again, if that is asked for; and what is to be read, for a pipe can be read but once."""
+    """The writer of the annotated capture, if requested; and the inputs, because a pipe can be read only once."""
     if write is None:
         yield None, inputs
         return
@@ -215,7 +215,7 @@ def _annotating(
 
 
 class _Annotated:
-    """The capture that is written again."""
+    """The annotated capture."""
 
     def __init__(self, path: str, out: "IO[bytes]", *, only_involved: bool) -> None:
         from udpprobe.commands.annotate import Annotations  # noqa: PLC0415 - for this option
@@ -225,7 +225,7 @@ class _Annotated:
         self.take = self._annotations.take
 
     def finish(self, report: "Report") -> None:
-        """Write it, now that all is known."""
+        """Write it, now that everything is known."""
         self._annotations.take_loops(report.destinations)
         left = self._annotations.write(self._path, self._out, only_involved=self._only_involved)
         if left:

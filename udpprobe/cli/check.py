@@ -1,4 +1,4 @@
-"""`udpprobe check`: whether UDP services are as they should be, for monitoring."""
+"""`udpprobe check`: whether UDP services answer as expected, for monitoring."""
 
 import os
 import sys
@@ -33,9 +33,9 @@ Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN; this help and wrong options
 10 alerts outside 0 to 10, 10: below 10, @10:20 inside 10 to 20.
 
 answered: a datagram came back. listening: the same; WARNING where the port is silent while another one of the host is
-refused, for a filter is silent too. not-refused: OK in both cases. refused: nothing is to listen there. Answers and
-errors together are a WARNING. --silence is for silence that proves nothing; without it, it is CRITICAL, or UNKNOWN with
-listening and not-refused, and wherever this host dropped packets meanwhile.
+refused, since a filter is silent too. not-refused: OK in both cases. refused: nothing may listen there. Answers and
+errors together are a WARNING. --silence is the state of silence that proves nothing; by default CRITICAL, or UNKNOWN
+with listening and not-refused, and wherever this host dropped packets meanwhile.
 
 \b
 Examples:
@@ -56,7 +56,7 @@ class Expect(StrEnum):
 
 
 class Silence(StrEnum):
-    """What silence counts as."""
+    """State of silence."""
 
     OK = "ok"
     WARNING = "warning"
@@ -75,13 +75,13 @@ class CheckFormat(StrEnum):
 
 
 class Plugin(TyperCommand):
-    """A command as the Monitoring Plugins have it: all but a check that was made is UNKNOWN, in a line on stdout.
+    """A command by the Monitoring Plugins' rules: anything but a completed check is UNKNOWN, in a line on stdout.
 
-    Or in the format that was asked for, once the options were understood.
+    Once the options are parsed, it is in the requested format.
     """
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the parser's own types
-        """Read the options; wrong ones are UNKNOWN, and so is help."""
+        """Parse the options; wrong ones are UNKNOWN, and so is help."""
         try:
             return super().make_context(*args, **kwargs)
         except Exit:
@@ -90,7 +90,7 @@ class Plugin(TyperCommand):
             from udpprobe.cli.usage_errors import sentence_of  # noqa: PLC0415 - only mistakes need it
 
             raise _unknown(sentence_of(error)) from None
-        except UsageError as error:  # an option's own check found it
+        except UsageError as error:  # raised by an option's callback
             raise _unknown(str(error)) from None
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as above
@@ -99,7 +99,7 @@ class Plugin(TyperCommand):
             return super().invoke(ctx)
         except (BrokenPipeError, Exit):
             raise
-        except KeyboardInterrupt:  # or SIGTERM: a monitor that waits no longer
+        except KeyboardInterrupt:  # or SIGTERM: the monitor stopped waiting
             raise _unknown("interrupted", ctx.params) from None
         except (UdpprobeError, OSError, MemoryError) as error:
             raise _unknown(str(error) or "out of memory", ctx.params) from None
@@ -112,7 +112,7 @@ SETTINGS = {"cls": Plugin}
 
 
 def _unknown(reason: str, parameters: Mapping[str, Any] | None = None) -> Exit:
-    """Say that nothing is known: of each target, in the format that was asked for, or in a line."""
+    """Report that nothing is known: per target in the requested format, or in one line."""
     given = parameters or {}
     output_format = CheckFormat(given.get("output_format") or CheckFormat.PLUGIN)
     names = [*(given.get("targets") or ()), *filter(None, [given.get("config")])]
@@ -131,7 +131,7 @@ def _unknown(reason: str, parameters: Mapping[str, Any] | None = None) -> Exit:
 def _nothing_known(
     names: Sequence[tuple[str, str | None]], reason: str, duration_s: float = 0, *, interrupted: bool = False
 ) -> "Outcome":
-    """Of each target, by name and group, that it could not be checked."""
+    """The outcome that no target, by name and group, could be checked."""
     from udpprobe.checking.states import Outcome, unchecked  # noqa: PLC0415 - help does without
 
     return Outcome(
@@ -221,9 +221,9 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
     asn_db: AsnDbOption = None,
     asn_dns: AsnDnsOption = False,
 ) -> None:
-    """Check that UDP services answer, listen or refuse as they should, and how fast; for Nagios, Icinga and others.
+    """Check that UDP services answer, listen or refuse as expected, and how fast; for Nagios, Icinga and others.
 
-    Without CAP_NET_RAW it does what it can, and says what it cannot check.
+    Without CAP_NET_RAW it checks what it can, and reports what it cannot.
     """
     asked = Expectation(
         expect.value,
@@ -256,7 +256,7 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
             lines = _Lines(stream)
             try:
                 outcome = _in_time(checks, settings, lines.end, lines.add)
-            except KeyboardInterrupt:  # the second one: some lines stand already
+            except KeyboardInterrupt:  # the second one: some lines were printed already
                 outcome = _nothing_known([(each.name, each.group) for each in checks], "interrupted", interrupted=True)
             lines.end(outcome)
         raise Exit(outcome.state)
@@ -280,7 +280,7 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
 
 
 def _distinct(checks: list[Check]) -> list[Check]:
-    """Each once. Two checks must not have one name, or one would stand for the other in graphs."""
+    """The checks without duplicates. Two checks must not share a name, or they would mix in graphs."""
     checks = list(dict.fromkeys(checks))
     called = Counter((each.name, each.probing.family) for each in checks)
     for (name, _), count in called.items():
@@ -298,7 +298,7 @@ def _from_file(path: str | None) -> list[Check]:
 
 
 class _Lines:
-    """NDJSON: a line a check, as soon as it is settled."""
+    """NDJSON: a line per check, as soon as it is settled."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -306,7 +306,7 @@ class _Lines:
         self._names: set[str] = set()
 
     def add(self, made: "Checked") -> None:
-        """A check that is settled."""
+        """Add a settled check."""
         from udpprobe.reports.checks import check_line  # noqa: PLC0415 - as above
 
         self._out.write(check_line(made))
@@ -315,7 +315,7 @@ class _Lines:
         self._names.add(made.target)
 
     def end(self, outcome: "Outcome") -> None:
-        """The checks that are not printed yet, and the summary."""
+        """Print the remaining checks, and the summary."""
         from udpprobe.reports.checks import summary_line  # noqa: PLC0415 - as above
 
         for each in outcome.checks:
@@ -334,7 +334,7 @@ def _in_time(
 ) -> "Outcome":
     from udpprobe.commands.check import check as checking  # noqa: PLC0415 - as above
 
-    # what cannot be told to stop, such as the look-up of a name, does not hold up the exit
+    # what cannot be stopped, such as a name look-up, must not delay the exit
     watchdog = threading.Timer(settings.timeout_s, _give_up, (checks, settings.timeout_s, tell))
     watchdog.daemon = True
     watchdog.start()
@@ -345,7 +345,7 @@ def _in_time(
 
 
 def _give_up(checks: list[Check], timeout_s: float, tell: Callable[["Outcome"], None]) -> None:
-    """Say in the format that was asked for that nothing is known, and end."""
+    """Report in the requested format that nothing is known, and exit."""
     from udpprobe.targets import looking_up  # noqa: PLC0415 - as above
 
     late = " and ".join(sorted(looking_up))

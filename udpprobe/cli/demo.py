@@ -1,4 +1,4 @@
-"""`udpprobe demo`: what udpprobe finds in small internets, each with something wrong."""
+"""`udpprobe demo`: what udpprobe finds in small internets, each with one fault."""
 
 import shlex
 import subprocess
@@ -25,11 +25,11 @@ Examples:
 WIDTH = 80
 UDPPROBE = [sys.executable, "-m", "udpprobe"]
 IMPOSSIBLE = 3
-"""Exit status of a lab that this host or user may not have."""
+"""Exit status of a lab that this host or user cannot have."""
 
 
 class LabStep(Struct, frozen=True):
-    """A scenario, and what udpprobe says in it."""
+    """A scenario, and udpprobe's output in it."""
 
     title: str
     scenario: str
@@ -37,16 +37,16 @@ class LabStep(Struct, frozen=True):
     """Run inside."""
     why: str
     program: Sequence[str] = ()
-    """Whose datagrams the command watches."""
+    """The program whose datagrams the command watches."""
 
 
 class CaptureStep(Struct, frozen=True):
-    """A scenario, and what udpprobe says of a capture of it."""
+    """A scenario, and udpprobe's output for a capture of it."""
 
     title: str
     scenario: str
     size: int
-    """Of the packets in the capture, bytes."""
+    """Bytes of the packets in the capture."""
     why: str
 
 
@@ -132,7 +132,7 @@ def demo(
 
 
 def why_no_lab() -> str:
-    """Why this user can have no lab here, in the lab's own words; empty where that is possible."""
+    """Why this user cannot run a lab here, as the lab says it; empty if it is possible."""
     tried = subprocess.run(  # noqa: S603 - ourselves
         [*UDPPROBE, "lab", "--", *UDPPROBE, "--version"],
         stdout=subprocess.DEVNULL,
@@ -197,7 +197,7 @@ def _written(capture: CaptureStep, folder: Path) -> Path:
 
 
 def _run(shown: Sequence[str], words: Sequence[str], folder: str | None = None) -> int:
-    """Run ourselves with other words than are shown, which would be right for who has installed us."""
+    """Run this program with the displayed options, however it was installed."""
     _print(f"$ udpprobe {shlex.join(shown)}")
     status = subprocess.run([*UDPPROBE, *words], cwd=folder, check=False).returncode  # noqa: S603 - ourselves
     _print("")

@@ -1,4 +1,4 @@
-"""`udpprobe diff`: what changed from one report to another."""
+"""`udpprobe diff`: what changed between two reports."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -75,7 +75,7 @@ def diff(
 
 
 def _warn(name: str, side: Any, other: Any) -> None:  # noqa: ANN401 - as `_read`
-    """Say what makes the comparison say less than it seems to."""
+    """Warn about what makes the comparison less conclusive."""
     label = "standard input" if name == "-" else name
     if getattr(side, "interrupted", False):
         complain(f"{label}: that run was interrupted; what it did not settle is not compared")

@@ -49,7 +49,7 @@ def explain(
     output_format: FormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
 ) -> None:
-    """Explain ICMP errors and the words of reports: what they mean, who sends them, who hears of them, what to do.
+    """Explain ICMP errors and the words of reports: what they mean, who sends them, who gets them, what to do.
 
     The errno is that of Stevens, UNIX Network Programming (UNP), table 28.1, and what Linux gives each kind of socket.
     """
@@ -76,7 +76,7 @@ def explain(
 
 
 def _parts(word: str) -> list[str]:
-    """`3/4`, as reports and RFCs write a type and its code, in two."""
+    """Split `3/4`, as reports and RFCs write a type and its code."""
     return word.split("/") if _is_number(word[:1]) else [word]
 
 
@@ -94,7 +94,7 @@ def _type_and_code(words: list[str]) -> tuple[int | None, int | None]:
     """The numbers of `3 4`.
 
     Raises:
-        UsageError: there are more, or one is none.
+        UsageError: there are more, or one is no number.
     """
     if len(words) > 2:
         raise UsageError(f"{' '.join(words)!r}: give a type and its code, such as 3 4")
@@ -111,7 +111,7 @@ def _type_and_code(words: list[str]) -> tuple[int | None, int | None]:
 
 
 def _no_error(families: set[int], icmp_type: int | None) -> str:
-    """What to say of a type that is an error in one family, and something else in the other."""
+    """A remark on a type that is an error in one family, and something else in the other."""
     from udpprobe.reports.explain import no_error  # noqa: PLC0415 - as above
 
     said = [no_error(family, icmp_type) for family in sorted(families) if icmp_type is not None]
@@ -119,7 +119,7 @@ def _no_error(families: set[int], icmp_type: int | None) -> str:
 
 
 def select(families: set[int], icmp_type: int | None, icmp_code: int | None) -> tuple[Meaning, ...]:
-    """The rows asked for; types overlap between the families.
+    """The requested rows; types overlap between the families.
 
     Raises:
         UsageError: the type is no error.

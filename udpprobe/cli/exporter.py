@@ -1,4 +1,4 @@
-"""`udpprobe exporter`: probes what a Prometheus server asks for."""
+"""`udpprobe exporter`: probes targets for a Prometheus server."""
 
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Annotated
@@ -35,8 +35,8 @@ def exporter(
         list[str] | None,
         Option(
             metavar="NETWORK[,NETWORK]",
-            help="Networks whose hosts may be probed; all others are 403. May be repeated. "
-            "Needed where other hosts may ask.",
+            help="Networks whose hosts may be probed; others get 403. May be repeated. "
+            "Required if other hosts can connect.",
         ),
     ] = None,
     listen: Annotated[str, Option(metavar="ADDRESS:PORT", help="Where to listen (TCP).")] = LISTEN,
@@ -50,7 +50,7 @@ def exporter(
             max=opt.LONGEST_S,
             metavar="SECONDS",
             callback=opt.seconds_of,
-            help="Seconds for a probe, at most; less where Prometheus gives less.",
+            help="Time limit of a probe, in seconds; less if Prometheus says so.",
         ),
     ] = 10,
     wait: opt.Wait = 1,
@@ -58,7 +58,7 @@ def exporter(
     at_once: Annotated[int, Option(min=1, max=64, metavar="N", help="Probes at the same time.")] = 16,
     engine: opt.EngineOption = None,
 ) -> None:
-    """Serve Prometheus: probe the targets that it names, as the blackbox exporter does, and say what became of them."""
+    """Serve Prometheus: probe the targets that it names, as the blackbox exporter does, and report the results."""
     where = _where(listen)
     networks = tuple(_network(word.strip()) for words in allow or _unasked(where[0]) for word in words.split(","))
     from udpprobe.commands.check import Settings  # noqa: PLC0415 - help does without the core
@@ -77,7 +77,7 @@ def exporter(
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            if not was_terminated():  # by SIGTERM a daemon is asked to end, and nothing is left undone
+            if not was_terminated():  # SIGTERM is the normal way to stop a daemon
                 raise
 
 

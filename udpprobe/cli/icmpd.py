@@ -1,4 +1,4 @@
-"""`udpprobe icmpd`: the daemon, and what it has counted."""
+"""`udpprobe icmpd`: the daemon, and its counters."""
 
 import json
 import signal
@@ -49,7 +49,7 @@ def icmpd(  # noqa: PLR0913 - a command's options are its arguments
     ] = None,
     allow_user: Annotated[
         list[str] | None,
-        Option(metavar="USER", help="Who may register sockets beside its own user; * is everybody. May be repeated."),
+        Option(metavar="USER", help="Who may register sockets besides its own user; * is all. May be repeated."),
     ] = None,
     allow_group: Annotated[list[str] | None, Option(metavar="GROUP", help="Also users in this group.")] = None,
     mode: Annotated[
@@ -64,7 +64,7 @@ def icmpd(  # noqa: PLR0913 - a command's options are its arguments
 ) -> None:
     """Tell programs which of their UDP datagrams drew which ICMP error: the daemon of UNP 28.7.
 
-    A program hands over its UDP socket, and hears of every error that quotes one of its datagrams, connected or not.
+    A program passes it a UDP socket, and gets every error that quotes one of its datagrams, connected or not.
     """
     if action is Action.STATUS:
         from udpprobe.reports.lists import status_text  # noqa: PLC0415 - help does not need it
@@ -94,7 +94,7 @@ def _mode(octal: str | None) -> int | None:
 
 def _say(line: str) -> None:
     if sys.stderr is not None:
-        with suppress(OSError):  # that nobody reads the log any more is not the clients' loss
+        with suppress(OSError):  # a closed log must not affect clients
             print("udpprobe icmpd:", line, file=sys.stderr, flush=True)  # noqa: T201 - the log
 
 
@@ -107,7 +107,7 @@ def ask_status(path: str | None) -> dict[str, Any]:
     """The counters of a running daemon.
 
     Raises:
-        UdpprobeError: none runs there, or it does not tell this user.
+        UdpprobeError: none runs there, or it refuses this user.
     """
     from udpprobe.icmpd.client import usual_path  # noqa: PLC0415 - help does not need it
 

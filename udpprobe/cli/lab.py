@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 The command finds one network interface, lab0, and behind it the scenario's routers and hosts. Nothing leaves this host,
-and nothing is left afterwards. The exit status is the command's; 127 if there is none of that name, 128 plus the
-number of the signal that ended it. It needs root, or user namespaces and a /dev/net/tun that this user may open.
+and nothing is left afterwards. The exit status is the command's; 127 if there is no such command, 128 plus the number
+of the signal that ended it. It needs root, or user namespaces and a /dev/net/tun that this user may open.
 
 \b
 Examples:
@@ -38,7 +38,7 @@ Examples:
 """
 
 SETTINGS = {"context_settings": {"allow_interspersed_args": False}}
-"""What follows the command of the lab's is its own."""
+"""What follows the command belongs to the command."""
 
 USUAL = "plain"
 
@@ -67,9 +67,9 @@ def lab(  # noqa: PLR0913 - a command's options are its arguments
     output_format: FormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
 ) -> None:
-    """Run a command inside a private internet that misbehaves on purpose: see how a program takes it.
+    """Run a command inside a private internet that misbehaves on purpose: see how a program copes.
 
-    A scenario is a page of TOML: routers, hosts, links, and what is wrong with them. --format and -o are for --list.
+    A scenario is a page of TOML: routers, hosts, links, and their faults. --format and -o are for --list.
     """
     if list_scenarios or show is not None:
         _print(output_format if list_scenarios else None, output, show)
@@ -148,7 +148,7 @@ def _say(line: str) -> None:
 
 
 def shell_in(name: str, environment: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-    """The user's shell, which says where it is.
+    """The user's shell, with a prompt that names the scenario.
 
     Args:
         name: of the scenario.
@@ -161,6 +161,6 @@ def shell_in(name: str, environment: Mapping[str, str]) -> tuple[list[str], dict
     prompt = f"(lab {re.sub(r'[^-.0-9A-Za-z]', '_', name)}) "
     if Path(shell).name != "bash":
         return [shell], {**environment, "PS1": f"{prompt}$ "}
-    settings = os.memfd_create("settings", flags=0)  # inherited, and gone with the shell
+    settings = os.memfd_create("settings", flags=0)  # inherited by the shell, and gone with it
     os.write(settings, f'[ -r ~/.bashrc ] && . ~/.bashrc\nPS1="{prompt}$PS1"\n'.encode())
     return [shell, "--rcfile", f"/dev/fd/{settings}"], dict(environment)

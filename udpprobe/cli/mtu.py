@@ -1,4 +1,4 @@
-"""`udpprobe mtu`: which packets fit through to a UDP port, and who limits them."""
+"""`udpprobe mtu`: which packet sizes fit the path to a UDP port, and who limits them."""
 
 from typing import Annotated
 
@@ -26,11 +26,11 @@ from udpprobe.reports import OutputFormat
 KNOWN_VERDICTS = ("ok", "black-hole", *VERDICTS)
 
 EXAMPLES = """\
-A size counts as fitting when the destination answers it, or refuses it. What routers say of their MTU is used, but not
-believed: one byte more must go missing. Where the service is silent, refusals of a closed port show what arrives. Hosts
-limit their refusals (Linux to one a second): the exact byte may take some seconds.
+A size fits if the destination answers or refuses it. A router's reported MTU is a hint only: one byte more must get
+lost. If the service is silent, refusals of a closed port show what arrives. Hosts limit their refusals (Linux to one a
+second), so the exact byte may take some seconds.
 
-ok: as much as the interface takes. too-big: less, and a router says so. black-hole: less, and nobody says so.
+ok: the interface's MTU. too-big: less, and a router reports it. black-hole: less, and no router reports it.
 
 \b
 Examples:
@@ -113,7 +113,7 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
     asn_dns: AsnDnsOption = False,
     fail_on: FailOnOption = None,
 ) -> None:
-    """Find the path MTU to a UDP port, to the byte, and who limits it: a router that says so, or a black hole."""
+    """Find the path MTU to a UDP port, to the byte, and who limits it: a router that reports it, or a black hole."""
     failing = frozenset(parse_verdicts(fail_on, KNOWN_VERDICTS)) if fail_on is not None else frozenset()
     family = None if only_v4 == only_v6 else 4 if only_v4 else 6
     from udpprobe.engines.wire import endpoint_named  # noqa: PLC0415 - help does without the core

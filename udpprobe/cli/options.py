@@ -1,4 +1,4 @@
-"""Options that several commands take: format, output file, verdicts that fail, times; and those of probing."""
+"""Options of several commands: format, output file, verdicts that fail, times; and those of probing."""
 
 import re
 from datetime import UTC, datetime
@@ -125,7 +125,7 @@ _MOMENT = re.compile(
 
 
 def parse_time(text: str) -> int:
-    """Nanoseconds since 1970 UTC of an RFC 3339 moment or of seconds since the epoch.
+    """Nanoseconds since 1970 UTC of an RFC 3339 time or of seconds since the epoch.
 
     The time of day may be missing (midnight), and so may the zone (UTC).
 
@@ -161,7 +161,7 @@ def rate_of(value: float) -> float:
     """A rate in packets a second, 0 for no limit.
 
     Raises:
-        UsageError: it is no number, or no rate that a clock of nanoseconds can keep.
+        UsageError: it is no number, or no rate that a nanosecond clock can keep.
     """
     if value == 0 or SLOWEST_PPS <= value <= FASTEST_PPS:
         return value
@@ -172,7 +172,7 @@ def seconds_of(parameter: CallbackParam, value: float) -> float:
     """A time to wait.
 
     Raises:
-        UsageError: it is no number. What is out of range never comes here.
+        UsageError: it is no number. The parser has checked the range.
     """
     if value == value:  # noqa: PLR0124 - all but NaN
         return value
@@ -180,7 +180,7 @@ def seconds_of(parameter: CallbackParam, value: float) -> float:
 
 
 def seconds_or_none(parameter: CallbackParam, value: float | None) -> float | None:
-    """The same of an option without a default."""
+    """The same for an option without a default."""
     return None if value is None else seconds_of(parameter, value)
 
 
@@ -188,7 +188,7 @@ def address_of(value: str | None) -> str | None:
     """An address of this host, to send from.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is no address.
     """
     from ipaddress import ip_address  # noqa: PLC0415 - where it is given
 

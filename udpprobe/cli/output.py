@@ -1,4 +1,4 @@
-"""Where results go: standard output, a stream in a file, or a file that appears whole or not at all."""
+"""Destinations of results: standard output, a stream in a file, or a file that appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from udpprobe.resolver import Names
 
 PLAIN_WIDTH = 80
-"""Columns of a table that no terminal shows."""
+"""Columns of a table that is not for a terminal."""
 
 
 @contextmanager
 def opened(path: str | None, *, stream: bool) -> Iterator[TextIO]:
-    """What a command writes to; open before the work begins, so that it is not done in vain.
+    """A command's output, opened before the work begins, so that errors show early.
 
     Args:
-        path: a file; standard output where it is None or "-".
-        stream: lines go to the file as they come. Otherwise they go to a temporary file beside it, which takes its
-            name when all is written; pipes, devices and what a link points to are written in place in any case.
+        path: a file; standard output for None or "-".
+        stream: write lines to the file at once. Otherwise they go to a temporary file beside it, which is renamed when
+            complete; pipes, devices and targets of links are written in place in any case.
 
     Raises:
         UdpprobeError: it cannot be written.
@@ -62,16 +62,16 @@ def _stdout() -> Iterator[TextIO]:
     try:
         descriptor = sys.stdout.fileno()
     except OSError:
-        yield sys.stdout  # a stand-in, which is no file at all
+        yield sys.stdout  # a replacement that is no real file
         return
-    # sys.stdout itself loses the end of a long text without a word when Python runs unbuffered, and knows no
-    # answer to a file's name that does not fit the locale
+    # With an unbuffered Python, sys.stdout silently loses the end of a long text. It also fails on file names that do
+    # not fit the locale.
     with os.fdopen(descriptor, "w", encoding=sys.stdout.encoding, errors="backslashreplace", closefd=False) as out:
         yield out
 
 
 def _is_replaceable(path: str) -> bool:
-    """Whether another file may take its place: a regular one, or none yet."""
+    """Whether another file may replace it: a regular file, or none yet."""
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
     except FileNotFoundError:
@@ -94,13 +94,13 @@ def _whole(path: str) -> Iterator[TextIO]:
 def guard_inputs(
     path: str | None, inputs: Sequence[str], *, option: str = "-o", what: str = "the capture itself"
 ) -> None:
-    """See to it that the result does not replace what it is made from.
+    """Check that the result does not overwrite its inputs.
 
     Args:
-        path: where the result goes.
+        path: of the result.
         inputs: files; "-" is standard input.
-        option: that named `path`.
-        what: the inputs are.
+        option: that gave `path`.
+        what: name of the inputs.
 
     Raises:
         UsageError: it would.
@@ -115,10 +115,10 @@ def guard_inputs(
 
 
 def guard_outputs(output: str | None, write: str | None) -> None:
-    """See to it that report (-o) and capture (-w) do not go to one place.
+    """Check that report (-o) and capture (-w) have different destinations.
 
     Raises:
-        UsageError: they would.
+        UsageError: they have the same.
     """
     if write is not None and _are_same("-" if output is None else output, write):
         where = "standard output" if output in {None, "-"} else write
@@ -132,12 +132,12 @@ def _are_same(one: str, other: str) -> bool:
 
 
 def _status_of(path: str, standard: int) -> os.stat_result:
-    """Of a file, or of the descriptor that "-" stands for."""
+    """Status of a file, or of the descriptor that "-" stands for."""
     return os.fstat(standard) if path == "-" else Path(path).stat()
 
 
 def complain(text: str) -> None:
-    """Say something in a line on stderr."""
+    """Print a line on stderr."""
     from udpprobe.reports.text import escape  # noqa: PLC0415 - most have nothing to say
 
     # print takes None for standard output
@@ -146,54 +146,54 @@ def complain(text: str) -> None:
 
 
 def width_of(out: TextIO) -> int:
-    """Columns a table may take there."""
+    """Width of a table there, in columns."""
     if not out.isatty():
         return PLAIN_WIDTH
     return max(PLAIN_WIDTH, _columns())
 
 
 def is_screen(output_format: OutputFormat, output: str | None) -> bool:
-    """Whether standard output is a terminal that can be drawn on, and not taken by a document.
+    """Whether standard output is a terminal to draw on, and not used for a document.
 
     Args:
         output_format: of the result.
-        output: the file it goes to, if any.
+        output: its file, if any.
     """
     is_free = output_format is OutputFormat.TABLE or output not in {None, "-"}
     return is_free and sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") not in {None, "dumb"}
 
 
 def is_ascii(out: TextIO) -> bool:
-    """Whether other characters than ASCII's may come out wrong there."""
+    """Whether other characters than ASCII may be displayed wrongly there."""
     return not out.isatty() or "utf" not in (getattr(out, "encoding", None) or "").lower()
 
 
 def style_of(out: TextIO, color: Color = Color.AUTO, *, utc: bool = True, names: Names | None = None) -> Style:
-    """How text looks there.
+    """Style of text.
 
     Args:
-        out: where it goes.
-        color: what the user wants; https://no-color.org is heeded where that is no more than the usual.
+        out: its destination.
+        color: the user's choice; `auto` follows https://no-color.org.
         utc: whether times are in UTC, not in this host's zone.
-        names: what looks up what addresses are called.
+        names: looks up names of addresses.
     """
     is_terminal = out.isatty()
     wanted = is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     is_coloured = wanted if color is Color.AUTO else color is Color.ALWAYS
-    # what goes to a file or a pipe is the same on every host
+    # output to a file or pipe is the same on every host
     return Style(
         UTC if utc else None, is_coloured, name_of if is_terminal else no_service, names.of if names else no_name
     )
 
 
 def names_for(output_format: StrEnum, *, dns: bool, asn_db: str | None, asn_dns: bool) -> Names | None:
-    """What looks up names for people; None for other formats, whose readers can do so, and are not kept waiting.
+    """Looks up names for people; None for other formats, whose readers can do so and should not have to wait.
 
     Args:
         output_format: of the result.
-        dns: whether DNS may be asked for names.
-        asn_db: a file of autonomous systems; that of the environment without.
-        asn_dns: whether DNS may be asked for autonomous systems.
+        dns: whether to ask DNS for names.
+        asn_db: a file of autonomous systems; by default the environment's.
+        asn_dns: whether to ask DNS for autonomous systems.
 
     Raises:
         UdpprobeError: the file cannot be read.
@@ -207,18 +207,18 @@ def names_for(output_format: StrEnum, *, dns: bool, asn_db: str | None, asn_dns:
 
 
 def load_ahead(reports: str, output_format: OutputFormat) -> None:
-    """Load what will write a report, in the background: while packets are under way there is time for it.
+    """Load the report's writer in the background, while packets are under way.
 
     Args:
-        reports: the module that does it.
-        output_format: how; tables need tabulate too.
+        reports: its module.
+        output_format: tables need tabulate too.
     """
     modules = [reports, "tabulate"] if output_format in {OutputFormat.TABLE, OutputFormat.MARKDOWN} else [reports]
     threading.Thread(target=lambda: [import_module(each) for each in modules], name="load", daemon=True).start()
 
 
 def _columns() -> int:
-    """Of the terminal, as shutil.get_terminal_size() finds them, without all that it loads."""
+    """Width of the terminal, as by shutil.get_terminal_size(), without its imports."""
     columns = os.environ.get("COLUMNS", "")
     if columns.isdecimal() and int(columns):
         return int(columns)

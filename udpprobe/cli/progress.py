@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     from udpprobe.commands.scan import Progress
 
 QUIET_S = 1.0
-"""No bar for what is over by then."""
+"""No bar for what takes less."""
 
 
 State = TypeVar("State")
 
 
 class _BarKind(Struct, Generic[State], frozen=True):
-    """What a bar shows of a state."""
+    """How a bar shows a state."""
 
     columns: Callable[[], Sequence[ProgressColumn]]
     fields: Callable[[State], dict[str, Any]]
-    """Fields of the bar's one task, of a state."""
+    """Fields of the bar's task."""
     above: Callable[[State], Sequence[str]] = lambda _: ()
-    """Lines above the bar, of a state."""
+    """Lines above the bar."""
 
 
 def shown(wanted: bool | None) -> AbstractContextManager[Callable[[SourceState], None] | None]:
-    """A callback for the source's state now and then; None where no bar is wanted.
+    """A callback for the source's state; None for no bar.
 
     Args:
         wanted: True at once, False never, None after a second and on a terminal only.
@@ -54,7 +54,7 @@ def shown_of_scan(wanted: bool | None) -> AbstractContextManager[Callable[[Progr
 
 
 def shown_of_search() -> AbstractContextManager[Callable[[SearchProgress], None] | None]:
-    """The same for a search for a path MTU, on a terminal."""
+    """The same for a path MTU search, on a terminal."""
     return _shown(None, _SEARCHING)
 
 
@@ -134,7 +134,7 @@ def scan_words(state: Progress) -> str:
 
 
 def scan_lines(state: Progress) -> Sequence[str]:
-    """What answered so far: the last few, each on a line of its own."""
+    """The last few answers, one line each."""
     if not state.answered:
         return ()
     more = state.answered - len(state.latest)
@@ -159,7 +159,7 @@ def search_words(state: SearchProgress) -> str:
 
 
 def _rounded(span_s: float) -> str:
-    # an estimate has no milliseconds
+    # an estimate is not shown in milliseconds
     return f"{math.ceil(span_s)} s" if span_s < 60 else duration(span_s * 1e3)
 
 

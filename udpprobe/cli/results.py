@@ -1,4 +1,4 @@
-"""Where a command writes its events and its report, and the exit status that follows from them."""
+"""Destinations of a command's events and report, and the resulting exit status."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SPOOLED_BYTES = 1 << 24
 
 
 class ReportWriter(Struct):
-    """Writes the events and the report in the format asked for.
+    """Writes the events and the report in the requested format.
 
     Raises:
         UsageError: it is binary, and would go to a terminal.
@@ -42,10 +42,10 @@ class ReportWriter(Struct):
     names: Names | None = None
     """Looks up names for a table."""
     is_live: bool = False
-    """Whether the source does not end: each event then is a line at once, instead of a table."""
+    """Whether the source has no end: each event is then printed at once, instead of a table."""
     _events: EventWriter | None = None
     _rows_written: int = 0
-    """Destinations that were written as they were settled; the report begins with them."""
+    """Destinations that were written when they were settled; the report begins with them."""
 
     def __post_init__(self) -> None:
         if self.format is OutputFormat.PARQUET and self.out.isatty():
@@ -62,11 +62,11 @@ class ReportWriter(Struct):
 
     @property
     def wants_events(self) -> bool:
-        """Whether `take` needs the events: for themselves, or for the timeline of a page."""
+        """Whether `take` needs the events: to write them, or for the timeline of a page."""
         return self.events or self.format is OutputFormat.HTML
 
     def take(self, events: Sequence[Event]) -> None:
-        """Write events as they become known: NDJSON line by line, other formats when they have enough rows."""
+        """Write events as they become known: NDJSON line by line, other formats once they have enough rows."""
         if self._events is None:
             return
         self._write((self._events.add(events),))
@@ -74,7 +74,7 @@ class ReportWriter(Struct):
             self.out.flush()
 
     def take_settled(self, destinations: Sequence[Destination]) -> None:
-        """Write destinations whose verdict is settled, a line each, at once."""
+        """Write settled destinations, a line each, at once."""
         from udpprobe.reports.json import destination_lines  # noqa: PLC0415 - of one format
 
         self._write((destination_lines(destinations),))
@@ -86,7 +86,7 @@ class ReportWriter(Struct):
         return "".join(map(str, self._report(report, width)))
 
     def write(self, report: Report) -> None:
-        """Write what is not yet written."""
+        """Write what is not written yet."""
         if self.wants_events and self._events is not None:
             if self.hide_healthy and not self.events:
                 report = _shown(report, 0, only_unhealthy=True)
@@ -127,7 +127,7 @@ def _spool() -> IO[str]:
 
 
 def _shown(report: Report, rows_written: int, *, only_unhealthy: bool) -> Report:
-    """The report without the rows that were written before, and perhaps without the healthy ones."""
+    """The report without rows that were written already, and optionally without healthy ones."""
     from msgspec.structs import replace  # noqa: PLC0415 - help does not need it
 
     from udpprobe.core.model import LazyRows  # noqa: PLC0415 - as above
@@ -141,7 +141,7 @@ def _shown(report: Report, rows_written: int, *, only_unhealthy: bool) -> Report
 
 
 def is_stream(output_format: OutputFormat, *, events: bool, is_live: bool = False) -> bool:
-    """Whether the result is written line by line, as things become known."""
+    """Whether the result is written line by line, as it becomes known."""
     return events and (output_format is OutputFormat.NDJSON or (is_live and output_format is OutputFormat.TABLE))
 
 
@@ -153,7 +153,7 @@ def finish(
     failure: UdpprobeError | None = None,
     is_incomplete: bool = False,
 ) -> NoReturn:
-    """End with the exit status: 130 after Ctrl-C, 3 where something could not be done, 1 where `--fail-on` found some.
+    """Exit: 130 after Ctrl-C, 3 if something could not be done, 1 if `--fail-on` found something.
 
     Status 3 hides 1, so stderr names both.
 
@@ -162,7 +162,7 @@ def finish(
         failing: those of `--fail-on`.
         interrupted: whether Ctrl-C ended the command.
         failure: what could not be done.
-        is_incomplete: whether something could not be done, and stderr has it already.
+        is_incomplete: whether something could not be done that was already reported on stderr.
     """
     found = failing.intersection(verdicts) if failing else frozenset()
     if found and (failure or is_incomplete):

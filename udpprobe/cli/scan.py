@@ -1,4 +1,4 @@
-"""`udpprobe scan`: send datagrams, and say what became of them."""
+"""`udpprobe scan`: send datagrams, and report what happened to them."""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -45,14 +45,14 @@ if TYPE_CHECKING:
 
 EXAMPLES = f"""\
 A TARGET is host, host:53, host:1-1024, host:53,123, [2001:db8::1]:53, [fe80::1%eth0]:53 or 192.0.2.0/24. A name stands
-for every address it has. Where no port is given anywhere, those of the table of payloads are probed (--list-payloads).
+for all its addresses. If no port is given anywhere, those of the table of payloads are probed (--list-payloads).
 
-Engines: raw crafts its packets and hears all that comes back; it needs CAP_NET_RAW (be root, or setcap cap_net_raw+ep
-on the Python that runs it). The other two need no privilege, and do not hear all.
+Engines: raw crafts its packets and sees everything that comes back; it needs CAP_NET_RAW (be root, or setcap
+cap_net_raw+ep on the Python that runs it). The other two need no privilege, and do not see everything.
 
 recverr reads the kernel's error queue (IP_RECVERR). It cannot see {BLIND_RECVERR}.
 
-connected has a socket for each destination, and hears the error of its next call. It cannot see {BLIND_CONNECTED}.
+connected has a socket per destination, and gets an error from the next call. It cannot see {BLIND_CONNECTED}.
 
 \b
 Examples:
@@ -102,10 +102,10 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     fail_on: FailOnOption = None,
     progress: ProgressOption = None,
 ) -> None:
-    """Send UDP datagrams to ports, and say what became of them: answered, refused, silent, stopped on the way.
+    """Send UDP datagrams to ports, and report what happened to them: answered, refused, silent, stopped on the way.
 
-    JSON and CSV have a row for every destination. The table groups the ports of a host that fared alike, where there
-    are many.
+    JSON and CSV have a row for every destination. The table groups ports of a host with the same result, if there are
+    many.
     """
     failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
     default_ports = None if ports is None else parse_ports(",".join(ports))
@@ -174,7 +174,7 @@ def _family(only_v4: bool, only_v6: bool) -> int | None:
 
 
 def _read_files(targets_file: str | None, payload: str, payloads: str | None) -> list[str]:
-    """The files that the options name as inputs."""
+    """The input files among the options."""
     of_payload = [
         text.partition(":")[2]
         for text, prefix in ((payload, "file:"), (payloads or "", "nmap:"))

@@ -1,4 +1,4 @@
-"""The terminal of `trace --watch`: the screen is drawn, keys are read, and all is put back at the end."""
+"""The terminal of `trace --watch`: draws the screen, reads keys, and restores the terminal at the end."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from udpprobe.tracing.model import TraceReport
 
 REDRAWN_S = 1.0
-"""The clock goes on even if nothing else does."""
+"""The clock advances even if nothing else changes."""
 MOST_KEYS = 64
 _KEY = re.compile(r"\x1b[\[O][\d;]*.?|.", re.DOTALL)
 
 
 NEXT, BEFORE = frozenset({"\t", "j", "\x1b[B", "\x1bOB"}), frozenset({"k", "\x1b[A", "\x1bOA", "\x1b[Z"})
-"""Keys that choose another target: Tab and the arrow down, Shift-Tab and the arrow up; and as vi has them."""
+"""Keys that select another target: Tab and arrow down, Shift-Tab and arrow up; and vi's."""
 
 
 class _Shown:
@@ -50,21 +50,21 @@ class _Shown:
         self.name, self.rounds = name, Rounds()
         self.running: TraceReport | None = None
         self.next_s = math.inf
-        """When the next round begins; infinite while one is under way."""
+        """Start of the next round; infinite during one."""
 
     @property
     def report(self) -> TraceReport | None:
-        """All that is known; None before anything is."""
+        """The results so far; None at first."""
         report = self.rounds.shown(self.running)
         return replace(report, name=self.name) if report else None
 
     @property
     def number(self) -> int:
-        """Of the round under way, or the last one."""
+        """Number of the current round, or the last one."""
         return max(self.rounds.count + (self.running is not None), 1)
 
     def state(self) -> str:
-        """What it waits for."""
+        """What it is doing."""
         left_s = self.next_s - time.monotonic()
         if self.rounds.is_unsent:
             return "not sent to"
@@ -72,13 +72,13 @@ class _Shown:
 
 
 class Screen:
-    """What is shown while rounds go on; a context that gives what takes each change.
+    """The screen during rounds; a context manager that returns the callback for changes.
 
     Args:
-        typed: the names of the targets, as they were typed; None for addresses.
-        style: how text looks there.
-        names: what looks up names of routers.
-        has_names: whether they are shown from the beginning; a key changes that.
+        typed: names of the targets as typed; None for addresses.
+        style: of the text.
+        names: looks up names of routers.
+        has_names: whether to show them at first; a key changes that.
     """
 
     def __init__(self, typed: Sequence[str | None], style: Style, names: Names, *, has_names: bool) -> None:
@@ -113,20 +113,20 @@ class Screen:
         self._held.close()
 
     def _change(self, place: int, report: TraceReport) -> None:
-        """What is known of a round under way."""
+        """Show the results of a round so far."""
         target = self._targets[place]
         target.running, target.next_s = report, math.inf
         self._draw()
 
     def take(self, place: int, traced: Traced) -> None:
-        """A round that is over."""
+        """Show a completed round."""
         target = self._targets[place]
         target.rounds.take(traced.report)
         target.running, target.next_s = None, time.monotonic() + traced.pause_s
         self._draw()
 
     def wish(self) -> Wish:
-        """What the keys say by now."""
+        """The wish of the keys pressed so far."""
         keys = self._keys.pressed()
         for key in keys:
             self._press(key)
@@ -152,7 +152,7 @@ class Screen:
             self._chosen = int(key) - 1
 
     def _draw(self) -> None:
-        """Draw all anew; rich asks the terminal for its size each time."""
+        """Redraw everything; rich asks the terminal for its size each time."""
         self._due_s = time.monotonic() + REDRAWN_S
         chosen = self._targets[self._chosen]
         report = chosen.report
@@ -181,7 +181,7 @@ class Screen:
 
 
 class _Keys:
-    """Keys as they are pressed, without Enter; Ctrl-C stays what it is. None where standard input is no terminal."""
+    """Keys as they are pressed, without Enter; Ctrl-C works as usual. None if standard input is no terminal."""
 
     def __init__(self) -> None:
         self.are_read = False
@@ -190,7 +190,7 @@ class _Keys:
     def __enter__(self) -> Self:
         with suppress(OSError, ValueError, termios.error):
             number = sys.stdin.fileno()
-            # in the background, whoever sets the terminal is stopped
+            # a background process that sets the terminal would be stopped
             if os.isatty(number) and os.tcgetpgrp(number) == os.getpgrp():
                 self._before = termios.tcgetattr(number)
                 tty.setcbreak(number)
@@ -199,12 +199,12 @@ class _Keys:
 
     def __exit__(self, *_: object) -> None:
         if self._before:
-            # what was typed and not read is not for the shell
+            # discard unread keys, which are not for the shell
             termios.tcsetattr(sys.stdin.fileno(), termios.TCSAFLUSH, self._before)
         self.are_read = False
 
     def pressed(self) -> list[str]:
-        """Those since the last look; what an arrow or another such key sends, which begins with Escape, is one."""
+        """Keys since the last call; an escape sequence, as of an arrow key, is one."""
         if not self.are_read or not select.select([sys.stdin], [], [], 0)[0]:
             return []
         try:

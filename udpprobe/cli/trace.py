@@ -1,4 +1,4 @@
-"""`udpprobe trace`: which way a datagram takes, and where it ends or loops."""
+"""`udpprobe trace`: the path of a datagram, and where it ends or loops."""
 
 import os
 import sys
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 
 EXAMPLES = """\
-All probes of a flow look the same to load balancers, so they take one path; --flows N sends as many flows, which may
-take others. A probe for each TTL leaves before the first reply is in. A router that answers only some of its probes is
-asked again slowly, and the notes say where it limits its replies.
+All probes of a flow look the same to load balancers, so they take one path; --flows N sends N flows, which may take
+different paths. Probes for all TTLs leave before the first reply arrives. A router that answers only some probes is
+probed again slowly, and a note says if it limits its replies.
 
 \b
 Examples:
@@ -142,9 +142,9 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     asn_dns: AsnDnsOption = False,
     fail_on: FailOnOption = None,
 ) -> None:
-    """Find the routers on the way to a UDP port, and where it ends: at the port, a filter, in a loop, in silence.
+    """Find the routers on the path to a UDP port, and where it ends: at the port, a filter, in a loop, in silence.
 
-    The verdict is the destination's, in the words of scan. Several targets are traced side by side.
+    The verdict is the destination's, in the words of scan. Several targets are traced in parallel.
     """
     failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
     if output_format is OutputFormat.HTML and len(targets) > 1:
@@ -213,7 +213,7 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     failures += [traced.failure for traced in last.values() if traced.failure]
     for failure in failures[:-1]:
         complain(failure)
-    # a watch ends with q, after its cycles, or with Ctrl-C, be it in a round or in a pause
+    # a watch ends with q, after its cycles, or with Ctrl-C during a round or a pause
     is_whole = writer.has_rounds(report_cycles) or (screen is not None and screen.has_quit)
     interrupted = not is_whole if is_watch else any(traced.interrupted for traced in last.values())
     finish(verdicts, failing, interrupted=interrupted, failure=UdpprobeError(failures[-1]) if failures else None)
@@ -222,7 +222,7 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
 def _asked(
     targets: "Sequence[str]", family: int | None, interface: str | None, *, allow_broadcast: bool
 ) -> "tuple[list[tuple[str | None, Endpoint]], list[str]]":
-    """The targets with the names that were typed; of several, why some have no address.
+    """The targets with their names as typed; of several, why some have no address.
 
     Raises:
         UsageError: one is no target, or more than one destination.
@@ -260,20 +260,20 @@ class _OfTarget:
         self.written_ttl = 0
         """The last hop of this round that was written."""
         self.running: TraceReport | None = None
-        """What is known of a round."""
+        """The results of a round so far."""
 
 
 class _Output:
-    """Where the rounds go.
+    """Writes the rounds.
 
     Args:
-        out: what is written to.
+        out: destination.
         output_format: how.
         style: of text for people.
-        typed: the names of the targets, as they were typed; None for addresses.
-        names: what looks up names of routers.
-        is_watch: whether there is more than a round.
-        is_report: whether a table is of the statistics at the end, and nothing before.
+        typed: names of the targets as typed; None for addresses.
+        names: looks up names of routers.
+        is_watch: whether there is more than one round.
+        is_report: whether a table has only the statistics at the end.
     """
 
     def __init__(
@@ -293,21 +293,21 @@ class _Output:
         self._is_watch, self._is_report = is_watch, is_report
 
     def has_rounds(self, count: int | None) -> bool:
-        """Whether each target has had so many, or will have none."""
+        """Whether each target has had so many rounds, or cannot have any."""
         return all(each.rounds.count == count or each.rounds.is_unsent for each in self._targets)
 
     def look_up(self, _: int, report: "TraceReport") -> None:
-        """Begin to look up names of the routers that are known by now."""
+        """Begin to look up names of the routers known so far."""
         if self.names:
             self.names.ask(each.address for hop in report.hops for each in hop.reporters)
 
     def running(self, place: int, report: "TraceReport") -> str:
-        """What is known of all targets while their only round is under way."""
+        """The results of all targets so far, during their only round."""
         self._targets[place].running = report
         return "\n".join(self._text(each, each.running) for each in self._targets if each.running)
 
     def _text(self, target: _OfTarget, report: "TraceReport") -> str:
-        """A report in the format that was asked for."""
+        """A report in the requested format."""
         from msgspec.structs import replace  # noqa: PLC0415 - help does without
 
         from udpprobe.reports.trace import trace_table, traces_text  # noqa: PLC0415 - as above
@@ -318,18 +318,18 @@ class _Output:
         return traces_text([report], self.format, width_of(self.out))
 
     def take_hops(self, place: int, target: "Target", hops: "Sequence[Hop]") -> None:
-        """Hops that are settled: a line each, at once."""
+        """Print settled hops: a line each, at once."""
         from udpprobe.reports.trace import hop_lines  # noqa: PLC0415 - as above
 
         self._write(self._targets[place], hop_lines(hops, target))
         self._targets[place].written_ttl = hops[-1].ttl
 
     def take(self, place: int, traced: "Traced", *, is_shown: bool = False) -> None:
-        """A round: at once to a stream of lines; of a table the first, and then what changes.
+        """Print a round: at once as a line; in a table only the first, and then changes.
 
         Args:
             place: of the target.
-            traced: it.
+            traced: the round.
             is_shown: whether a screen shows them.
         """
         target, report = self._targets[place], traced.report
@@ -358,7 +358,7 @@ class _Output:
         self.out.flush()
 
     def finish(self) -> None:
-        """Of each target the last round, or the statistics of all, where none was written yet."""
+        """Print each target's last round, or the statistics, if none was printed yet."""
         from msgspec.structs import replace  # noqa: PLC0415 - as above
 
         if self.names and not self._is_watch:
@@ -393,7 +393,7 @@ class _Output:
 
 @contextmanager
 def _live(output: _Output) -> Iterator["Callable[[int, TraceReport], None] | None"]:
-    """What shows a table while it fills; None where nobody looks."""
+    """Shows a table while it fills; None without a terminal."""
     if not output.is_live:
         yield output.look_up if output.names else None
         return

@@ -1,4 +1,4 @@
-"""Usage errors in sentences of our own: the parser's wording changes between its versions."""
+"""Usage errors in our own words, because the parser's wording changes between its versions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from udpprobe.errors import meant
 EXTRA = {
     "watch": "watch takes options only; a pcap filter goes behind --filter, as in --filter 'port 53'",
 }
-"""By command: what is said of a word too many."""
+"""By command: the message for an extra word."""
 _KINDS = {"integer": "a whole number", "int": "a whole number", "float": "a number"}
 _NUMBER = r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?"
 _RANGE = re.compile(rf"\b(?:(?P<least>{_NUMBER})<=)?x(?:<=(?P<most>{_NUMBER})|>=(?P<from>{_NUMBER}))")
@@ -57,7 +57,7 @@ def sentence_of(  # noqa: PLR0911 - a sentence a kind
 
 
 def _of_value(what: str, why: str, parameter: Any) -> str:  # noqa: ANN401 - the parser's own types
-    """What is wrong with the value of an option or an argument, and which ones there are."""
+    """What is wrong with the value of an option or an argument, and which values are valid."""
     name = name_of(parameter) if parameter else what.strip("'")
     if found := _NO_NUMBER.fullmatch(why):
         return f"{name} {found['value']}: give {_KINDS[found['kind']]}{_limits(parameter)}"
@@ -73,7 +73,7 @@ def _of_value(what: str, why: str, parameter: Any) -> str:  # noqa: ANN401 - the
 
 
 def name_of(parameter: Any) -> str:  # noqa: ANN401 - the parser's own types
-    """`--retries`; of an argument what help calls it."""
+    """`--retries`; for an argument its name in help."""
     is_option = parameter.param_type_name == "option"
     return str(max(parameter.opts, key=len) if is_option else parameter.metavar or parameter.name)
 
@@ -86,7 +86,7 @@ def _limits(parameter: Any) -> str:  # noqa: ANN401 - as above
 
 
 def with_ranges(text: str) -> str:
-    """A text in which the parser's `1<=x<=9` is `1 to 9`."""
+    """A text with the parser's `1<=x<=9` as `1 to 9`."""
     return _RANGE.sub(_in_words, text)
 
 

@@ -1,4 +1,4 @@
-"""`udpprobe watch`: what fails on an interface, while it happens."""
+"""`udpprobe watch`: failures on an interface as they happen."""
 
 import math
 import os
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from udpprobe.interrupt import Interrupted
 
 EXAMPLES = """\
-Of datagrams that this host sent it names the process, and says whether its socket hears of the error: a connected one
-gets the errno at its next call, one with IP_RECVERR all of it, any other nothing.
+For datagrams of this host it names the process, and says whether its socket gets the error: a connected one gets the
+errno from its next call, one with IP_RECVERR the whole error, any other nothing.
 
 \b
 Examples:
@@ -57,27 +57,27 @@ Examples:
   udpprobe watch --sent --duration 60
   udpprobe watch --fail-on blind,ignored -- ./client 192.0.2.7
 
-With -- COMMAND it runs a program to its end, and reports on standard error, or to -o FILE, of each socket of the
-program and its children: ICMP errors that arrived, those it was told of, was blind to, or ignored (told, and sent on to
-the same destination). The exit status is the program's; 1 where --fail-on (verdicts, blind, ignored) found something,
-3 where it found nothing, but sockets were closed before it was seen whose they are; 127 where there is no such program,
-126 where it cannot be run.
+With -- COMMAND it runs a program to its end. Then it reports, on standard error or to -o FILE, for each socket of the
+program and its children: ICMP errors that arrived, and those it was told of, was blind to, or ignored (told, yet it
+kept sending to the same destination). The exit status is the program's; 1 if --fail-on (verdicts, blind, ignored) found
+something; 3 if it found nothing, but some sockets closed too early to see their owner; 127 if there is no such program;
+126 if it cannot be run.
 """
 
 REDRAWN_S, IDLE_SHARE = 1.0, 10
-"""How often the table is made anew, at most; a long one takes no more than a tenth of the time."""
+"""Least interval of redrawing the table; a long table takes at most a tenth of the time."""
 LIST_FORMATS = tuple(each for each in OutputFormat if each not in {OutputFormat.HTML, OutputFormat.PARQUET})
-"""Of a program's report."""
+"""Formats of a program's report."""
 NO_ERRORS = frozenset({"answered", "silent", "unsent"})
-"""Verdicts that no ICMP error has."""
+"""Verdicts without an ICMP error."""
 IGNORED, BLIND = "ignored", "blind"
-"""Findings of a program's sockets, beside verdicts."""
+"""Findings about a program's sockets, besides verdicts."""
 LONGEST_S = 100 * 365 * 86_400
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
 class Watching(TyperCommand):
-    """Options, and behind -- a program: its words are its own, and without -- there is none."""
+    """Options, and after -- a program with its own options; without -- there is none."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - the parser's own types
         """See typer."""
@@ -97,7 +97,7 @@ SETTINGS = {"cls": Watching}
 
 
 class Kernel(StrEnum):
-    """Whether the kernel's own events are asked for."""
+    """Whether to use the kernel's own events."""
 
     AUTO = "auto"
     ON = "on"
@@ -117,7 +117,7 @@ def parse_size(text: str) -> int:
 
 
 def _is_number(seconds: float | None) -> float | None:
-    """The seconds; a range alone lets "nan" through."""
+    """The seconds; the range alone would let "nan" through."""
     if seconds is not None and math.isnan(seconds):
         raise UsageError("--duration nan: give seconds")
     return seconds
@@ -156,8 +156,8 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
         Option(
             "--sent",
             help=(
-                "Report, too, which ICMP errors this host sends, to whom, for which port and why, and how many its "
-                "rate limits hold back (in the table and JSON)."
+                "Also report which ICMP errors this host sends, to whom, for which port and why, and how many its "
+                "rate limits suppress (in the table and JSON)."
             ),
         ),
     ] = False,
@@ -165,8 +165,8 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
         Kernel | None,
         Option(
             help=(
-                "Let the kernel's own events say which socket was told of an error (tracefs, root): auto, where they "
-                "are to be had, else by the sockets' states."
+                "Let the kernel's own events tell which socket got an error (tracefs, root): auto uses them if "
+                "available, else the sockets' states."
             ),
             show_default="auto",
         ),
@@ -180,7 +180,7 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
     ] = None,
     verbose: Annotated[
         bool,
-        Option("--verbose", "-v", help=("Print on standard error what is listened to, even if that is no terminal.")),
+        Option("--verbose", "-v", help=("Print on standard error what is captured, even if that is no terminal.")),
     ] = False,
     output_format: ReportFormatOption = OutputFormat.TABLE,
     output: OutputOption = None,
@@ -191,9 +191,9 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
     asn_dns: AsnDnsOption = False,
     fail_on: FailOnOption = None,
 ) -> None:
-    """Listen, without sending, and say which UDP datagrams fail, why, and which programs do not know it.
+    """Listen, without sending, and report which UDP datagrams fail, why, and which programs do not know it.
 
-    It ends with Ctrl-C, and then reports as analyze does. NDJSON has a line an error, as soon as it is known.
+    It ends with Ctrl-C, and then reports as analyze does. NDJSON has one line per error, as soon as it is known.
     """
     failing: frozenset[str] = frozenset()
     if fail_on is not None:
@@ -267,7 +267,7 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
 
 
 def _findings(words: str) -> frozenset[str]:
-    """What `--fail-on` names of a program: verdicts of ICMP errors, `blind` and `ignored`."""
+    """The findings that `--fail-on` names for a program: verdicts of ICMP errors, `blind` and `ignored`."""
     found = frozenset(word.strip() for word in words.split(","))
     known = (*(verdict for verdict in VERDICTS if verdict not in NO_ERRORS), BLIND, IGNORED)
     strange = sorted(found.difference(known))
@@ -286,7 +286,7 @@ def _run(
     verbose: bool,
     says_missing: bool,
 ) -> int:
-    """The exit status of a program that is watched; the report goes to standard error, for the other one is its own."""
+    """Exit status of a watched program; the report goes to standard error, because standard output is the program's."""
     from udpprobe.commands.program import watch_program  # noqa: PLC0415 - as above
     from udpprobe.commands.watch import Listeners  # noqa: PLC0415 - as above
     from udpprobe.reports.lists import program_text  # noqa: PLC0415 - as above
@@ -327,7 +327,7 @@ def _run(
 def _follow(
     options: "WatchOptions", writer: ReportWriter, *, verbose: bool, says_missing: bool
 ) -> tuple["Report", "Stopped | Interrupted | None"]:
-    """The report, and what came between, if anything did."""
+    """The report, and what interrupted the watch, if anything."""
     from udpprobe.commands import watch as watching  # noqa: PLC0415 - as above
     from udpprobe.interrupt import Interrupted  # noqa: PLC0415 - as above
 
@@ -364,7 +364,7 @@ def _listening(options: "WatchOptions") -> str:
 
 
 class _Losses:
-    """Warns of what the kernel dropped, each time that it has doubled."""
+    """Warns about kernel drops, each time that their number has doubled."""
 
     def __init__(self) -> None:
         self._warned_at = 1
@@ -381,7 +381,7 @@ class _Losses:
 
 @contextmanager
 def _screen(writer: ReportWriter) -> "Iterator[Callable[[Callable[[], Report]], None]]":
-    """What shows the table while it grows; nothing where nobody looks."""
+    """Shows the table while it grows; does nothing without a terminal."""
     if writer.format is not OutputFormat.TABLE or writer.events or not writer.out.isatty():
         yield lambda _: None
         return

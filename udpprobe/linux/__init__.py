@@ -1,1 +1,1 @@
-"""This host as its kernel shows it: interfaces, routes, sockets and their processes, clocks; many sends at once."""
+"""This host's kernel: interfaces, routes, sockets and their processes, clocks; and bulk sending."""

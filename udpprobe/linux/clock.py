@@ -1,7 +1,7 @@
-"""A clock that nobody can set, and captures' times told by it.
+"""A clock that cannot be set, to correct captures' times.
 
-Packets are stamped by the clock of the day, which may be set while a scan runs. The monotonic one, which is slewed
-alike but never set, shows it (clock_gettime(2)).
+The wall clock stamps packets, and may be set while a scan runs. The monotonic clock, which is slewed likewise but never
+set, reveals that (clock_gettime(2)).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from udpprobe.core.limiter import MS
 
 LEAST_STEP_NS = 20 * MS
-"""Less is what passes between two looks at two clocks, and harms nobody."""
+"""Smaller steps are the time between reading two clocks, and harmless."""
 
 
 def _as_it_is(time_ns: int) -> int:
@@ -20,11 +20,11 @@ def _as_it_is(time_ns: int) -> int:
 
 
 class SteadyClock:
-    """Nanoseconds since 1970 as the clock of the day told them when this began, whatever becomes of that clock.
+    """Nanoseconds since 1970 by the wall clock as it was at the start, even if it is set later.
 
     Args:
-        realtime_ns: the clock of the day.
-        monotonic_ns: one that nobody sets.
+        realtime_ns: the wall clock.
+        monotonic_ns: the monotonic clock.
     """
 
     def __init__(
@@ -34,21 +34,21 @@ class SteadyClock:
         self._since_ns = self._behind_ns()
         self._heard_ns = realtime_ns()
         self.step_ns = 0
-        """How far ahead the clock of the day has been set since; negative: back."""
+        """How far the wall clock was set forward since; negative: back."""
 
     def _behind_ns(self) -> int:
         return self._realtime_ns() - self._monotonic_ns()
 
     @property
     def is_set(self) -> bool:
-        """Whether the clock of the day has been set since this began."""
+        """Whether the wall clock was set since the start."""
         return self.step_ns != 0 or abs(self._behind_ns() - self._since_ns) >= LEAST_STEP_NS
 
     def steadied(self, now_ns: int) -> tuple[int, Callable[[int], int]]:
-        """By this clock: how far a capture has listened, and what turns the times of what it just heard.
+        """By this clock: how far a capture has listened, and a function that corrects the times it just delivered.
 
-        What was stamped just before a step cannot be told from what came after it: no time is later than now, or
-        earlier than what was heard before.
+        Packets stamped just before a step cannot be told from those after it: no time is later than now, or earlier
+        than the last delivery.
         """
         step_ns = self._behind_ns() - self._since_ns
         if abs(step_ns - self.step_ns) >= LEAST_STEP_NS:

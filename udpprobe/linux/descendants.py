@@ -1,4 +1,4 @@
-"""Which processes come of this one, however deep, even where their parents have ended (prctl(2), proc(5))."""
+"""Descendants of this process, at any depth, even if their parents have ended (prctl(2), proc(5))."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 PR_SET_CHILD_SUBREAPER = 36
 """linux/prctl.h"""
 MOST_STEPS = 1000
-"""Up a chain of parents: one that changes meanwhile must not go round for ever."""
+"""Steps up a chain of parents: one that changes meanwhile must not loop forever."""
 
 
 class Descendants:
-    """Those of this process. Orphans among them become its children (prctl(2)), so the chain of parents leads here.
+    """Descendants of this process. Orphans among them become its children (prctl(2)), where their chain ends.
 
-    It is asked of each process while that is there: nobody knows the parents of one that has ended.
+    Ask about a process while it runs: the parents of an ended one are unknown.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Descendants:
         self._known.update(filter(_is_descendant, pids))
 
     def running(self) -> int:
-        """How many of the known descendants still run."""
+        """Number of known descendants that still run."""
         return sum(_is_descendant(pid) and not _has_ended(pid) for pid in self._known)
 
     def __contains__(self, pid: int) -> bool:
@@ -50,19 +50,19 @@ def _is_descendant(pid: int) -> bool:
 
 
 def _parent_of(pid: int) -> int:
-    """0 of the first process, and of one that is gone."""
+    """0 for the first process, and for one that is gone."""
     return int((_state_of(pid) or ["", "0"])[1])
 
 
 def _has_ended(pid: int) -> bool:
-    """Whether it is gone, or only waits for its parent to notice."""
+    """Whether it is gone, or a zombie."""
     return (_state_of(pid) or "Z")[0] in {"Z", "X"}
 
 
 def _state_of(pid: int) -> list[str]:
-    """What stands behind its name in /proc/PID/stat: its state, its parent and so on; nothing where it is gone."""
+    """The fields after its name in /proc/PID/stat: state, parent and so on; empty if it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
         return []
-    return stat.rpartition(")")[2].split()  # the name before may hold anything
+    return stat.rpartition(")")[2].split()  # the name before may contain anything

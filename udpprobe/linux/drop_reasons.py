@@ -1,9 +1,9 @@
-"""Why this host dropped packets: by the kernel's reasons for all of it, and by the counters of this network namespace.
+"""Why this host dropped packets: by the kernel's drop reasons on the whole host, and by counters of this namespace.
 
-The event skb:kfree_skb (with reasons since Linux 5.17) names why a packet was thrown away, but neither its addresses
-nor its network namespace, and of its protocol only IPv4 or IPv6. So it is counted where it happens, by a counter for
-each reason and processor (perf_event_open with a filter): none is lost in a flood, and nothing has to be read for each
-packet. A namespace's own counters (/proc/net) know fewer reasons, but no other namespace, and mostly UDP alone.
+The event skb:kfree_skb (with reasons since Linux 5.17) has the reason, but neither addresses nor the network namespace,
+and only IPv4 or IPv6 as the protocol. So it is counted in the kernel, by a counter per reason and processor
+(perf_event_open with a filter): none is lost in a flood, and no packet costs a read. A namespace's own counters
+(/proc/net) know fewer reasons, but cover no other namespace, and mostly UDP only.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ REASONS = (
     "CPU_BACKLOG",
     "FRAG_REASM_TIMEOUT",
 )
-"""Of the kernel's (enum skb_drop_reason, without SKB_DROP_REASON_), those by which a datagram, its answer or an ICMP
-error vanishes."""
+"""The kernel's reasons (enum skb_drop_reason, without SKB_DROP_REASON_) by which a datagram, its answer or an ICMP
+error disappears."""
 COUNTERS = {
     "NO_SOCKET": ("Udp:NoPorts", "Udp6NoPorts"),
     "SOCKET_RCVBUFF": ("Udp:RcvbufErrors", "Udp6RcvbufErrors"),
@@ -62,7 +62,7 @@ COUNTERS = {
     "IP_RPFILTER": ("TcpExt:IPReversePathFilter",),
     "FRAG_REASM_TIMEOUT": ("Ip:ReasmTimeout", "Ip6ReasmTimeout"),
 }
-"""What a network namespace counts itself of these."""
+"""Which of these a network namespace counts itself."""
 PLACES = "snmp", "snmp6", "netstat"
 IS_IP = "(protocol == 0x0800 || protocol == 0x86dd)"
 PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241, "loongarch64": 241, "s390x": 331}
@@ -72,16 +72,16 @@ ATTRIBUTES = struct.Struct("=IIQQQQQIIQ")
 PERF_TYPE_TRACEPOINT, PERF_FORMAT_GROUP, DISABLED, PERF_FLAG_FD_CLOEXEC = 2, 8, 1, 8
 PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_SET_FILTER = 0x2400, 0x4008_2406
 FEW = 200
-"""Descriptors that there is always room for: counters of 8 processors."""
+"""Descriptors that are always available: counters of 8 processors."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class EventCounters:
-    """How often a kernel's event came that some filter wants, by filter, on all processors.
+    """Number of a kernel event's occurrences by filter, over all processors.
 
     Args:
         event: its number.
-        filters: of events/filter, by name.
+        filters: as in events/filter, by name.
 
     Raises:
         PrivilegeError: this user may not.
@@ -91,7 +91,7 @@ class EventCounters:
     def __init__(self, event: int, filters: Mapping[str, str]) -> None:
         self._names = tuple(filters)
         self._leaders: list[int] = []
-        """A processor; reading it gives all counts of its group."""
+        """One per processor; reading it returns all counts of its group."""
         self._held = ExitStack()
         processors = range(os.sysconf("SC_NPROCESSORS_CONF"))
         try:
@@ -114,24 +114,24 @@ class EventCounters:
             self._held.callback(os.close, made)
             fcntl.ioctl(made, PERF_EVENT_IOC_SET_FILTER, text.encode() + b"\0")
             leader = made if leader < 0 else leader
-        fcntl.ioctl(leader, PERF_EVENT_IOC_ENABLE, 0)  # not before: without its filter it would count everything
+        fcntl.ioctl(leader, PERF_EVENT_IOC_ENABLE, 0)  # not earlier: without its filter it would count everything
         self._leaders.append(leader)
 
     def read(self) -> Counter[str]:
-        """So often each one came until now."""
+        """The counts so far."""
         found: Counter[str] = Counter()
         for leader in self._leaders:
             words = memoryview(os.read(leader, 8 + 8 * len(self._names))).cast("Q")
-            found.update(dict(zip(self._names, words[1:], strict=False)))  # none of a processor that was taken away
+            found.update(dict(zip(self._names, words[1:], strict=False)))  # a processor that went offline has none
         return +found
 
     def close(self) -> None:
-        """Count no more."""
+        """Stop counting."""
         self._held.close()
 
 
 class _Offline(Exception):  # noqa: N818 - it is no error
-    """There is no such processor now."""
+    """The processor is offline."""
 
 
 def _perf_event_open(attributes: bytes, processor: int, group: int) -> int:
@@ -150,7 +150,7 @@ def _perf_event_open(attributes: bytes, processor: int, group: int) -> int:
 
 
 class DropReasons:
-    """What was dropped since this was made, or since `count_all`."""
+    """Drops since this was created, or since `count_all`."""
 
     def __init__(self) -> None:
         self._before = namespace_drops()
@@ -170,7 +170,7 @@ class DropReasons:
         self._counters = EventCounters(event.number, filters)
 
     def found(self) -> tuple[DropReason, ...]:
-        """The reasons there were, the most frequent first."""
+        """The reasons that occurred, most frequent first."""
         counters, now = self._counters, namespace_drops()
         everywhere = counters.read() if counters else None
         rows = []
@@ -182,16 +182,16 @@ class DropReasons:
         return tuple(sorted(rows, key=lambda each: -max(each.host or 0, each.namespace or 0)))
 
     def close(self) -> None:
-        """Count no more."""
+        """Stop counting."""
         if self._counters:
             self._counters.close()
 
 
 def namespace_drops(read: Callable[[str], str] | None = None) -> dict[str, int]:
-    """What this network namespace counts, by reason; without what its kernel does not.
+    """This network namespace's counts by reason; without those that its kernel lacks.
 
     Args:
-        read: gives the text of a file of /proc/net.
+        read: returns the text of a file in /proc/net.
     """
     found = {}
     numbers = numbers_of("\n".join(map(read or _read, PLACES)))
@@ -224,7 +224,7 @@ def _read(name: str) -> str:
 
 
 def _make_room(number: int) -> None:
-    """Allow so many more descriptors where they are many: what else this process opens should not lack them."""
+    """Raise the descriptor limit if there are many counters, so that the rest of the process does not run short."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if number > FEW and soft != resource.RLIM_INFINITY:
         with suppress(ValueError, OSError):

@@ -1,9 +1,9 @@
-"""Whether Linux reported an ICMP error to a socket: the errors that were captured, joined with the kernel's own events.
+"""Whether Linux reported an ICMP error to a socket: captured errors, joined with the kernel's own events.
 
-`sock:inet_sk_error_report` (Linux 5.14 and later) says which socket was woken: its addresses, its ports and the errno,
-but neither its process nor its network namespace. So an error and a report belong together where ports, addresses and
-errno agree, and the report comes within `GRACE_S` of the error. A report that a socket of this namespace should not
-have got may be another namespace's: then the two contradict, and the kernel's word is not taken.
+`sock:inet_sk_error_report` (Linux 5.14 and later) tells which socket was woken: addresses, ports and errno, but neither
+process nor network namespace. So an error and a report belong together if ports, addresses and errno agree and the
+report comes within `GRACE_S` of the error. A report that a socket of this namespace should not have got may be for
+another namespace: then the two contradict, and the event is not used.
 """
 
 from __future__ import annotations
@@ -28,25 +28,26 @@ from udpprobe.linux.tracefs import Record, Tracing
 
 EVENT, FILTER = "sock/inet_sk_error_report", "protocol == 17"
 GRACE_S = 0.2
-"""So long after an error was read its report may come. The kernel makes it microseconds after the capture got its copy,
+"""Longest time from reading an error to its report. The kernel makes the report microseconds after the capture's copy,
 in the same softirq."""
 KEPT_S = 5.0
-"""So long a report waits for its error to be read: a busy machine reads it much later."""
+"""Time that a report waits for its error to be read: a busy machine reads it much later."""
 IDLE_S = 0.1
-"""So often events are read where no error waits: a look takes 30 µs, and a busy interface gives packets every 3 ms."""
+"""Interval of reading events while no error waits: a read takes 30 µs, and a busy interface delivers packets every 3
+ms."""
 EARLY_NS = 100_000
-"""By so much the times of two clocks may seem to differ."""
+"""Possible offset between the two clocks."""
 ANY = {0, MAPPED_PREFIX << 32}
-NAMES = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP"}  # Python calls it ENOTSUP
+NAMES = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP"}  # Python's name is ENOTSUP
 
 
 class Source(Protocol):
-    """What `Tracing` is."""
+    """The interface of `Tracing`."""
 
     lost: int
 
     def read(self) -> list[Record]:
-        """What happened since."""
+        """Events since the last call."""
 
 
 class ErrorReport(Struct, frozen=True):
@@ -54,17 +55,17 @@ class ErrorReport(Struct, frozen=True):
 
     time_ns: int
     errno: str | None
-    """None where the woken program had taken it before the event was written; or where an entry of the error queue is
-    announced, which may be a time stamp."""
+    """None if the program had read it before the event was written, or if the event announces an entry of the error
+    queue, which may be a time stamp."""
     address: int
     port: int
     peer: int
     peer_port: int
-    """0 where the socket is unconnected."""
+    """0 for an unconnected socket."""
 
     @classmethod
     def of(cls, record: Record) -> ErrorReport:
-        """What an event says."""
+        """Parse an event."""
         fields = record.fields
         address, peer = (int.from_bytes(fields[name]) for name in ("saddr_v6", "daddr_v6"))
         return cls(
@@ -78,19 +79,19 @@ class ErrorReport(Struct, frozen=True):
 
 
 class Awaited(Struct):
-    """An error about a datagram of this host's, until it is known whether a socket heard of it."""
+    """An error about a local datagram, until it is known whether a socket got it."""
 
     event: Event
     sender: Sender | None
     expected: bool | None
-    """What the socket's state says."""
+    """What the socket's state implies."""
     due_s: float
     report: ErrorReport | None = None
     is_doubtful: bool = False
-    """Whether a report may be of this error, and was taken for another's."""
+    """Whether a report that was matched to another error may be about this one."""
 
     def fits(self, report: ErrorReport) -> bool:
-        """Whether the report may be of this error."""
+        """Whether the report may be about this error."""
         quoted = self.event.quoted
         if report.errno and report.errno != meaning_of(self.event.family, self.event.type, self.event.code).recverr:
             return False
@@ -102,42 +103,42 @@ class Awaited(Struct):
 
 
 class Judged(Struct, frozen=True, gc=False):
-    """An error, who sent what it quotes, and the kernel's word."""
+    """An error, the sender of the quoted datagram, and the kernel's report."""
 
     event: Event
     sender: Sender | None
     is_reported: bool | None
-    """Whether a socket was told; None where the kernel's word is not to be had."""
+    """Whether a socket was told; None if the kernel's events do not say."""
 
 
 class ErrorReports:
-    """Errors in the order they came, each held until its report is there or can come no more.
+    """Errors in order of arrival, each held until its report arrives or can no longer arrive.
 
     Args:
-        source: of the kernel's events.
-        now_s: a clock that nobody sets.
+        source: of kernel events.
+        now_s: a clock that cannot be set.
     """
 
     def __init__(self, source: Source, now_s: Callable[[], float] = time.monotonic) -> None:
         self._source, self._now_s = source, now_s
         self._awaited: deque[Awaited] = deque()
         self._by_port: dict[int, dict[int, Awaited]] = {}
-        """Those without a report, by source port and by identity: first come, first served."""
+        """Errors without a report, by source port and identity: first come, first served."""
         self._spare: dict[int, list[ErrorReport]] = {}
-        """By port, reports whose error was not read yet; and those of other namespaces, which nobody will ask for."""
+        """By port, reports whose error was not read yet; and those of other namespaces, which match none."""
         self._swept_s = now_s()
         self._read_s = now_s() - IDLE_S
         self._lost_ns = 0
-        """When events were last found to be lost: before, silence says nothing."""
+        """When events were last lost: before that, silence proves nothing."""
         self._since_ns = time.time_ns()
-        """Of earlier errors there may have been reports."""
+        """Earlier errors may have had reports."""
 
     def __len__(self) -> int:
         return len(self._awaited)
 
     @property
     def lost(self) -> int:
-        """Events of the kernel's that came too fast."""
+        """Kernel events that were lost."""
         return self._source.lost
 
     def expect(self, event: Event, sender: Sender | None) -> None:
@@ -151,7 +152,7 @@ class ErrorReports:
             self._join(self._spare.pop(event.quoted.source_port, ()))
 
     def judged(self) -> Iterator[Judged]:
-        """Errors whose word is final, in the order they came."""
+        """Errors with a final result, in order of arrival."""
         self.heed()
         now_s = self._now_s()
         while self._awaited and (self._awaited[0].report or self._awaited[0].due_s <= now_s):
@@ -160,7 +161,7 @@ class ErrorReports:
             yield self._judge(one)
 
     def heed(self) -> None:
-        """Read what the kernel has reported, and join it with what waits."""
+        """Read the kernel's reports, and match them with the waiting errors."""
         now_s = self._now_s()
         if not self._awaited and now_s < self._read_s + IDLE_S:
             return
@@ -179,9 +180,9 @@ class ErrorReports:
         self._join(ErrorReport.of(each) for each in records if each.event == EVENT)
 
     def _join(self, reports: Iterable[ErrorReport]) -> None:
-        """Each report goes to the first error it fits of which the socket should hear; else to the last one before it.
+        """Match each report to the first error that its socket should get; otherwise to the last one before it.
 
-        An entry of the error queue is announced twice: the second report must find no other error.
+        An entry of the error queue is announced twice: the second report must not match another error.
         """
         for report in reports:
             fitting = []
@@ -193,7 +194,7 @@ class ErrorReports:
             if fitting and fitting[-1].expected:
                 fitting[-1].report = report
                 self._forget(fitting[-1])
-            elif fitting:  # of sockets that share the port, and some of which hear
+            elif fitting:  # sockets share the port, and some of them get the error
                 last = max(fitting, key=lambda one: (one.expected is None, one.event.time_ns))
                 if report.errno:
                     last.report = report
@@ -210,29 +211,29 @@ class ErrorReports:
             del self._by_port[one.event.quoted.source_port or 0]
 
     def _judge(self, one: Awaited) -> Judged:
-        """What the report shows of the socket goes before what was seen of it: it may have changed since."""
+        """The report's view of the socket counts more than what was seen of it, which may have changed since."""
         sender, report = one.sender, one.report
         if sender and not report:
             is_open = one.is_doubtful or one.event.time_ns < max(self._since_ns, self._lost_ns)
             return Judged(one.event, sender, None if is_open else False)
         if not sender or not report or (one.expected is False and not report.peer_port and not sender.is_gone):
-            return Judged(one.event, sender, None)  # any namespace may have a socket of that port
+            return Judged(one.event, sender, None)  # any namespace may have a socket on that port
         if not one.expected:
             sender = Sender(sender.process, "connected" if report.peer_port else "recverr", sender.mode)
         return Judged(one.event, sender, True)
 
 
 class KernelEvents:
-    """The kernel's word on errors, or none; and on what it dropped.
+    """The kernel's events about errors and drops, or none.
 
     Args:
-        wanted: `off` for none; `on` or `auto`, where it is to be had. That takes some 30 ms, which `auto` spends beside
-            the watch: errors of that time are judged by their sockets' states.
-        on_warning: gets a line about what is missing.
+        wanted: `off` for none; `on`, or `auto` if available. Setting up takes some 30 ms; `auto` does that in the
+            background, and judges errors meanwhile by their sockets' states.
+        on_warning: called with a line about what is missing.
 
     Raises:
-        PrivilegeError: it is to be `on`, and this user may not.
-        UdpprobeError: likewise, and this kernel cannot.
+        PrivilegeError: it is `on`, and this user may not.
+        UdpprobeError: it is `on`, and this kernel cannot.
     """
 
     def __init__(self, wanted: str, on_warning: Callable[[str], None] = lambda _: None) -> None:
@@ -262,32 +263,32 @@ class KernelEvents:
             self._on_warning(f"who was told of an error is inferred from its socket's state: {why}")
 
     def settle(self) -> None:
-        """Wait until `auto` has decided, so that no later error is judged by the socket's state without need."""
+        """Wait until `auto` has decided, so that no later error needs the socket's state."""
         if self._opening.ident is not None:
             self._opening.join()
 
     @property
     def lost(self) -> int:
-        """Events of the kernel's that came too fast."""
+        """Kernel events that were lost."""
         return self._tracing.lost if self._tracing else 0
 
     def waits(self) -> bool:
-        """Whether an error waits for its word."""
+        """Whether an error waits for its report."""
         return bool(self._reports)
 
     def wait_s(self, most_s: float) -> float:
-        """How long it may take until somebody asks again."""
+        """Seconds until the next call should come."""
         return min(most_s, GRACE_S / 4) if self._reports else most_s
 
     def expect(self, event: Event, sender: Sender | None) -> None:
-        """Take an error, and who sent what it quotes."""
+        """Add an error, and the sender of the quoted datagram."""
         if self._reports is None:
             self._unjudged.append(Judged(event, sender, None))
         else:
             self._reports.expect(event, sender)
 
     def judged(self) -> Iterator[Judged]:
-        """Errors whose word is final, in the order they came."""
+        """Errors with a final result, in order of arrival."""
         while self._unjudged:
             yield self._unjudged.popleft()
         if self._reports is not None:

@@ -1,8 +1,8 @@
-"""ICMP errors about UDP that this host sends: to whom, for which port, why, and how many it held back.
+"""ICMP errors about UDP that this host sends: to whom, about which port, why, and how many it suppressed.
 
-They are taken from the capture of what leaves, in both families. (Linux's own event, icmp:icmp_send, is of IPv4 alone,
-and mixes all network namespaces.) What it wanted to send and did not is counted by the kernel, of the network namespace
-and of all protocols, each time that a rate limit forbids it.
+They are taken from the capture of outgoing packets, in both families. (Linux's event icmp:icmp_send covers IPv4 only,
+and mixes all network namespaces.) The kernel counts the errors that a rate limit suppressed, per network namespace and
+over all protocols.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from udpprobe.linux.sockets import Sockets, number_of
 MOST_ROWS = 1 << 12
 """A scan of this host draws errors about every port. Beyond so many rows, errors are only counted."""
 COPY_NS = 100_000
-"""A bridge and its port, both captured, show an error so soon after each other; what is quoted is the same then."""
+"""A bridge and its port, both captured, show an error within this time, with the same quote."""
 FORWARDED = {
     "too-big": "the next link's MTU is smaller",
     "expired": "its TTL ran out here",
@@ -38,7 +38,7 @@ FORWARDED = {
 """Why a router does not forward a datagram, by verdict."""
 NOBODY = "no socket has the port"
 Key = tuple[str, str, int | None, int, int, int]
-"""To whom; destination and port of the datagram; family, type and code of the error."""
+"""Receiver; destination and port of the datagram; family, type and code of the error."""
 
 
 class _Row(Struct):
@@ -47,17 +47,17 @@ class _Row(Struct):
     process: Process | None
     why: str
     quoted: Quoted
-    """Of the last one."""
+    """In the last one."""
     last_ns: int
     count: int = 1
 
 
 class SentErrors:
-    """Counts errors by whom they go to and what they are about.
+    """Counts errors by receiver and subject.
 
     Args:
         sockets: of this network namespace.
-        copy_ns: so soon after each other, equal errors are one that several interfaces show; 0 where one is captured.
+        copy_ns: equal errors within this time are copies from several interfaces; 0 if one is captured.
     """
 
     def __init__(self, sockets: Sockets, copy_ns: int = COPY_NS) -> None:
@@ -67,7 +67,7 @@ class SentErrors:
         self._before = rate_limited()
 
     def take(self, events: Iterable[Event]) -> list[Event]:
-        """Count those that this host sent; the events again, with a note on each of these."""
+        """Count those that this host sent; return all events, with a note on each of these."""
         return [self._count(each) if each.reporter and self._sockets.is_own(each.reporter) else each for each in events]
 
     def _count(self, event: Event) -> Event:
@@ -100,7 +100,7 @@ class SentErrors:
         return process, f"{f'{process.name}[{process.pid}]' if process else 'an unknown process'} {text}"
 
     def found(self) -> ErrorsSent:
-        """All that were sent so far, the most frequent first."""
+        """All errors sent so far, most frequent first."""
         rows = [
             ErrorSent(
                 quoted.source,
@@ -127,7 +127,7 @@ class SentErrors:
 
 
 def _reason(found: UdpSocket, destination: int, source: tuple[int, int | None]) -> tuple[int, str]:
-    """A rank, and why a socket with the right port got no datagram: of several sockets, the lowest rank explains it."""
+    """A rank, and why a socket on the right port got no datagram: of several, the lowest rank counts."""
     is_v4 = destination >> 32 == MAPPED_PREFIX
     if found.is_v4 and not is_v4:
         return 3, "has the port over IPv4 only"
@@ -142,7 +142,7 @@ def _reason(found: UdpSocket, destination: int, source: tuple[int, int | None]) 
 
 
 def rate_limited() -> dict[str, int]:
-    """How many ICMP errors this network namespace did not send, by limit; without what the kernel does not count."""
+    """ICMP errors that this network namespace suppressed, by limit; without those the kernel does not count."""
     texts = []
     for name in ("snmp", "snmp6"):
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Which process holds a socket, and what may be learned of the socket from it (proc(5), pidfd_getfd(2))."""
+"""The process that holds a socket, and the socket's options through it (proc(5), pidfd_getfd(2))."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Holder(Struct, frozen=True):
-    """A process, and which of its descriptors is the socket."""
+    """A process, and its descriptor of the socket."""
 
     process: Process
     descriptor: int
@@ -31,29 +31,29 @@ class Holder(Struct, frozen=True):
 
     @property
     def pid(self) -> int:
-        """The process's number."""
+        """The process id."""
         return self.process.pid
 
     def holds(self) -> bool:
-        """Whether it still does: a parent may leave a socket to its child."""
+        """Whether it still holds it: a parent may leave a socket to its child."""
         with suppress(OSError):
             return os.readlink(f"/proc/{self.pid}/fd/{self.descriptor}") == f"socket:[{self.inode}]"  # noqa: PTH115 - a Path is slow
         return False
 
 
 def holders_of(inodes: Collection[int], likely: Collection[int]) -> dict[int, Holder]:
-    """Who holds sockets; those that nobody holds, or nobody whom this user may look at, are left out.
+    """The holders of sockets, without those that are unknown or not visible to this user.
 
     Args:
         inodes: of the sockets.
-        likely: processes that are looked at first; then follow the youngest.
+        likely: processes to search first; then the youngest follow.
     """
     found: dict[int, Holder] = {}
     wanted = set(inodes)
     for pid in dict.fromkeys([*likely, *_youngest_first()]):
         if not wanted:
             break
-        with suppress(OSError):  # it has ended, or is another user's
+        with suppress(OSError):  # it has ended, or belongs to another user
             for descriptor, inode in _sockets_of(pid):
                 if inode in wanted:
                     found[inode] = Holder(Process(_name_of(pid), pid), descriptor, inode)
@@ -84,16 +84,16 @@ def _name_of(pid: int) -> str:
 
 
 class Options(Struct, frozen=True):
-    """What the kernel tells only of one's own sockets; None where this user may not look, or it has no such option."""
+    """Options that only a socket's owner can read; None if this user may not, or the socket lacks the option."""
 
     ipv6_errors: bool | None = None
     """IPV6_RECVERR."""
     modes: tuple[str | None, str | None] = None, None
-    """Of IP_MTU_DISCOVER and IPV6_MTU_DISCOVER, words of `MODES`."""
+    """IP_MTU_DISCOVER and IPV6_MTU_DISCOVER, as words of `MODES`."""
 
 
 def options_of(holder: Holder) -> Options:
-    """Take a share in a socket for a moment, and ask."""
+    """Duplicate the socket for a moment, and read its options."""
     with suppress(OSError), ExitStack() as opened:
         pidfd = os.pidfd_open(holder.pid)
         opened.callback(os.close, pidfd)
@@ -101,7 +101,7 @@ def options_of(holder: Holder) -> Options:
         if descriptor < 0:
             return Options()
         opened.callback(os.close, descriptor)
-        if os.fstat(descriptor).st_ino == holder.inode:  # else it is another file by now
+        if os.fstat(descriptor).st_ino == holder.inode:  # otherwise it is another file now
             with socket.socket(fileno=os.dup(descriptor)) as shared:
                 recverr = _option(shared, socket.IPPROTO_IPV6, IPV6_RECVERR)
                 modes = [_option(shared, *option) for option in MTU_DISCOVER]
@@ -111,7 +111,7 @@ def options_of(holder: Holder) -> Options:
 
 
 def _option(shared: socket.socket, level: int, name: int) -> int | None:
-    """Its number; None where sockets of this family lack it."""
+    """Its value; None if sockets of this family lack it."""
     with suppress(OSError):
         return shared.getsockopt(level, name)
     return None

@@ -1,4 +1,4 @@
-"""What the kernel of this host says: what it allows, its interfaces, source addresses, ports. Nothing is guessed."""
+"""What the kernel of this host tells: privileges, interfaces, source addresses, ports. Nothing is guessed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 WILDCARDS = {4: "0.0.0.0", 6: "::"}  # noqa: S104  reserved for all addresses, and nothing is ever read from it
 
 DISCARD_PORT = 9
-"""A route is asked for by a connect() that sends nothing; it wants a port (RFC 863)."""
+"""A route is looked up by a connect() that sends nothing; it needs a port (RFC 863)."""
 
 SO_ATTACH_FILTER = 26
 REFUSE_ALL = struct.pack("HBBI", 6, 0, 0, 0)
@@ -34,11 +34,11 @@ REFUSE_ALL = struct.pack("HBBI", 6, 0, 0, 0)
 
 MTU_DISCOVERY = {4: (socket.IPPROTO_IP, 10), 6: (socket.IPPROTO_IPV6, 23)}
 PMTUDISC_INTERFACE = 4
-"""The kernel learns nothing from errors about what is sent from such a port: what routers say of probes is not to
-change how this host sends to anybody (linux/in.h)."""
+"""The kernel ignores the MTU in errors about datagrams from such a port, so probes do not change how this host sends to
+others (linux/in.h)."""
 
 PORT_TRIES = 64
-"""A port that is free for one family may be taken in the other; then another one is asked for."""
+"""A port that is free in one family may be taken in the other; then another is tried."""
 
 
 def has_net_raw() -> bool:
@@ -56,25 +56,25 @@ def own_addresses() -> frozenset[Address]:
 
 
 class SourceAddress(Struct, frozen=True):
-    """What the kernel answers when it is asked where a datagram would be sent from."""
+    """The kernel's choice of source address for a datagram."""
 
     address: int
-    """128 bits, IPv4 mapped; 0 where there is an errno."""
+    """128 bits, IPv4 mapped; 0 if there is an errno."""
     errno: int
-    """0, or why this host would not send it: no route, blackhole, prohibit …"""
+    """0, or why this host could not send it: no route, blackhole, prohibit …"""
 
 
 def source_of(address: str, zone: int = 0, *, bind: str | None = None, interface: str | None = None) -> SourceAddress:
-    """The source address the kernel takes for a destination.
+    """The kernel's source address for a destination.
 
     Args:
-        address: the destination, in digits.
-        zone: index of the interface of a link-local destination (RFC 4007), else 0.
-        bind: the source address that is wanted; the kernel still says whether there is a route from there.
-        interface: the only interface to leave by.
+        address: the destination, numeric.
+        zone: interface index of a link-local destination (RFC 4007), else 0.
+        bind: the wanted source address; the kernel still tells whether there is a route from it.
+        interface: the only outgoing interface to use.
 
     Raises:
-        UdpprobeError: `bind` or `interface` is none of this host's.
+        UdpprobeError: this host lacks `bind` or `interface`.
     """
     family = _family(address)
     if bind is not None and _family(bind) != family:
@@ -107,10 +107,10 @@ def sources_for(
     """`source_of` for (n,) destinations; the kernel is asked once for each distinct one.
 
     Returns:
-        (n,) high and low halves of the source addresses, and (n,) errno: 0 where there is a source.
+        (n,) high and low halves of the source addresses, and (n,) errno: 0 if there is a source.
 
     Raises:
-        UdpprobeError: `bind` or `interface` is none of this host's.
+        UdpprobeError: this host lacks `bind` or `interface`.
     """
     ask = cache(partial(_ask, bind=bind, interface=interface))
     found = list(map(ask, high, low, zone))
@@ -138,10 +138,10 @@ def _mapped(text: str) -> int:
 
 
 class ReservedPorts:
-    """UDP ports that nobody else gets while this is open. Whatever comes to them is swallowed without a word.
+    """UDP ports that no other program gets while this is open. Datagrams to them are dropped silently.
 
-    A probe is sent from such a port by a raw socket. Were there no UDP socket, this host itself would answer
-    the reply with port unreachable; were there one that takes datagrams, its buffer would fill up.
+    Probes are sent from such a port by a raw socket. Without a UDP socket there, this host itself would answer replies
+    with port unreachable; with one that accepts datagrams, its buffer would fill up.
     """
 
     def __init__(self, sockets: list[list[socket.socket]], held: ExitStack) -> None:
@@ -150,17 +150,17 @@ class ReservedPorts:
 
     @property
     def port(self) -> int:
-        """The first of them, for who asked for one."""
+        """The first of them, for callers with a single port."""
         return self.ports[0]
 
     def share(self) -> None:
-        """Let sockets with SO_REUSEADDR be bound to one address and these ports, and get what is for them."""
+        """Let sockets with SO_REUSEADDR bind to one address and these ports, and receive there."""
         for of_port in self._sockets:
             for each in of_port:
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
     def close(self) -> None:
-        """Give them back."""
+        """Release them."""
         self._held.close()
 
     def __enter__(self) -> Self:
@@ -171,7 +171,7 @@ class ReservedPorts:
 
 
 def families_of(high: Sequence[int], low: Sequence[int]) -> tuple[int, ...]:
-    """Those of (n,) addresses that this kernel has: 4, 6 or both. IPv4 where it has none of them."""
+    """The families among (n,) addresses that this kernel supports: 4, 6 or both; 4 if it supports none of them."""
     asked = {4 if top == 0 and int(rest) >> 32 == MAPPED_PREFIX else 6 for top, rest in {*zip(high, low, strict=True)}}
     return tuple(family for family in sorted(asked) if _is_known(family)) or (4,)
 
@@ -185,16 +185,16 @@ def _is_known(family: int) -> bool:
 
 
 PORT_BITS = 14
-"""log2 of the ports that the kernel chooses from (net.ipv4.ip_local_port_range: 28,232), rounded down."""
+"""log2 of the number of ports that the kernel chooses from (net.ipv4.ip_local_port_range: 28,232), rounded down."""
 
 
 def reserve_ports(families: Collection[int] = (4, 6), port: int = 0, count: int = 1) -> ReservedPorts:
-    """Take `count` ports, each in all of the families at once.
+    """Reserve `count` ports, each in all of the families.
 
     Args:
         families: 4, 6 or both.
-        port: the first of `count` neighbours; 0 lets the kernel choose each at random.
-        count: how many.
+        port: the first of `count` consecutive ports; 0 lets the kernel choose each at random.
+        count: number of ports.
 
     Raises:
         UdpprobeError: a port is in use, or not for this user, or none is left.
@@ -206,10 +206,10 @@ def reserve_ports(families: Collection[int] = (4, 6), port: int = 0, count: int 
 
 
 def reserve_neighbours(count: int, families: Collection[int] = (4, 6)) -> ReservedPorts:
-    """Take `count` ports in a row, each in all of the families.
+    """Reserve `count` consecutive ports, each in all of the families.
 
     Raises:
-        UdpprobeError: so many free ones were not found.
+        UdpprobeError: there are not so many free ones.
     """
     for _ in range(PORT_TRIES):
         with reserve_ports(families) as one:
@@ -251,6 +251,6 @@ def _reserve_once(families: Collection[int], port: int, held: ExitStack) -> list
 
 
 def _swallow(opened: socket.socket) -> None:
-    """Let the kernel drop what arrives for this socket, before it is queued."""
+    """Let the kernel drop everything for this socket before it is queued."""
     program = ctypes.create_string_buffer(REFUSE_ALL, len(REFUSE_ALL))
     opened.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program)))

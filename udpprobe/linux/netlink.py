@@ -1,6 +1,6 @@
-"""Addresses, routes and interfaces, asked of the kernel and set (rtnetlink(7), netdevice(7)).
+"""Addresses, routes and interfaces: read from the kernel, and set (rtnetlink(7), netdevice(7)).
 
-This needs no `ip` on the host, and no process for each question.
+This needs no `ip` command, and no process per request.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ ERROR_NUMBER = struct.Struct("=i")
 
 # linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h
 LINK = struct.Struct("=BxHiII")
-"""struct ifinfomsg: family, kind, index, flags, which of them."""
+"""struct ifinfomsg: family, kind, index, flags, mask of flags to change."""
 ADDRESS = struct.Struct("=BBBBI")
-"""struct ifaddrmsg: family, bits of the prefix, flags, scope, index."""
+"""struct ifaddrmsg: family, prefix length, flags, scope, index."""
 ROUTE = struct.Struct("=BBBBBBBBI")
-"""struct rtmsg: family, bits of destination and source, TOS, table, protocol, scope, type, flags."""
+"""struct rtmsg: family, prefix lengths of destination and source, TOS, table, protocol, scope, type, flags."""
 SET_LINK, NEW_ADDRESS, GET_ADDRESS, NEW_ROUTE, GET_ROUTE = 16, 20, 22, 24, 26
 IS_UP = 1
 LINK_MTU, LINK_QUEUE, LINK_FAMILIES, LINK_ADDRESS_MODE = 4, 13, 26, 8
 NO_LINK_LOCAL = 1
-"""Of LINK_ADDRESS_MODE: the kernel generates no link-local address, hence sends no router solicitations from it."""
+"""For LINK_ADDRESS_MODE: the kernel generates no link-local address, hence sends no router solicitations from it."""
 ADDRESS_PEER, ADDRESS_LOCAL, ADDRESS_FLAGS = 1, 2, 8
-"""On a point-to-point link the first is the peer's address, and ADDRESS_LOCAL is there too."""
+"""On a point-to-point link ADDRESS_PEER is the peer's address, and ADDRESS_LOCAL the own one."""
 NO_DAD = 2
-"""Nobody else is on the link, so the address can be used at once (RFC 4862, 5.4)."""
+"""No other host is on the link, so the address can be used at once (RFC 4862, 5.4)."""
 ROUTE_DESTINATION, ROUTE_SOURCE, ROUTE_OUT = 1, 2, 4
 MAIN_TABLE, BY_BOOT = 254, 3
 
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
-"""By version of the Internet Protocol."""
+"""By IP version."""
 FAMILIES_BY_SIZE = {4: socket.AF_INET, 16: socket.AF_INET6}
-"""By bytes of an address."""
+"""By length of an address."""
 InterfaceAddress = IPv4Interface | IPv6Interface
-"""An address, and the bits of its network."""
+"""An address with its prefix length."""
 
 SIOCGIFMTU, SIOCGIFFLAGS, IFF_UP = 0x8921, 0x8913, 1
 IFREQ = struct.Struct("16si20x")
@@ -56,15 +56,15 @@ IFREQ = struct.Struct("16si20x")
 
 
 def outgoing_interface(source: bytes, destination: bytes, interface: int = 0) -> int:
-    """The interface that packets of a flow leave by.
+    """The outgoing interface for packets of a flow.
 
     Args:
         source: address, 4 or 16 bytes.
         destination: likewise.
-        interface: index of the only one to leave by, or 0. IPv6 takes it for a hint.
+        interface: index of the only one to use, or 0. For IPv6 it is a hint.
 
     Returns:
-        Its index; 0 where there is no route.
+        Its index; 0 without a route.
     """
     bits = len(destination) * 8
     attributes = _attribute(ROUTE_DESTINATION, destination) + _attribute(ROUTE_SOURCE, source)
@@ -81,10 +81,10 @@ def outgoing_interface(source: bytes, destination: bytes, interface: int = 0) ->
 
 
 def interface_addresses() -> Iterator[bytes]:
-    """The addresses of all interfaces, of 4 or 16 bytes (RTM_GETADDR).
+    """The addresses of all interfaces, 4 or 16 bytes each (RTM_GETADDR).
 
     Raises:
-        OSError: the kernel does not say.
+        OSError: the kernel refuses.
     """
     with _kernel() as kernel:
         kernel.send(_message(GET_ADDRESS, REQUEST | DUMP, bytes(ADDRESS.size)))
@@ -106,16 +106,16 @@ def set_up(name: str) -> None:
     """Bring an interface up.
 
     Raises:
-        OSError: this process may not, or there is none of this name.
+        OSError: this process may not, or there is no such interface.
     """
     _set(SET_LINK, LINK.pack(0, 0, socket.if_nametoindex(name), IS_UP, IS_UP))
 
 
 def shape(name: str, mtu: int, queue_packets: int) -> None:
-    """Set an interface's MTU, and the packets that its queue holds.
+    """Set an interface's MTU and queue length in packets.
 
     Raises:
-        OSError: this process may not, or the MTU is none that the interface takes.
+        OSError: this process may not, or the interface rejects the MTU.
     """
     link = LINK.pack(0, 0, socket.if_nametoindex(name), 0, 0)
     _set(SET_LINK, link + _attribute(LINK_MTU, struct.pack("=I", mtu)))
@@ -124,7 +124,7 @@ def shape(name: str, mtu: int, queue_packets: int) -> None:
     try:
         _set(SET_LINK, link + _attribute(LINK_FAMILIES, _attribute(socket.AF_INET6, no_link_local)))
     except OSError as error:
-        if error.errno != errno.EAFNOSUPPORT:  # no IPv6 at this MTU, hence no such address
+        if error.errno != errno.EAFNOSUPPORT:  # no IPv6 at this MTU, hence no link-local address
             raise
 
 
@@ -150,11 +150,11 @@ def add_address(name: str, address: InterfaceAddress) -> None:
 
 
 def add_default_route(name: str, version: int) -> None:
-    """Make an interface the default route, without a gateway.
+    """Add a default route through an interface, without a gateway.
 
     Args:
         name: of the interface.
-        version: of the Internet Protocol, 4 or 6.
+        version: IP version, 4 or 6.
 
     Raises:
         OSError: this process may not, or the interface is down.
@@ -164,10 +164,10 @@ def add_default_route(name: str, version: int) -> None:
 
 
 def interface_index(name: str) -> int:
-    """Index of an interface, as zones and sockaddr_ll count them.
+    """Index of an interface, as in zones and sockaddr_ll.
 
     Raises:
-        UdpprobeError: there is none of this name.
+        UdpprobeError: there is no such interface.
     """
     try:
         return socket.if_nametoindex(name)
@@ -177,14 +177,14 @@ def interface_index(name: str) -> int:
 
 
 def interface_name(index: int) -> str:
-    """Name of an interface; the index again where it is gone."""
+    """Name of an interface; its index if it is gone."""
     with suppress(OSError):
         return socket.if_indextoname(index)
     return str(index)
 
 
 def interface_mtu(name: str) -> int:
-    """Bytes of the largest IP packet that an interface takes (netdevice(7)).
+    """MTU of an interface in bytes (netdevice(7)).
 
     Raises:
         OSError: it is gone.
@@ -205,7 +205,7 @@ def up_interfaces() -> frozenset[str]:
 
 
 def bind_to_interface(opened: socket.socket, interface: str) -> None:
-    """Let a socket leave by one interface only (SO_BINDTODEVICE, socket(7)).
+    """Restrict a socket to one interface (SO_BINDTODEVICE, socket(7)).
 
     Raises:
         UdpprobeError: there is no such interface, or this process may not.
@@ -221,7 +221,7 @@ def _set(kind: int, body: bytes) -> None:
     flags = REQUEST | ACKNOWLEDGE | (CREATE if kind != SET_LINK else 0)
     with _kernel() as kernel:
         kernel.send(_message(kind, flags, body))
-        _raise_error(kernel.recv(65536), 0)  # the acknowledgement is an error of number 0
+        _raise_error(kernel.recv(65536), 0)  # an acknowledgement is an error with number 0
 
 
 def _kernel() -> socket.socket:

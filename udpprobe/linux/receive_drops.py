@@ -1,9 +1,9 @@
-"""Datagrams that reached this host and died at a socket: the kernel counts them, a counter a socket (sk_drops).
+"""Datagrams that reached this host but were dropped at a socket: the kernel counts them per socket (sk_drops).
 
-The counter rises where the receive buffer is full (__udp_enqueue_schedule_skb in net/ipv4/udp.c), but also for a bad
+The counter rises when the receive buffer is full (__udp_enqueue_schedule_skb in net/ipv4/udp.c), but also for a bad
 checksum, the socket's own filter, and an IPsec policy. Only full buffers count as RcvbufErrors in /proc/net/snmp and
-snmp6, which are of the whole network namespace: where these rose at least as much as all counters together, it was the
-buffers.
+snmp6, for the whole network namespace. If those rose at least as much as all counters together, full buffers were the
+reason.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from udpprobe.linux.sockdiag import UdpSocket
 BUFFER_FULL = "buffer-full"
 MASK64 = (1 << 64) - 1
 MASK32 = 0xFFFF_FFFF
-"""The counter begins anew after that."""
+"""The counter wraps beyond this."""
 MOST_DROPPING = 1 << 12
-"""Sockets that are remembered; those that dropped most."""
+"""Sockets that are remembered: those with most drops."""
 
 
 class DropCounters:
-    """What sockets have dropped since the first look at them."""
+    """Drops of sockets since the first look at them."""
 
     def __init__(self) -> None:
         self._first: dict[int, int] | None = None
-        """By inode: counters that were not 0 at the first look. A socket that was opened later began with 0."""
+        """By inode: counters that were not 0 at the first look. A socket that is opened later starts at 0."""
         self._found: dict[int, tuple[UdpSocket, Process | None, int]] = {}
-        """By inode, of sockets that dropped some: the socket, who holds it, and how many. They may be gone."""
-        self._full_before = full_buffers()  # before the first look: what it misses is not missing here
+        """By inode, sockets with drops: the socket, its holder, and the number. They may be closed by now."""
+        self._full_before = full_buffers()  # read before the first look, so that it misses nothing
 
     @property
     def is_begun(self) -> bool:
@@ -41,11 +41,11 @@ class DropCounters:
         return self._first is not None
 
     def see(self, sockets: Collection[UdpSocket], process_of: Callable[[int], Process | None]) -> None:
-        """Take counters that have just been read.
+        """Record counters that have just been read.
 
         Args:
-            sockets: all that there are now.
-            process_of: who holds the socket of an inode.
+            sockets: all that exist now.
+            process_of: returns the holder of an inode's socket.
         """
         if self._first is None:
             self._first = {each.inode: each.drops for each in sockets if each.drops}
@@ -58,7 +58,7 @@ class DropCounters:
             self._found = dict(most[: MOST_DROPPING // 2])
 
     def found(self) -> tuple[ReceiveDrops, ...]:
-        """The sockets that dropped datagrams since the first look, the most first."""
+        """The sockets that dropped datagrams since the first look, most drops first."""
         if not self._found:
             return ()
         now, before = full_buffers(), self._full_before
@@ -72,14 +72,14 @@ class DropCounters:
 
 
 def full_buffers() -> int | None:
-    """How often a UDP socket's buffer was full in this network namespace; None where the kernel does not say."""
+    """Number of drops by full UDP socket buffers in this network namespace; None if unknown."""
     with suppress(OSError):
         return full_buffers_of(Path("/proc/net/snmp").read_text()) + full_buffers_of(_ipv6_counters())
     return None
 
 
 def full_buffers_of(text: str) -> int:
-    """Likewise, from the text of /proc/net/snmp, or of snmp6."""
+    """The same, from the text of /proc/net/snmp or snmp6."""
     if found := re.search(r"^Udp: (\D.*)\nUdp: (.*)", text, re.MULTILINE):
         return int(dict(zip(found[1].split(), found[2].split(), strict=False)).get("RcvbufErrors", 0))
     found = re.search(r"^Udp6RcvbufErrors\s+(\d+)", text, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""sendmmsg(2): hundreds of messages a system call, out of buffers that are filled once and then changed."""
+"""sendmmsg(2): hundreds of messages per system call, from buffers that are filled once and then updated."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from udpprobe.core.departures import place
 from udpprobe.core.probe import Batch
 
 CHUNK = 512
-"""Messages a system call: beyond 256 it gets no faster."""
+"""Messages per system call: beyond 256 it gets no faster."""
 
 FULL = frozenset({errno.ENOBUFS, errno.EAGAIN})
 """The interface's queue is full: it empties by itself."""
 WAIT_S = 0.001
-"""Before the first try again; before each further one twice as long. For some interfaces (veth) say so of every packet
-that their peer does not take, after it left: it would leave a thousand times."""
+"""Before the first retry; doubled for each further one. Some interfaces (veth) report a full queue for every packet
+that their peer drops, after it was sent: without the doubling it would be sent a thousand times."""
 PATIENCE_S = 1.0
-"""How long a queue may stay full, without taking one packet, before its packet is given up."""
+"""Seconds that a queue may stay full, without accepting one packet, before its packet is given up."""
 
 MSGHDR = struct.Struct("@PI4xPNPNi4x")
 """struct msghdr: name, its bytes, pieces, their count, control, its bytes, flags (64-bit Linux)."""
@@ -29,26 +29,26 @@ MMSGHDR_BYTES = MSGHDR.size + 8
 """struct mmsghdr: a msghdr, and how many bytes of it were sent."""
 IOVEC = struct.Struct("@PN")
 
-_libc = ctypes.CDLL(None, use_errno=True)  # lets other threads run while it sends
+_libc = ctypes.CDLL(None, use_errno=True)  # ctypes releases the GIL during the call
 _sendmmsg = _libc.sendmmsg
 _sendmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
 
 
 def address_of(buffer: bytearray | memoryview) -> int:
-    """Where a writable buffer stands in memory, for as long as it lives and keeps its size."""
+    """Memory address of a writable buffer, valid as long as it lives and keeps its size."""
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
 class Messages:
-    """Room for CHUNK messages, laid out as sendmmsg(2) reads them. Only what differs is written again.
+    """Room for CHUNK messages, in the layout of sendmmsg(2). Only what differs is written again.
 
     Args:
-        name: a destination (struct sockaddr …) that all begin with.
-        control: what is said beside their bytes (struct cmsghdr …), which all begin with; empty for nothing.
+        name: initial destination of each (struct sockaddr …).
+        control: initial control message of each (struct cmsghdr …); empty for none.
         patience_s: how long a queue may stay full before a packet is given up.
 
     Attributes:
-        names, controls: CHUNK of them behind each other, the caller's to change.
+        names, controls: CHUNK of them in a row, for the caller to change.
     """
 
     def __init__(self, name: bytes, control: bytes = b"", *, patience_s: float = PATIENCE_S) -> None:
@@ -73,11 +73,11 @@ class Messages:
             )
 
     def put(self, batch: Batch, rows: array[int]) -> None:
-        """Let the first messages carry packets of a batch, at most CHUNK; it must live until they are sent."""
+        """Let the first messages point to packets of a batch, at most CHUNK; it must live until they are sent."""
         place(batch, rows, self._pieces, address_of(batch.packets))
 
     def send(self, opened: socket.socket, count: int) -> list[int]:
-        """Send the first `count`; (count,) errno of each, 0 where it left."""
+        """Send the first `count`; return (count,) errno of each, 0 for success."""
         errnos = [0] * count
         done, wait_s = 0, WAIT_S
         while done < count:
@@ -93,6 +93,6 @@ class Messages:
         return errnos
 
     def _send_some(self, opened: socket.socket, done: int, count: int) -> tuple[int, int]:
-        """How many of the messages from `done` on left before one was refused; errno where that is the first."""
+        """Number of messages sent from `done` on; and the errno if the first one was refused."""
         sent = _sendmmsg(opened.fileno(), self._at + done * MMSGHDR_BYTES, count - done, 0)
         return sent, ctypes.get_errno() if sent < 0 else 0

@@ -17,16 +17,16 @@ NLMSG_ERROR, NLMSG_DONE = 2, 3
 HEADER = struct.Struct("=IHHII")
 """struct nlmsghdr."""
 REQUEST = struct.Struct("=BBBxI48x")
-"""struct inet_diag_req_v2: family, protocol, extensions, states; any addresses."""
+"""struct inet_diag_req_v2: family, protocol, extensions, states; all addresses."""
 MESSAGE = struct.Struct("=BB2x2s2s16s16s28xI")
 """struct inet_diag_msg: family, state, ports and addresses, inode."""
 ATTRIBUTE = struct.Struct("=HH")
 """struct rtattr: length, type."""
 ANY_STATE, ESTABLISHED = 0xFFFF_FFFF, 1
 INET_DIAG_SOCKOPT, RECVERR = 22, 1
-"""Since Linux 5.8: bits of socket options. Of IPv6's own options it tells none."""
+"""Since Linux 5.8: bits of socket options, without those of IPv6."""
 INET_DIAG_SKMEMINFO, MEMINFO_DROPS = 7, 8
-"""Told when it is asked for; since Linux 4.7 the ninth number is SK_MEMINFO_DROPS (linux/sock_diag.h)."""
+"""On request; since Linux 4.7 the ninth number is SK_MEMINFO_DROPS (linux/sock_diag.h)."""
 ANSWER_BYTES = 1 << 16
 TIMEOUT_S = 1
 
@@ -35,7 +35,7 @@ class UdpSocket(Struct, frozen=True):
     """A UDP socket; addresses are 128 bits, IPv4 mapped, 0 for any."""
 
     is_v4: bool
-    """AF_INET; one of AF_INET6 may send over both."""
+    """AF_INET; an AF_INET6 socket may send both families."""
     address: int
     port: int
     peer: int
@@ -43,16 +43,16 @@ class UdpSocket(Struct, frozen=True):
     is_connected: bool
     inode: int
     recverr: bool | None
-    """IP_RECVERR; None where the kernel does not say."""
+    """IP_RECVERR; None if unknown."""
     drops: int | None = None
-    """Datagrams that reached it and were dropped, modulo 2^32; None where the kernel does not say."""
+    """Datagrams that reached it and were dropped, modulo 2^32; None if unknown."""
 
 
 def udp_sockets() -> list[UdpSocket]:
-    """All of this network namespace.
+    """All UDP sockets of this network namespace.
 
     Raises:
-        OSError: the kernel does not say.
+        OSError: the kernel refuses.
     """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG) as asked:
         asked.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@qq", TIMEOUT_S, 0))
@@ -80,7 +80,7 @@ def _messages(answer: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def udp_socket(message: bytes) -> UdpSocket:
-    """A socket as struct inet_diag_msg and its attributes tell of it."""
+    """Parse a struct inet_diag_msg and its attributes."""
     family, state, port, peer_port, address, peer, inode = MESSAGE.unpack_from(message)
     is_v4 = family == socket.AF_INET
     attributes = _attributes(message)

@@ -1,7 +1,7 @@
-"""Whose UDP socket a datagram of this host came from, and what that socket can see of an error about it.
+"""The socket that sent a local datagram, and what it can see of an error about the datagram.
 
 The kernel lists its sockets with their states and options (sock_diag(7)); /proc tells who holds them. A short-lived
-socket is gone when its error is read, so sockets are looked for as soon as a port that is not known yet sends.
+socket is gone when its error is read, so sockets are looked up as soon as an unknown port sends.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from udpprobe.linux.sockdiag import UdpSocket, udp_sockets
 Address = IPv4Address | IPv6Address
 
 EXPIRES_S = 5.0
-"""So long it is believed that a port is still its owner's; and that addresses are still this host's."""
+"""Seconds for which a port's owner, and this host's addresses, are cached."""
 REMEMBERED_S = 60.0
-"""How long a closed socket is remembered, for errors that come late."""
+"""Seconds for which a closed socket is remembered, for late errors."""
 MOST_REMEMBERED = 1 << 16
 IDLE_SHARE = 10
-"""Idle time between looks at all sockets, as a multiple of the processor time a look takes: a look at many sockets is
-slow."""
+"""Idle time between looks at all sockets, as a multiple of the processor time of a look, which is slow with many
+sockets."""
 SAVED_S = 1.0
-"""Where none was taken for as long as this, several may follow at once."""
+"""After so long without a look, several may follow at once."""
 
 
 SEES = {
@@ -45,7 +45,7 @@ SEES = {
     "elsewhere": "blind",
     "unknown": "unknown",
 }
-"""What a socket in some state can see of an error: the errno at its next call, all of it, or nothing."""
+"""What a socket in a state can see of an error: the errno from its next call, everything, or nothing."""
 TEXTS = {
     "connected": "its socket is connected: its next call gives {errno}",
     "recverr": "its socket has IP_RECVERR: the error and {errno} are there for it",
@@ -60,21 +60,21 @@ LATER = {
     "whole": "it does not know, and goes on sending them whole (IP_PMTUDISC_{mode})",
     None: "it learns of it only with IP_PMTUDISC_DO, by EMSGSIZE from what it sends later",
 }
-"""What "too big" does to a socket that is not told: the route's MTU is known from then on."""
+"""Effect of "too big" on a socket that is not told: the route's MTU is known from then on."""
 UNTOLD = "its socket hears of most errors, but Linux keeps this one to itself"
 
 
 class Sender(Struct, frozen=True):
-    """Who sent a datagram, and how its socket stood."""
+    """The sender of a datagram, and the state of its socket."""
 
     process: Process | None
-    """None where nobody knows."""
+    """None if unknown."""
     state: str
     """A key of `SEES`."""
     mode: str | None = None
-    """Of IP_MTU_DISCOVER or IPV6_MTU_DISCOVER, a word of `MODES`; None where nobody knows."""
+    """IP_MTU_DISCOVER or IPV6_MTU_DISCOVER, as a word of `MODES`; None if unknown."""
     is_gone: bool = False
-    """Whether the socket was closed when it was looked for."""
+    """Whether the socket was closed when it was looked up."""
 
     @property
     def sees(self) -> str:
@@ -82,17 +82,17 @@ class Sender(Struct, frozen=True):
         return SEES[self.state]
 
     def is_reported(self, meaning: Meaning) -> bool | None:
-        """Whether Linux tells the socket of an error of this meaning, by its state; None where that is not known."""
+        """Whether Linux reports an error of this meaning to the socket, by its state; None if unknown."""
         if self.state == "unknown":
             return None
         return self.state in HEARING and told_errno(meaning, self.state, self.mode or "WANT") is not None
 
     def note(self, meaning: Meaning, is_reported: bool | None = None) -> str:
-        """In words, what an error of this meaning is to it.
+        """What an error of this meaning does to it, in words.
 
         Args:
             meaning: of the error.
-            is_reported: whether the kernel says that it told a socket; None where only the socket's state says it.
+            is_reported: whether the kernel reported it to a socket; None if only the socket's state tells.
         """
         who = f"{self.process.name}[{self.process.pid}]" if self.process else "of this host, by an unknown process"
         errno = told_errno(meaning, self.state, self.mode or "WANT") if self.state in HEARING else None
@@ -111,7 +111,7 @@ NOBODY = Sender(None, "unknown")
 
 
 class _Sighting(Struct):
-    """A socket as it was seen last."""
+    """A socket as last seen."""
 
     found: UdpSocket
     holder: Holder | None
@@ -123,18 +123,18 @@ class _Sighting(Struct):
 
 
 class Sockets:
-    """The UDP sockets of this network namespace, by and by.
+    """The UDP sockets of this network namespace over time.
 
     Args:
-        own_addresses: says which addresses this host has now.
-        idle_share: as `IDLE_SHARE`; 0 for a look whenever there is a reason, so that each error is judged by what its
-            socket is after it came.
+        own_addresses: returns this host's current addresses.
+        idle_share: as `IDLE_SHARE`; 0 for a look whenever there is a reason, so that each error is judged by its
+            socket's state after it arrived.
     """
 
     def __init__(self, own_addresses: Callable[[], Iterable[Address]], idle_share: int = IDLE_SHARE) -> None:
         self.own_addresses, self._idle_share = own_addresses, idle_share
         self.ports = Ports(SystemRandom().getrandbits(64))
-        """Sees which ports of this host send: for the analyzer of its packets."""
+        """Records which local ports send; the analyzer updates it."""
         self.on_holders: Callable[[Iterable[int]], None] = lambda _: None
         """Called with the processes of sockets that were just found, before they may end."""
         self._own: frozenset[int] = frozenset()
@@ -145,27 +145,26 @@ class Sockets:
         self._drops = DropCounters()
 
     def look(self) -> None:
-        """See what there is before the first datagram, where the first look takes longest, and after the last one."""
+        """Look at all sockets: before the first datagram, as the first look is the slowest, and after the last one."""
         self._expire()
         self._next_look_s = 0.0
         self._look()
 
     def heed(self) -> None:
-        """Look for the sockets of ports that were not known before they were seen to send.
+        """Look up the sockets of ports that were unknown until they sent.
 
-        Where it is known what sockets had dropped before, they are also looked at now and then, for what they dropped
-        since: a socket takes its counter with it.
+        If earlier drops are known, also look now and then for new drops: a closed socket takes its counter with it.
         """
         is_due = self._expire() and self._drops.is_begun
         if (self.ports.is_news or is_due) and self._look():
             self.ports.is_news = False
 
     def receive_drops(self) -> tuple[ReceiveDrops, ...]:
-        """The sockets that dropped datagrams since the first look, as of the last one."""
+        """The sockets that dropped datagrams between the first look and the last."""
         return self._drops.found()
 
     def senders(self, events: Iterable[Event]) -> list[Sender | None]:
-        """Who sent what each of these errors quotes; None where it was another host."""
+        """The sender of the datagram that each error quotes; None if it was another host."""
         self._expire()
         own = [number_of(event.quoted.source) in self._own for event in events]
         if any(own):
@@ -173,12 +172,12 @@ class Sockets:
         return [self._sender(event) if is_own else None for event, is_own in zip(events, own, strict=True)]
 
     def is_own(self, address: str) -> bool:
-        """Whether it is one of this host's."""
+        """Whether it is an address of this host."""
         self._expire()
         return number_of(address) in self._own
 
     def of_port(self, port: int) -> list[tuple[UdpSocket, Process | None]]:
-        """The sockets that have a port now, and who holds them."""
+        """The sockets on a port now, and their holders."""
         self._look()
         return [
             (each.found, each.holder.process if each.holder else None)
@@ -187,7 +186,7 @@ class Sockets:
         ]
 
     def _expire(self) -> bool:
-        """Whether what was known had expired; then it is known anew."""
+        """Whether the cache had expired; it is refreshed then."""
         now_s = time.monotonic()
         if now_s < self._expires_s:
             return False
@@ -197,12 +196,12 @@ class Sockets:
         return True
 
     def _look(self) -> bool:
-        """See which sockets there are now, unless that was done just before."""
+        """Look which sockets exist now, unless that was done just before."""
         start_s = time.monotonic()
         if start_s < self._next_look_s:
             return False
-        busy_s = time.thread_time()  # a machine that lets this process wait must not make it wait even longer
-        with suppress(OSError):  # the kernel is too busy to say, or says nothing: then nothing is known
+        busy_s = time.thread_time()  # processor time, so that a busy machine does not delay looks even more
+        with suppress(OSError):  # the kernel is too busy, or refuses: then nothing is known
             self._see({each.inode: each for each in udp_sockets()}, start_s)
         cost_s = time.thread_time() - busy_s
         self._looked_s = start_s
@@ -230,7 +229,7 @@ class Sockets:
         return holder.process if holder else None
 
     def _left(self) -> set[int]:
-        """Sockets that who held them does not hold any more."""
+        """Sockets that their holder no longer holds."""
         return {inode for inode, each in self._sightings.items() if each.holder and not each.holder.holds()}
 
     def _forget(self, now_s: float) -> None:
@@ -254,7 +253,7 @@ class Sockets:
                 self._ask_again(each)
         told = {_told(each, flow, event.family) for rank, each in ranked if rank == best}
         if len({sender.process for sender in told}) != 1:
-            return NOBODY  # nobody holds it any more, or several share the port
+            return NOBODY  # it has no holder any more, or several share the port
         if len(told) == 1:
             return told.pop()
         states = {sender.state for sender in told}
@@ -273,7 +272,7 @@ Flow = tuple[int, int, int | None]
 
 
 def _rank(sighting: _Sighting, flow: Flow) -> tuple[int, ...] | None:
-    """How likely a socket with the right port sent a datagram, or None where it cannot have; as the kernel ranks."""
+    """How likely a socket on the right port sent a datagram, or None if it cannot have; ranked as in the kernel."""
     found, (source, destination, port) = sighting.found, flow
     if found.address and found.address != source:
         return None
@@ -295,7 +294,7 @@ def _told(sighting: _Sighting, flow: Flow, family: int) -> Sender:
 
 
 def _state(sighting: _Sighting, flow: Flow, family: int) -> str:
-    """As the kernel looks for whom to tell: a socket that is connected to the quoted destination, or to nobody."""
+    """As the kernel finds the socket to tell: one that is connected to the quoted destination, or unconnected."""
     found = sighting.found
     is_there = (found.peer, found.peer_port) == flow[1:]
     recverr = found.recverr if family == 4 else sighting.options.ipv6_errors
@@ -310,5 +309,5 @@ def _state(sighting: _Sighting, flow: Flow, family: int) -> str:
 
 @lru_cache(maxsize=1 << 14)
 def number_of(text: str) -> int:
-    """An address in 128 bits, IPv4 mapped."""
+    """An address as 128 bits, IPv4 mapped."""
     return mapped_address(ip_address(text.partition("%")[0]))

@@ -1,9 +1,9 @@
 """The kernel's own events, read in binary from a tracing instance of this process (Documentation/trace/ftrace.rst).
 
-An instance has buffers and events of its own, so nobody else's tracing is touched. It is called udpprobe-PID-…, and is
-gone at the end; where its process was killed, the next one removes it. A process holds a lock (flock) on its instance:
-its number may mean another process, or none, in the PID namespace of whoever looks. Layouts of pages and events are
-those that the kernel describes in `format` files: they differ between kernels.
+An instance has its own buffers and events, so other programs' tracing is not affected. It is called udpprobe-PID-… and
+is removed at the end; if its process was killed, the next one removes it. A process holds a lock (flock) on its
+instance, because its PID may be another process, or none, in the PID namespace of the observer. Page and event layouts
+are read from the kernel's `format` files: they differ between kernels.
 """
 
 from __future__ import annotations
@@ -26,27 +26,28 @@ from udpprobe.errors import PrivilegeError, UdpprobeError
 
 PLACES = "/sys/kernel/tracing", "/sys/kernel/debug/tracing"
 FSOPEN, FSCONFIG, FSMOUNT = 430, 431, 432
-"""System calls, by numbers that every architecture shares: they mount tracefs for this process alone, at no place."""
+"""System calls with the same numbers on all architectures: they mount tracefs for this process only, without a mount
+point."""
 FSCONFIG_CMD_CREATE = 6
 NAME = re.compile(r"udpprobe-\d+-[0-9a-f]{8}")
 BUFFER_KIB = 1024
-"""A processor; some 14,000 events."""
+"""Per processor; some 14,000 events."""
 PAGE_BYTES = 1 << 16
-"""No page of the ring is larger."""
+"""Largest page of the ring."""
 MISSED, MISSED_COUNTED = 1 << 31, 1 << 30
-"""In a page's length: events were lost before it, and how many stands behind its data (linux/ring_buffer.c)."""
+"""Bits of a page's length: events were lost before it, and their number follows its data (linux/ring_buffer.c)."""
 PADDING, TIME_EXTEND, TIME_STAMP = 29, 30, 31
-"""A record's type_len; what is less, but not 0, is its length in words."""
+"""A record's type_len; lower values except 0 are its length in words."""
 DELTA_BITS = 27
 STAMP_MASK = (1 << 59) - 1
-"""An absolute time stamp has so many bits; those above are the page's."""
+"""Bits of an absolute time stamp; the higher ones come from the page."""
 FIELD = re.compile(r"field:(.*?)(\w+)(\[[^]]*\])?;\s*offset:(\d+);\s*size:(\d+);\s*signed:(\d);")
 SYMBOL = re.compile(r'{ (\d+), "(\w+)" }')
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Field(Struct, frozen=True):
-    """Where a field of an event stands."""
+    """Position of an event's field."""
 
     offset: int
     size: int
@@ -54,7 +55,7 @@ class Field(Struct, frozen=True):
     is_array: bool
 
     def of(self, record: bytes) -> Any:  # noqa: ANN401 - a number, or the bytes of an array
-        """Its value: 0 or fewer bytes where the record ends before it."""
+        """Its value: 0 or fewer bytes if the record ends before it."""
         some = record[self.offset : self.offset + self.size]
         return some if self.is_array else int.from_bytes(some, sys.byteorder, signed=self.is_signed)
 
@@ -65,11 +66,11 @@ class Format(Struct, frozen=True):
     number: int
     fields: dict[str, Field]
     symbols: dict[int, str]
-    """Words for numbers, of the event's own text."""
+    """Words for numbers, from the event's own text."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """A `format` file.
+        """Parse a `format` file.
 
         Raises:
             ValueError: it is none.
@@ -85,7 +86,7 @@ class Format(Struct, frozen=True):
 
 
 def fields_of(text: str) -> dict[str, Field]:
-    """What a `format` file, or `events/header_page`, says of its fields."""
+    """The fields in a `format` file, or in `events/header_page`."""
     return {
         name: Field(int(offset), int(size), signed == "1", bool(array))
         for _, name, array, offset, size, signed in FIELD.findall(text)
@@ -93,9 +94,9 @@ def fields_of(text: str) -> dict[str, Field]:
 
 
 def records_of(page: bytes, header: Mapping[str, Field]) -> Iterator[tuple[int, bytes]]:
-    """Time (nanoseconds of the buffer's clock) and bytes of each record of a page of the ring.
+    """Time (nanoseconds of the buffer's clock) and bytes of each record in a page of the ring.
 
-    What is cut off, or says that it is longer than the page, ends it.
+    A record that is cut off, or longer than the page, ends it.
     """
     time_ns = header["timestamp"].of(page)
     at = header["data"].offset
@@ -121,7 +122,7 @@ def records_of(page: bytes, header: Mapping[str, Field]) -> Iterator[tuple[int, 
 
 
 def lost_before(page: bytes, header: Mapping[str, Field]) -> int:
-    """How many events were lost between the page before and this one; 1 where the kernel only says that some were."""
+    """Number of events lost between the page before and this one; 1 if the kernel gives no number."""
     commit = header["commit"].of(page)
     if not commit & MISSED:
         return 0
@@ -135,7 +136,7 @@ def _length(page: bytes, header: Mapping[str, Field]) -> int:
 
 
 class Record(Struct, frozen=True):
-    """An event of the kernel's."""
+    """A kernel event."""
 
     event: str
     time_ns: int
@@ -144,7 +145,7 @@ class Record(Struct, frozen=True):
 
 
 class Tracing:
-    """Some events, from now on until it is closed.
+    """Some events, until it is closed.
 
     Args:
         events: their names, such as `sock/inet_sk_error_report`; a filter for each, empty for none.
@@ -156,7 +157,7 @@ class Tracing:
 
     def __init__(self, events: Mapping[str, str]) -> None:
         self.lost = 0
-        """Events that came too fast to be read."""
+        """Events that were lost before they were read."""
         self._held = ExitStack()
         try:
             self._open(events)
@@ -177,7 +178,7 @@ class Tracing:
         _write(own, "buffer_size_kb", str(BUFFER_KIB))
         self._header = fields_of(_read(own, "events/header_page") or _read(root, "events/header_page"))
         self.formats: dict[str, Format] = {}
-        """By name of the event."""
+        """By event name."""
         for event, wanted in events.items():
             self.formats[event] = self.format_of(event)
             if wanted:
@@ -195,10 +196,10 @@ class Tracing:
             _write(own, f"events/{event}/enable", "1")
 
     def format_of(self, event: str) -> Format:
-        """What the kernel says of an event, of another one too.
+        """The format of an event, also of another one.
 
         Raises:
-            UdpprobeError: there is none of that name.
+            UdpprobeError: there is no such event.
         """
         try:
             return Format.parse(_read(self._own, f"events/{event}/format"))
@@ -206,7 +207,7 @@ class Tracing:
             raise UdpprobeError(f"this kernel has no event {event.replace('/', ':')}") from None
 
     def _instance(self) -> int:
-        fcntl.flock(self.instances, fcntl.LOCK_EX)  # nobody takes it for dead before it is locked
+        fcntl.flock(self.instances, fcntl.LOCK_EX)  # so that no other process removes it before it is locked
         try:
             remove_dead(self.instances)
             name = f"udpprobe-{os.getpid()}-{secrets.token_hex(4)}"
@@ -234,7 +235,7 @@ class Tracing:
         return found
 
     def read(self) -> list[Record]:
-        """What happened since, in order of time."""
+        """Events since the last call, in order of time."""
         since_1970_ns = _since_1970_ns()
         found: list[Record] = []
         for ring in self._rings:
@@ -256,14 +257,14 @@ class Tracing:
 
 
 def _since_1970_ns() -> int:
-    """What the clock of the day is ahead of the monotonic one: looked at thrice, for something may come between."""
+    """Offset of the wall clock from the monotonic one, best of three readings, which may be interrupted."""
     looks = [(time.monotonic_ns(), time.time_ns(), time.monotonic_ns()) for _ in range(3)]
     before, today, _ = min(looks, key=lambda look: look[2] - look[0])
     return today - before
 
 
 def _mounted_nowhere() -> int:
-    """Tracefs, where it is mounted at none of its places; as in a network namespace that `ip netns exec` entered."""
+    """Mount tracefs if it is not mounted at its usual places, as in a network namespace entered by `ip netns exec`."""
     context = _call(FSOPEN, b"tracefs", 1)
     try:
         _call(FSCONFIG, context, FSCONFIG_CMD_CREATE, None, None, 0)
@@ -281,7 +282,7 @@ def _call(number: int, *arguments: object) -> int:
 
 
 def remove_dead(instances: int) -> None:
-    """Remove what processes that were killed have left: nobody holds its lock."""
+    """Remove instances of killed processes: their lock is free."""
     for name in filter(NAME.fullmatch, os.listdir(instances)):
         with suppress(OSError):
             left = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=instances)
