@@ -20,7 +20,7 @@ from udpprobe.commands.watch import Listeners, Watch, WatchOptions
 from udpprobe.core.kernel import MODES
 from udpprobe.core.model import Process
 from udpprobe.lab.command import Signals, start
-from udpprobe.linux import descendants
+from udpprobe.linux import processes
 from udpprobe.linux.sockets import Sender, Sockets
 from udpprobe.reports import OutputFormat
 from udpprobe.reports.lists import program_text
@@ -158,10 +158,10 @@ def test_without_a_terminal_they_are_its_children_s_too(tmp_path):
             time.sleep(0.01)
         signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
         program.wait()
-    while not descendants._has_ended(int(child.read_text())) and time.monotonic() < limit_s:  # noqa: SLF001 - what it is
+    while not processes._has_ended(int(child.read_text())) and time.monotonic() < limit_s:  # noqa: SLF001 - what it is
         time.sleep(0.01)
-    assert descendants._has_ended(int(child.read_text()))  # noqa: SLF001 - as above
-    assert not descendants._has_ended(os.getpid())  # noqa: SLF001 - as above
+    assert processes._has_ended(int(child.read_text()))  # noqa: SLF001 - as above
+    assert not processes._has_ended(os.getpid())  # noqa: SLF001 - as above
 
 
 class Came:

@@ -20,9 +20,9 @@ from udpprobe.core.model import Process, WatchedEvent
 from udpprobe.core.notes import LEAST_MTU
 from udpprobe.errors import UdpprobeError
 from udpprobe.lab.command import Signals, is_foreground, reaped, shell_status, start
-from udpprobe.linux.descendants import Descendants
 from udpprobe.linux.error_reports import KernelEvents
 from udpprobe.linux.hostfacts import own_addresses
+from udpprobe.linux.processes import Descendants
 from udpprobe.linux.sockets import Sockets, number_of
 from udpprobe.reports.lists import SocketErrors
 

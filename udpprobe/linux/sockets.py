@@ -20,7 +20,7 @@ from udpprobe.core.kernel import TOO_BIG, told_errno
 from udpprobe.core.model import Event, Process, ReceiveDrops
 from udpprobe.core.ports import Ports
 from udpprobe.core.verdicts import Meaning
-from udpprobe.linux.holders import Holder, Options, holders_of, options_of
+from udpprobe.linux.processes import Holder, Options, holders_of, options_of
 from udpprobe.linux.receive_drops import DropCounters
 from udpprobe.linux.sockdiag import UdpSocket, udp_sockets
 
