@@ -448,7 +448,7 @@ def _event(kept: Kept, row: int, match: memoryview, *, itself: bool, is_loop: bo
         if udp_length >= 8 and not match[1] & 2:
             length = udp_length + (20 if packet.quoted_family == 4 else 40)
     quoted, mtu, tunnel = quoted_of(packet), packet.mtu if packet.mtu >= 0 else None, packet.tunnel_bytes
-    notes = packet.notes | match[2] | more | mtu_notes(packet.family, packet.mtu, length + tunnel)
+    notes = packet.notes | match[2] | int(more) | int(mtu_notes(packet.family, packet.mtu, length + tunnel))
     reporter: str | None = address_text(*packet.reporter, as_ipv4=packet.family == 4)
     texts = texts_of(notes, length, packet.family, tunnel, mtu)
     texts += (GROUP_MEMBER,) if group else ()

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from itertools import chain
 from random import SystemRandom
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from udpprobe import __version__
 from udpprobe.capture.live import LiveCapture, open_capture
@@ -239,7 +239,7 @@ class Watch:
 
     def _watched(self, judged: Judged) -> WatchedEvent:
         event, sender, is_reported = judged.event, judged.sender, judged.is_reported
-        own = {name: getattr(event, name) for name in Event.__struct_fields__}
+        own: dict[str, Any] = dict(zip(Event.__struct_fields__, astuple(event), strict=True))
         if sender is None:
             return WatchedEvent(**own)
         meaning = meaning_of(event.family, event.type, event.code)

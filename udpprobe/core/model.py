@@ -479,6 +479,10 @@ class Quoted(Model, frozen=True):
     """Length of the quote, from its IP header on."""
 
 
+# as numbers: to combine flags takes 3 µs
+_NO_PORTS, _NO_LENGTH, _NO_CHECKSUM = int(Note.NO_PORTS), int(Note.NO_LENGTH), int(Note.NO_CHECKSUM)
+
+
 def quoted_of(packet: Any) -> Quoted:  # noqa: ANN401 - a `Packet`, or one with the same fields
     """The datagram that an ICMP error quotes."""
     notes = packet.notes
@@ -488,14 +492,14 @@ def quoted_of(packet: Any) -> Quoted:  # noqa: ANN401 - a `Packet`, or one with 
 
     return Quoted(
         source=address_text(*packet.source),
-        source_port=unless(Note.NO_PORTS, packet.source_port),
+        source_port=unless(_NO_PORTS, packet.source_port),
         destination=address_text(*packet.destination),
-        destination_port=unless(Note.NO_PORTS, packet.destination_port),
+        destination_port=unless(_NO_PORTS, packet.destination_port),
         ip_id=packet.ip_id if packet.quoted_family == 4 else None,
         ttl=packet.ttl,
         ip_length=packet.ip_length,
-        udp_length=unless(Note.NO_LENGTH, packet.udp_length),
-        udp_checksum=unless(Note.NO_CHECKSUM, packet.udp_checksum),
+        udp_length=unless(_NO_LENGTH, packet.udp_length),
+        udp_checksum=unless(_NO_CHECKSUM, packet.udp_checksum),
         bytes=packet.quoted_bytes,
     )
 
