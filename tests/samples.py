@@ -16,7 +16,9 @@ from udpprobe.core.model import (
     Unmatched,
 )
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, meaning_of
+from udpprobe.pmtud.model import BlackHole, MtuReport
 from udpprobe.reports.json import report_json
+from udpprobe.tracing.model import Target, TraceLoop, TraceReport
 
 T0_NS = 1_700_000_000_123_456_789
 LONG_V6 = "2001:db8:1111:2222:3333:4444:5555:6666"
@@ -156,3 +158,39 @@ EVENT_V6 = replace(
     notes=(),
     quoted=replace(EVENT.quoted, destination=LONG_V6, destination_port=65535),
 )
+
+
+# ---- what checks, traces and path MTUs are
+
+
+def mtu_report(address="10.0.0.1", *, mtu=1500, **changes):
+    """Of a path whose MTU was found."""
+    made = MtuReport(
+        version="0.1.0",
+        target=Target(address, 53),
+        verdict="ok",
+        errno=None,
+        path_mtu=mtu,
+        udp_payload_max=mtu - 28,
+        proof="refusal",
+        state="SEARCH_COMPLETE",
+        interface="eth0",
+        interface_mtu=1500,
+        source_address="10.0.0.9",
+        control_port=None,
+        reports=(),
+        black_hole=None,
+        sent=2,
+        duration_ms=1.0,
+        time_ns=0,
+    )
+    return replace(made, **changes)
+
+
+MTU = mtu_report(notes=("n",), advice="Do this.")
+HOLE = replace(MTU, verdict="black-hole", path_mtu=1420, black_hole=BlackHole(1420, 1421, "192.0.2.1", None))
+TRACE = TraceReport("0.1.0", Target("10.0.0.1", 53), "10.0.0.9", (40_000,), "eth0", 0, "silent", None, False, (), None)
+LOOPING = replace(TRACE, verdict="loop", loop=TraceLoop(("192.0.2.1", None, "192.0.2.3"), 3, 2))
+MUTE = destination("10.0.0.1", 53, "silent", meaning="no-evidence")
+QUIET = replace(MUTE, meaning="listening-or-filtered")
+LIMITED = replace(MUTE, meaning="rate-limited")

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 import containers as c
 import pytest
 import zstandard
-from capture_rows import rows_of
+from containers import rows_of
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from pcaps_readme import EXPECTED, PCAPS

@@ -6,7 +6,7 @@ import os
 from functools import cache
 
 import pytest
-from capture_rows import rows_of
+from containers import rows_of
 from following import EVERYTHING, MS, analyzer_of, follow, packets_of, story_of_analyzer
 from pcaps_readme import EXPECTED, PCAPS
 

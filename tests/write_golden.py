@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from command_screens import command_screens
 from samples import parsed
+from screens import command_screens
 from screens import screens as live_screens
 
 from udpprobe.capture.inputs import Inputs

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from capture_rows import read
+from containers import read
 
 CORPUS = os.environ.get("UDPPROBE_CORPUS")
 FILES = sorted(Path(CORPUS, "pcap").iterdir()) if CORPUS else []

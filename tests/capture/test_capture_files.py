@@ -14,7 +14,7 @@ from pathlib import Path
 import containers as c
 import pytest
 import zstandard
-from capture_rows import merged_rows, read, rows_at_hand, rows_from, rows_of
+from containers import merged_rows, read, rows_at_hand, rows_from, rows_of
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from profiles import examples

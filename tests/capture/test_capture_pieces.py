@@ -7,7 +7,7 @@ import struct
 
 import containers as c
 import pytest
-from capture_rows import read, rows_of
+from containers import read, rows_of
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from msgspec.structs import replace

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import containers as c
 import fsspec
 import pytest
-from capture_rows import merged_rows, rows_from, rows_of
+from containers import merged_rows, rows_from, rows_of
 from fsspec.implementations.memory import MemoryFile
 
 from udpprobe.capture import content

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import builders as b
 import pytest
-from capture_rows import Row, read
+from containers import Row, read
 from hypothesis import given
 from hypothesis import strategies as st
 from live_frames import frames_of, read_frames

@@ -1,7 +1,21 @@
 import pytest
-from checks import HOLE, LIMITED, LOOPING, MTU, MUTE, QUIET, TRACE
 from msgspec.structs import replace
-from samples import ANSWERED, LOOP, REFUSED, TOO_BIG, UNREACHABLE_V6, destination, finding
+from samples import (
+    ANSWERED,
+    HOLE,
+    LIMITED,
+    LOOP,
+    LOOPING,
+    MTU,
+    MUTE,
+    QUIET,
+    REFUSED,
+    TOO_BIG,
+    TRACE,
+    UNREACHABLE_V6,
+    destination,
+    finding,
+)
 
 from udpprobe.checking.expectations import CheckState, Expectation, parse_range, target_with_port
 from udpprobe.checking.states import (

@@ -4,13 +4,12 @@ import json
 
 import pytest
 from msgspec.structs import asdict, replace
+from samples import mtu_report
 
 import udpprobe.commands.mtu
 from udpprobe.cli import main
 from udpprobe.commands.mtu import Measured
 from udpprobe.errors import PrivilegeError
-from udpprobe.pmtud.model import MtuReport
-from udpprobe.tracing.model import Target
 
 DEFAULTS = {
     "most": 0,
@@ -25,25 +24,7 @@ DEFAULTS = {
     "control": True,
     "capture": "auto",
 }
-REPORT = MtuReport(
-    version="0.1.0",
-    target=Target("127.0.0.1", 53),
-    verdict="ok",
-    errno=None,
-    path_mtu=1500,
-    udp_payload_max=1472,
-    proof="refusal",
-    state="SEARCH_COMPLETE",
-    interface="eth0",
-    interface_mtu=1500,
-    source_address="127.0.0.1",
-    control_port=None,
-    reports=(),
-    black_hole=None,
-    sent=2,
-    duration_ms=1.0,
-    time_ns=0,
-)
+REPORT = mtu_report("127.0.0.1", source_address="127.0.0.1")
 
 
 class FakeMtu:

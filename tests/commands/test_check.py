@@ -7,9 +7,8 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from checks import HOLE, LOOPING, MTU, MUTE, TRACE
 from msgspec.structs import replace
-from samples import report
+from samples import HOLE, LOOPING, MTU, MUTE, TRACE, report
 
 import udpprobe.commands.check
 import udpprobe.interrupt

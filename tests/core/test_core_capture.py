@@ -9,7 +9,7 @@ from contextlib import suppress
 import containers as c
 import pytest
 import twins
-from capture_rows import plain_pcap, plain_pcapng, read, row_of, rows_from
+from containers import plain_pcap, plain_pcapng, read, row_of, rows_from
 from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 from profiles import examples

@@ -7,7 +7,7 @@ import struct
 
 import containers as c
 import pytest
-from capture_rows import Row, plain_pcap, read, rows_from
+from containers import Row, plain_pcap, read, rows_from
 
 FRAMES = [
     c.Frame(c.START_NS + number * 1_000_003, bytes([number]) * (number * 7 % 90), 100 + number) for number in range(40)

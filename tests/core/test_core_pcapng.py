@@ -12,7 +12,7 @@ import tracemalloc
 
 import containers as c
 import pytest
-from capture_rows import read, rows_from
+from containers import read, rows_from
 
 from udpprobe.capture.files import Arrival, CaptureFile
 from udpprobe.core import is_compiled

@@ -9,7 +9,7 @@ import struct
 from array import array
 
 import pytest
-from sending import crafted_for, data_of
+from engine_probes import crafted_for, data_of
 
 from udpprobe.core.probe import Batch
 from udpprobe.engines.raw import RawSender

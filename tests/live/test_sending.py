@@ -7,9 +7,9 @@ import errno
 import socket
 
 import pytest
+from engine_probes import crafted_for, data_of
 from network import Network, address
 from record import play
-from sending import crafted_for, data_of
 
 from udpprobe.engines.raw import RawSender
 from udpprobe.errors import UdpprobeError

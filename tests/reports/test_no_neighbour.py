@@ -1,9 +1,8 @@
 """Where nothing on the link answers: what it means is told to people, the word for it to programs."""
 
 import pytest
-from checks import MTU, TRACE
 from msgspec.structs import replace
-from samples import destination, finding, report
+from samples import MTU, TRACE, destination, finding, report
 
 from udpprobe.core.notes import no_neighbour_notes
 from udpprobe.reports import OutputFormat

@@ -7,9 +7,9 @@ import re
 
 import pytest
 from msgspec.structs import replace
-from samples import T0_NS
+from samples import T0_NS, mtu_report
 
-from udpprobe.pmtud.model import BlackHole, MtuReport, Reported
+from udpprobe.pmtud.model import BlackHole, Reported
 from udpprobe.reports import OutputFormat
 from udpprobe.reports.mtu import MTU_FORMATS, mtu_table, speakers
 from udpprobe.reports.text import PLAIN, Style
@@ -17,21 +17,13 @@ from udpprobe.tracing.model import Target
 
 ROUTER = Reported("192.0.2.1", 1400, 4, 1401, ())
 LIAR = Reported("192.0.2.2", 0, 1, 1500, ("the router names no MTU",))
-TOO_BIG = MtuReport(
-    version="0.1.0",
-    target=Target("198.51.100.7", 53),
+TOO_BIG = mtu_report(
+    "198.51.100.7",
+    mtu=1400,
     verdict="too-big",
-    errno=None,
-    path_mtu=1400,
-    udp_payload_max=1372,
-    proof="refusal",
-    state="SEARCH_COMPLETE",
-    interface="eth0",
-    interface_mtu=1500,
     source_address="192.0.2.9",
     control_port=55_555,
     reports=(ROUTER, LIAR),
-    black_hole=None,
     sent=9,
     duration_ms=43.6,
     time_ns=T0_NS,
