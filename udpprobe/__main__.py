@@ -7,13 +7,13 @@ import signal
 import sys
 
 INTERRUPTED, TERMINATED = 128 + 2, 128 + 15
-"""What a shell reports of a program that SIGINT or SIGTERM ended."""
+"""The exit status in a shell of a program that SIGINT or SIGTERM ended."""
 SELDOM = 100_000
-"""Objects made between two searches for cycles: a report may be of millions, and there are hardly any cycles."""
+"""Objects created between two runs of the cycle collector: a report may have millions, and hardly any cycles."""
 
 
 def run() -> int:
-    """Run it; Ctrl-C and SIGTERM show no traceback, not even while modules are loaded or the interpreter ends."""
+    """Run it; Ctrl-C and SIGTERM show no traceback, not even while modules are loaded or the interpreter exits."""
     gc.set_threshold(SELDOM)
     try:
         try:
@@ -34,7 +34,7 @@ def run() -> int:
 
 
 def _leave(status: int) -> None:
-    """End here, where nothing speaks against it: to take apart what was loaded takes a fifth of a short command."""
+    """Exit at once if possible: freeing everything takes a fifth of a short command's time."""
     atexit._run_exitfuncs()  # noqa: SLF001 - as multiprocessing does before it ends like this
     try:
         for stream in filter(None, (sys.stdout, sys.stderr)):

@@ -1,6 +1,6 @@
-"""Which twin of the core runs: the compiled modules, or the same files interpreted.
+"""Selects the twin of the core: the compiled modules, or the same files interpreted.
 
-setup.py reads this file too, without importing the package. Each start waits for what is imported here.
+setup.py reads this file too, without importing the package. Every start waits for the imports here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _LENGTH = len(_CARRIED % 0)
 
 
 def interpret(core: str) -> None:
-    """Let the modules in the directory `core` be imported from their source, although compiled ones lie beside it."""
+    """Import the modules in the directory `core` from their source, although compiled ones exist."""
     import sys
     from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
 
@@ -20,7 +20,7 @@ def interpret(core: str) -> None:
 
 
 def refuse_stale(core: str) -> None:
-    """Look whether each compiled module in `core` was made from the source beside it.
+    """Check that each compiled module in `core` was made from the source beside it.
 
     This is for checkouts, which are edited. Installed packages aren't, and have no setup.py beside them.
 
@@ -46,13 +46,13 @@ def common_crc(core: str) -> int:
 
 
 def fingerprint(core: str, name: str, common: int) -> bytes:
-    """What whoever compiles the module `name` of the directory `core` has to append to it."""
+    """The bytes that compiling the module `name` of the directory `core` must append to it."""
     source = f"{core}/{name}.py"
     return _CARRIED % (_crc(source, start=common) if os.path.exists(source) else common)
 
 
 def carried(compiled: str) -> bytes:
-    """What was appended to a compiled module."""
+    """The bytes that were appended to a compiled module."""
     with open(compiled, "rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _LENGTH))
         return file.read()

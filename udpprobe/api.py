@@ -1,7 +1,7 @@
-"""The commands as functions: arguments in, the models of their reports out. Nothing is printed.
+"""The commands as functions: arguments in, report models out. Nothing is printed.
 
-What cannot be done raises an exception of `udpprobe.errors`. Ctrl-C in the main thread raises `Interrupted`, a
-KeyboardInterrupt, whose `report` says what was known by then. Everything here is also an attribute of `udpprobe`.
+Failures raise an exception of `udpprobe.errors`. Ctrl-C in the main thread raises `Interrupted`, a KeyboardInterrupt,
+whose `report` has the results so far. Everything here is also an attribute of `udpprobe`.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 GROUPS = ("destination", "host", "flow", "reporter")
 AGED_EVERY = 1 << 14
-"""Packets between two looks at how much a Follower remembers."""
+"""Packets between two checks of a Follower's memory."""
 
 Path: TypeAlias = "str | os.PathLike[str]"
 Packet: TypeAlias = Any
-"""`(time_ns, bytes)`, or a packet of Scapy's."""
+"""`(time_ns, bytes)`, or a Scapy packet."""
 Source: TypeAlias = "Path | IO[bytes] | Iterable[Path] | Iterable[IO[bytes]] | Iterable[Packet]"
 """What `analyze` reads."""
 OnEvent: TypeAlias = Callable[[Event], None]

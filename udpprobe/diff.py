@@ -1,7 +1,7 @@
-"""Two reports, compared destination by destination: what `diff` decides. Pure.
+"""Compares two reports, destination by destination: the decisions of `diff`. Pure.
 
-Reports of other versions, and of other commands of the family, are read by what they have: a field that is missing
-says nothing, one that is unknown is ignored.
+Reports of other versions, and of other commands of the family, are read as far as possible: a missing field says
+nothing, an unknown one is ignored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from udpprobe.core.verdicts import VERDICTS
 from udpprobe.errors import UdpprobeError, UsageError, meant
 
 CHANGES = ("worse", "new", "gone", "better", "same")
-"""What a destination can be, those to look at first."""
+"""Kinds of change, most important first."""
 
 _BY_REACH = (
     "answered",
@@ -39,16 +39,16 @@ _BY_REACH = (
 may be listening there; and what arrives stands before what somebody on the way stops."""
 
 SIGMAS = 3.0
-"""Loss differs where a two-proportion z-test says that it does with so many standard deviations: one false alarm in
-370 destinations."""
+"""Loss differs if a two-proportion z-test finds a difference of so many standard deviations: one false alarm in 370
+destinations."""
 LEAST_LOST, LEAST_LOSS = 5, 0.01
-"""The test does not hold for fewer datagrams that were lost, and a smaller share is nothing that anybody notices."""
+"""The test does not hold for fewer lost datagrams, and a smaller share does not matter."""
 
 LEAST_RTT_MS = 1.0
 JITTERS = 3.0
-"""An RTT differs where the medians are farther apart than so many times (median - minimum) of either run,"""
+"""An RTT differs if the medians differ by more than so many times (median - minimum) of either run,"""
 RTT_SHARE, FEW_RTT_SHARE = 0.25, 1.0
-"""and by more than this share of the smaller one; by more than all of it where one of the runs has few answers."""
+"""and by more than this share of the smaller one; by more than all of it if one run has few answers."""
 FEW_ANSWERS = 5
 
 
@@ -108,11 +108,11 @@ class ReadReport(Struct, gc=False):
 
 
 def read_report(text: bytes, name: str) -> ReadReport:
-    """A report from its JSON.
+    """Parse a report's JSON.
 
     Args:
         text: one JSON object.
-        name: of the file, for complaints.
+        name: of the file, for error messages.
 
     Raises:
         UdpprobeError: it is no such report.
@@ -136,7 +136,7 @@ class _Report(Protocol):
     def unmatched(self) -> Sequence[Any]: ...
 
 
-# ---- what is said of each destination
+# ---- the states of each destination
 
 
 class State(Model, frozen=True):

@@ -1,4 +1,4 @@
-"""What can go wrong for a user, a file or the host. Data from the network is never among it.
+"""Errors of a user, a file or the host. Data from the network never causes one.
 
 One root, one catch (in `udpprobe.cli`), one line on standard error, one exit status each.
 """
@@ -18,21 +18,21 @@ class UdpprobeError(Exception):
 
 
 class UsageError(UdpprobeError):
-    """The command's words are off: a bad option, filter, verdict or time."""
+    """The command line is wrong: a bad option, filter, verdict or time."""
 
     exit_status = 2
 
 
 class CaptureError(UdpprobeError):
-    """A file that cannot be read, or that is no capture."""
+    """A file cannot be read, or is no capture."""
 
 
 class NotACaptureError(CaptureError):
-    """A file that can be read, but is no capture."""
+    """A file can be read, but is no capture."""
 
 
 class UnsentError(UdpprobeError):
-    """This host has no way to a destination.
+    """This host has no route to a destination.
 
     Args:
         text: for people.
@@ -46,7 +46,7 @@ class UnsentError(UdpprobeError):
 
 
 def meant(word: str, known: Iterable[str], alike_by: float = 0.6) -> str:
-    """`: did you mean loop-3?`, of the word that looks most like one that is not known; empty where none does."""
+    """`: did you mean loop-3?`, with the known word closest to an unknown one; empty if none is close."""
     from difflib import get_close_matches  # noqa: PLC0415 - of mistakes alone
 
     alike = get_close_matches(word, list(known), n=1, cutoff=alike_by)
@@ -54,7 +54,7 @@ def meant(word: str, known: Iterable[str], alike_by: float = 0.6) -> str:
 
 
 def raw_hint() -> str:
-    """How to be allowed raw sockets."""
+    """How to get permission for raw sockets."""
     import sys  # noqa: PLC0415 - of mistakes alone
     from pathlib import Path  # noqa: PLC0415 - as above
 

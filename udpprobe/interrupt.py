@@ -1,6 +1,6 @@
-"""Ctrl-C, in an orderly way: noted at once, obeyed where a command can stop and still tell what it knows.
+"""Ctrl-C, in an orderly way: recorded at once, handled where a command can stop and still report.
 
-So are SIGTERM, and a time limit that a caller sets.
+SIGTERM and a caller's time limit work the same way.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any, Self
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C while something was looked at; `report` says what was known by then.
+    """Ctrl-C during a run; `report` has the results so far.
 
     Args:
-        report: it, of the kind that the caller would have got.
-        undecided: addresses and ports of which what it says may still have changed.
+        report: of the kind that the caller would have got.
+        undecided: addresses and ports whose verdict might still have changed.
     """
 
     def __init__(
@@ -36,21 +36,21 @@ class Interrupted(KeyboardInterrupt):
 
 
 SAME_PRESS_S = 0.2
-"""One Ctrl-C may come as two signals: `timeout -s INT` sends one to the command and one to its process group, and so do
-programs that pass on what the terminal sent to all. Nobody presses twice so fast."""
+"""One Ctrl-C may arrive as two signals: `timeout -s INT` sends one to the command and one to its process group, and so
+do programs that pass on a terminal's signal. Nobody presses twice so fast."""
 
 _came: set[int] = set()
-"""Signals that came so far."""
+"""Signals that arrived so far."""
 
 
 def heed_sigterm() -> None:
-    """Let SIGTERM do what Ctrl-C does, unless who started this program wants it ignored."""
+    """Let SIGTERM work like Ctrl-C, unless the parent process had it ignored."""
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _strike)
 
 
 def was_terminated() -> bool:
-    """Whether it was SIGTERM that ended it."""
+    """Whether SIGTERM ended it."""
     return signal.SIGTERM in _came
 
 
@@ -71,7 +71,7 @@ _LIMIT: ContextVar[_Limit] = ContextVar("limit", default=_Limit(math.inf))  # no
 
 @contextmanager
 def until(limit_s: float) -> Iterator[None]:
-    """What is begun inside, in this thread or in copies of its context, stops at `limit_s` as on Ctrl-C.
+    """Stop what is begun inside, in this thread or in copies of its context, at `limit_s` as on Ctrl-C.
 
     Args:
         limit_s: by `time.monotonic`.
@@ -84,20 +84,20 @@ def until(limit_s: float) -> Iterator[None]:
 
 
 def hurry() -> None:
-    """Let all that was begun inside of the innermost `until` stop now, whichever threads it runs in."""
+    """Stop everything that was begun inside the innermost `until`, in any thread."""
     if _LIMIT.get().limit_s < math.inf:
         _LIMIT.get().limit_s = -math.inf
 
 
 def is_late() -> bool:
-    """Whether the time is up that `until` gave."""
+    """Whether the time limit of `until` has passed."""
     return time.monotonic() >= _LIMIT.get().limit_s
 
 
 class CtrlC:
-    """Takes note of the first Ctrl-C or SIGTERM, which would else strike in the middle of a sum; the second strikes.
+    """Records the first Ctrl-C or SIGTERM, which would otherwise interrupt in the middle; the second one interrupts.
 
-    Only where it would raise KeyboardInterrupt: in the main thread, with nobody else's handler set.
+    Only where KeyboardInterrupt would be raised: in the main thread, without another handler.
     """
 
     def __init__(self) -> None:
@@ -117,7 +117,7 @@ class CtrlC:
 
     @contextmanager
     def striking(self) -> Iterator[None]:
-        """While nothing is known yet, and what is waited for may never come, let the first one strike.
+        """Let the first one interrupt, while there are no results yet and a wait may never end.
 
         Raises:
             KeyboardInterrupt: it came.

@@ -1,7 +1,6 @@
-"""Names of addresses, looked up beside the work: reverse DNS, and AS numbers from a local file or over DNS.
+"""Names of addresses, looked up in the background: reverse DNS, and AS numbers from a local file or over DNS.
 
-A look-up never holds anything up: it runs in a thread that does not keep the program from ending, and whoever wants
-names waits for a second at most, in all.
+A look-up never delays anything: it runs in a daemon thread, and callers wait for at most a second in total.
 """
 
 from __future__ import annotations
@@ -23,20 +22,20 @@ from udpprobe.errors import UdpprobeError
 from udpprobe.files import require_regular
 
 AT_ONCE = 16
-"""Look-ups under way at a time."""
+"""Look-ups at a time."""
 PATIENCE_S = 1.0
-"""How long names are waited for, from the first that was asked for on."""
+"""Seconds to wait for names, from the first request on."""
 MOST = 4096
-"""Addresses that are looked up; a report may have a million."""
+"""Most addresses that are looked up; a report may have a million."""
 
 
 class Names:
-    """What addresses are called.
+    """Names of addresses.
 
     Args:
-        dns: whether DNS is asked.
+        dns: whether to ask DNS.
         asn_db: a file of autonomous systems, in MaxMind's format.
-        asn_dns: whether Team Cymru is asked for those that the file does not know.
+        asn_dns: whether to ask Team Cymru for those that the file lacks.
 
     Raises:
         UdpprobeError: the file cannot be read, or the library that reads it is missing.
@@ -53,7 +52,7 @@ class Names:
         self._began_s: float | None = None
 
     def ask(self, addresses: Iterable[str | None]) -> None:
-        """Begin to look up those that were not asked for yet."""
+        """Begin to look up new addresses."""
         for address in addresses:
             if address and address not in self._asked and len(self._asked) < MOST:
                 self._asked.add(address)
@@ -76,7 +75,7 @@ class Names:
                 self._news.notify_all()
 
     def wait(self, most_s: float = PATIENCE_S) -> None:
-        """Until all is looked up that was asked for, or the time is over, or the caller's own."""
+        """Wait for all look-ups, until the time is over, or the caller's own."""
         if self._began_s is None:
             return
         with self._news:
@@ -139,7 +138,7 @@ RESOLV_CONF = Path("/etc/resolv.conf")
 DNS_PORT, MOST_SERVERS = 53, 3
 """resolv.conf(5): as many as the system's resolver asks."""
 DNS_PATIENCE_S = 2.0
-"""For each of them. A report waits for a second in all; a live screen shows what comes later."""
+"""For each of them. A report waits for a second in total; a live screen shows later results too."""
 TXT, IN, RECURSION_DESIRED = 16, 1, 0x0100
 RESPONSE, TRUNCATED, RCODE = 0x8000, 0x0200, 0x000F
 MOST_BYTES, POINTER = 4096, 0xC0
@@ -147,7 +146,7 @@ _HEADER, _QUESTION, _RECORD = struct.Struct("!6H"), struct.Struct("!2H"), struct
 
 
 def system_of(address: str) -> str:
-    """`AS64500 EXAMPLE, DE`; empty for nothing known, and for an address that is in nobody's network.
+    """`AS64500 EXAMPLE, DE`; empty if unknown, or if no network announces the address.
 
     Args:
         address: in text, perhaps with a zone.
@@ -176,7 +175,7 @@ def _fields(text: str) -> list[str]:
 
 
 def _text_of(name: str) -> str:
-    """What the first resolver that answers says in TXT."""
+    """The TXT record from the first resolver that answers."""
     for server in _servers():
         try:
             return _asked(server, name)
@@ -194,11 +193,11 @@ def _servers() -> list[str]:
 
 
 def _asked(server: str, name: str) -> str:
-    """What a resolver says.
+    """A resolver's answer.
 
     Raises:
-        OSError: it says nothing in time, or refuses.
-        ValueError: it says something else (so do struct.error and IndexError).
+        OSError: it does not answer in time, or refuses.
+        ValueError: the answer is invalid (so do struct.error and IndexError).
     """
     labels = b"".join(bytes((len(label),)) + label.encode() for label in name.split("."))
     question = labels + b"\0" + _QUESTION.pack(TXT, IN)
@@ -208,7 +207,7 @@ def _asked(server: str, name: str) -> str:
     )[0]
     with closing(socket.socket(family, kind, protocol)) as asking:
         asking.settimeout(DNS_PATIENCE_S)
-        asking.connect(where)  # from anywhere else nothing is heard
+        asking.connect(where)  # accept answers from there only
         asking.send(_HEADER.pack(number, RECURSION_DESIRED, 1, 0, 0, 0) + question)
         return _answer_in(asking.recv(MOST_BYTES), number, question)
 

@@ -30,12 +30,12 @@ from udpprobe.linux.netlink import interface_name
 from udpprobe.scanning.plan import ProbedDestinations
 
 MOST_HOSTS = 1 << 20
-"""Addresses of a network that may be named: an IPv4 /12."""
+"""Largest network that may be a target: an IPv4 /12."""
 MOST_DESTINATIONS = 1 << 24
 """Addresses times ports of a scan: a /24 with all its ports. More would not fit into a small host's memory."""
 
 MOST_FAILURES = 3
-"""That are named where no target can be probed."""
+"""Targets that are named if none can be probed."""
 
 _FAMILIES = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
 _UNSPECIFIED = {
@@ -48,27 +48,28 @@ _HAS_BROADCAST = "/32 link BROADCAST"
 
 
 class Wanted(Struct, frozen=True):
-    """How targets are understood."""
+    """How to resolve targets."""
 
     default_ports: Ports
-    """Of targets that name none."""
+    """Of targets without ports."""
     family: int | None = None
-    """4 or 6: only such addresses; None for both."""
+    """4 or 6 for only such addresses; None for both."""
     interface: str | None = None
-    """Zone of link-local addresses that name none."""
+    """Zone of link-local addresses without one."""
     allow_broadcast: bool = False
-    """Whether groups of hosts may be probed: multicast, broadcast, and 0.0.0.0/8, which some hosts take for it."""
+    """Whether group addresses may be probed: multicast, broadcast, and 0.0.0.0/8, which some hosts take for
+    broadcast."""
 
 
 class Resolved(Struct, frozen=True):
-    """What is to be probed."""
+    """The destinations to probe."""
 
     destinations: ProbedDestinations
     """By host and port; hosts are numbered in the order of their targets."""
     names: dict[int, str]
-    """Host number to the name that was typed for it."""
+    """By host number, the name as typed."""
     failures: tuple[UdpprobeError, ...] = ()
-    """Why some of the targets are not probed: a name without address, one that may not be probed."""
+    """Why some targets are not probed: a name without address, or a forbidden one."""
 
 
 class _Span(Struct, frozen=True):
@@ -85,13 +86,13 @@ _Host = tuple[int, int]
 
 
 def read_targets(path: str) -> list[TargetSpec]:
-    """The targets in a file, between blanks or line ends, `#` before comments.
+    """The targets in a file, separated by blanks or line ends, with comments after `#`.
 
     Args:
         path: the file; "-" is standard input.
 
     Raises:
-        UsageError: a line is no target; says which.
+        UsageError: a line has no valid target; names the line.
         UdpprobeError: the file cannot be read.
     """
     try:
@@ -108,20 +109,20 @@ def _opened(path: str) -> TextIO:
 
 
 def resolve(targets: Sequence[TargetSpec], excluded: Sequence[TargetSpec], wanted: Wanted) -> Resolved:
-    """The destinations of targets, each once.
+    """The destinations of targets, without duplicates.
 
-    A network stands for all its addresses, also the first and the last one of an IPv4 network, but not for
-    multicast addresses and 255.255.255.255: those must be named.
+    A network stands for all its addresses, including the first and last one of an IPv4 network, but not for multicast
+    addresses and 255.255.255.255: those must be named.
 
     Args:
-        targets: what is asked for.
-        excluded: what is left out of that; without ports, whole hosts.
-        wanted: how targets are understood.
+        targets: the requested ones.
+        excluded: left out; without ports, whole hosts.
+        wanted: how to resolve them.
 
     Raises:
         UsageError: nothing is left, or too much; a link-local address on two links.
-        UdpprobeError: why none of the targets can be probed: of each one, no address is known, it may not be probed,
-            or its interface is not known. That is no mistake in words: others would have gone on.
+        UdpprobeError: why none of the targets can be probed: no address is known, it may not be probed, or its
+            interface is unknown. That is no usage error, because other targets would have worked.
     """
     spans, failures = [], []
     forbidden = frozenset() if wanted.allow_broadcast else _own_broadcasts()
@@ -152,7 +153,7 @@ def resolve(targets: Sequence[TargetSpec], excluded: Sequence[TargetSpec], wante
 
 
 def _all_of(failures: Sequence[UdpprobeError]) -> str:
-    """In a line: a file may have thousands."""
+    """All failures in one line: a file may have thousands."""
     texts = list(dict.fromkeys(map(str, failures)))
     more = len(texts) - MOST_FAILURES
     return "; ".join(texts[:MOST_FAILURES]) + (f"; and {more:,} more" if more > 0 else "")
@@ -183,7 +184,7 @@ def _refuse_groups(target: TargetSpec, block: Block, forbidden: frozenset[int]) 
 
 
 def _own_broadcasts() -> frozenset[int]:
-    """The broadcast addresses of this host's links, mapped: as its own table of local routes has them."""
+    """Broadcast addresses of this host's links, mapped, from the local routing table."""
     try:
         lines = Path(_LOCAL_ROUTES).read_text(encoding="ascii").splitlines()
     except OSError:
@@ -196,11 +197,11 @@ def _own_broadcasts() -> frozenset[int]:
 
 
 looking_up: set[str] = set()
-"""Names about which DNS is asked at the moment: who has to end meanwhile can say so."""
+"""Names that DNS is being asked about, for the message if time runs out."""
 
 
 def _looked_up(name: str, family: int | None) -> list[Block]:
-    """Every address that a name has."""
+    """Every address of a name."""
     looking_up.add(name)
     try:
         found = socket.getaddrinfo(name, None, _FAMILIES[family], socket.SOCK_DGRAM)
@@ -243,7 +244,7 @@ def _refuse_too_much(spans: Sequence[_Span]) -> None:
 
 
 def _refuse_two_links(hosts: Sequence[_Host]) -> None:
-    """A packet says nothing of the link it is on: of two hosts with one address, replies could not be told apart."""
+    """Refuse one address on two links: replies do not tell the link, so the two hosts could not be told apart."""
     seen = set()
     for address, _ in hosts:
         if address in seen:
@@ -255,12 +256,12 @@ def _refuse_two_links(hosts: Sequence[_Host]) -> None:
 
 
 def _asked(spans: Sequence[_Span], forbidden: frozenset[int]) -> tuple[dict[_Host, array[int]], dict[_Host, str]]:
-    """Of each host its ports, once and in order, hosts in the order of targets; and names of those that have any."""
+    """The ports of each host, sorted and without duplicates, hosts in the order of targets; and the names as typed."""
     asked: dict[_Host, array[int]] = {}
     names: dict[_Host, str] = {}
     ports_of = {ports: _in_order(ports) for ports in dict.fromkeys(span.ports for span in spans)}
     joined: dict[tuple[int, int], array[int]] = {}
-    """By the identities of two lists: those of many hosts are the same ones."""
+    """By the identities of two lists: many hosts share the same lists."""
     for span in spans:
         ports = ports_of[span.ports]
         for address in _addresses(span.block, forbidden):
@@ -281,7 +282,7 @@ def _in_order(ports: Ports) -> array[int]:
 
 
 def _addresses(block: Block, forbidden: frozenset[int]) -> Iterator[int]:
-    """Of a network only unicast."""
+    """The unicast addresses of a network."""
     whole = range(block.first, block.first + block.size)
     return iter(whole) if block.size == 1 else (address for address in whole if not _is_for_many(address, forbidden))
 
@@ -297,7 +298,7 @@ def _is_for_many(address: int, broadcasts: frozenset[int]) -> bool:
 
 
 def _left_out(excluded: Sequence[TargetSpec]) -> Callable[[int, array[int]], array[int]]:
-    """What takes from the ports of an address those that an exclusion names."""
+    """A function that removes excluded ports from those of an address."""
     rules = [
         (block, None if target.ports is None else frozenset(_in_order(target.ports)))
         for target in excluded
@@ -314,18 +315,18 @@ def _left_out(excluded: Sequence[TargetSpec]) -> Callable[[int, array[int]], arr
 
 
 def _covers(block: Block, address: int) -> bool:
-    """Whether an address lies in a block, on whatever link."""
-    is_v4 = address >> 32 == 0xFFFF  # ::/0 has every bit pattern, and no IPv4 address
+    """Whether an address is in a block, on any link."""
+    is_v4 = address >> 32 == 0xFFFF  # ::/0 matches every bit pattern, but contains no IPv4 address
     return is_v4 == (block.family == 4) and block.first <= address < block.first + block.size
 
 
 def named(report: Report, resolved: Resolved) -> Report:
-    """The report, as it was asked for: with a note of the name that was typed, and the zone."""
+    """The report with notes of the names as typed, and with zones."""
     return replace(report, destinations=as_asked(resolved)(report.destinations))
 
 
 def as_asked(resolved: Resolved) -> Callable[[Sequence[Destination]], Sequence[Destination]]:
-    """What makes rows as they were asked for, as in `named`."""
+    """A function that adds names and zones to rows, as in `named`."""
     notes = {address: (f"address of {name}",) for address, name in _names_by_address(resolved)}
     zones = dict(_zones_by_address(resolved.destinations))
     if not notes and not zones:

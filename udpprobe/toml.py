@@ -1,4 +1,4 @@
-"""TOML files: read within bounds, and mistakes in them named by line and key."""
+"""TOML files: read within bounds, with errors that name line and key."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pydantic_core import ErrorDetails
 from udpprobe.errors import UsageError, meant
 
 MOST_CHARACTERS = 16 << 20
-"""Of a file: 200,000 targets and what is expected of each. It keeps /dev/zero from filling the memory."""
+"""Largest file: 200,000 targets with their expectations. Without a bound, /dev/zero would fill the memory."""
 MOST_LISTED = 8
-"""Keys that are listed where none looks like one that is not known."""
+"""Keys that are listed if none resembles an unknown one."""
 MOST_PARTS = 100
-"""Of a dotted key. tomllib takes quadratic time for them, 35 s for 40,000."""
+"""Most parts of a dotted key. tomllib takes quadratic time for them, 35 s for 40,000."""
 _WORD = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
 _LONG_KEY = re.compile(rf"(?<![\w.-]){_WORD}(?:[ \t]*+\.[ \t]*+{_WORD}){{{MOST_PARTS}}}")
 
@@ -28,7 +28,7 @@ def read_toml(path: str) -> str:
 
     Raises:
         UsageError: it is too large.
-        OSError, UnicodeDecodeError: it cannot be read; it is no text.
+        OSError, UnicodeDecodeError: it cannot be read, or is no text.
     """
     with Path(path).open(encoding="utf-8-sig") as file:  # some editors write a byte order mark
         text = file.read(MOST_CHARACTERS + 1)
@@ -38,10 +38,10 @@ def read_toml(path: str) -> str:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """The content of a TOML file, in time that grows linearly with its size.
+    """The content of a TOML file, in linear time.
 
     Raises:
-        ValueError: it has a mistake; says in which line.
+        ValueError: it has a mistake; names the line.
         RecursionError: its brackets are nested too deeply.
     """
     if found := _LONG_KEY.search(text):
@@ -58,7 +58,7 @@ _ROW = re.compile(r"\s*\{")
 
 
 def line_of(text: str, place: tuple[int | str, ...]) -> int:
-    """The number of the line that a place in a TOML file stands in; of its table, where it is not found itself.
+    """Line number of a place in a TOML file; of its table, if the place itself is not found.
 
     Args:
         text: of the file.
@@ -73,7 +73,7 @@ def line_of(text: str, place: tuple[int | str, ...]) -> int:
 
 
 def _places(text: str) -> Iterator[tuple[int, tuple[int | str, ...]]]:
-    """Line number and place of each table, each of its keys, and of what stands in braces in lines of its own."""
+    """Line number and place of each table, each of its keys, and of multi-line inline tables."""
     table: tuple[int | str, ...] = ()
     latest, row = table, 0
     counts: dict[str, int] = {}
@@ -94,21 +94,21 @@ def _places(text: str) -> Iterator[tuple[int, tuple[int | str, ...]]]:
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    """The keys of a dotted one."""
+    """The parts of a dotted key."""
     return tuple(part.strip("\"'") for part in _PART.findall(name))
 
 
 def keys_of(*models: type[BaseModel]) -> frozenset[str]:
-    """The keys of tables of these kinds."""
+    """The keys of these models' tables."""
     return frozenset(field.alias or name for model in models for name, field in model.model_fields.items())
 
 
 def reason_of(error: ErrorDetails, keys: Iterable[str]) -> str:  # noqa: PLR0911 - a table
-    """What is wrong with a value, in a sentence of our own.
+    """What is wrong with a value, in our own words.
 
     Args:
-        error: of pydantic's.
-        keys: that the tables know.
+        error: from pydantic.
+        keys: valid keys of the tables.
     """
     context = error.get("ctx", {})
     match error["type"]:
@@ -146,7 +146,7 @@ _BOUNDS = {
     "too_long": ("max_length", "of a length of at most"),
     "string_too_short": ("min_length", "of a length of at least"),
 }
-"""pydantic's types of errors about what is too much or too little: where the limit is, and how to say it."""
+"""pydantic's error types about bounds: the key of the limit, and its wording."""
 _KINDS = {
     "string": "text in quotes",
     "int": "a whole number",
@@ -156,4 +156,4 @@ _KINDS = {
     "model": "a table",
     "list": "a list in brackets",
 }
-"""By the beginning of pydantic's types of errors."""
+"""By the prefix of pydantic's error types."""

@@ -1,4 +1,4 @@
-"""What probes carry: requests in the protocol of a port, for many services answer nothing else.
+"""What probes carry: requests in the protocol of a port, because many services answer nothing else.
 
 The table is payloads.toml. `recipes` writes it, with Scapy; a scan only reads it.
 """

@@ -1,7 +1,7 @@
-"""All payloads of a scan: the table, what the user adds to it, and which of them go to which port.
+"""All payloads of a scan: the table, the user's additions, and which of them go to which port.
 
-A payload is a request and the pattern of its answer. The table comes with the package; `--payload` and `--payloads`
-add bytes of the user's own and those of an installed nmap. What an answer says about who sent it is at the end.
+A payload is a request and the pattern of its answer. The table comes with the package; `--payload` and `--payloads` add
+the user's own bytes and those of an installed nmap. The end of the file derives notes from answers.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from udpprobe.scanning.plan import Plan
 
 
 class Payload(Struct, frozen=True):
-    """A request, and how its answer is recognised."""
+    """A request, and how to recognise its answer."""
 
     name: str
     ports: tuple[int, ...]
-    """UDP ports where its service is found."""
+    """UDP ports of its service."""
     data: bytes
-    """The bytes sent, zeros where the token goes."""
+    """The bytes sent, with zeros in place of the token."""
     token_at: int = 0
     token_size: int = 0
     """Bytes of the probe's token that go into `data` at `token_at`; 0 where it has no room."""
@@ -40,16 +40,16 @@ class Payload(Struct, frozen=True):
     """Regular expression over the bytes of an answer, from their first on (`re`, with DOTALL). Its group `token`
     is what the server copies from the request. Empty: no answer is expected without a key or a session."""
     source: str = ""
-    """What specifies it."""
+    """Its specification."""
     loose: bool = False
-    """The answer is too plain to be recognised by its bytes alone."""
+    """The answer is too simple to be recognised by its bytes alone."""
 
 
 def recognise(payload: Payload, token: bytes, answer: bytes) -> bool:
-    """Whether `answer` is what the payload's service says to a request with this token.
+    """Whether `answer` is the service's answer to a request with this token.
 
     Args:
-        payload: what was sent.
+        payload: the request.
         token: the probe's, TOKEN_BYTES of it; its first `token_size` were sent.
         answer: bytes of the UDP datagram that came back.
     """
@@ -61,7 +61,7 @@ def recognise(payload: Payload, token: bytes, answer: bytes) -> bool:
 
 
 def name_of_answer(payloads: Iterable[Payload], port: int, answer: bytes) -> str | None:
-    """Which protocol's answer it looks like, whatever was sent: the port's own first, then every other.
+    """The protocol that an answer looks like, whatever was sent: the port's own first, then all others.
 
     Args:
         payloads: the table.
@@ -81,7 +81,7 @@ def _pattern(answer: str) -> re.Pattern[bytes]:
 PORTS = 1 << 16
 
 Row = tuple[str, str, int, str, str]
-"""Of `listing`: name, ports, bytes, whether an answer is known, source."""
+"""Row of `listing`: name, ports, bytes, whether an answer is known, source."""
 
 BUILT_IN = (
     *(
@@ -94,23 +94,23 @@ BUILT_IN = (
 
 
 class Catalogue(Struct, frozen=True, dict=True):
-    """The table, and what is sent to which port."""
+    """The table, and the payloads for each port."""
 
     rows: tuple[Payload, ...]
     """`BUILT_IN` first."""
     forced: tuple[int, ...] | None = None
-    """Rows (or GENERIC) that go to every port, whatever it usually speaks."""
+    """Rows (or GENERIC) for every port, whatever its protocol."""
 
     def payloads(self) -> Payloads:
-        """The rows, and the choices of them, as probes are crafted from."""
+        """The rows and choices, in the form that crafting needs."""
         return Payloads([(row.data, row.token_at, row.token_size) for row in self.rows], self.choices)
 
     def choice_of(self, port: int) -> int:
-        """Which of `choices` a UDP port is sent."""
+        """Index into `choices` for a UDP port."""
         return self._choices[1].get(port, 1)
 
     def choices_by_port(self) -> array[int]:
-        """(65,536,) the same of every port."""
+        """(65,536,) the same for every port."""
         found = array("H", [1]) * PORTS
         for port, choice in self._choices[1].items():
             found[port] = choice
@@ -118,12 +118,12 @@ class Catalogue(Struct, frozen=True, dict=True):
 
     @property
     def choices(self) -> list[tuple[int, ...]]:
-        """Rows (or GENERIC) that are sent in turn: to control ports, to ports of no known service, to all others."""
+        """Rows (or GENERIC) sent in turn: to control ports, to ports without a known service, to all others."""
         return self._choices[0]
 
     @property
     def proving(self) -> list[int]:
-        """By choice, the one that has the generic payload in turn with its rows; what the user asked for stays."""
+        """By choice, the one that alternates the generic payload with its rows; the user's own choice stays."""
         return self._choices[2]
 
     @cached_property
@@ -149,13 +149,13 @@ class Catalogue(Struct, frozen=True, dict=True):
 
 @cache
 def load() -> Catalogue:
-    """The table that comes with the package."""
+    """The built-in table."""
     text = Path(__file__).with_name("payloads.toml").read_text("utf-8")
     return Catalogue((*BUILT_IN, *map(_payload, tomllib.loads(text)["payload"])))
 
 
 def known_ports() -> tuple[range, ...]:
-    """The ports of the table, which are probed where the user names none."""
+    """The ports of the table, which are probed if the user names none."""
     return tuple(range(port, port + 1) for port in sorted({port for row in load().rows for port in row.ports}))
 
 
@@ -166,7 +166,7 @@ def _payload(row: dict[str, Any]) -> Payload:
 
 
 def listing(catalogue: Catalogue) -> list[Row]:
-    """The table for people, as `--list-payloads` shows it; of the generic payload only the shortest."""
+    """The table for people, as in `--list-payloads`; only the shortest of the generic payloads."""
     rows = (catalogue.rows[0], *catalogue.rows[VARIANTS:])
     return [
         (row.name, ",".join(map(str, row.ports)) or "any", len(row.data), "yes" if row.answer else "no", row.source)
@@ -177,18 +177,18 @@ def listing(catalogue: Catalogue) -> list[Row]:
 # ---- the user's own
 
 MAX_BYTES = 65_507
-"""Most that fits into a UDP datagram over IPv4 (RFC 768, RFC 791)."""
+"""Longest payload of a UDP datagram over IPv4 (RFC 768, RFC 791)."""
 
 
 def chosen(catalogue: Catalogue, text: str) -> Catalogue:
-    """What `--payload` asks for: `auto`, `empty`, `token`, `hex:…`, `file:…`, or names from the table.
+    """The payloads of `--payload`: `auto`, `empty`, `token`, `hex:…`, `file:…`, or names from the table.
 
     Args:
         catalogue: the table.
         text: the option's value; several names, separated by commas, are sent in turn.
 
     Raises:
-        UsageError: an unknown name, bad hexadecimal digits, or more than fits into a datagram.
+        UsageError: an unknown name, bad hexadecimal digits, or too long for a datagram.
         UdpprobeError: the file cannot be read.
     """
     if text == "auto":
@@ -241,13 +241,13 @@ def _bounded(data: bytes) -> bytes:
 # ---- an installed nmap's (up to 7.93, which keeps them in a file nmap-payloads whose head describes it)
 
 MOST_NMAP_BYTES = 16 << 20
-"""Of a file nmap-payloads; nmap's has 30,000."""
+"""Largest file nmap-payloads; nmap's own has 30,000 bytes."""
 
 GAP = r"(?:\s++|\#.*+)"
 STRING = r'"(?:[^"\\\n]|\\.)*+"'
 ENTRY = re.compile(rf"udp\b{GAP}*+(?P<ports>\d[\d,-]*){GAP}*+(?P<strings>(?:{STRING}{GAP}*+)++)")
 BETWEEN = re.compile(rf"{GAP}|(?!udp\b)[a-z]\w*\b.*+")
-"""What stands between entries; a keyword such as `source`, known or not, has its whole line."""
+"""Text between entries; a keyword such as `source`, known or not, takes its whole line."""
 
 LEXEME = re.compile(rf"(?P<string>{STRING})|{GAP}")
 ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|(.))")
@@ -255,7 +255,7 @@ NAMED_ESCAPES = {"0": "\0", "a": "\a", "b": "\b", "t": "\t", "n": "\n", "v": "\v
 
 
 def from_nmap(catalogue: Catalogue, text: str) -> Catalogue:
-    """The catalogue with an nmap's payloads in front: where both know a port, nmap's are sent first.
+    """The catalogue with nmap's payloads first: on ports that both know, nmap's are sent first.
 
     Args:
         catalogue: the table.
@@ -324,10 +324,10 @@ UNKNOWN = "answers, but not as any protocol of the table (--list-payloads)"
 
 
 def notes_of_answers(catalogue: Catalogue, plan: Plan, answers: Mapping[int, bytes]) -> dict[int, str]:
-    """By task, which protocol its answer looks like.
+    """By task, the protocol that its answer looks like.
 
-    An unknown one is worth a note only where the port was asked in a protocol: whoever answers a token or
-    bytes of the user's own does not thereby say that it speaks none.
+    An unknown one is noted only if the port was sent a protocol's request: an answer to a token or to the user's own
+    bytes says nothing about the protocol.
 
     Args:
         catalogue: what was sent.
@@ -345,7 +345,7 @@ def notes_of_answers(catalogue: Catalogue, plan: Plan, answers: Mapping[int, byt
 def notes_of_other_ports(
     catalogue: Catalogue, plan: Plan, answers: Mapping[int, bytes], other_ports: Mapping[int, int]
 ) -> dict[int, str]:
-    """By task, which other port of the host it was answered from, and whether that was what it was asked for.
+    """By task, the other port of the host that answered, and whether the answer is in the requested protocol.
 
     Args:
         catalogue: what was sent.
@@ -362,12 +362,12 @@ def notes_of_other_ports(
 
 
 def is_what_was_asked(catalogue: Catalogue, plan: Plan, task: int, answer: bytes) -> bool:
-    """Whether a datagram is an answer in the protocol that a task was asked in."""
+    """Whether a datagram is an answer in the protocol of a task's request."""
     asked = _asked(catalogue, plan, task)
     return bool(asked) and name_of_answer(asked, plan.port[task], answer) is not None
 
 
 def _asked(catalogue: Catalogue, plan: Plan, task: int) -> list[Payload]:
-    """What a task was sent whose answers are known."""
+    """The requests sent to a task whose answers are known."""
     sent = [catalogue.rows[plan.payload_of(task, attempt)] for attempt in range(plan.attempts[task])]
     return [row for row in sent if row.answer]

@@ -1,8 +1,7 @@
-"""What was found, as text for a person or a program. Pure: text out, prints nothing.
+"""Results as text for a person or a program. Pure: returns text, prints nothing.
 
 `table`, `markdown`, `json`, `csv`, `html` and `parquet` write a report, and its events; `trace`, `mtu`, `diff`,
-`checks`, `explain`, `lists` and `status` are about one thing each, in all formats. Field names come from the model
-alone.
+`checks`, `explain` and `lists` each cover one result in all formats. Field names come from the model alone.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ class OutputFormat(StrEnum):
 
 
 class EventWriter(Protocol):
-    """ICMP errors one by one, as they become known; none of them is kept, but for the rows of a table."""
+    """Writes ICMP errors one by one, as they become known; keeps none of them, except the rows of a table."""
 
     def add(self, events: Sequence[Event]) -> str | bytes:
-        """What is to be written by now.
+        """The text to write now.
 
         Args:
             events: all of one class, in all calls.
@@ -48,7 +47,7 @@ class EventWriter(Protocol):
         """The rest, in pieces.
 
         Args:
-            report: what the same run found.
+            report: of the same run.
             width: columns of the screen; for tables.
         """
         ...
@@ -64,13 +63,13 @@ def report_pieces(  # noqa: PLR0911 - a format each
     width: int,
     style: Style | None = None,
 ) -> Iterator[str] | Iterator[bytes]:
-    """A report in pieces: of a million destinations, the whole text would take a gigabyte.
+    """A report in pieces, because the text of a million destinations would take a gigabyte.
 
     Args:
         report: destinations worst first.
         output_format: how.
         width: columns of the screen; for tables.
-        style: colours and zone, for people; none without.
+        style: colours and zone, for people; by default none.
 
     Raises:
         ImportError: the format's library is not installed.
@@ -111,11 +110,11 @@ def events_in(  # noqa: PLR0911 - a format each
     spool: Callable[[], IO[str]],
     style: Style | None = None,
 ) -> EventWriter:
-    """What writes events.
+    """A writer of events.
 
     Args:
         output_format: how.
-        spool: makes a place to keep text in, for formats that begin with what is known at the end only.
+        spool: opens a place for text, for formats that begin with what is known only at the end.
         style: as `report_pieces`.
 
     Raises:

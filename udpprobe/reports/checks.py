@@ -1,4 +1,4 @@
-"""Checks as a table, JSON, NDJSON, JUnit, Prometheus's text, and as a line for monitors."""
+"""Checks as a table, JSON, NDJSON, JUnit, Prometheus text, and as a line for monitors."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _HEADERS = ("destination", "state", "result")
 
 
 def speakers(outcome: Outcome) -> list[str]:
-    """Addresses that the results speak of."""
+    """Addresses that the results mention."""
     return [address for each in outcome.checks for address in addresses_in(f"{each.text} {each.advice or ''}")]
 
 
 def with_names(outcome: Outcome, style: Style) -> Outcome:
-    """The same for people, with what is known of those addresses behind them."""
+    """The same for people, with the names of those addresses added."""
     return replace(
         outcome,
         checks=tuple(
@@ -38,7 +38,7 @@ def with_names(outcome: Outcome, style: Style) -> Outcome:
 
 
 def check_table(outcome: Outcome, width: int, style: Style = PLAIN) -> str:
-    """A row a destination, with what to do."""
+    """A row per destination, with advice."""
     rows = tuple((place_of(each), each.state, _result(each)) for each in outcome.checks)
     return coloured_column(table((Layout(_HEADERS, rows, len(_HEADERS) - 1),), width), "state", style) + "\n"
 
@@ -54,17 +54,17 @@ def check_json(outcome: Outcome, _width: int) -> str:
 
 
 def check_ndjson(outcome: Outcome, _width: int) -> str:
-    """A line a destination, then one `summary`; `kind` says which."""
+    """A line per destination, then one `summary`; `kind` tells which."""
     return "".join(map(check_line, outcome.checks)) + summary_line(outcome)
 
 
 def check_line(check: Checked) -> str:
-    """One of NDJSON's."""
+    """A line of NDJSON."""
     return lines([{"kind": "check", **plain(check)}])
 
 
 def summary_line(outcome: Outcome) -> str:
-    """NDJSON's last one."""
+    """The last line of NDJSON."""
     return lines([{"kind": "summary", **_head(outcome)}])
 
 
@@ -83,7 +83,7 @@ def _head(outcome: Outcome) -> dict[str, Any]:
 
 
 def check_junit(outcome: Outcome, _width: int) -> str:
-    """A test case a destination, as CI systems read it: WARNING and CRITICAL are failures, UNKNOWN is an error."""
+    """A test case per destination, for CI systems: WARNING and CRITICAL are failures, UNKNOWN is an error."""
     from xml.etree import ElementTree as ET  # noqa: PLC0415 - for this format only; nothing is parsed
 
     states = [each.state for each in outcome.checks]
@@ -124,7 +124,7 @@ CHECK_FORMATS: Mapping[str, Callable[[Outcome, int], str]] = {
 
 NAME = "UDPPROBE"
 MOST_NAMED = 3
-"""Failures that the one line tells of; what is beyond its length, some monitors cut off."""
+"""Failures that the one line names; some monitors cut longer lines."""
 
 _ZONE = re.compile(r"%[^\]]+")
 

@@ -1,4 +1,4 @@
-"""CSV: a row a finding or an event, its columns from the fields of the model, nested records joined by `_`."""
+"""CSV: a row per finding or event, with columns from the fields of the model; nested names are joined by `_`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
 
 
 def cell(value: Any) -> str:  # noqa: ANN401 - JSON's values have no narrower type
-    """One of JSON's values as text; lists of words are joined, other lists and objects stay JSON."""
+    """A JSON value as text; lists of words are joined, other lists and objects stay JSON."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -35,7 +35,7 @@ def cell(value: Any) -> str:  # noqa: ANN401 - JSON's values have no narrower ty
 
 
 def harmless(text: str) -> str:
-    """Foreign text that no spreadsheet takes for a formula: it begins with a quote where it could be one.
+    """Foreign text that no spreadsheet takes for a formula: a quote is put in front where it could be one.
 
     https://owasp.org/www-community/attacks/CSV_Injection
     """
@@ -166,9 +166,9 @@ def _cells(kind: type[Model], values: Mapping[str, Sequence[Any]], count: int) -
 
 
 def report_csv(report: Report) -> Iterator[str]:
-    """A row a finding; `finding_` stands before its columns, the destination's own stand before those. In pieces.
+    """A row per finding, in pieces; the destination's columns, then those of the finding with the prefix `finding_`.
 
-    There is a row also for a destination without any finding.
+    A destination without findings has a row, too.
     """
     yield _lines([["kind", *_names(Destination), *_names(Finding, "finding_")]])
     yield from texts_of(
@@ -200,7 +200,7 @@ def _rows(name: str, kind: type[Model], records: Sequence[Model], findings: Sequ
 
 
 class EventsCsv:
-    """A row an error."""
+    """A row per error."""
 
     def __init__(self) -> None:
         self._is_begun = False
@@ -213,7 +213,7 @@ class EventsCsv:
         return self._header() + _lines(zip(*_cells(Event, values, len(events)), strict=True))
 
     def end(self, _report: Report, _width: int) -> Iterator[str]:
-        """At least the names of the columns."""
+        """The header, if nothing was written yet."""
         yield self._header()
 
     def _header(self) -> str:

@@ -1,4 +1,4 @@
-"""The table of meanings in words: what an ICMP error says, and who in a Linux program hears of it."""
+"""The table of meanings in words: what an ICMP error says, and which Linux sockets get it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from udpprobe.reports.text import Layout, markdown, table, without_tags, wrap
 
 
 class About(NamedTuple):
-    """What there is to say of a word."""
+    """The explanation of a word."""
 
     word: str
     kind: str
     """`verdict`, `silence`, `path MTU`, `reason`, `name` or `errno`."""
     text: str
     sender: str | None = None
-    """Who sends what it stands for."""
+    """Who sends it."""
     listener: str | None = None
-    """Who hears of it."""
+    """Who gets it."""
     advice: str | None = None
     further: str | None = None
-    """A command that looks further."""
+    """A command for further diagnosis."""
 
 
 _NO_ICMP = "nobody: there is no ICMP error"
@@ -163,13 +163,13 @@ _SOME = "the reporter"
 
 
 def known_words() -> list[str]:
-    """Every word there is to explain."""
+    """Every word that can be explained."""
     rows = {word for row in MEANINGS for word in (row.reason, row.name, row.connected, row.recverr, row.errno) if word}
     return [*VERDICTS, *_SILENCE, _BLACK_HOLE.word, *_NMAP, *sorted(rows - set(VERDICTS))]
 
 
 def explained(word: str) -> tuple[About, tuple[Meaning, ...]]:
-    """What a word means, in upper or lower case, and the ICMP errors that it stands for.
+    """The meaning of a word, in upper or lower case, and the ICMP errors that it stands for.
 
     Raises:
         UsageError: it is no word of a report.

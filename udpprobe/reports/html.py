@@ -1,8 +1,8 @@
-"""One page for a browser: a report, a trace, a path MTU or a comparison, in one file that needs nothing else.
+"""One page for a browser: a report, a trace, a path MTU or a comparison, in one self-contained file.
 
-It can be opened from a disk or out of a mail. Its Content-Security-Policy allows the style sheet and the script that
-are in it, by their hashes, and nothing else; all text is escaped. Without JavaScript everything can be read; with it,
-tables sort and filter, and the errors over time can be looked at closer.
+It opens from a disk or a mail attachment. Its Content-Security-Policy allows only its own style sheet and script, by
+their hashes; all text is escaped. Everything can be read without JavaScript; with it, tables sort and filter, and the
+errors over time can be zoomed.
 """
 
 from __future__ import annotations
@@ -40,16 +40,17 @@ from udpprobe.reports.trace import conclusion, hop_rows
 from udpprobe.tracing.model import NOBODY, TraceReport
 
 ROWS_BYTES = 820_000
-"""Of rows about destinations and errors without datagrams: so the page stays below a megabyte. The rest is counted."""
+"""Bytes of rows about destinations and unmatched errors, so that the page stays below a megabyte. The rest is
+counted."""
 ALONE = "without datagram"
 ERRORS_SHOWN = 300
-"""Of errors one by one."""
+"""Errors that are listed one by one."""
 LOOPS_SHOWN, PAIRS_SHOWN = 8, 50
 SENTENCES_SHOWN, MOST_SENTENCES = 6, 100
 BARS, BINS = 120, 960
 """Spans of time in the picture, and in its closest view at once."""
 OTHER = "other"
-"""An error without a verdict: an ICMPv6 type that nobody has defined."""
+"""An error without a verdict: an ICMPv6 type that no RFC defines."""
 KINDS = (*VERDICTS, OTHER, UNDECIDED)
 NS_PER_MS = 1e6
 _KIND = re.compile("[a-z-]+")

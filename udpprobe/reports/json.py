@@ -1,6 +1,7 @@
-"""JSON and NDJSON, as msgspec writes the model's classes; here is what it does not know of.
+"""JSON and NDJSON: msgspec writes the model's classes; this adds what it does not know.
 
-Times become RFC 3339, milliseconds are rounded to the nanosecond, and all is ASCII: nothing in it steers a terminal.
+Times become RFC 3339, milliseconds are rounded to the nanosecond, and everything is ASCII, so nothing can control a
+terminal.
 """
 
 from __future__ import annotations

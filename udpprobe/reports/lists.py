@@ -1,4 +1,4 @@
-"""Lists other than reports, in all formats: payloads, planned probes, counters of icmpd, errors of watched programs."""
+"""Lists other than reports, in all formats: payloads, planned probes, icmpd's counters, errors of watched programs."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ class SocketErrors(Struct, frozen=True):
     """ICMP errors about the datagrams of one socket."""
 
     address: str
-    """That its datagrams left from."""
+    """Source address of its datagrams."""
     port: int
     process: Process
     errors: int
@@ -177,7 +177,7 @@ class SocketErrors(Struct, frozen=True):
     blind: int
     """Those of which Linux told it nothing."""
     ignored: int
-    """Those it was told of, and sent on all the same to the same destination."""
+    """Those it was told of, and yet it kept sending to the same destination."""
     verdicts: tuple[str, ...]
     """Of the errors, the most frequent first."""
     too_big: int
@@ -185,7 +185,7 @@ class SocketErrors(Struct, frozen=True):
 
     @property
     def unknown(self) -> int:
-        """Those of which nobody knows whether it was told."""
+        """Those for which it is unknown whether it was told."""
         return self.errors - self.told - self.blind
 
     @property

@@ -1,4 +1,4 @@
-"""A report and its events in GitHub's Markdown: the rows of the table, unwrapped, and all of them."""
+"""A report and its events in GitHub's Markdown: all rows of the table, unwrapped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROWS_AT_A_TIME = 1024
 
 
 def report_markdown(report: Report, style: Style = PLAIN) -> Iterator[str]:
-    """A row a finding, worst first, what to do, and a last line. In pieces."""
+    """A row per finding, worst first, advice, and a last line. In pieces."""
     totals, telling = Totals(), Telling(report, style)
     subject = report.group_by if report.group_by in {"host", "reporter"} else "destination"
     destinations = (
@@ -47,7 +47,7 @@ def report_markdown(report: Report, style: Style = PLAIN) -> Iterator[str]:
 
 
 class EventsMarkdown:
-    """A row an error in capture order, and a last line."""
+    """A row per error in capture order, and a last line."""
 
     def __init__(self, style: Style = PLAIN) -> None:
         self._style = style

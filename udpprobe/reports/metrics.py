@@ -1,4 +1,4 @@
-"""Checks as Prometheus's metrics: names with their units, base units only.
+"""Checks as Prometheus metrics: names with units, base units only.
 
 https://prometheus.io/docs/practices/naming/
 """
@@ -97,7 +97,7 @@ def probe_text(check: Checked, duration_s: float, errors: Errors) -> bytes:
 
 
 class _Counted(Collector):
-    """Counts that somebody else keeps."""
+    """Counters that are kept elsewhere."""
 
     def __init__(self, errors: Errors) -> None:
         self._errors = errors

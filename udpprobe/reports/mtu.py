@@ -39,7 +39,7 @@ HEADERS = ("router", "MTU", "ICMP errors", "smallest packet", "remarks")
 
 
 def mtu_table(report: MtuReport, width: int, style: Style = PLAIN) -> str:
-    """What it comes to, who said what, and what to do."""
+    """The conclusion, the routers' reports, and advice."""
     rows = tuple(
         (*row, _remarks_with(style.name(said.reporter), notes))
         for said in report.reports
@@ -71,12 +71,12 @@ def _remarks_with(name: str, notes: str) -> str:
 
 
 def speakers(report: MtuReport) -> list[str]:
-    """Addresses that it speaks of."""
+    """Addresses that it mentions."""
     return [*(each.reporter for each in report.reports), *addresses_in(conclusion(report))]
 
 
 def remarks(report: MtuReport) -> Iterator[str]:
-    """What there is to say beside the conclusion."""
+    """Remarks besides the conclusion."""
     yield from map(_sentence, map(escape, report.notes if NO_NEIGHBOUR not in report.notes else report.notes[2:]))
     yield from _sizes(report)
     if report.advice:
@@ -86,7 +86,7 @@ def remarks(report: MtuReport) -> Iterator[str]:
 
 
 def _sizes(report: MtuReport) -> Iterator[str]:
-    """What the path MTU leaves for those who send through it."""
+    """What the path MTU leaves for payloads and tunnels."""
     mtu, family = report.path_mtu, 6 if ":" in report.target.address else 4
     if mtu is not None:
         yield f"UDP payloads of up to {mtu - HEADER_BYTES[family]} bytes fit ({mtu} - {HEADER_BYTES[family]})."
@@ -99,7 +99,7 @@ def _sentence(text: str) -> str:
 
 
 def conclusion(report: MtuReport) -> str:
-    """What a search comes to, in a sentence or two."""
+    """The conclusion, in a sentence or two."""
     where = endpoint(*astuple(report.target))
     path_mtu = f"path MTU {report.path_mtu}, " if report.path_mtu is not None else ""
     if report.verdict is None:
@@ -107,7 +107,7 @@ def conclusion(report: MtuReport) -> str:
         return f"{where}: undecided{arrived}; interrupted after {plural(report.sent, 'probe')}."
     asked = f"{plural(report.sent, 'probe')} in {duration(report.duration_ms)}"
     liar = liar_of(report.reports, report.path_mtu) if report.verdict == "too-big" else None
-    if liar and report.path_mtu is not None:  # a headline must not repeat a lie
+    if liar and report.path_mtu is not None:  # a headline must not repeat a wrong MTU
         lie = _lie(liar.mtu or 0, report.path_mtu)
         return f"{where}: path MTU {report.path_mtu}; {escape(liar.reporter)} {lie}; {asked}."
     why = _WHY.get(report.verdict, _nothing)(report)
@@ -125,7 +125,7 @@ def _too_big(report: MtuReport) -> str:
 
 
 def _lie(mtu: int, path_mtu: int) -> str:
-    """What comes of an MTU that is not the path's."""
+    """The effect of a wrong reported MTU."""
     if mtu == 0:
         return "names no MTU: hosts have to guess what fits"
     if mtu < path_mtu:

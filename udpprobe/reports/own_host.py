@@ -1,4 +1,4 @@
-"""What `watch` found of this host itself: datagrams that it dropped, and ICMP errors that it sent, in words."""
+"""Findings of `watch` about this host itself, in words: datagrams that it dropped, and ICMP errors that it sent."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Reports and events as Parquet, for DuckDB, Polars and Spark: the fields of JSON, typed, a row group at a time.
+"""Reports and events as Parquet, for DuckDB, Polars and Spark: the fields of JSON, typed, in row groups.
 
-A report has a row a destination with its findings nested in it, so that sums count nothing twice; then a row an
-unmatched error, which has no more than its own finding. `kind` says which. What is no row (the source, the faults) is
-JSON in the file's metadata, under `udpprobe`.
+A report has a row per destination with its findings nested in it, so that sums count nothing twice; then a row per
+unmatched error, which has only its own finding. `kind` tells which. Source and faults are JSON in the file's metadata,
+under `udpprobe`.
 """
 
 from __future__ import annotations

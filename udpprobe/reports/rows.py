@@ -1,6 +1,6 @@
 """The text of a report's destinations, most of which are alike.
 
-One of those is written with marks in the place of its values, and the values of each are filled in: `core.stencils`.
+One row of each shape is written with marks in place of its values; `core.stencils` fills in the values of each row.
 """
 
 from __future__ import annotations

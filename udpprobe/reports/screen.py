@@ -62,7 +62,7 @@ class View(Struct, frozen=True):
     is_ascii: bool = False
     """Whether the terminal has no block characters."""
     targets: tuple[TraceReport | None, ...] = ()
-    """All, of which `report` is one, where there are several; None for one of which nothing is known yet."""
+    """All targets if there are several, including `report`; None for one without results yet."""
     chosen: int = 0
     """Which one that is."""
 

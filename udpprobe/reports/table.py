@@ -1,6 +1,6 @@
-"""A report and its events for a person: a table, worst first, and a last line that says what was read.
+"""A report and its events for a person: a table, worst first, and a last line about the source.
 
-However much there is, no more than `ROWS_SHOWN` rows are shown, and no more are kept.
+At most `ROWS_SHOWN` rows are shown, and no more are kept.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ from udpprobe.reports.text import (
 ROWS_SHOWN = 1000
 """Destinations, unmatched errors and events that a table shows, of each; the rest is counted."""
 _CLEAR = frozenset({"refused", "rejected", "too-big", "loop", "expired", "reassembly", "quenched"})
-"""Verdicts to which the reason would add nothing."""
+"""Verdicts that need no reason."""
 _GENERAL = frozenset({"dest-unreach", "param-problem", "unknown-response"})
-"""Words that nmap has for several errors."""
+"""nmap's words for several errors."""
 _ROUTERS_SHOWN = 4
 _PORTS = re.compile(r"[\d,]+ ports?:")
 _UNSENT = {
@@ -88,11 +88,11 @@ _UNSENT = {
 
 
 UNDECIDED = "undecided"
-"""On the screen, of what was interrupted before there was a verdict."""
+"""Shown if the run was interrupted before there was a verdict."""
 
 
 class Totals(Struct):
-    """What the last line tells, counted while the rows pass by."""
+    """Content of the last line, counted while the rows pass by."""
 
     verdicts: Counter[str] = field(default_factory=Counter)
     """Of destinations."""
@@ -129,7 +129,7 @@ class Totals(Struct):
 
 
 class TableLine(Struct, frozen=True):
-    """What is said about a destination, or about one of its findings."""
+    """A line about a destination, or about one of its findings."""
 
     destination: str
     """Empty on all but a destination's first line."""
@@ -173,7 +173,7 @@ def report_table(report: Report, width: int, style: Style = PLAIN) -> str:
 
 
 def latest_first(report: Report) -> Report:
-    """The report with what was heard last before the rest of its verdict, among the first rows of each kind."""
+    """The report with the latest rows of each verdict first, among the first rows of each kind."""
     destinations = sorted(
         report.destinations[:ROWS_SHOWN],
         key=lambda each: (_place_of(each.verdict), -max((found.last_time_ns for found in each.findings), default=0)),
@@ -211,7 +211,7 @@ def _shown_of_scan(report: Report, totals: Totals) -> tuple[list[Destination], i
 
 
 def _not_shown(*counts: tuple[int, str]) -> str:
-    """What a table leaves out."""
+    """What a table leaves out, in words."""
     left = " and ".join(f"{number:,} more {noun}{'' if number == 1 else 's'}" for number, noun in counts if number)
     return f"{left} not shown: --format json, ndjson or csv has all." if left else ""
 
@@ -262,7 +262,7 @@ def _story(line: TableLine) -> str:
 
 
 class Telling:
-    """Says of rows what there is to say, and remembers what they ask for."""
+    """Describes rows, and collects their advice."""
 
     def __init__(self, report: Report, style: Style = PLAIN) -> None:
         self._is_by_reporter = report.group_by == "reporter"
@@ -271,7 +271,7 @@ class Telling:
         self._service, self._name = style.service, style.name
 
     def destination(self, destination: Destination) -> Iterator[TableLine]:
-        """What is said about a destination, its worst finding first."""
+        """The lines about a destination, worst finding first."""
         label = endpoint(destination.address, destination.port, destination.zone)
         self.advise(destination, _place(destination, label))
         source = _source(destination) + self._named(destination.address) + self._of_service(destination.port)
@@ -293,7 +293,7 @@ class Telling:
             label = ""
 
     def unmatched(self, entry: Unmatched) -> TableLine:
-        """What is said about errors whose datagram nobody saw."""
+        """The line about unmatched errors."""
         label, finding = endpoint(entry.address, entry.port), entry.finding
         case = (
             case_by_reporter(finding.verdict, (finding,))
@@ -310,7 +310,7 @@ class Telling:
         return TableLine(label, finding.verdict or "-", count(finding.count), _by(finding, entry.address), details)
 
     def advise(self, destination: Destination, place: str) -> None:
-        """Remember what a destination asks for, and what it is called."""
+        """Add a destination's advice, with its name."""
         if self._is_by_reporter:
             case = case_by_reporter(destination.verdict, destination.findings)
             self.advice.add(case, place_by_reporter(case, destination.address))
@@ -360,7 +360,7 @@ class _Times:
 
 
 class _Advice:
-    """What to do, a sentence for all destinations of a case."""
+    """Advice, with one sentence for all destinations of a case."""
 
     def __init__(self, *, has_hosts: bool) -> None:
         self._has_hosts = has_hosts
@@ -481,7 +481,7 @@ def loop_words(loop: Loop | None) -> str:
 
 
 def closing(report: Report, totals: Totals, style: Style = PLAIN) -> str:
-    """What was read, how many errors had no datagram, and what was wrong with the capture.
+    """What was read, the number of unmatched errors, and faults of the capture.
 
     Args:
         report: whose rows have passed.
@@ -548,7 +548,7 @@ SHOWN_SINGLY = 50
 """Destinations of one verdict that are shown one by one; of more, those that fared alike are one row."""
 _RANGES_SHOWN = 8
 _TELLING = frozenset({"answered"})
-"""What people scan for is never summed up."""
+"""Verdicts that are never summed up, because people scan for them."""
 _KINDS_AT_A_TIME = 4096
 """Of hosts, and of the ports that were asked there, among which those alike are looked for."""
 _SAID_BY = attrgetter("verdict", "icmp_type", "icmp_code", "mtu")
@@ -751,7 +751,7 @@ def event_columns(events: Sequence[Event], style: Style) -> tuple[str, ...]:
 
 
 class EventsTable:
-    """A row an error in capture order, and the last line; no address is broken to fit the screen."""
+    """A row per error in capture order, and the last line; no address is broken to fit the screen."""
 
     def __init__(self, style: Style = PLAIN) -> None:
         self._style = style
@@ -776,11 +776,11 @@ class EventsTable:
 
 
 class EventLines:
-    """A line an error, at once: for who watches.
+    """A line per error, at once: for live output.
 
     Args:
         style: colours, and the zone of times.
-        width: columns that a line is wrapped to; None for lines that are never wrapped, as programs like them.
+        width: columns to wrap a line to; None for lines that are never wrapped, for programs.
     """
 
     def __init__(self, style: Style = PLAIN, width: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Numbers, times, addresses and foreign text as a person reads them, and tables of them."""
+"""Numbers, times, addresses and foreign text in human-readable form, and tables of them."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def no_service(_port: int) -> str:
 
 
 class Style(NamedTuple):
-    """How text for a person looks, beside its width."""
+    """Style of text for a person, besides its width."""
 
     zone: tzinfo | None = UTC
     """Of times; None for this host's local one."""
@@ -131,12 +131,12 @@ def _is_address(word: str) -> bool:
 
 
 def addresses_in(text: str) -> list[str]:
-    """Addresses that prose speaks of, each once; not those of endpoints."""
+    """Addresses that prose mentions, without duplicates and without those of endpoints."""
     return list(dict.fromkeys(word for word in _ADDRESS.findall(text) if _is_address(word)))
 
 
 def named(text: str, style: Style) -> str:
-    """Prose with the name of each address that it speaks of, where that is known, behind its first mention."""
+    """Prose with the known name of each address after its first mention."""
     names = {address: name for address in addresses_in(text) if (name := style.name(address))}
 
     def with_name(found: re.Match[str]) -> str:
@@ -184,11 +184,11 @@ def duration(span_ms: float) -> str:
 
 
 LEAST_TIMEOUT_MS = 900
-"""Linux asks three times, a second apart, whoever else at least once a second: no router is so slow otherwise."""
+"""Linux sends three requests, a second apart, and others at least one a second: no router is that slow otherwise."""
 
 
 def is_timeout(reason: str, rtt_ms: Spread) -> bool:
-    """Whether an RTT is the time for which the last router asked for the host's link address."""
+    """Whether an RTT is the time in which the last router tried to resolve the host's link address."""
     return reason == "host-unreach" and rtt_ms.median >= LEAST_TIMEOUT_MS
 
 
@@ -213,7 +213,7 @@ def link_names(link_types: Iterable[int]) -> str:
 
 
 def glued(text: str) -> str:
-    """A phrase that no line may break; `table` and `markdown` turn its blanks back."""
+    """A phrase that must not be broken across lines; `table` and `markdown` restore its blanks."""
     return text.replace(" ", NO_BREAK)
 
 

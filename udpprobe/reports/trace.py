@@ -45,11 +45,11 @@ from udpprobe.tracing.model import (
 
 HEADERS = ("hop", "router", "replies", "RTT min/median/max ms", "notes")
 LAPS, AGAIN = 2, "(loop repeats)"
-"""So often the table shows the way round a loop, and what it says of the rest."""
+"""Turns of a loop that the table shows, and the text for the rest."""
 
 
 def trace_table(report: TraceReport, width: int, style: Style = PLAIN) -> str:
-    """A row a hop and reporter, then what it comes to, and what to do."""
+    """A row per hop and reporter, then the conclusion, and advice."""
     rows = tuple(hop_rows(report, style))
     hops = f"{table((Layout(HEADERS, rows, len(HEADERS) - 1),), width)}\n\n" if rows else ""
     advice = f"{wrap(escape(report.advice), width)}\n" if report.advice else ""
@@ -142,7 +142,7 @@ def _interface(about: Mapping[str, Any]) -> str:
 
 
 def conclusion(report: TraceReport) -> str:
-    """What a trace comes to, in a sentence."""
+    """The conclusion, in a sentence."""
     end = _ENDS.get(report.verdict, _stopped) if report.verdict else _undecided
     result = _loop(report, report.loop) if report.loop else end(report)
     faults = "; faults: " + ", ".join(f"{name} {count}" for name, count in report.faults.items())
@@ -241,7 +241,7 @@ def hop_lines(hops: Sequence[Hop], target: Target) -> str:
 
 
 def trace_ndjson(report: TraceReport, _width: int) -> str:
-    """A line a hop, then one `summary`; `kind` says which."""
+    """A line per hop, then one `summary`; `kind` tells which."""
     summary = trace_object(report)
     del summary["hops"]
     return hop_lines(report.hops, report.target) + lines([{"kind": "summary", **summary}])
@@ -270,7 +270,7 @@ COLUMNS = (
 
 
 def trace_csv(report: TraceReport, _width: int) -> str:
-    """A row a hop and reporter; a row also for a hop without any."""
+    """A row per hop and reporter; also for a hop without any."""
     return _csv([report])
 
 
