@@ -244,6 +244,16 @@ def test_a_host_that_is_watched_is_left(family):
 # ---- rows of a crowd
 
 
+def mostly_refused(family):
+    """A scan and what comes back: a refusal of each probe, but a router's error about one and an answer to another."""
+    scan = scan_of(family)
+    probes = [scan.send(task) for task in range(len(scan.plan))]
+    errors = [b.port_unreachable(probe) for probe in probes]
+    errors[3] = b.port_unreachable(probes[3], ROUTER[family])
+    errors[5] = b.datagram(*reversed(b.ends(probes[5])), *reversed(ports_of(probes[5])), b"answer")
+    return scan, errors
+
+
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2)), unique_by=lambda pair: pair[0]))
 def test_tasks_are_divided_by_marks_and_into_runs(pairs):
     tasks, marks = array("I", [task for task, _ in pairs]), bytearray(10)
@@ -260,11 +270,7 @@ def test_tasks_are_divided_by_marks_and_into_runs(pairs):
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_row_of_a_crowd_is_the_one_that_is_told_of_a_destination(family):
-    scan = scan_of(family)
-    probes = [scan.send(task) for task in range(len(scan.plan))]
-    errors = [b.port_unreachable(probe) for probe in probes]
-    errors[3] = b.port_unreachable(probes[3], ROUTER[family])
-    errors[5] = b.datagram(*reversed(b.ends(probes[5])), *reversed(ports_of(probes[5])), b"answer")
+    scan, errors = mostly_refused(family)
     took_ns = [0, 1, 12, 999, 1000, 10 * US, 999_999, MS, MS + 1, 10 * MS, 123_456_789, 4 * 10**9]
     swept(scan, [(error, 0) for error in errors], [START_NS + each for each in took_ns])
     found = outcome(scan.known)
@@ -280,11 +286,7 @@ def test_a_row_of_a_crowd_is_the_one_that_is_told_of_a_destination(family):
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_lines_of_what_is_settled_are_those_of_each_destination(family):
-    scan = scan_of(family)
-    probes = [scan.send(task) for task in range(len(scan.plan))]
-    errors = [b.port_unreachable(probe) for probe in probes]
-    errors[3] = b.port_unreachable(probes[3], ROUTER[family])
-    errors[5] = b.datagram(*reversed(b.ends(probes[5])), *reversed(ports_of(probes[5])), b"answer")
+    scan, errors = mostly_refused(family)
     swept(scan, [(error, 0) for error in errors], [START_NS + MS + n for n in range(len(errors))])
     for tasks in ([0, 1, 2, 4, 6, 7, 8, 9, 3, 5], [5, 9, 8, 7, 6, 4, 2, 1, 0], [0, 3, 1, 5, 2], [4]):
         for notes in ({}, {8: "a note"}):
