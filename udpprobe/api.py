@@ -59,28 +59,28 @@ def analyze(
     cluster: str | None = None,
     on_event: OnEvent | None = None,
 ) -> Report:
-    """Find, for every ICMP error in captures, the UDP datagram that caused it, and say what happened.
+    """Find, for every ICMP error in captures, the UDP datagram that caused it, and report what happened.
 
     Args:
         source: a path (also a directory, a glob, a URL, "-" for standard input) or several; a binary file object or
-            several, read from where they stand; or packets, which are pairs `(time_ns, bytes)` or Scapy's, as `sniff`
-            and `rdpcap` give them. Several files are one capture, in the order of their time stamps.
-        filter: only packets that this pcap filter lets through.
+            several, read from their current position; or packets: pairs `(time_ns, bytes)`, or Scapy's as returned by
+            `sniff` and `rdpcap`. Several files are one capture, in the order of their time stamps.
+        filter: only packets that pass this pcap filter.
         since_ns: only packets from this time on, nanoseconds since 1970.
         until_ns: only packets before this time.
-        all_destinations: healthy destinations too.
+        all_destinations: include healthy destinations.
         group_by: what a row is about: `destination`, `host`, `flow` or `reporter`.
-        loop_ttl: a datagram that left with this TTL or more and expired was in a loop.
-        link_type: LINKTYPE_ value of packets that don't know it; None for Ethernet.
+        loop_ttl: a datagram that was sent with at least this TTL and expired was in a loop.
+        link_type: LINKTYPE_ value of packets without one; None for Ethernet.
         vantage: whether each path is a capture point of its own: its packets are not matched with the others', only
             counted together.
-        workers: threads that read files side by side; None for as many as pay.
+        workers: threads that read files in parallel; None for as many as help.
         cluster: address of a Dask scheduler whose workers read the files, or `local`.
-        on_event: gets every ICMP error, in capture order.
+        on_event: called with every ICMP error, in capture order.
 
     Raises:
         CaptureError: a file cannot be read, or is no capture; of several, all. The others are in `source.unread`.
-        UsageError: the filter is wrong, or `source` is none of the above.
+        UsageError: the filter is invalid, or `source` is none of the above.
     """
     inputs = _inputs(source, are_apart=vantage)
     if not isinstance(inputs, Inputs):
@@ -153,29 +153,29 @@ def _group(word: str) -> str:
 
 
 class Follower:
-    """Follows packets one by one, for as long as one likes, and says at any time what became of them.
+    """Analyses packets one by one, without end, and reports at any time what happened to them.
 
         follower = udpprobe.Follower(on_event=print)
         sniff(prn=follower.feed, store=False)       # Scapy's
         report = follower.report()
 
-    What it remembers is bounded: of more than 131,072 destinations those that were quiet for longest are forgotten,
-    and counted as the fault `aged-out`.
+    Memory is bounded: beyond 131,072 destinations, those that were quiet for longest are forgotten, and counted as the
+    fault `aged-out`.
 
     Args:
-        filter: only packets that this pcap filter lets through.
+        filter: only packets that pass this pcap filter.
         since_ns: only packets from this time on, nanoseconds since 1970.
         until_ns: only packets before this time.
-        all_destinations: healthy destinations too.
+        all_destinations: include healthy destinations.
         group_by: what a row of the report is about: `destination`, `host`, `flow` or `reporter`.
-        loop_ttl: a datagram that left with this TTL or more and expired was in a loop.
-        link_type: LINKTYPE_ value of packets that don't know it; None for Ethernet.
-        on_event: gets every ICMP error as soon as it is fed.
-        is_live: whether packets come as they happen. Else those that stand out of order by up to a second are put in
-            order of time first, as in a file, and `on_event` is called when the report is made.
+        loop_ttl: a datagram that was sent with at least this TTL and expired was in a loop.
+        link_type: LINKTYPE_ value of packets without one; None for Ethernet.
+        on_event: called with every ICMP error as soon as it is fed.
+        is_live: whether packets are live. Otherwise those out of order by up to a second are sorted by time first, as
+            in a file, and `on_event` is called when the report is made.
 
     Raises:
-        UsageError: the filter is wrong, or there is no such group.
+        UsageError: the filter is invalid, or there is no such group.
     """
 
     def __init__(
@@ -205,7 +205,7 @@ class Follower:
         self._aged_at = AGED_EVERY
 
     def feed(self, packet: Packet) -> None:
-        """Follow a packet: `(time_ns, bytes)`, or one of Scapy's.
+        """Analyse a packet: `(time_ns, bytes)`, or a Scapy packet.
 
         Raises:
             UsageError: it is neither.
@@ -213,7 +213,7 @@ class Follower:
         self._follow((frame_of(packet, self._link_type),))
 
     def extend(self, packets: Iterable[Packet]) -> None:
-        """Follow many packets, as `feed` does."""
+        """Analyse many packets, like `feed`."""
         if self._is_live:
             for packet in packets:
                 self.feed(packet)
@@ -249,7 +249,7 @@ class Follower:
                 self._on_event(event)
 
     def report(self) -> Report:
-        """What became of the datagrams so far; packets that are fed later don't change it."""
+        """The results so far; packets that are fed later don't change them."""
         self._tell()
         report = report_of("analyze", self._analyzer, self._state, self._question)
         return replace(report, destinations=tuple(report.destinations), unmatched=tuple(report.unmatched))
@@ -280,34 +280,34 @@ def scan(
     on_progress: Callable[[Progress], None] | None = None,
     on_warning: Callable[[str], None] | None = None,
 ) -> Report:
-    """Send UDP datagrams to ports, and say what became of them.
+    """Send UDP datagrams to ports, and report what happened to them.
 
     Args:
         targets: one or more, as on the command line: `host`, `host:53,123`, `[2001:db8::1]:53`, `192.0.2.0/24`.
         ports: of targets that name none: numbers, or text such as `53,123,1000-2000`; None for those of known services.
-        exclude: targets that are not probed.
-        family: 4 or 6: only such addresses.
+        exclude: targets not to probe.
+        family: 4 or 6: only addresses of this family.
         rate_pps: datagrams a second, of all hosts together; 0 for as many as this host sends.
-        retries: how often a port that said nothing is asked again.
+        retries: further probes to a silent port.
         timeout_s: seconds to wait for a host that has not replied at all.
         payload: `auto`, `empty`, `token`, `hex:…`, `file:…`, or names from the table.
-        payload_file: `nmap:FILE`, payloads by port before the own ones.
-        size: bytes of the IP packet that every probe is filled up to; 0 for no filling.
+        payload_file: `nmap:FILE`, payloads by port, used before our own.
+        size: bytes of the IP packet that every probe is padded to; 0 for no padding.
         ttl: TTL or hop limit of the probes.
-        source_port: 0 for free ones.
-        source_addresses: of this host, to send from in turns.
-        interface: where probes leave and answers are listened for; also the zone of link-local targets.
+        source_port: 0 lets the kernel choose.
+        source_addresses: addresses of this host to send from in turn.
+        interface: to send and receive on; also the zone of link-local targets.
         allow_broadcast: whether multicast and broadcast addresses may be probed.
-        write: a pcapng file that gets probes and answers.
-        control: whether ports that are surely closed are probed too, to learn what silence means.
-        engine: `raw`, `recverr`, `connected`, or `auto`: raw where that is allowed, else recverr.
-        loop_ttl: a probe that left with this TTL or more and expired on the way was in a loop.
-        on_event: gets every ICMP error about a probe, as it becomes known.
+        write: a pcapng file for probes and answers.
+        control: whether to probe closed ports too, to learn what silence means.
+        engine: `raw`, `recverr`, `connected`, or `auto`: raw if allowed, else recverr.
+        loop_ttl: a probe that was sent with at least this TTL and expired on the way was in a loop.
+        on_event: called with every ICMP error about a probe, as it becomes known.
         on_progress: called as the scan goes on.
-        on_warning: called with what the user should know: packets that the kernel dropped, targets without address.
+        on_warning: called with warnings: packets that the kernel dropped, targets without address.
 
     Raises:
-        UsageError: a target or an option is wrong.
+        UsageError: a target or an option is invalid.
         PrivilegeError: raw sockets are not allowed, and `engine` is `raw`.
         UdpprobeError: this host cannot do it; no target has an address.
     """
@@ -380,30 +380,30 @@ def trace(
     allow_broadcast: bool = False,
     on_change: Callable[[TraceReport], None] | None = None,
 ) -> TraceReport:
-    """Find the routers on the way to a UDP port, and where it ends: at the port, a filter, in a loop, in silence.
+    """Find the routers on the path to a UDP port, and where it ends: at the port, a filter, in a loop, in silence.
 
     Args:
-        target: `host:port`; without a port, 33434. Of a name's addresses, the system's first choice.
-        family: 4 or 6: only such addresses of a name.
+        target: `host:port`; without a port, 33434. Of a name, the resolver's first address.
+        family: 4 or 6: only addresses of this family.
         max_ttl: the highest TTL that is tried.
         first_ttl: the lowest one.
         queries: probes for each hop and flow.
-        flows: how many, each with a source port of its own.
-        timeout_s: seconds to wait for a reply where no later hop has replied.
-        rate_pps: probes a second, at most; 0 for no such limit.
-        payload: as `scan` has it.
-        size: bytes of the IP packet; 0 for as many as the payload needs.
-        source_port: 0 for free ones.
-        source_address: instead of the one that the kernel would take.
-        interface: where probes leave, and replies are listened for.
+        flows: number of flows, each with its own source port.
+        timeout_s: seconds to wait for a reply if no later hop has replied.
+        rate_pps: most probes a second; 0 for no limit.
+        payload: as for `scan`.
+        size: bytes of the IP packet; 0 for the payload's size.
+        source_port: 0 lets the kernel choose.
+        source_address: instead of the kernel's choice.
+        interface: to send and receive on.
         allow_broadcast: whether multicast and broadcast addresses may be traced.
-        on_change: gets what is known so far, some times a second; the verdict is None until it is settled.
+        on_change: called with the results so far, some times a second; the verdict is None until it is settled.
 
     Returns:
-        The trace; its verdict is `unsent`, without any hop, where this host has no way there.
+        The trace; its verdict is `unsent`, without any hop, if this host has no route.
 
     Raises:
-        UsageError: an option is wrong, or the target is more than one destination.
+        UsageError: an option is invalid, or the target is more than one destination.
         PrivilegeError: raw sockets are not allowed.
         UdpprobeError: this host cannot do it; the name has no address.
     """
@@ -449,28 +449,28 @@ def mtu(
     allow_broadcast: bool = False,
     control: bool = True,
 ) -> MtuReport:
-    """Find the path MTU to a UDP port, to the byte, and who limits it: a router that says so, or a black hole.
+    """Find the path MTU to a UDP port, to the byte, and who limits it: a router that reports it, or a black hole.
 
     Args:
-        target: `host:port`; without a port, 33434. Of a name's addresses, the system's first choice.
-        family: 4 or 6: only such addresses of a name.
-        most: the largest IP packet that is tried, in bytes; 0 for what the interface takes.
-        retries: how often a size that goes missing is tried again before it counts as lost.
+        target: `host:port`; without a port, 33434. Of a name, the resolver's first address.
+        family: 4 or 6: only addresses of this family.
+        most: the largest IP packet to try, in bytes; 0 for the interface's MTU.
+        retries: further tries of a lost size before it counts as lost.
         timeout_s: seconds to wait for a host that has not replied at all.
-        rate_pps: probes a second, at most; 0 for no such limit.
-        payload: as `scan` has it; it is filled up with zeros.
+        rate_pps: most probes a second; 0 for no limit.
+        payload: as for `scan`, padded with zeros.
         ttl: TTL or hop limit of the probes.
         source_port: this and the 15 that follow; 0 for free ones.
-        source_address: instead of the one that the kernel would take.
-        interface: where probes leave, and replies are listened for.
+        source_address: instead of the kernel's choice.
+        interface: to send and receive on.
         allow_broadcast: whether multicast and broadcast addresses may be probed.
-        control: whether a port that is surely closed is probed too; its refusals show what arrives.
+        control: whether to probe a closed port too; its refusals show what arrives.
 
     Returns:
-        What was found; its verdict is `unsent` where this host has no way there.
+        The result; its verdict is `unsent` if this host has no route.
 
     Raises:
-        UsageError: an option is wrong, or the target is more than one destination.
+        UsageError: an option is invalid, or the target is more than one destination.
         PrivilegeError: raw sockets are not allowed.
         UdpprobeError: this host cannot do it; the name has no address.
     """
@@ -520,33 +520,33 @@ def check(
     allow_broadcast: bool = False,
     engine: str = "auto",
 ) -> Outcome:
-    """Check that UDP services answer, listen or refuse as they should, and how fast.
+    """Check that UDP services answer, listen or refuse as expected, and how fast.
 
     Args:
-        targets: one or more `host:port`; of a name, every address it has.
-        config: a TOML file of more targets, each with what is expected of it.
+        targets: one or more `host:port`; for a name, all its addresses.
+        config: a TOML file of further targets, each with its expectations.
         expect: `answered`, `listening`, `not-refused` or `refused`.
         silence: what silence that proves nothing counts as: `ok`, `warning` or `critical`; None for what `expect`
             makes of it.
         warning: range of the round trip in ms, `[@]start:end`.
         critical: likewise.
-        min_mtu: bytes of an IP packet that must fit through; 0 for whatever does.
-        no_loop: whether the way must not end in a routing loop.
+        min_mtu: bytes of an IP packet that must fit; 0 for any.
+        no_loop: whether the path must not end in a routing loop.
         ports: of targets that name none.
-        family: 4 or 6: only such addresses.
-        timeout_s: seconds after which it ends, whatever is still open.
+        family: 4 or 6: only addresses of this family.
+        timeout_s: seconds after which it ends, even if incomplete.
         wait_s: seconds to wait for a reply, after each probe.
-        retries: how often a port that said nothing is asked again.
-        confirm: how often a failure is checked again before it counts.
+        retries: further probes to a silent port.
+        confirm: number of further checks that must confirm a failure.
         rate_pps: datagrams a second, of all hosts together; 0 for no limit.
-        payload: as `scan` has it.
-        interface: where probes leave and answers are listened for.
+        payload: as for `scan`.
+        interface: to send and receive on.
         allow_broadcast: whether multicast and broadcast addresses may be probed.
-        engine: as `scan` has it.
+        engine: as for `scan`.
 
     Returns:
-        A row a destination in `checks`, and the gravest `state` of all. What cannot be checked is UNKNOWN, with the
-        reason, and raises nothing.
+        A row per destination in `checks`, and the worst `state` of all. What cannot be checked is UNKNOWN, with the
+        reason, and raises no exception.
 
     Raises:
         UsageError: a target or an option is wrong; there is no target.
