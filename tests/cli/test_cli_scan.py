@@ -16,6 +16,7 @@ from udpprobe.cli import main
 from udpprobe.core.addresses import address_text
 from udpprobe.errors import UdpprobeError
 from udpprobe.interrupt import Interrupted
+from udpprobe.linux import drop_reasons
 from udpprobe.payloads import load
 
 CONTRACT = {
@@ -451,3 +452,22 @@ def test_a_target_that_cannot_be_probed_is_no_mistake_in_words(command, word):
 def test_groups_of_hosts_are_probed_where_that_is_allowed(scan):
     assert 0 == main(["scan", "-p", "7", "--allow-broadcast", "224.0.0.1"])
     assert ["224.0.0.1 7"] == scan.asked
+
+
+@pytest.mark.parametrize("engine", ["recverr", "connected"])
+def test_an_engine_without_privilege_says_what_was_dropped_before_a_socket_heard_of_it(capsys, monkeypatch, engine):
+    counts = {"UDP_CSUM": 5, "IP_RPFILTER": 0, "NO_SOCKET": 0}
+    monkeypatch.setattr(drop_reasons, "namespace_drops", lambda: {reason: counts[reason] for reason in counts})
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
+        closed.bind(("127.0.0.1", 0))
+        target = f"127.0.0.1:{closed.getsockname()[1]}"
+    words = ["scan", "--engine", engine, "--no-control", target]
+    main(words)
+    told = capsys.readouterr().err
+    assert "what a firewall of this host drops on its way in" in told
+    assert "this network namespace dropped" not in told
+    monkeypatch.setattr(
+        drop_reasons, "namespace_drops", lambda: {r: counts.update({r: counts[r] + 2}) or counts[r] for r in counts}
+    )
+    main(words)
+    assert "this network namespace dropped 4 packets before any socket could hear of them (" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from ipaddress import ip_address
 
 import builders as b
@@ -17,7 +18,7 @@ from udpprobe.core.kernel import MODES
 from udpprobe.core.model import Process
 from udpprobe.core.verdicts import meaning_of
 from udpprobe.linux import sockets as module
-from udpprobe.linux.hostfacts import own_addresses
+from udpprobe.linux.hostfacts import own_addresses, reserve_ports
 from udpprobe.linux.sockdiag import MESSAGE, udp_socket, udp_sockets
 from udpprobe.linux.sockets import Sender, Sockets
 from udpprobe.report import events_of
@@ -325,3 +326,30 @@ def test_a_mode_that_a_program_sets_after_its_first_datagram_is_asked_for_again(
     assert "WANT" == sender_of(sockets, host, port).mode
     opened.setsockopt(*DISCOVER[opened.family], MODES.index("DO"))
     assert "DO" == sender_of(sockets, host, port).mode
+
+
+@pytest.mark.parametrize(
+    ("buffers", "keeps"), [("RCVBUF SNDBUF", True), ("RCVBUF", False), ("SNDBUF", False), ("", False)]
+)
+def test_a_socket_with_room_for_nothing_is_a_scanner_s(sockets, opened, host, buffers, keeps):
+    for name in buffers.split():
+        opened.setsockopt(socket.SOL_SOCKET, getattr(socket, f"SO_{name}"), 0)
+    opened.bind((host, 0))
+    sender = sender_of(sockets, host, opened.getsockname()[1])
+    assert keeps == sender.keeps_port
+    assert keeps == ("it probes" in sender.note(meaning_of(4, 3, 3), is_reported=False))
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_the_socket_of_a_scan_drops_is_no_loss(sockets, family):
+    host = {4: "127.0.0.1", 6: "::1"}[family]
+    sockets.look()
+    with reserve_ports([family]) as kept, socket.socket(DOMAINS[host], socket.SOCK_DGRAM) as sender:
+        port = kept.port
+        for _ in range(5):
+            sender.sendto(b"x", (host, port))
+        limit_s = time.monotonic() + 30
+        while sum(each.drops for each in udp_sockets() if each.port == port) != 5 and time.monotonic() < limit_s:
+            time.sleep(0.01)
+        sockets.look()
+        assert [] == [each for each in sockets.receive_drops() if each.port == port]

@@ -33,6 +33,7 @@ from udpprobe.errors import UdpprobeError
 from udpprobe.linux.drop_reasons import EVENT as DROPPED
 from udpprobe.linux.drop_reasons import DropReasons, namespace_drops
 from udpprobe.linux.error_reports import EVENT, FILTER
+from udpprobe.linux.hostfacts import reserve_ports
 from udpprobe.linux.tracefs import Tracing
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -302,6 +303,27 @@ def test_what_a_socket_s_own_filter_dropped_is_no_full_buffer(network, family):
         process.send_signal(signal.SIGINT)
         report, port = json.loads(process.communicate(timeout=PATIENCE_S)[0]), sink.getsockname()[1]
     assert [(os.getpid(), 9, None)] == dropped_in(report, port)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_scan_beside_it_drops_nothing_and_its_closed_ports_ask_for_nothing(network, family):
+    """Its sockets keep its ports, and swallow what comes to them; its control port is meant to be closed."""
+    own, host = address(family, 1, 1), SERVER[family]
+    with watching(network, "--all --format json -v") as process:
+        assert "listening on right" in process.stderr.readline()
+        with network.inside("client"):
+            kept = reserve_ports([family])
+            raw = socket.socket(DOMAIN[family], socket.SOCK_RAW, socket.IPPROTO_RAW)
+        with kept, raw:
+            for port in (ANSWERING, CLOSED + 1):
+                raw.sendto(b.datagram(own, host, kept.port, port, b"x"), (host, 0))
+            client(network, "unconnected", host)  # whose refusal is seen behind those
+            until_it_sleeps(process)
+            process.send_signal(signal.SIGINT)
+            report = json.loads(process.communicate(timeout=PATIENCE_S)[0])
+    found = {each["port"]: (each["verdict"], bool(each["advice"])) for each in report["destinations"]}
+    assert {ANSWERING: ("answered", False), CLOSED + 1: ("refused", False), CLOSED: ("refused", True)} == found
+    assert [] == report["receive_drops"]
 
 
 def namespace_drops_of(process):

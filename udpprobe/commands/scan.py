@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from udpprobe.capture.recorder import Recorder
     from udpprobe.core.capture import Records
     from udpprobe.core.sweep import Sweep
+    from udpprobe.linux.drop_reasons import DropReasons
 
 LONGEST_WAIT_S = 0.05
 ROOM = 8192
@@ -55,8 +56,16 @@ LINK_SOURCES = {1: slice(6, 12), 113: slice(6, 12), 276: slice(12, 18)}
 """Position of the sender's link address in frames of LINKTYPE_ETHERNET, LINUX_SLL and LINUX_SLL2."""
 MOST_FROM_ELSEWHERE = 1 << 16
 """Datagrams that answer no probe but belong to the scan: so many are counted and recorded."""
+STOPPED = frozenset({"UDP_CSUM", "ICMP_CSUM", "IP_CSUM", "IP_RPFILTER"})
+"""Reasons for which packets are dropped that an engine without privilege then lacks; a raw one hears them."""
 LONGEST_PACKET = 65_535
 """Bytes (RFC 791)."""
+
+
+def _drops_from_now() -> DropReasons:
+    from udpprobe.linux.drop_reasons import DropReasons  # noqa: PLC0415 - the raw engine does without
+
+    return DropReasons()
 
 
 class Progress(Struct, frozen=True):
@@ -157,6 +166,7 @@ class _Run:
         )
         self._record = ScanRecord(self._plan)
         self._errnos: dict[int, int] = {}
+        self._drops = _drops_from_now() if self._engine.blind_to else None
         self._known = Known(
             self._plan,
             self._pacing,
@@ -447,9 +457,19 @@ class _Run:
     def _source(self) -> SourceReport:
         state = self._engine.state
         if state.dropped:
+            how = (
+                "of this scan's sockets, for full receive buffers or bad checksums"
+                if self._engine.blind_to
+                else "before they were read"
+            )
             self._listeners.warn(
-                f"the kernel dropped {state.dropped} packets before they were read: some answers may "
-                "be missing; try a lower --rate"
+                f"the kernel dropped {state.dropped} packets {how}: some answers may be missing; try a lower --rate"
+            )
+        stopped = [each for each in self._drops.found() if each.reason in STOPPED] if self._drops else []
+        if number := sum(each.namespace or 0 for each in stopped):
+            self._listeners.warn(
+                f"meanwhile this network namespace dropped {number} packets before any socket could hear of them "
+                f"({', '.join(each.reason for each in stopped)}): answers may be among them; --engine raw hears these"
             )
         return SourceReport(
             kind="probe",

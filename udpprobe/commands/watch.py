@@ -17,6 +17,7 @@ from msgspec.structs import astuple, replace
 from udpprobe import __version__
 from udpprobe.capture.live import LiveCapture, open_capture
 from udpprobe.capture.recorder import Rotation
+from udpprobe.core.advice import case_of
 from udpprobe.core.aging import AGED_OUT, MOST_ROWS, age
 from udpprobe.core.analyzer import Analyzer
 from udpprobe.core.model import Destination, Event, Report, Unmatched, WatchedEvent, changed
@@ -245,8 +246,9 @@ class Watch:
         meaning = meaning_of(event.family, event.type, event.code)
         note = sender.note(meaning, is_reported)
         self._note((event.quoted.destination, event.quoted.destination_port), note)
+        is_nobody_s_loss = event.verdict == "refused" and sender.keeps_port
         return WatchedEvent(
-            **own | {"notes": (*event.notes, note)},
+            **own | {"notes": (*event.notes, note)} | ({"advice": None} if is_nobody_s_loss else {}),
             process=sender.process,
             sees=sender.sees,
             reported=sender.is_reported(meaning) if is_reported is None else is_reported,
@@ -289,8 +291,11 @@ class Watch:
         )
 
     def _noted(self, destination: Destination) -> Destination:
-        notes = self._notes.get((destination.address, destination.port), {})
-        return replace(destination, notes=(*destination.notes, *notes)) if notes else destination
+        notes = self._notes.get((destination.address, destination.port))
+        if not notes:
+            return destination
+        noted = replace(destination, notes=(*destination.notes, *notes))
+        return noted if case_of(noted) else replace(noted, advice=None)
 
     def _noted_unmatched(self, entry: Unmatched) -> Unmatched:
         notes, finding = self._notes.get((entry.address, entry.port), {}), entry.finding

@@ -76,6 +76,8 @@ ANSWERS_ELSEWHERE = "another port of this host answers"
 """Part of a note on silence: the host is up, yet refuses nothing."""
 AMPLIFIER = "an amplifier"
 """Part of a note on a service whose answers are much larger than its questions."""
+PROBES = "its socket only keeps the port: it probes, and hears by other means"
+"""Note on a sender that asks whether somebody listens."""
 SOMEBODY = "a router on the way"
 """Stands for the reporter where only the errno is known."""
 SOME, ANY_HOST = "some destinations", "HOST"
@@ -160,7 +162,7 @@ def case_of(found: Destination) -> Case | None:
 
     In a row about a whole host, other ports may have answered than were refused.
     """
-    if found.verdict is None:
+    if found.verdict is None or (found.verdict == "refused" and is_probed_only(found.notes)):
         return None
     return case_of_verdict(
         found.verdict,
@@ -171,6 +173,12 @@ def case_of(found: Destination) -> Case | None:
         answered=found.answered if found.port is not None else 0,
         notes=found.notes,
     )
+
+
+def is_probed_only(notes: Sequence[str]) -> bool:
+    """Whether only scanners of this host sent there, so that a refusal asks for nothing: they may try closed ports."""
+    senders = [note for note in notes if "its socket" in note]
+    return bool(senders) and all(PROBES in note for note in senders)
 
 
 def case_of_verdict(

@@ -17,12 +17,13 @@ if TYPE_CHECKING:  # `scan --help` prints from here what engines cannot see
 
 BLIND_RECVERR = (
     "errors that the kernel keeps to itself (fragments lost on the way over IPv4, source quench, a quote cut "
-    "inside the UDP header), and the TTL, IP id and extensions of all that comes back"
+    "inside the UDP header), what a firewall of this host drops on its way in, and the TTL, IP id and extensions "
+    "of all that comes back"
 )
 BLIND_CONNECTED = (
     "who sent an error, when, and of which type and code, for it hears only the errno (rejected looks like "
     "refused); unreachable nets and hosts and expired TTLs; of several errors at once any but the last; "
-    "answers from another address or port"
+    "answers from another address or port; what a firewall of this host drops on its way in"
 )
 """What the engines without privilege cannot see."""
 

@@ -18,11 +18,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from udpprobe.core.model import DropReason
 from udpprobe.errors import PrivilegeError, UdpprobeError
 from udpprobe.linux.receive_drops import MASK64
-from udpprobe.linux.tracefs import Format
+
+if TYPE_CHECKING:
+    from udpprobe.linux.tracefs import Format
 
 EVENT = "skb/kfree_skb"
 REASONS = (

@@ -251,6 +251,11 @@ def _reserve_once(families: Collection[int], port: int, held: ExitStack) -> list
 
 
 def _swallow(opened: socket.socket) -> None:
-    """Let the kernel drop everything for this socket before it is queued."""
+    """Let the kernel drop everything for this socket before it is queued.
+
+    By buffers that have room for nothing `watch` knows that it only keeps a port: see `UdpSocket.keeps_port`.
+    """
+    for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        opened.setsockopt(socket.SOL_SOCKET, buffer, 0)
     program = ctypes.create_string_buffer(REFUSE_ALL, len(REFUSE_ALL))
     opened.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program)))

@@ -51,6 +51,8 @@ class DropCounters:
             self._first = {each.inode: each.drops for each in sockets if each.drops}
             return
         for each in sockets:
+            if each.keeps_port:  # it means to drop all
+                continue
             if each.drops and (count := (each.drops - self._first.get(each.inode, 0)) & MASK32):
                 self._found[each.inode] = each, process_of(each.inode), count
         if len(self._found) > MOST_DROPPING:

@@ -27,6 +27,9 @@ INET_DIAG_SOCKOPT, RECVERR = 22, 1
 """Since Linux 5.8: bits of socket options, without those of IPv6."""
 INET_DIAG_SKMEMINFO, MEMINFO_DROPS = 7, 8
 """On request; since Linux 4.7 the ninth number is SK_MEMINFO_DROPS (linux/sock_diag.h)."""
+MEMINFO_RCVBUF, MEMINFO_SNDBUF = 1, 3
+LEAST_RCVBUF, LEAST_SNDBUF = 4096, 8192
+"""Who asks for no buffers at all gets less (SOCK_MIN_RCVBUF, SOCK_MIN_SNDBUF: 2304 and 4608 bytes on most machines)."""
 ANSWER_BYTES = 1 << 16
 TIMEOUT_S = 1
 
@@ -46,6 +49,8 @@ class UdpSocket(Struct, frozen=True):
     """IP_RECVERR; None if unknown."""
     drops: int | None = None
     """Datagrams that reached it and were dropped, modulo 2^32; None if unknown."""
+    keeps_port: bool = False
+    """Whether it has room for nothing, in or out: it only keeps the port for who sends raw packets, as `scan` does."""
 
 
 def udp_sockets() -> list[UdpSocket]:
@@ -86,6 +91,9 @@ def udp_socket(message: bytes) -> UdpSocket:
     attributes = _attributes(message)
     options, memory = attributes.get(INET_DIAG_SOCKOPT), attributes.get(INET_DIAG_SKMEMINFO, b"")
     recverr = bool(options[0] & RECVERR) if options else None
+    rcvbuf, sndbuf = (
+        int.from_bytes(memory[4 * at : 4 * at + 4], sys.byteorder) for at in (MEMINFO_RCVBUF, MEMINFO_SNDBUF)
+    )
     drops = memory[4 * MEMINFO_DROPS : 4 * MEMINFO_DROPS + 4]
     return UdpSocket(
         is_v4,
@@ -97,6 +105,7 @@ def udp_socket(message: bytes) -> UdpSocket:
         inode,
         recverr,
         int.from_bytes(drops, sys.byteorder) if drops else None,
+        0 < rcvbuf < LEAST_RCVBUF and 0 < sndbuf < LEAST_SNDBUF,
     )
 
 

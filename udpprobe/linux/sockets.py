@@ -16,6 +16,7 @@ from random import SystemRandom
 from msgspec import Struct
 
 from udpprobe.core.addresses import MAPPED_PREFIX, mapped_address
+from udpprobe.core.advice import PROBES
 from udpprobe.core.kernel import TOO_BIG, told_errno
 from udpprobe.core.model import Event, Process, ReceiveDrops
 from udpprobe.core.ports import Ports
@@ -75,6 +76,8 @@ class Sender(Struct, frozen=True):
     """IP_MTU_DISCOVER or IPV6_MTU_DISCOVER, as a word of `MODES`; None if unknown."""
     is_gone: bool = False
     """Whether the socket was closed when it was looked up."""
+    keeps_port: bool = False
+    """Whether the socket only keeps the port, for a scanner, which sends and hears by other means."""
 
     @property
     def sees(self) -> str:
@@ -97,12 +100,14 @@ class Sender(Struct, frozen=True):
         who = f"{self.process.name}[{self.process.pid}]" if self.process else "of this host, by an unknown process"
         errno = told_errno(meaning, self.state, self.mode or "WANT") if self.state in HEARING else None
         text = UNTOLD if self.state in HEARING and errno is None else TEXTS[self.state].format(errno=errno)
-        if meaning.verdict == "too-big" and self.state in {"unconnected", "elsewhere"}:
+        if self.keeps_port:
+            text = PROBES
+        elif meaning.verdict == "too-big" and self.state in {"unconnected", "elsewhere"}:
             later = LATER[TOO_BIG[meaning.family, self.mode].later if self.mode else None]
             text = text.replace("it does not know", later.format(mode=self.mode))
         if is_reported is None:
             return f"{who}; {text}"
-        if is_reported != self.is_reported(meaning):
+        if is_reported != self.is_reported(meaning) and not self.keeps_port:
             text = "whatever its socket is, it was told" if is_reported else "nobody was told"
         return f"{who}; {text} (the kernel: {f'told {meaning.recverr}' if is_reported else 'not told'})"
 
@@ -290,6 +295,7 @@ def _told(sighting: _Sighting, flow: Flow, family: int) -> Sender:
         _state(sighting, flow, family),
         sighting.options.modes[0 if family == 4 else 1],
         sighting.gone,
+        sighting.found.keeps_port,
     )
 
 
