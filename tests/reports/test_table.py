@@ -25,6 +25,7 @@ from samples import (
 
 from udpprobe.core.model import DropReason, ErrorSent, ErrorsSent, LazyRows, Loop, Process, ReceiveDrops
 from udpprobe.reports import table
+from udpprobe.reports.markdown import report_markdown
 from udpprobe.reports.table import (
     ROWS_SHOWN,
     SHOWN_SINGLY,
@@ -540,6 +541,13 @@ def test_errors_that_this_host_sent_are_a_table_of_their_own():
         "; this host sent 1,203 ICMP errors about UDP; its rate limits held back 190 ICMP errors: "
         "188 by net.ipv4.icmp_ratelimit, 2 by net.ipv6.icmp.ratelimit."
     )
+
+
+def test_errors_that_this_host_sent_are_a_table_in_markdown_too():
+    told = replace(report(REFUSED, kind="interface"), errors_sent=ErrorsSent((SENT,), 3, HELD_BACK))
+    text = "".join(report_markdown(told))
+    assert next(each.strip() for each in text.splitlines() if SENT.to in each).count("|") == 6
+    assert "sent to" not in "".join(report_markdown(report(REFUSED, kind="interface")))
 
 
 def test_a_host_that_sent_none_says_so_and_one_that_was_not_asked_says_nothing():

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 
 from udpprobe.core.model import Event, Report
+from udpprobe.reports.own_host import SENT_COLUMNS, sent_row
 from udpprobe.reports.table import (
     SENTENCES_SHOWN,
     Telling,
@@ -42,6 +43,9 @@ def report_markdown(report: Report, style: Style = PLAIN) -> Iterator[str]:
         yield table.add(some)
         between = "\n"
     yield (table.end() if between else "") + between
+    if report.errors_sent and report.errors_sent.rows:
+        sent = MarkdownTable(SENT_COLUMNS)
+        yield sent.add([sent_row(each) for each in report.errors_sent.rows]) + sent.end() + "\n"
     advice = [f"- {without_tags(each)}\n" for each in telling.advice.sentences()[:SENTENCES_SHOWN]]
     yield "".join([*advice, "\n"] if advice else ()) + without_tags(closing(report, totals, style)) + "\n"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from udpprobe.core.model import DropReason, ErrorsSent, ReceiveDrops
+from udpprobe.core.model import DropReason, ErrorSent, ErrorsSent, ReceiveDrops
 from udpprobe.reports.text import Layout, endpoint, escape, plural, table
 
 SOCKETS_SHOWN = 5
@@ -92,25 +92,25 @@ def sent(found: ErrorsSent | None) -> Iterator[str]:
         yield f"its rate limits held back {plural(sum(found.rate_limited.values()), 'ICMP error')}: {', '.join(held)}"
 
 
+SENT_COLUMNS = ("sent to", "about", "error", "count", "why")
+
+
+def sent_row(each: ErrorSent) -> tuple[str, ...]:
+    """A row of `SENT_COLUMNS`."""
+    verdict = str(each.verdict or each.reason)
+    return each.to, endpoint(each.address, each.port), verdict, f"{each.count:,}", escape(each.why)
+
+
 def sent_table(found: ErrorsSent | None, width: int) -> str:
     """What this host said to others; the frequent rows."""
     if found is None or not found.rows:
         return ""
     rows = found.rows[:ROWS_SENT_SHOWN]
-    cells = tuple(
-        (
-            each.to,
-            endpoint(each.address, each.port),
-            str(each.verdict or each.reason),
-            f"{each.count:,}",
-            escape(each.why),
-        )
-        for each in rows
-    )
+    cells = tuple(map(sent_row, rows))
     tall = tuple((f"{to}\n{about}", f"{verdict}\n{number}", why) for to, about, verdict, number, why in cells)
     text = table(
         (
-            Layout(("sent to", "about", "error", "count", "why"), cells, 4),
+            Layout(SENT_COLUMNS, cells, 4),
             Layout(("sent to\nabout", "error\ncount", "why"), tall, 2),
         ),
         width,
