@@ -685,18 +685,17 @@ class Conversations:
         state: u64 = words[mine + STATE]
         other: u64 = more[theirs + STATE]
         way: cython.int
+        column: index
         if state & UNCOUNTED:  # it begins with the datagrams counted there
             ways: u64 = FIRST_WAY | LAST_WAY | ASKING_WAY
-            for way in range(LAST_NS, LINKS):
-                words[mine + way] = words[mine + way] if way == HEAD or way == HEAD + 1 else more[theirs + way]
+            for column in range(LAST_NS, LINKS):
+                if column != HEAD and column != HEAD + 1:
+                    words[mine + column] = more[theirs + column]
             words[mine + FIRST] += shift
             words[mine + STATE] = state & ~(UNCOUNTED | ways) | other & ways | other >> 24 << 24
             return
         first_way: cython.int = 1 if other & FIRST_WAY else 0
         last_way: cython.int = 1 if state & LAST_WAY else 0
-        if state & UNCOUNTED:  # the piece before counts what is here, so everything known is in `right`
-            words[mine + FIRST_NS], words[mine + FIRST] = more[theirs + FIRST_NS], more[theirs + FIRST] + shift
-            state, last_way = other, first_way
         if first_way != last_way and (state & (OPEN | EITHER) or last_way == (1 if state & ASKING_WAY else 0)):
             self._take_rtt(here, last_way, more[theirs + FIRST_NS] - words[mine + LAST_NS])
         if not state >> 24 and (other >> 24 or first_way != (1 if state & FIRST_WAY else 0)):
