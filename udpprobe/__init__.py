@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from udpprobe.pmtud.model import MtuReport
     from udpprobe.tracing.model import TraceReport
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "CaptureError",
