@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import time
+from functools import partial
 from itertools import pairwise
+from operator import call
+from threading import Thread
 
 import builders as b
 import pytest
@@ -19,6 +23,7 @@ from worlds import any_frames, worlds
 from udpprobe.capture.files import Arrival, CaptureFile
 from udpprobe.core import is_compiled
 from udpprobe.core.analyzer import KEPT_ROWS, Analyzer
+from udpprobe.core.capture import Entry, Records
 from udpprobe.core.decode import MESSAGE_BYTES
 from udpprobe.core.duplicates import HEAD, WINDOW
 from udpprobe.core.flows import HORIZON
@@ -173,6 +178,32 @@ def test_a_server_with_thousands_of_clients_in_pieces_is_the_whole_again():
     edges = [0, 100, 200, len(frames)]
     parts = [analyzer_of(frames[first:last], is_first=first == 0) for first, last in pairwise(edges)]
     assert follow(frames, question).told == story_of_analyzer(joined(parts), question).told
+
+
+@pytest.mark.skipif(not is_compiled(), reason="the interpreter holds its lock")
+def test_other_threads_run_while_records_are_followed():
+    """Workers are threads: one that held the lock of the interpreter meanwhile would make them take turns."""
+    capture = bytes_of_pcap([Frame(0, b.ethernet(sent(1)))])
+    head, data = capture[:24], capture[24:] * 200_000
+    seen = [state_behind_start(head, data) for _ in range(10)]
+    assert seen.count(["begun"]) > len(seen) / 2
+
+
+def state_behind_start(head, data):
+    records = Records(Entry(head), capacity=len(data))
+    records.room()[: len(data)] = data
+    records.filled(len(data))
+    analyzer, state = Analyzer(SECRET), []
+    # no bytecode between these: there the interpreter lets another thread run anyway
+    steps = partial(state.append, "begun"), partial(analyzer.feed, records), partial(state.append, "ended")
+    thread = Thread(target=list, args=(map(call, steps),))
+    thread.start()
+    while not state:
+        time.sleep(0.0001)
+    found = [*state]
+    thread.join()
+    assert (["begun", "ended"], 200_000) == (state, records.frame)
+    return found
 
 
 # ---- order

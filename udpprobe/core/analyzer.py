@@ -302,12 +302,17 @@ class Analyzer:
     # ---- packets in
 
     def feed(self, records: Records) -> int:
-        """Analyse all complete records; return why it stopped: capture.MORE, WAIT or END."""
+        """Analyse all complete records; return why it stopped: capture.MORE, WAIT or END.
+
+        Other threads run meanwhile.
+        """
+        status: cython.int
         self.decoder.load(records.data)
         if self.is_filtered:
             self.filter.load(records.data)
         while True:
-            status = self._run(records)
+            with cython.nogil:
+                status = self._run(records)
             if status != _FULL:
                 self.frames = records.frame
                 return status
