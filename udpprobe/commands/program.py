@@ -11,10 +11,7 @@ from contextlib import ExitStack, closing, suppress
 
 from msgspec import Struct, field
 
-from udpprobe import __version__
-from udpprobe.capture.live import open_capture
-from udpprobe.capture.recorder import Rotation
-from udpprobe.commands.watch import Listeners, Watch, WatchOptions, expression_of
+from udpprobe.commands.watch import Listeners, Watch, WatchOptions, open_source
 from udpprobe.core.kernel import TOO_BIG
 from udpprobe.core.model import Process, WatchedEvent
 from udpprobe.core.notes import LEAST_MTU
@@ -74,24 +71,12 @@ def watch_program(
         signals = held.enter_context(Signals(signal.SIGCHLD))
         kernel = held.enter_context(closing(KernelEvents(options.kernel, listeners.on_warning)))
         kernel.settle()
-        capture = held.enter_context(
-            closing(
-                open_capture(expression_of(options), interface=options.interface, bulk=True, capture=options.capture)
-            )
-        )
-        rotation = options.write and held.enter_context(
-            Rotation(
-                options.write,
-                most_bytes=options.rotate_bytes,
-                files=options.keep,
-                application=f"udpprobe {__version__}",
-            )
-        )
+        capture, rotation = open_source(options, held)
         sockets = Sockets(own_addresses, idle_share=0)  # its sockets are there only as long as it is
         sockets.look()
         family = Descendants()
         sockets.on_holders = family.meet
-        watching = Watch(capture, options, sockets, rotation or None, kernel=kernel, by_flow=True)
+        watching = Watch(capture, options, sockets, rotation, kernel=kernel, by_flow=True)
         found = ProgramFindings(family)
         listeners.on_start()
         has_terminal = is_foreground()

@@ -57,7 +57,7 @@ LINK_SOURCES = {1: slice(6, 12), 113: slice(6, 12), 276: slice(12, 18)}
 MOST_FROM_ELSEWHERE = 1 << 16
 """Datagrams that answer no probe but belong to the scan: so many are counted and recorded."""
 STOPPED = frozenset({"UDP_CSUM", "ICMP_CSUM", "IP_CSUM", "IP_RPFILTER"})
-"""Reasons for which packets are dropped that an engine without privilege then lacks; a raw one hears them."""
+"""Drop reasons that hide replies from an engine without privilege. The raw engine still captures those packets."""
 LONGEST_PACKET = 65_535
 """Bytes (RFC 791)."""
 

@@ -91,6 +91,19 @@ class Listeners(Struct, frozen=True):
     """A warning about something missing."""
 
 
+def open_source(options: WatchOptions, held: ExitStack) -> tuple[LiveCapture, Rotation | None]:
+    """The capture to follow, and the files to write to if there are any; `held` closes both."""
+    capture = held.enter_context(
+        closing(open_capture(expression_of(options), interface=options.interface, bulk=True, capture=options.capture))
+    )
+    if not options.write:
+        return capture, None
+    rotation = Rotation(
+        options.write, most_bytes=options.rotate_bytes, files=options.keep, application=f"udpprobe {__version__}"
+    )
+    return capture, held.enter_context(rotation)
+
+
 def watch(options: WatchOptions, listeners: Listeners) -> Report:
     """Watch an interface until the time is over.
 
@@ -103,22 +116,10 @@ def watch(options: WatchOptions, listeners: Listeners) -> Report:
     """
     with ExitStack() as held:
         kernel = held.enter_context(closing(KernelEvents(options.kernel, listeners.on_warning)))
-        capture = held.enter_context(
-            closing(
-                open_capture(expression_of(options), interface=options.interface, bulk=True, capture=options.capture)
-            )
-        )
-        rotation = options.write and held.enter_context(
-            Rotation(
-                options.write,
-                most_bytes=options.rotate_bytes,
-                files=options.keep,
-                application=f"udpprobe {__version__}",
-            )
-        )
+        capture, rotation = open_source(options, held)
         sockets = Sockets(own_addresses)
         sockets.look()
-        watching = Watch(capture, options, sockets, rotation or None, kernel=kernel)
+        watching = Watch(capture, options, sockets, rotation, kernel=kernel)
         with CtrlC() as ctrl_c:
             listeners.on_start()
             try:
