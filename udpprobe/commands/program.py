@@ -1,4 +1,4 @@
-"""A program under test: run it, and say per socket which ICMP errors about its datagrams it was told of."""
+"""`watch -- COMMAND`: run a program, and count for each of its sockets which ICMP errors the kernel passed to it."""
 
 from __future__ import annotations
 
@@ -24,55 +24,55 @@ from udpprobe.linux.sockets import Sockets, number_of
 from udpprobe.reports.lists import SocketErrors
 
 LINGER_NS = 500_000_000
-"""How long after the program's end errors about its last datagrams may come. Measured by the packets' time stamps, so
-that a busy machine reads them all."""
+"""How long to keep listening after the program has ended, for errors about its last datagrams. Measured by the packets'
+time stamps rather than by the clock, so that a busy machine reads all of them."""
 MOST_LINGER_S = 30
-"""The wait ends by then even if the clock is set back."""
+"""Stop waiting after this long by the monotonic clock, even if the wall clock was set back."""
 POLL_S = 0.05
 BIAS_NS = 1 << 63
-"""Added to times in the core's tables."""
+"""`BIAS_NS` of core/findings.py, which is added to the times in the core's tables."""
 FLOW_WORDS = 12
 """Words in a row of `Conversations.totals`."""
 MOST_SOCKETS, MOST_FLOWS = 1 << 12, 1 << 12
-"""Sockets that are told apart, and flows of each: a resolver opens a socket for each question."""
+"""Limits on the sockets counted, and on the flows of each. A resolver opens a new socket for each query."""
 
 Flow = tuple[int, int, int, int]
-"""Destination and its port, source and its port; addresses are 128 bits."""
+"""Destination address and port, then source address and port; addresses are 128-bit integers."""
 
 
 class ProgramOutcome(Struct, frozen=True):
-    """How a program ended, and what was found."""
+    """How the program ended, and which errors its sockets met."""
 
     status: int
-    """Its exit status, as shells give it."""
+    """Its exit status as a shell reports it: 128 plus the number of a signal that killed it."""
     sockets: tuple[SocketErrors, ...]
-    """Those with errors, the one with the most errors first."""
+    """Sockets that errors were about, most errors first."""
     strays: int
-    """Errors about this host's datagrams whose sender is unknown, or whose sockets there was no room to count."""
+    """Errors about this host's datagrams whose process is unknown, or whose socket is beyond `MOST_SOCKETS`."""
     running: int
-    """Processes of the program that still run, unwatched."""
+    """Descendants of the program that are still running, and no longer watched."""
     lost: int
-    """Packets that the kernel dropped before they were read."""
+    """Packets that the kernel dropped before udpprobe read them."""
     failure: UdpprobeError | None = None
-    """What ended the watch before the program ended."""
+    """What stopped the watch before the program ended, if anything did."""
 
 
 def watch_program(
     options: WatchOptions, words: Sequence[str], environment: Mapping[str, str], listeners: Listeners
 ) -> ProgramOutcome:
-    """Run a program to its end, and watch which ICMP errors its datagrams draw. Signals are passed on to the program.
+    """Run a program until it ends, and count the ICMP errors about its datagrams. Signals are passed on to it.
 
     Raises:
-        NotRun: there is no such program, or it cannot be run.
-        UdpprobeError: as `watch`, before the program is started.
+        NotRun: the program does not exist, or cannot be run.
+        UdpprobeError: as for `watch`; the program has not been started then.
     """
     with ExitStack() as held:
-        # before there is any thread: each one inherits what is blocked
+        # before any thread starts: threads inherit the mask of blocked signals
         signals = held.enter_context(Signals(signal.SIGCHLD))
         kernel = held.enter_context(closing(KernelEvents(options.kernel, listeners.on_warning)))
         kernel.settle()
         capture, rotation = open_source(options, held)
-        sockets = Sockets(own_addresses, idle_share=0)  # its sockets are there only as long as it is
+        sockets = Sockets(own_addresses, idle_share=0)  # never skip a look: a socket may be gone a moment later
         sockets.look()
         family = Descendants()
         sockets.on_holders = family.meet
@@ -102,12 +102,13 @@ def watch_program(
 
 
 class Program:
-    """A child of this process, and the signals that come for it.
+    """The program as our child process: waits for its end, and passes signals on to it.
 
     Args:
-        pid: its process.
-        signals: blocked ones.
-        has_terminal: whether what the terminal sends reaches it without our help.
+        pid: its process id.
+        signals: signals sent to us, which are blocked and read here.
+        has_terminal: whether it is in the terminal's foreground process group, and so gets the terminal's own signals
+            (Ctrl-C) without our help.
     """
 
     def __init__(self, pid: int, signals: Signals, *, has_terminal: bool) -> None:
@@ -116,16 +117,16 @@ class Program:
         self._ended_ns, self._given_up_s = 0, 0.0
 
     def is_over(self, heard_ns: int) -> bool:
-        """Whether it ended, and its last datagrams had time to meet errors.
+        """Whether it has ended, and errors about its last datagrams have had time to arrive.
 
         Args:
-            heard_ns: until when all packets were read, since 1970.
+            heard_ns: the time up to which all packets have been read, since 1970.
         """
         self._heed()
         return bool(self._ended_ns) and (heard_ns >= self._ended_ns + LINGER_NS or time.monotonic() >= self._given_up_s)
 
     def wait(self) -> None:
-        """Until it ended."""
+        """Wait until the program has ended."""
         while not self._ended_ns:
             time.sleep(POLL_S)
             self._heed()
@@ -140,14 +141,14 @@ class Program:
         for number, by_terminal in self._signals.read():
             if number == signal.SIGCHLD:
                 continue
-            # a terminal that closes signals only the process that opened it
+            # SIGHUP is always passed on: a closing terminal sends it to its session leader only
             if number == signal.SIGHUP or not (by_terminal and self._has_terminal):
                 self._send(number)
-                self._send(signal.SIGCONT)  # a stopped process would not act on it
+                self._send(signal.SIGCONT)  # a stopped process does not act on a signal until it continues
 
     def _send(self, number: int) -> None:
-        """Signal the program, and all of its process group if it has one of its own; it is not reaped yet."""
-        with suppress(ProcessLookupError, PermissionError):  # it may be another user by now
+        """Signal the program, and its whole process group if it has its own. It is not reaped yet, so the id is its."""
+        with suppress(ProcessLookupError, PermissionError):  # it may have changed its user
             if self._has_terminal:
                 os.kill(self.pid, number)
             else:
@@ -155,16 +156,16 @@ class Program:
 
 
 class _FlowErrors(Struct):
-    """Errors about one flow that a socket was told of, and when it is known to have sent last."""
+    """Errors about one flow that the kernel passed to the socket, and when the socket is known to have sent last."""
 
     ignored: int = 0
-    """Errors before the last datagram known to be sent."""
+    """Errors older than `sent_ns`: the program sent on in spite of them."""
     times_ns: list[int] = field(default_factory=list)
-    """Times of the errors since."""
+    """Times of the errors since `sent_ns`."""
     sent_ns: int = 0
 
     def sent(self, time_ns: int) -> int:
-        """Note that a datagram left at this time; returns how many errors were ignored before it."""
+        """Note that a datagram was sent at this time. Returns how many errors have been ignored so far."""
         self.sent_ns = max(self.sent_ns, time_ns)
         since = [each for each in self.times_ns if each >= self.sent_ns]
         self.ignored += len(self.times_ns) - len(since)
@@ -173,20 +174,20 @@ class _FlowErrors(Struct):
 
 
 class _Errors(Struct):
-    """What is counted of one socket."""
+    """The counters of one socket."""
 
     verdicts: Counter[str] = field(default_factory=Counter)
     told: int = 0
     blind: int = 0
     flows: dict[tuple[Flow, bool], _FlowErrors] = field(default_factory=dict)
-    """By flow, and whether the errors say that a datagram was too big: who sends smaller ones then ignores nothing."""
+    """Keyed by flow and by whether the errors are "too big": a program that then sends smaller ones ignores nothing."""
 
 
 class ProgramFindings:
-    """Collects errors by the program's sockets.
+    """Collects the errors about a program's datagrams, by socket.
 
     Args:
-        family: the program's processes.
+        family: the program and its descendants.
     """
 
     def __init__(self, family: Descendants) -> None:
@@ -195,7 +196,7 @@ class ProgramFindings:
         self.strays = 0
 
     def take(self, events: Sequence[WatchedEvent]) -> None:
-        """Count those about the program's datagrams."""
+        """Count the events that are about the program's datagrams."""
         for event in events:
             quoted = event.quoted
             if event.process is None:
@@ -226,10 +227,10 @@ class ProgramFindings:
             flow_errors.sent(event.time_ns - round(event.rtt_ms * 1e6))
 
     def sockets(self, last_sent: Mapping[Flow, int]) -> tuple[SocketErrors, ...]:
-        """The sockets that met errors, the one with most of them first.
+        """The sockets that errors were about, most errors first.
 
         Args:
-            last_sent: when the last datagram of a flow left, of flows that nobody answered.
+            last_sent: when the last datagram of each unanswered flow was sent.
         """
         found = [
             SocketErrors(
@@ -249,10 +250,10 @@ class ProgramFindings:
 
 
 def has_errno(event: WatchedEvent) -> bool | None:
-    """Whether a program has an errno of an error about its datagram, now or later; None where nobody knows.
+    """Whether a program gets an errno for an error about its datagram, now or later; None if that is unknown.
 
-    With IP_PMTUDISC_DO a socket that was not told of "too big" is told by EMSGSIZE from whatever larger it sends later:
-    the route has learnt the MTU, if that is not below the least of its family.
+    With IP_PMTUDISC_DO, a socket that the kernel did not notify of "too big" gets EMSGSIZE when it next sends a
+    datagram that is too large, because the route has learnt the MTU. Linux learns no IPv6 MTU below 1280 bytes.
     """
     if event.reported is not False or event.verdict != "too-big":
         return event.reported
@@ -262,10 +263,11 @@ def has_errno(event: WatchedEvent) -> bool | None:
 
 
 def _ignored(errors: _Errors, last_sent: Mapping[Flow, int]) -> int:
-    """Errors that the program was told of before it sent on.
+    """Count the errors that the program knew of and sent on regardless.
 
-    Linux gives the errno to the next call, and sends nothing then: so whatever left later was sent by a program that
-    had the errno. Of "too big" only a later datagram that was too big again counts: a smaller one heeds it.
+    Linux returns the errno from the next call, and that call sends nothing. So a datagram that was sent after the error
+    comes from a program that has already seen the errno. After "too big", only another datagram that is too big counts:
+    a smaller one means that the program took notice.
     """
     return sum(
         flow_errors.sent(0 if is_too_big else last_sent.get(flow, 0))
@@ -274,7 +276,7 @@ def _ignored(errors: _Errors, last_sent: Mapping[Flow, int]) -> int:
 
 
 def last_sent(watching: Watch) -> dict[Flow, int]:
-    """When each flow's last datagram left; without those that were answered, whose last datagram may be the answer."""
+    """When each flow's last datagram was sent. Answered flows are left out: their last datagram may be an answer."""
     totals, _ = watching.analyzer.conversations.totals()
     words = memoryview(totals.words)
     found: dict[Flow, int] = {}

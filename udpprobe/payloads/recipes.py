@@ -1,8 +1,8 @@
-"""How the bytes of payloads.toml are made: with Scapy's layers, or by hand where it has none.
+"""Builds payloads.toml: requests made with Scapy's layers, or by hand where Scapy has none.
 
-Scapy takes half a second to import, so this runs when the table is changed, not when somebody scans. Requests
-are harmless and small, and ask for answers that are small too: no monlist, no statistics, no ANY.
-`python -m udpprobe.payloads.recipes` writes the file anew.
+Importing Scapy takes half a second, so this runs when the table is edited, not during a scan. The requests are
+harmless and small, and ask for small answers: no monlist, no statistics, no ANY.
+`python -m udpprobe.payloads.recipes` rewrites the file.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ from udpprobe.payloads.catalogue import Payload
 
 TABLE = Path(__file__).with_name("payloads.toml")
 
-# ---- names: who has which name, what time it is, what is around
+# ---- names, time and service discovery
 
 NULL_SUFFIX = 0x4141
-"""The sixteenth byte of a NetBIOS name, zero, in its encoding (RFC 1001 14.1)."""
+"""The sixteenth byte of a NetBIOS name, zero, as NetBIOS encodes it (RFC 1001 14.1)."""
 
 DNS_ANSWER = r"(?P<token>..)[\x80-\xff].\x00[\x00\x01]"
 
@@ -109,33 +109,33 @@ NAMES = (
 )
 
 
-# ---- management: managed devices and hosts, directories, logins and file services; most of them speak ASN.1
+# ---- management: device and host management, directories, authentication and file services; mostly ASN.1
 
 INTEGER, OCTET_STRING, SEQUENCE = 0x02, 0x04, 0x30
-"""Tags of the basic encoding rules (X.690)."""
+"""Tags of ASN.1's basic encoding rules (X.690)."""
 
 NUMBER = 0x40_000000
-"""Of a request: four bytes whatever its lower three are, so that these have room for a token."""
+"""The request id. It takes four bytes whatever its lower three are, so these can hold a token."""
 
 NUMBER_BACK = r"\x02\x04\x40(?P<token>...)"
 BER_LENGTH = r"(?:[\x00-\x7f]|\x81.|\x82..|\x83...|\x84....)"
-"""In an answer's pattern."""
+"""A length of any form, in the pattern of an answer."""
 
 
 def ber(tag: int, *parts: bytes) -> bytes:
-    """A value of less than 256 bytes, definite form (X.690 8.1.3)."""
+    """Encode a value of less than 256 bytes, with a definite length (X.690 8.1.3)."""
     content = b"".join(parts)
     length = bytes([len(content)]) if len(content) < 0x80 else bytes([0x81, len(content)])
     return bytes([tag]) + length + content
 
 
 def integer(value: int) -> bytes:
-    """A number from 0 on, in as few bytes as it takes (X.690 8.3)."""
+    """Encode a non-negative integer in as few bytes as possible (X.690 8.3)."""
     return ber(INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big"))
 
 
 def token_in(data: bytes) -> tuple[int, int]:
-    """Where the lower three bytes of NUMBER stand in `data` first, and how many they are."""
+    """Offset and length of the token: the lower three bytes of the first NUMBER in `data`."""
     return data.index(integer(NUMBER)) + 3, 3
 
 
@@ -143,13 +143,13 @@ SYS_DESCR = "1.3.6.1.2.1.1.1.0"
 
 
 def _snmp(version: int) -> bytes:
-    """A get of sysDescr.0."""
+    """A GetRequest for sysDescr.0."""
     get = SNMPget(id=NUMBER, varbindlist=[SNMPvarbind(oid=ASN1_OID(SYS_DESCR))])
     return bytes(SNMP(version=version, community="public", PDU=get))
 
 
 def _snmp_v3() -> bytes:
-    """Discovery (RFC 3414 4): no engine, no user, reportable."""
+    """Engine discovery (RFC 3414 4): empty engine id, empty user name, reportable flag set."""
     header = ber(SEQUENCE, integer(NUMBER), integer(1472), ber(OCTET_STRING, b"\x04"), integer(3))
     nothing = ber(OCTET_STRING)
     security = ber(SEQUENCE, nothing, integer(0), integer(0), nothing, nothing, nothing)
@@ -159,7 +159,7 @@ def _snmp_v3() -> bytes:
 
 SIZE = r"\x02(?:\x01.|\x02..|\x03...|\x04....)"
 NO_REQUEST = r"[\x00-\x03]"
-"""Message flags that ask for no report (RFC 3412 6.4)."""
+"""Message flags without the reportable bit, so not a request (RFC 3412 6.4)."""
 
 
 def _snmp_answer(version: int) -> str:
@@ -167,7 +167,7 @@ def _snmp_answer(version: int) -> str:
 
 
 BACNET_READ = bytes.fromhex("810a0011 0104 0005000c 0c023fffff 194b")
-"""ReadProperty of object-identifier, device 4194303: whoever that device is, answer."""
+"""ReadProperty of object-identifier, device 4194303: the wildcard instance, which any device answers."""
 
 IPMI_CAPABILITIES = bytes.fromhex("0600ff07 00 00000000 00000000 09 20 18 c8 81 00 38 0e 04 35")
 ASF_PING = bytes.fromhex("0600ff06 000011be 80 00 00 00")
@@ -175,13 +175,13 @@ ASF_PING = bytes.fromhex("0600ff06 000011be 80 00 00 00")
 
 REALM = b"UDPPROBE.INVALID"
 NO_ATTRIBUTES = b"1.1"
-"""RFC 4511 4.5.1.8: the entry's name only, where everything about a directory would be fifty times the request."""
+"""Ask for the entry's name only (RFC 4511 4.5.1.8): all attributes would be fifty times the size of the request."""
 
 USER_NAME, NAS_IDENTIFIER = 1, 32
 
 
 def _cldap() -> bytes:
-    """The root of the directory, a base search (RFC 4512 5.1)."""
+    """A base search of the directory's root entry (RFC 4512 5.1)."""
     search = LDAP_SearchRequest(
         baseObject=b"",
         scope=0,
@@ -200,7 +200,7 @@ def _principal(kind: int, *words: bytes) -> PrincipalName:
 
 
 def _kerberos() -> bytes:
-    """A ticket for nobody, in a realm that cannot be (RFC 6761 6.4)."""
+    """A request for a ticket, for a user that does not exist in a realm that cannot (`.INVALID`, RFC 6761 6.4)."""
     body = KRB_KDC_REQ_BODY(
         kdcOptions="",
         cname=_principal(1, b"udpprobe"),
@@ -219,7 +219,7 @@ def _kerberos() -> bytes:
 
 
 def _null_call(program: int, version: int) -> bytes:
-    """Procedure 0, which does nothing (RFC 5531 12.1), with no credentials."""
+    """A call of procedure 0, which does nothing (RFC 5531 12.1), without credentials."""
     return bytes(
         RPC(xid=0, mtype=0)
         / RPC_Call(
@@ -229,7 +229,7 @@ def _null_call(program: int, version: int) -> bytes:
 
 
 def _radius(code: int) -> bytes:
-    """Without password: what knows us says no, what does not is silent."""
+    """A request without a password: a server that knows us as a client rejects it, any other stays silent."""
     asked = [RadiusAttribute(type=kind, value=b"udpprobe") for kind in (USER_NAME, NAS_IDENTIFIER)]
     return bytes(Radius(code=code, id=0, authenticator=bytes(16), attributes=asked))
 
@@ -296,10 +296,10 @@ MANAGEMENT = (
 )
 
 
-# ---- security: keys, tunnels of keys, and what listens for them
+# ---- security: key exchange and encrypted tunnels
 
 NON_ESP = bytes(4)
-"""The marker in front of IKE on port 4500 (RFC 3948 2.2)."""
+"""The non-ESP marker, which precedes IKE on port 4500 (RFC 3948 2.2)."""
 
 ENCRYPTION, PRF, INTEGRITY, GROUP = 1, 2, 3, 4
 """Types of IKEv2 transforms (RFC 7296 3.3.2)."""
@@ -316,7 +316,7 @@ TRANSFORMS = (
     (GROUP, 14),
     (GROUP, 2),
 )
-"""AES-CBC-128, SHA-256 or SHA-1, and one of four groups: a responder that likes another says which."""
+"""AES-CBC-128, SHA-256 or SHA-1, and one of four groups. A responder that prefers another group says so."""
 
 IKEV1_SUITES = ((7, 2, 14), (7, 2, 2), (5, 2, 2))
 """Encryption, hash and group (RFC 2409 appendix A): AES or triple DES, SHA-1, 2048 or 1024 bits."""
@@ -349,7 +349,7 @@ def _ikev2() -> bytes:
 
 
 BASE_POINT = bytes([9]) + bytes(31)
-"""A public value that is valid (RFC 7748 4.1)."""
+"""A valid public key: the base point of Curve25519 (RFC 7748 4.1)."""
 
 NONCE = bytes(range(16))
 
@@ -396,7 +396,7 @@ EXTENSIONS = bytes.fromhex("000a 0006 0004 001d 0017  000b 0002 0100  000d 000a 
 
 
 def _dtls() -> bytes:
-    """ClientHello of DTLS 1.2 without a cookie, which asks for a HelloVerifyRequest (RFC 6347 4.2.1)."""
+    """A DTLS 1.2 ClientHello without a cookie, which a server answers with HelloVerifyRequest (RFC 6347 4.2.1)."""
     suites = bytes.fromhex(CIPHER_SUITES)
     hello = (
         b"\xfe\xfd"
@@ -415,10 +415,10 @@ def _dtls() -> bytes:
 
 
 QUIC_LEAST = 1200
-"""Bytes of a datagram that begins a connection (RFC 9000 14.1)."""
+"""The least size of a datagram that opens a connection, in bytes (RFC 9000 14.1)."""
 
 QUIC_UNKNOWN = 0x1A2A3A4A
-"""A version that is reserved to be unknown (RFC 9000 15): the answer is a list of versions."""
+"""A reserved version, which no server supports (RFC 9000 15): it answers with the list of those it does."""
 
 QUIC = bytes(
     QUIC_Initial(
@@ -427,7 +427,7 @@ QUIC = bytes(
 ).ljust(QUIC_LEAST, b"\0")
 
 OPENVPN = b"\x38" + bytes(8) + b"\0" + bytes(4)
-"""P_CONTROL_HARD_RESET_CLIENT_V2, key 0; session; nothing acknowledged; packet 0."""
+"""P_CONTROL_HARD_RESET_CLIENT_V2 with key id 0; session id; no acknowledgements; packet id 0."""
 
 SECURITY = (
     Payload("ikev2", (500,), _ikev2(), 0, 8, IKEV2_ANSWER, "RFC 7296 1.2, 3"),
@@ -465,18 +465,18 @@ SECURITY = (
 )
 
 
-# ---- transport: routers, tunnels, addresses and what finds them
+# ---- transport: routing, tunnels, NAT traversal and address configuration
 
 MAGIC_COOKIE = r"\x21\x12\xa4\x42"
 
 
 def _avp(attribute: int, value: bytes) -> bytes:
-    """Mandatory, not hidden (RFC 2661 4.1)."""
+    """An attribute-value pair, mandatory and not hidden (RFC 2661 4.1)."""
     return (0x8000 | 6 + len(value)).to_bytes(2, "big") + bytes(2) + attribute.to_bytes(2, "big") + value
 
 
 def _l2tp() -> bytes:
-    """SCCRQ (RFC 2661 6.1); the tunnel id assigned to the answers is the last."""
+    """SCCRQ (RFC 2661 6.1). Its last two bytes are our tunnel id, which answers carry."""
     attributes = (
         _avp(0, b"\0\x01"),
         _avp(2, b"\x01\0"),
@@ -567,7 +567,7 @@ TRANSPORT = (
 )
 
 
-# ---- applications: calls, the networks of mobile operators, caches, games, peers, and the small services of old
+# ---- applications: telephony, mobile core networks, caches, games, peer-to-peer, and the classic small services
 
 SIP = (
     b"OPTIONS sip:udpprobe@invalid SIP/2.0\r\n"
@@ -582,21 +582,21 @@ SIP = (
 )
 
 IAX2_POKE = bytes.fromhex("8001 0000 00000000 00 00 06 1e")
-"""A full frame (RFC 5456 8.1.1) from call 1, of which the time stamp comes back."""
+"""A full frame (RFC 5456 8.1.1) of call 1. The answer repeats its time stamp."""
 
 RECOVERY_TIME = IE_RecoveryTimeStamp(timestamp=0)  # type: ignore[no-untyped-call]  # Scapy declares no types there
 
 
 MEMCACHED = bytes.fromhex("0000 0000 0001 0000") + b"version\r\n"
-"""Request id, sequence number, datagrams in all, reserved."""
+"""Request id, sequence number, number of datagrams, reserved; then the command."""
 
 DHT_HEAD = b"d1:ad2:id20:udpprobe------------e1:q4:ping1:t2:"
 MSSQL_DAC = b"\x0f\x01MSSQLSERVER\0"
-"""CLNT_UCAST_DAC: one port number, where the whole list of instances would be large."""
+"""CLNT_UCAST_DAC: the answer is one port number. The list of all instances would be large."""
 
 
 SYSLOG = b"<191>1 - - udpprobe - - - udpprobe"
-"""local7.debug: what every default configuration throws away first."""
+"""local7.debug: the priority that default configurations discard first."""
 
 APPLICATIONS = (
     Payload("sip", (5060,), SIP, answer=r"SIP/2\.0 [1-6]\d\d ", source="RFC 3261 11, 18.2.2; RFC 3581"),
@@ -694,14 +694,14 @@ APPLICATIONS = (
 # ---- payloads.toml
 
 RECIPES = NAMES + MANAGEMENT + SECURITY + TRANSPORT + APPLICATIONS
-"""Every row. Of several for one port, the earlier is sent first."""
+"""Every payload. Of several for the same port, the earlier one is sent first."""
 
 HEAD = "# Written by `python -m udpprobe.payloads.recipes` (also `make golden`): change it there.\n"
 BYTES_A_LINE = 32
 
 
 def table() -> str:
-    """The text of payloads.toml."""
+    """The whole text of payloads.toml."""
     return HEAD + "".join(map(_row, RECIPES))
 
 
@@ -723,7 +723,7 @@ def _row(payload: Payload) -> str:
 
 
 def _bytes(data: bytes) -> list[str]:
-    """In hexadecimal digits; of many zeros at the end only how far they go."""
+    """Lines of hexadecimal digits. A long run of zeros at the end is left out; `size` restores it."""
     shown = data.rstrip(b"\0")
     size = []
     if len(data) - len(shown) > BYTES_A_LINE:

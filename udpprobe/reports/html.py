@@ -1,8 +1,8 @@
-"""One page for a browser: a report, a trace, a path MTU or a comparison, in one self-contained file.
+"""A report, trace, path MTU or comparison as one self-contained HTML page.
 
-It opens from a disk or a mail attachment. Its Content-Security-Policy allows only its own style sheet and script, by
-their hashes; all text is escaped. Everything can be read without JavaScript; with it, tables sort and filter, and the
-errors over time can be zoomed.
+The page can be opened from disk or from a mail attachment. Its Content-Security-Policy allows only its own style sheet
+and script, by their hashes, and all text is escaped. Everything can be read without JavaScript; with it, tables can be
+sorted and filtered, and the chart of errors over time can be zoomed.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ from udpprobe.reports.trace import conclusion, hop_rows
 from udpprobe.tracing.model import NOBODY, TraceReport
 
 ROWS_BYTES = 820_000
-"""Bytes of rows about destinations and unmatched errors, so that the page stays below a megabyte. The rest is
-counted."""
+"""Most bytes of rows about destinations and unmatched errors, so that the page stays below a megabyte. Further rows
+are only counted."""
 ALONE = "without datagram"
 ERRORS_SHOWN = 300
-"""Errors that are listed one by one."""
+"""Most errors that are listed one by one."""
 LOOPS_SHOWN, PAIRS_SHOWN = 8, 50
 SENTENCES_SHOWN, MOST_SENTENCES = 6, 100
 BARS, BINS = 120, 960
-"""Spans of time in the picture, and in its closest view at once."""
+"""Bars in the chart of errors over time, and the finer bins it can be zoomed into."""
 OTHER = "other"
-"""An error without a verdict: an ICMPv6 type that no RFC defines."""
+"""Stands for the verdict of an error that has none: an ICMPv6 type that no RFC defines."""
 KINDS = (*VERDICTS, OTHER, UNDECIDED)
 NS_PER_MS = 1e6
 _KIND = re.compile("[a-z-]+")
@@ -71,13 +71,13 @@ def _hash(text: str) -> str:
 def _page(
     title: str, brand: str, lead: Sequence[str], sections: Iterable[tuple[str, str, Iterable[str]]]
 ) -> Iterator[str]:
-    """A whole page.
+    """A whole page, in chunks.
 
     Args:
-        title: what it comes to, in a line.
+        title: the result in one line.
         brand: the command.
-        lead: paragraphs.
-        sections: id, heading and HTML of each; those without HTML are left out.
+        lead: paragraphs below the title.
+        sections: id, heading and HTML of each section; those without HTML are left out.
     """
     css, script = _asset("page.css"), _asset("page.js")
     policy = (
@@ -113,7 +113,7 @@ def _page(
 
 
 def _figure(drawn: str, caption: str = "", legend: Sequence[str] = (), label: str = "Picture") -> str:
-    """A picture that scrolls where the screen is narrow."""
+    """A `<figure>` whose picture scrolls sideways on a narrow screen."""
     keys = "".join(f'<li class="k-{each}">{text_of(each)}</li>' for each in legend)
     return (
         f'<figure><div class="scroll" tabindex="0" role="group" aria-label="{text_of(label)}">{drawn}</div>'
@@ -124,13 +124,13 @@ def _figure(drawn: str, caption: str = "", legend: Sequence[str] = (), label: st
 
 
 def _table(headers: Sequence[tuple[str, str]], rows: Iterable[str], caption: str, label: str) -> str:
-    """A table that sorts and filters.
+    """A table that can be sorted and filtered.
 
     Args:
-        headers: text and kind of each: `number`, `word` for what can be chosen, or nothing.
-        rows: from `_row`.
-        caption: what is in it.
-        label: a few words of that.
+        headers: text and kind of each column: `number`, `word` for one with a menu of its values, or empty.
+        rows: as `_row` returns them.
+        caption: what the table contains.
+        label: the same in a few words, for screen readers.
     """
     heads = "".join(
         f'<th scope="col"{f" data-kind={kind}" if kind else ""}>{text_of(text)}</th>' for text, kind in headers
@@ -144,11 +144,11 @@ def _table(headers: Sequence[tuple[str, str]], rows: Iterable[str], caption: str
 
 
 def _row(cells: Sequence[str], kind: str = "") -> str:
-    """Cells, the first of which is the row's header. There may be thousands: what HTML lets leave out is left out.
+    """A table row whose first cell is its header. There may be thousands, so optional end tags and quotes are omitted.
 
     Args:
-        cells: text.
-        kind: a verdict or a change, for the colour before the second cell.
+        cells: unescaped text.
+        kind: a verdict or a change, which gives the second cell its colour mark.
     """
     first, *rest = map(text_of, cells)
     start = f"<tr class=k-{kind}>" if _KIND.fullmatch(kind) else "<tr>"
@@ -156,7 +156,7 @@ def _row(cells: Sequence[str], kind: str = "") -> str:
 
 
 def _list(said: Sequence[str]) -> Iterator[str]:
-    """What to do; what would not fit a screen is folded."""
+    """The list of advice; what does not fit on a screen is folded."""
     shown, folded, left = said[:SENTENCES_SHOWN], said[SENTENCES_SHOWN:MOST_SENTENCES], said[MOST_SENTENCES:]
     if shown:
         yield '<ol class="todo">' + "".join(f"<li>{_plain(each)}</li>" for each in shown) + "</ol>\n"
@@ -170,7 +170,7 @@ def _list(said: Sequence[str]) -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    """Text that was escaped for a terminal already, with commands as code."""
+    """Text already escaped for a terminal, as HTML with commands in backquotes as `<code>`."""
     parts = text.split("`")
     return "".join(
         f"<code>{text_of(each)}</code>" if place % 2 and place < len(parts) - 1 else text_of(each)
@@ -187,7 +187,7 @@ def _facts(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 class _Group(Struct):
-    """What is said of one verdict in the summary."""
+    """What the summary says about one verdict."""
 
     destinations: int = 0
     errors: int = 0
@@ -199,17 +199,17 @@ class _Group(Struct):
 
 
 class _Gathered:
-    """What pictures and the summary show, counted while the rows pass by."""
+    """Data for the pictures and the summary, collected while the rows are being written."""
 
     def __init__(self) -> None:
         self.groups: dict[str, _Group] = {}
         self.loops: dict[Loop, list[str]] = {}
         self.pairs: Counter[tuple[str, str, str, str]] = Counter()
-        """By reporter, verdict, address and destination."""
+        """Number of errors by reporter, verdict, address and destination."""
         self.rtts_ms = array("d")
 
     def destinations(self, rows: Iterable[Destination]) -> Iterator[Destination]:
-        """The rows, looked at."""
+        """Pass the rows through, and collect what they say."""
         for each in rows:
             label = endpoint(each.address, each.port, each.zone)
             group = self._group(each.verdict or UNDECIDED, label)
@@ -221,7 +221,7 @@ class _Gathered:
             yield each
 
     def entries(self, rows: Iterable[Unmatched]) -> Iterator[Unmatched]:
-        """The errors without datagrams, looked at."""
+        """Pass the unmatched errors through, and collect what they say."""
         for entry in rows:
             self._finding(entry.finding, endpoint(entry.address, entry.port), entry.address)
             yield entry
@@ -251,12 +251,12 @@ class _Gathered:
 
 
 def report_html(report: Report, style: Style = PLAIN, timeline: Timeline | None = None) -> Iterator[str]:
-    """A report as a page, in pieces.
+    """A report as a page, in chunks.
 
     Args:
-        report: destinations worst first.
-        style: the zone of times.
-        timeline: its errors one by one, where these were heard.
+        report: with its destinations worst first.
+        style: gives the time zone.
+        timeline: the errors one by one, if they were collected.
     """
     seen, totals, telling = _Gathered(), Totals(), Telling(report, style)
     destinations = totals.destinations(seen.destinations(report.destinations))
@@ -284,9 +284,9 @@ def report_html(report: Report, style: Style = PLAIN, timeline: Timeline | None 
 def _rows(
     destinations: Iterable[Destination], telling: Telling, unmatched: Iterable[Unmatched], subject: str
 ) -> tuple[list[str], Counter[str]]:
-    """The rows that there is room for, and how many destinations of which verdict are left out.
+    """The rows that fit in the page, and how many destinations of each verdict were left out.
 
-    Verdicts share the room: ten thousand refused ones must not hide the one that is in a loop.
+    The space is shared among verdicts: ten thousand refused destinations must not hide the one with a loop.
     """
     some: dict[str, list[str]] = {}
     sizes, left = Counter[str](), Counter[str]()
@@ -339,7 +339,7 @@ def _headline(totals: Totals, report: Report) -> str:
 
 
 def _sureness(seen: _Gathered) -> str:
-    """How sure it is that errors and datagrams belong together."""
+    """How reliably the errors were matched with datagrams, in words."""
     matches = sum((group.matches for group in seen.groups.values()), Counter[str]())
     words = {
         "exact": "certainly matched with the datagram that caused them",
@@ -404,7 +404,7 @@ def _loops(seen: _Gathered) -> Iterator[str]:
 def _pairs(seen: _Gathered) -> Iterator[str]:
     counted: Counter[tuple[str, str, str]] = Counter()
     for (reporter, verdict, address, label), number in seen.pairs.items():
-        # of many, the ports of a host are one: else a scan of one host would fill the picture
+        # With many pairs, the ports of a host count as one: otherwise a scan of one host would fill the picture.
         counted[reporter, verdict, label if len(seen.pairs) <= PAIRS_SHOWN else address] += number
     pairs = [
         (reporter, label, number, verdict) for (reporter, verdict, label), number in counted.most_common(PAIRS_SHOWN)
@@ -467,10 +467,10 @@ def _source(report: Report, style: Style) -> Iterator[str]:
 
 
 class Timeline:
-    """Errors as they become known, and at the end the page of the report.
+    """Collects errors as they are found, and writes the report's page at the end.
 
     Args:
-        style: the zone of times.
+        style: gives the time zone.
     """
 
     def __init__(self, style: Style = PLAIN) -> None:
@@ -479,7 +479,7 @@ class Timeline:
         self._shown: list[Event] = []
 
     def add(self, events: Sequence[Event]) -> str:
-        """Nothing yet."""
+        """Nothing: the events are kept until the end."""
         self._shown += events[: ERRORS_SHOWN - len(self._shown)]
         self._times.extend(each.time_ns for each in events)
         self._kinds.extend(KINDS.index(each.verdict or OTHER) for each in events)
@@ -490,7 +490,7 @@ class Timeline:
         return report_html(report, self._style, self)
 
     def drawn(self, style: Style) -> Iterator[str]:
-        """The picture, and what its script draws it from."""
+        """The chart, and the data from which the script redraws it."""
         if not self._times:
             return
         first, last = min(self._times), max(self._times)
@@ -524,7 +524,7 @@ class Timeline:
         )
 
     def table(self, style: Style) -> Iterator[str]:
-        """The first of them."""
+        """A table of the first errors."""
         if not self._shown:
             return
         more = f"; the first {len(self._shown)}" if len(self._times) > len(self._shown) else ""
@@ -599,7 +599,7 @@ def trace_html(report: TraceReport, _width: int = 0, style: Style = PLAIN) -> st
 
 
 def _with_hops(report: TraceReport) -> Iterator[tuple[str, ...]]:
-    """Rows that can be sorted: each has the number of its hop."""
+    """Rows that can be sorted, because each repeats the number of its hop."""
     number = ""
     for first, *rest in hop_rows(report):
         number = first or number
@@ -687,7 +687,7 @@ def mtu_html(report: MtuReport, _width: int = 0, style: Style = PLAIN) -> str:
 
 
 def _rungs(report: MtuReport) -> list[tuple[int, str, str]]:
-    """Sizes of which something is known, the largest first."""
+    """The sizes whose outcome is known, the largest first."""
     rungs = [
         (
             each.smallest,

@@ -1,7 +1,7 @@
-"""JSON and NDJSON: msgspec writes the model's classes; this adds what it does not know.
+"""JSON and NDJSON. msgspec encodes the model's classes; this module adds our own conventions.
 
-Times become RFC 3339, milliseconds are rounded to the nanosecond, and everything is ASCII, so nothing can control a
-terminal.
+Times are written as RFC 3339, milliseconds are rounded to the nanosecond, and all output is ASCII, so no text from the
+network can control a terminal.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7e]")
 
 
 def encoded(value: object) -> str:
-    """The JSON of any value: a record of the model, or what `json.dumps` takes with records in it."""
+    """The JSON of any value: a model record, or anything `json.dumps` accepts, with model records inside."""
     return lines([value])[:-1]
 
 
 def lines(values: Iterable[object]) -> str:
-    """The JSON of each, a line each."""
+    """The JSON of several values, one per line."""
     return _lines([ready(value) for value in values])
 
 
 def _lines(some: Sequence[object]) -> str:
-    """Likewise, of what is ready."""
+    """The same, for values that have been through `ready`."""
     try:
         text = _ENCODER.encode_lines(some).decode()
-    except UnicodeEncodeError:  # the name of a file may hold any byte
+    except UnicodeEncodeError:  # a file name may contain any byte
         text = _ENCODER.encode_lines([_valid(to_builtins(value)) for value in some]).decode()
     return text if text.isascii() and "\x7f" not in text else _NOT_ASCII.sub(_escaped, text)
 
@@ -75,20 +75,20 @@ def _valid(value: Any) -> Any:  # noqa: ANN401 - JSON's values have no narrower 
 
 
 def valid_text(text: str) -> str:
-    r"""Text with a byte that is no UTF-8 as `\udce9`."""
+    r"""Text in which bytes that are not valid UTF-8 are written as `\udce9`."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def plain(record: Any) -> Any:  # noqa: ANN401 - as `ready`
-    """A record, or what has records in it, as JSON has it, in Python's own types."""
+    """A model record, or a container of them, as Python's built-in types, with the values that JSON gets."""
     return to_builtins(ready(record))
 
 
-# ---- the records of the model, ready to be encoded: the same fields, but times and milliseconds as they are written
+# ---- records ready to be encoded: the same fields, with times and milliseconds in their written form
 
 
 def ready(value: Any) -> Any:  # noqa: ANN401 - JSON's values have no narrower type
-    """A value with all records in it ready."""
+    """A copy of a value in which every record's times and milliseconds have their written form."""
     if isinstance(value, Model):
         return _READY.get(type(value), _record)(value)
     if isinstance(value, dict):
@@ -107,7 +107,7 @@ def _record(record: Model) -> Model:
 
 @cache
 def _changes(kind: type[Model]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
-    """The fields that are not written as they are, and what makes them so."""
+    """The fields whose written form differs, each with the function that converts it."""
     changes = (
         (name, _change(name, hint)) for name, hint in get_type_hints(kind).items() if name in kind.__struct_fields__
     )
@@ -124,7 +124,7 @@ def _change(name: str, hint: Any) -> Callable[[Any], Any] | None:  # noqa: ANN40
     return ready if any(issubclass(kind, Model) for kind in inner) else None
 
 
-# of these there may be millions, so each is written out; a test sees to it that they do as `_record` does
+# There may be millions of these, so each is written by hand instead of using `_record`; a test compares the two.
 
 
 def _spread(spread: Spread) -> Spread:
@@ -156,11 +156,11 @@ _READY: dict[type[Model], Callable[[Any], Model]] = {
 
 _Row = Callable[..., object]
 _OF_UNMATCHED = [*(name for name in Unmatched.__struct_fields__ if name != "finding"), *Finding.__struct_fields__]
-"""Whom it is about, then the finding's own fields."""
+"""The destination's fields, then the finding's own."""
 
 
 def _row(fields: Sequence[str], kind: str | None) -> _Row:
-    """A class of these fields; in NDJSON, where one document has several, `kind` stands before them."""
+    """A class with these fields. NDJSON mixes several kinds of lines, so there a `kind` comes first."""
     tag = {"tag_field": "kind", "tag": kind} if kind else {}
     return defstruct("Row", fields, rename=json_name, gc=False, **tag)  # type: ignore[arg-type]  # keywords
 
@@ -177,7 +177,7 @@ def _unmatched(entry: Unmatched, row: _Row = _UnmatchedRow) -> object:
 
 
 def _encoded(rows: Iterable[object]) -> Iterator[str]:
-    """The JSON of all rows, a line each, many lines at a time."""
+    """The JSON of all rows, one per line, in chunks of many lines."""
     rows = iter(rows)
     while some := list(islice(rows, ROWS_AT_A_TIME)):
         yield lines(some)
@@ -190,12 +190,12 @@ def _encoded_one_by_one(rows: Iterable[Any], row: Callable[[Destination], object
 
 
 def _destinations(rows: Sequence[Destination], row: Callable[[Destination], object], end: str = "\n") -> Iterator[str]:
-    """The JSON of all destinations, a line each, many lines at a time: the same as `lines` makes of them.
+    """The JSON of all destinations, one per line, in chunks of many lines. The text is the same as that of `lines`.
 
     Args:
-        rows: in their order.
-        row: makes of a destination, whose times and milliseconds are ready, what is encoded.
-        end: of each line.
+        rows: in the order in which they are written.
+        row: returns what to encode for a destination whose times and milliseconds are `ready`.
+        end: ends each line.
     """
     return texts_of(
         rows,
@@ -205,16 +205,16 @@ def _destinations(rows: Sequence[Destination], row: Callable[[Destination], obje
 
 
 class _Items(NamedTuple):
-    """A list's items as text, any number of them at a time, each with its end behind it."""
+    """A list's items as text, any number of them per chunk, each followed by `_ITEM_END`."""
 
     texts: Iterator[str]
 
 
 def document(members: Mapping[str, object]) -> Iterator[str]:
-    """One object, each of its members on a line of its own, in pieces.
+    """One JSON object with each member on its own line, in chunks.
 
     Args:
-        members: by name; one that is an iterator gives the lines of a list's items, any number of them at a time.
+        members: by name. An iterator stands for a list: it yields the lines of its items, any number per chunk.
     """
     before = "{\n"
     for name, value in members.items():
@@ -222,7 +222,7 @@ def document(members: Mapping[str, object]) -> Iterator[str]:
         if isinstance(value, _Items):
             yield from _list(value.texts)
         elif isinstance(value, Iterator):
-            # a line's end stands behind an item only: within them it is escaped
+            # a newline can only end an item: inside one, JSON escapes it
             yield from _list(text.replace("\n", _ITEM_END) for text in value)
         else:
             yield encoded(value)
@@ -231,7 +231,7 @@ def document(members: Mapping[str, object]) -> Iterator[str]:
 
 
 def _list(texts: Iterator[str]) -> Iterator[str]:
-    """Each item on a line of its own."""
+    """A JSON list with each item on its own line."""
     before = "[\n"
     for text in filter(None, texts):
         yield before
@@ -241,12 +241,12 @@ def _list(texts: Iterator[str]) -> Iterator[str]:
 
 
 def head_of(report: Report) -> dict[str, object]:
-    """What stands before the rows."""
+    """The members before the rows."""
     return {"command": report.command, "version": report.version, "source": report.source}
 
 
 def tail_of(report: Report) -> dict[str, object]:
-    """What stands behind them."""
+    """The members after the rows."""
     drops = {} if report.receive_drops is None else {"receive_drops": report.receive_drops}
     reasons = {} if report.drop_reasons is None else {"drop_reasons": report.drop_reasons}
     sent = {} if report.errors_sent is None else {"errors_sent": report.errors_sent}
@@ -254,7 +254,7 @@ def tail_of(report: Report) -> dict[str, object]:
 
 
 def report_json(report: Report) -> Iterator[str]:
-    """One object, `udpprobe.report/1`, a row a line, in pieces."""
+    """One object, `udpprobe.report/1`, with one row per line, in chunks."""
     return document(
         {
             "schema": REPORT_SCHEMA,
@@ -267,7 +267,7 @@ def report_json(report: Report) -> Iterator[str]:
 
 
 def destination_lines(destinations: Sequence[Destination]) -> str:
-    """The lines of NDJSON for some destinations."""
+    """The NDJSON lines of some destinations."""
     return "".join(_destinations(destinations, _destination_line))
 
 
@@ -280,36 +280,36 @@ def _as_it_is(ready_one: Destination) -> Destination:
 
 
 def report_ndjson(report: Report) -> Iterator[str]:
-    """A line a destination, then a line an unmatched error, then one `summary`; `kind` says which. In pieces."""
+    """One line per destination, one per unmatched error, then a `summary`; `kind` says which. In chunks."""
     yield from _destinations(report.destinations, _destination_line)
     yield from _encoded(_unmatched(entry, _UnmatchedLine) for entry in report.unmatched)
     yield lines([{"kind": "summary", "schema": REPORT_SCHEMA, **head_of(report), **tail_of(report)}])
 
 
 class EventsNdjson:
-    """A line an error, for a stream."""
+    """Events as NDJSON, one line per error, written as they come."""
 
     def add(self, events: Sequence[Event]) -> str:
-        """Their lines."""
+        """The events' lines."""
         return lines(events)
 
     def end(self, _report: Report, _width: int) -> Iterator[str]:
-        """Nothing more."""
+        """Nothing: every line has been written."""
         return iter(())
 
 
 class EventsJson:
-    """One object, `udpprobe.events/1`: what was read, and the errors in capture order.
+    """Events as one object, `udpprobe.events/1`: the source, then the errors in capture order.
 
     Args:
-        spool: where the errors wait, for what was read stands before them.
+        spool: holds the errors until the end, because `source` is complete only then and is written before them.
     """
 
     def __init__(self, spool: IO[str]) -> None:
         self._spool = spool
 
     def add(self, events: Sequence[Event]) -> str:
-        """Nothing yet."""
+        """Nothing: the events are kept until the end."""
         self._spool.write(lines(events))
         return ""
 

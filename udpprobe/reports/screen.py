@@ -1,4 +1,4 @@
-"""The live screen of `trace --watch`: statistics over all rounds, what changed, and the keys."""
+"""The live screen of `trace --watch`: statistics over all rounds, changes, and a line of keys."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ NO_KEYS = "Ctrl-C ends it"
 TIMES = ("last", "avg", "best", "worst", "sdev", "jitter")
 HEADER = f"{'loss%':>5} {'sent':>5} {'last':>5} {'avg':>5} {'best':>5} {'worst':>5} {'sdev':>5} {'jitter':>6}"
 TIMES_AT = HEADER.index("last") - 1
-"""Where the columns of RTTs begin."""
+"""Where the RTT columns begin."""
 LEAST_ROUTER, LEAST_HISTORY, MOST_HISTORY = 15, 8, 60
-"""Columns: an IPv4 address fits."""
+"""Widths in characters. An IPv4 address takes 15."""
 HISTORY_FACTORS = (1.2, 1.5, 2, 3, 5, 10, 30)
-"""How many times the best RTT a reply took, for each step of the history strip."""
+"""Steps of the history strip: a reply is one level higher for each of these multiples of the best RTT it exceeds."""
 LEVELS, ASCII_LEVELS, NO_REPLY = "▁▂▃▄▅▆▇█", "12345678", "?"
 LEAST_EVENTS, MOST_EVENTS = 3, 100
 TARGET_HEADER = f"{'verdict':<11} {'hops':>4} {'loss%':>5} {'last':>5} {'avg':>5} {'worst':>5} {'changes':>7}"
 TARGETS_SHOWN = 3
-"""Of the lines of a screen, one in so many may be a target's."""
+"""Targets take at most one in this many lines of the screen."""
 HELP = """\
 loss%   probes without a reply that no limit on the router's replies explains
 sent    probes in all rounds since the start, or since r
@@ -47,24 +47,24 @@ Tab     the next of several targets (also: its digit, arrows); the list
 
 
 class View(Struct, frozen=True):
-    """What is shown."""
+    """Everything the screen shows."""
 
     report: TraceReport
-    """With the statistics of all rounds."""
+    """Includes the statistics of all rounds."""
     now_ns: int
     number: int = 1
-    """Of the round under way, or the last one."""
+    """The number of the current round, or of the last one."""
     state: str = "running"
-    """In a few words."""
+    """The state of the trace in a few words."""
     has_names: bool = False
     has_help: bool = False
     has_keys: bool = True
     is_ascii: bool = False
     """Whether the terminal has no block characters."""
     targets: tuple[TraceReport | None, ...] = ()
-    """All targets if there are several, including `report`; None for one without results yet."""
+    """All targets if there are several, including the one of `report`; None for one without results yet."""
     chosen: int = 0
-    """Which one that is."""
+    """The index of `report` in `targets`."""
 
 
 def trace_screen(view: View, width: int, height: int, style: Style = PLAIN) -> str:
@@ -93,7 +93,7 @@ def trace_screen(view: View, width: int, height: int, style: Style = PLAIN) -> s
 
 
 def _fitted(head: list[str], body: list[str], events: list[str], height: int) -> list[str]:
-    """What fits: the hops that are nearest to the end, and the last changes."""
+    """The lines that fit the screen: the hops nearest to the target, and the latest changes."""
     room = height - len(head) - min(len(events), LEAST_EVENTS) - 1
     if len(body) > room:
         hidden = len(body) - room + 1
@@ -105,7 +105,7 @@ def _fitted(head: list[str], body: list[str], events: list[str], height: int) ->
 
 
 def _target_lines(view: View, width: int, most: int, style: Style) -> Iterator[str]:
-    """A line a target; of many those around the chosen one."""
+    """One line per target; of many targets, those around the chosen one."""
     if not view.targets:
         return
     digits, count_ = len(str(len(view.targets))), len(view.targets)
@@ -125,7 +125,7 @@ def _target_lines(view: View, width: int, most: int, style: Style) -> Iterator[s
 
 
 def _end_numbers(report: TraceReport, style: Style) -> str:
-    """What the last hop's probes came to."""
+    """Number, loss and RTTs of the last hop, and the number of changes."""
     last = report.hops[-1] if report.hops else None
     found = last.statistics if last else None
     loss = f"{_percent(found.lost, found.sent):>5}" if found else f"{'':5}"
@@ -137,7 +137,7 @@ def _end_numbers(report: TraceReport, style: Style) -> str:
 
 
 def _conclusion(view: View, width: int, style: Style) -> list[str]:
-    """What the trace comes to, in two lines at most."""
+    """The trace's conclusion, in at most two lines."""
     report = view.report
     text = conclusion(report).removeprefix(f"{target_of(report)}: ")
     lines = wrap(text, width).split("\n")
@@ -149,7 +149,7 @@ def _conclusion(view: View, width: int, style: Style) -> list[str]:
 
 
 def _events(view: View, width: int, style: Style) -> list[str]:
-    """A line a change, the latest last."""
+    """The changes, oldest first."""
     reports = enumerate(view.targets, 1) if view.targets else [(0, view.report)]
     changes = sorted(
         ((change, number) for number, report in reports if report for change in report.changes),
@@ -161,7 +161,7 @@ def _events(view: View, width: int, style: Style) -> list[str]:
 
 
 def _event(change: Change, number: int, view: View, width: int, style: Style) -> Iterator[str]:
-    """Its time, the number of the target where there are several, and what changed, in as many lines as that takes."""
+    """The lines of one change: its time, the target's number if there are several, and what changed."""
     clock = _clock(change.time_ns, view.now_ns, style)
     text = f"target {number}: {change_words(change)}" if number else change_words(change)
     for line in wrap(text, width - len(clock) - 1).split("\n"):
@@ -170,7 +170,7 @@ def _event(change: Change, number: int, view: View, width: int, style: Style) ->
 
 
 def _clock(time_ns: int, now_ns: int, style: Style) -> str:
-    """`14:02:11`; of another day with its date."""
+    """`14:02:11`, with the date if it is not today's."""
     then, now = local(time_ns, style.zone), local(now_ns, style.zone)
     return f"{then:%H:%M:%S}" if then.date() == now.date() else f"{then:%m-%d %H:%M:%S}"
 
@@ -179,7 +179,7 @@ def _clock(time_ns: int, now_ns: int, style: Style) -> str:
 
 
 def statistics_lines(view: View, width: int, style: Style = PLAIN) -> list[str]:
-    """Two lines of headers, and one a hop; silent ones in a row, and those round a loop once more, are one."""
+    """Two header lines, then one line per hop. A run of silent hops is one line; so are repeated rounds of a loop."""
     rows = [(_ttls(hops), who or _router(hops[-1], view, style), hops) for who, hops in _grouped(view.report)]
     names = [name for _, name, _ in rows]
     first = max(3, *(len(ttls) for ttls, _, _ in rows)) if rows else 3
@@ -193,7 +193,7 @@ def statistics_lines(view: View, width: int, style: Style = PLAIN) -> list[str]:
     for ttls, name, hops in rows:
         if len(name) > room and not view.has_names and len(hops) == 1:
             lines.append(f"{ttls:>{first}} {name}")  # an address must survive being copied
-            ttls = name = ""  # noqa: PLW2901 - they stand above
+            ttls = name = ""  # noqa: PLW2901 - they are on the line above
         start = f"{ttls:>{first}} {_cut(name, room, view):<{room}} "
         lines.append((start + _numbers(hops, view, strip, style)).rstrip())
     return lines
@@ -213,7 +213,7 @@ def _ttls(hops: Sequence[Hop]) -> str:
 
 
 def _router(hop: Hop, view: View, style: Style) -> str:
-    """Who replies most; how many others do, behind it."""
+    """The router that replies most, followed by the number of others."""
     reporters = sorted(hop.reporters, key=lambda each: -each.count)
     addresses = list(dict.fromkeys(each.address or NOBODY for each in reporters))
     first = addresses[0]
@@ -237,7 +237,7 @@ def _numbers(hops: Sequence[Hop], view: View, strip: int, style: Style) -> str:
 
 
 def _percent(part: int, whole: int) -> str:
-    """At most five characters; nothing of nothing."""
+    """A percentage in at most five characters; empty if `whole` is 0."""
     if not whole:
         return ""
     share = 100 * part / whole
@@ -265,7 +265,7 @@ def _history(statistics: HopStatistics, view: View, strip: int) -> str:
 
 
 def _cut(text: str, width: int, view: View) -> str:
-    """What fits, and a sign that there was more."""
+    """Shorten text to a width, and mark that it was cut."""
     if len(text) <= width:
         return text
     return text[: max(width - 1, 0)] + ("~" if view.is_ascii else "…")
@@ -275,7 +275,7 @@ def _cut(text: str, width: int, view: View) -> str:
 
 
 def statistics_table(report: TraceReport, width: int, style: Style = PLAIN, *, is_ascii: bool = False) -> str:
-    """What is left of the screen when it ends: all hops, what the trace comes to, what to do, and all changes."""
+    """The text that remains when the screen closes: all hops, the conclusion, the advice, and all changes."""
     view = View(report, report.time_ns, has_names=True, is_ascii=is_ascii)
     hops = "".join(f"{line}\n" for line in statistics_lines(view, width, style)) if report.hops else ""
     head = wrap(conclusion(report), width)

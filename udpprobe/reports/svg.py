@@ -1,8 +1,8 @@
 """Pictures for the HTML report, as SVG: bars, rings, ladders and ribbons.
 
-Colours are classes, which the page's style sheet gives a meaning; a strict Content-Security-Policy allows no `style`
-attribute. Every text goes through `text_of`. Each picture has a title and a sentence for who does not see it, and
-stands beside a table with the same numbers.
+Colours are CSS classes defined in the page's style sheet, because the strict Content-Security-Policy forbids `style`
+attributes. All text is escaped by `text_of`. Each picture has a title and a description for people who cannot see it,
+and the page has a table with the same numbers.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from math import cos, log10, pi, sin
 from udpprobe.reports.text import count, duration, escape
 
 WIDTH = 720
-"""Units of every picture; text is 13 of them high."""
+"""Width of a picture in SVG units; text is 13 units high."""
 RING = 460
 LINE, THICKEST = 22, 40
 NAMED = 46
-"""Characters of a name that a picture shows."""
+"""Most characters of a name that a picture shows."""
 
 
 def text_of(text: str) -> str:
-    """Foreign text as text of HTML or SVG, or inside a quoted attribute."""
+    """Escape untrusted text for HTML and SVG, also inside quoted attributes."""
     return html.escape(escape(text))
 
 
 def picture(name: str, title: str, description: str, height: float, shapes: Iterable[str], width: float = WIDTH) -> str:
-    """A whole picture.
+    """A complete `<svg>` element.
 
     Args:
-        name: for its ids; of this page only.
+        name: its id, unique on the page.
         title: what it shows, in a few words.
-        description: what it says, in a sentence.
+        description: what can be read from it, in a sentence, for screen readers.
         height: in units.
-        shapes: SVG.
-        width: in units; a smaller one than usual fits on a phone.
+        shapes: SVG elements.
+        width: in units; a smaller width than usual suits a phone.
     """
     kind = ' class="narrow"' if width < WIDTH else ""
     return (
@@ -52,7 +52,7 @@ def _n(value: float) -> str:
 
 
 def word(x: float, y: float, text: str, kind: str = "", anchor: str = "start", most: int = NAMED) -> str:
-    """A text; long ones are cut in the middle, and whole in its title."""
+    """A text. A long one is shortened in the middle, with the full text as its tooltip."""
     shown = text if len(text) <= most else f"{text[: most // 2]}…{text[-most // 2 + 1 :]}"
     title = "" if shown == text else f"<title>{text_of(text)}</title>"
     kinds = f' class="{text_of(kind)}"' if kind else ""
@@ -82,11 +82,11 @@ def dot(x: float, y: float, radius: float, kind: str) -> str:
 
 
 def over_time(bins: Sequence[Sequence[int]], kinds: Sequence[str], ends: tuple[str, str], description: str) -> str:
-    """Stacked bars: how many of each kind in each of some equal spans of time.
+    """Stacked bars: how many errors of each kind in each of several equal spans of time.
 
     Args:
-        bins: of each span, a number for each kind.
-        kinds: classes, the lowest first.
+        bins: for each span, the number of errors of each kind.
+        kinds: CSS classes, from the bottom of the stack upwards.
         ends: the first and the last time, as text.
         description: see `picture`.
     """
@@ -119,12 +119,12 @@ def over_time(bins: Sequence[Sequence[int]], kinds: Sequence[str], ends: tuple[s
 
 
 def ring(name: str, routers: Sequence[str | None], period: int | None, description: str) -> str:
-    """Routers in a circle; those that are not known are empty.
+    """The routers of a loop in a circle; unknown ones are drawn empty.
 
     Args:
         name: see `picture`.
-        routers: in the order of hops, as far as that is known; None for one that never spoke.
-        period: how many there are; None where nobody knows.
+        routers: in the order of hops, as far as known; None for a router that never replied.
+        period: the number of hops in the loop; None if unknown.
         description: see `picture`.
     """
     size = period or max(len(routers), 1)
@@ -159,11 +159,11 @@ def _arrow(x: float, y: float, angle: float) -> str:
 
 
 def hops(rows: Sequence[tuple[str, str, float, tuple[float, float, float] | None, str]], description: str) -> str:
-    """A line of stations, each with its loss and its RTT.
+    """The hops of a path from top to bottom, each with its loss and its RTT.
 
     Args:
-        rows: of each hop: its number, its name (empty for a silent one), the share of probes without a reply,
-            the least, median and largest RTT in ms, and a class for its dot.
+        rows: for each hop: its number, its name (empty if silent), the share of probes without a reply,
+            the least, median and largest RTT in ms, and a CSS class for its dot.
         description: see `picture`.
     """
     top, step, start, end = 34, 30, 440, WIDTH - 10
@@ -199,10 +199,10 @@ def hops(rows: Sequence[tuple[str, str, float, tuple[float, float, float] | None
 
 
 def ladder(rungs: Sequence[tuple[int, str, str]], description: str) -> str:
-    """Packet sizes, the largest on top, and what became of each.
+    """Packet sizes, the largest on top, each with its outcome.
 
     Args:
-        rungs: size in bytes, what became of it, and a class.
+        rungs: size in bytes, the outcome in words, and a CSS class.
         description: see `picture`.
     """
     most = max((size for size, *_ in rungs), default=1)
@@ -213,14 +213,14 @@ def ladder(rungs: Sequence[tuple[int, str, str]], description: str) -> str:
     return picture("ladder", "Packet sizes, and what became of them", description, 46 * len(rungs) + 8, shapes)
 
 
-# ---- who to whom
+# ---- reporters and destinations
 
 
 def ribbons(pairs: Sequence[tuple[str, str, int, str]], description: str) -> str:
-    """Reporters at the left, destinations at the right, a ribbon for each pair.
+    """Reporters on the left, destinations on the right, and a ribbon for each pair.
 
     Args:
-        pairs: reporter, destination, errors, and a class.
+        pairs: reporter, destination, number of errors, and a CSS class.
         description: see `picture`.
     """
     totals: list[Counter[str]] = [Counter(), Counter()]
@@ -257,7 +257,7 @@ def ribbons(pairs: Sequence[tuple[str, str, int, str]], description: str) -> str
 
 
 def spread(values_ms: Sequence[float], description: str) -> str:
-    """How many of some durations lie where, on a logarithmic scale of thirds of a decade.
+    """A histogram of durations, with three bins per decade.
 
     Args:
         values_ms: at least one, in milliseconds.

@@ -1,6 +1,6 @@
-"""A report and its events for a person: a table, worst first, and a last line about the source.
+"""A report and its events for people: a table, worst first, and a last line about the source.
 
-At most `ROWS_SHOWN` rows are shown, and no more are kept.
+At most `ROWS_SHOWN` rows are shown, and no more than that are kept in memory.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ from udpprobe.reports.text import (
 )
 
 ROWS_SHOWN = 1000
-"""Destinations, unmatched errors and events that a table shows, of each; the rest is counted."""
+"""Most destinations, most unmatched errors and most events that a table shows; further ones are only counted."""
 _CLEAR = frozenset({"refused", "rejected", "too-big", "loop", "expired", "reassembly", "quenched"})
-"""Verdicts that need no reason."""
+"""Verdicts that are clear without a reason."""
 _GENERAL = frozenset({"dest-unreach", "param-problem", "unknown-response"})
-"""nmap's words for several errors."""
+"""nmap's reasons that stand for several ICMP errors, so type and code are shown as well."""
 _ROUTERS_SHOWN = 4
 _PORTS = re.compile(r"[\d,]+ ports?:")
 _UNSENT = {
@@ -88,27 +88,27 @@ _UNSENT = {
 
 
 UNDECIDED = "undecided"
-"""Shown if the run was interrupted before there was a verdict."""
+"""Shown for a destination that had no verdict yet when the run was interrupted."""
 
 
 class Totals(Struct):
-    """Content of the last line, counted while the rows pass by."""
+    """Numbers for the last line, counted while the rows are being written."""
 
     verdicts: Counter[str] = field(default_factory=Counter)
-    """Of destinations."""
+    """Number of destinations by verdict."""
     probes: int = 0
     unmatched: int = 0
-    """Errors."""
+    """Number of errors without a datagram."""
     has_findings: bool = False
 
     def destinations(self, rows: Iterable[Destination]) -> Iterator[Destination]:
-        """The rows, counted."""
+        """Pass the rows through, and count them."""
         for each in rows:
             self._count(each, 1)
             yield each
 
     def parts(self, rows: Sequence[Destination]) -> Iterator[Destination | Alike]:
-        """Likewise; of those that are alike, none is made."""
+        """Pass the rows through and count them; rows that are alike stay together, and are not built one by one."""
         for part in parts_of(rows):
             if isinstance(part, Alike):
                 self._count(part.template, len(part.tasks))
@@ -122,17 +122,17 @@ class Totals(Struct):
         self.has_findings = self.has_findings or bool(each.findings)
 
     def entries(self, rows: Iterable[Unmatched]) -> Iterator[Unmatched]:
-        """The rows, counted."""
+        """Pass the unmatched errors through, and count them."""
         for entry in rows:
             self.unmatched += entry.finding.count
             yield entry
 
 
 class TableLine(Struct, frozen=True):
-    """A line about a destination, or about one of its findings."""
+    """A table line about a destination, or about one of its findings."""
 
     destination: str
-    """Empty on all but a destination's first line."""
+    """Empty except on a destination's first line."""
     verdict: str
     errors: str
     reporter: str
@@ -141,16 +141,16 @@ class TableLine(Struct, frozen=True):
 
 ERRORS = "ICMP errors\nof sent"
 SENTENCES_SHOWN = 20
-"""Of what to do; each is about all destinations of a case."""
+"""Most sentences of advice; each covers all destinations of one case."""
 
 
 def report_table(report: Report, width: int, style: Style = PLAIN) -> str:
-    """The table, what to do, and the last line.
+    """The table, the advice, and the last line.
 
     Args:
-        report: destinations worst first.
-        width: columns of the screen; no address is broken to fit it.
-        style: colours, and the zone of times.
+        report: with its destinations worst first.
+        width: of the screen, in characters; addresses are never broken to fit it.
+        style: gives the colours and the time zone.
     """
     totals = Totals()
     destinations, hidden = _shown_of_scan(report, totals) if is_scan(report) else _shown(report, totals)
@@ -173,7 +173,7 @@ def report_table(report: Report, width: int, style: Style = PLAIN) -> str:
 
 
 def latest_first(report: Report) -> Report:
-    """The report with the latest rows of each verdict first, among the first rows of each kind."""
+    """The report with its first `ROWS_SHOWN` rows reordered: within each verdict, the most recent first."""
     destinations = sorted(
         report.destinations[:ROWS_SHOWN],
         key=lambda each: (_place_of(each.verdict), -max((found.last_time_ns for found in each.findings), default=0)),
@@ -195,15 +195,15 @@ def _place_of(verdict: str | None) -> int:
 
 
 def _shown(report: Report, totals: Totals) -> tuple[list[Destination], int]:
-    """The first destinations, and how many there are besides."""
+    """The first destinations, and the number of others."""
     shown = [*report.destinations[:ROWS_SHOWN]]
-    # the worst stand first: mostly, one look is enough
+    # the worst come first, so this usually ends at the first row
     totals.has_findings = any(each.findings for each in chain(shown, report.destinations))
     return shown, len(report.destinations) - len(shown)
 
 
 def _shown_of_scan(report: Report, totals: Totals) -> tuple[list[Destination], int]:
-    """Likewise, what there is much of summed up."""
+    """The same for a scan, where many similar destinations are summed up in one row."""
     rows = summed_up(totals.parts(report.destinations))
     shown = list(islice(rows, ROWS_SHOWN))
     deque(rows, maxlen=0)
@@ -211,13 +211,13 @@ def _shown_of_scan(report: Report, totals: Totals) -> tuple[list[Destination], i
 
 
 def _not_shown(*counts: tuple[int, str]) -> str:
-    """What a table leaves out, in words."""
+    """A sentence that says what the table leaves out."""
     left = " and ".join(f"{number:,} more {noun}{'' if number == 1 else 's'}" for number, noun in counts if number)
     return f"{left} not shown: --format json, ndjson or csv has all." if left else ""
 
 
 def columns_of(subject: str) -> tuple[str, ...]:
-    """The headers of a wide table; a row that is about who reports needs no reporter."""
+    """The headers of a wide table. A table of reporters needs no column for the reporter."""
     return (subject, "verdict", ERRORS, *(("reporter",) if subject != "reporter" else ()), "details")
 
 
@@ -227,7 +227,7 @@ def _wide(lines: tuple[TableLine, ...], subject: str) -> Layout:
 
 
 def wide_row(line: TableLine, subject: str = "destination") -> tuple[str, ...]:
-    """A row of `columns_of`."""
+    """The cells of a line for the columns of `columns_of`."""
     reporter = (line.reporter,) if subject != "reporter" else ()
     return (line.destination, line.verdict, line.errors, *reporter, "; ".join(line.details))
 
@@ -262,7 +262,7 @@ def _story(line: TableLine) -> str:
 
 
 class Telling:
-    """Describes rows, and collects their advice."""
+    """Turns a report's rows into table lines, and collects their advice."""
 
     def __init__(self, report: Report, style: Style = PLAIN) -> None:
         self._is_by_reporter = report.group_by == "reporter"
@@ -271,7 +271,7 @@ class Telling:
         self._service, self._name = style.service, style.name
 
     def destination(self, destination: Destination) -> Iterator[TableLine]:
-        """The lines about a destination, worst finding first."""
+        """The table lines of a destination, worst finding first."""
         label = endpoint(destination.address, destination.port, destination.zone)
         self.advise(destination, _place(destination, label))
         source = _source(destination) + self._named(destination.address) + self._of_service(destination.port)
@@ -293,7 +293,7 @@ class Telling:
             label = ""
 
     def unmatched(self, entry: Unmatched) -> TableLine:
-        """The line about unmatched errors."""
+        """The table line of an unmatched error."""
         label, finding = endpoint(entry.address, entry.port), entry.finding
         case = (
             case_by_reporter(finding.verdict, (finding,))
@@ -310,7 +310,7 @@ class Telling:
         return TableLine(label, finding.verdict or "-", count(finding.count), _by(finding, entry.address), details)
 
     def advise(self, destination: Destination, place: str) -> None:
-        """Add a destination's advice, with its name."""
+        """Add the advice about a destination, under the name `place`."""
         if self._is_by_reporter:
             case = case_by_reporter(destination.verdict, destination.findings)
             self.advice.add(case, place_by_reporter(case, destination.address))
@@ -341,7 +341,7 @@ class Telling:
 
 
 class _Times:
-    """First and last times, with their days where the capture has several."""
+    """Formats first and last times, with dates if the capture spans several days."""
 
     def __init__(self, source: SourceReport, style: Style) -> None:
         self._zone = style.zone
@@ -360,26 +360,26 @@ class _Times:
 
 
 class _Advice:
-    """Advice, with one sentence for all destinations of a case."""
+    """Collects advice: one sentence for all destinations of the same case."""
 
     def __init__(self, *, has_hosts: bool) -> None:
         self._has_hosts = has_hosts
         self._places: dict[Case, list[str]] = {}
 
     def add(self, case: Case | None, place: str) -> None:
-        """Remember what a destination asks for."""
+        """Add a destination to its case; None if it needs no advice."""
         if case:
             self._places.setdefault(case, []).append(place)
 
     def sentences(self) -> list[str]:
-        """In the order of rows."""
+        """The sentences, in the order of the rows."""
         return [
             escape(sentence(case, list(dict.fromkeys(places)), _host(places[0]) if self._has_hosts else ANY_HOST) or "")
             for case, places in self._places.items()
         ]
 
     def text(self) -> str:
-        """All of them, a line each."""
+        """The sentences as text, one per line; at most `SENTENCES_SHOWN`."""
         said = self.sentences()
         left = len(said) - SENTENCES_SHOWN
         more = [f"  {left} more: --format json has `advice` in each row."] if left > 0 else []
@@ -387,7 +387,7 @@ class _Advice:
 
 
 def _place(destination: Destination, label: str) -> str:
-    """Whom advice is about: a destination, or `40 ports of 192.0.2.1` where a row is about several."""
+    """The subject of advice: a destination, or `40 ports of 192.0.2.1` if the row stands for several."""
     if destination.port is None and destination.notes and _PORTS.match(destination.notes[0]):
         return f"{destination.notes[0].partition(':')[0]} of {label}"
     return label
@@ -412,8 +412,8 @@ def _rank(finding: Finding) -> tuple[int, bool, int]:
 
 
 def _is_error(finding: Finding) -> bool:
-    # otherwise the capture shows it by itself: a datagram that comes round again, an answer from elsewhere; an engine
-    # that hears only an errno knows no type either
+    # Otherwise there was no ICMP error: the capture itself shows a datagram that came round again, or an answer from
+    # another address. An errno without an ICMP type, as an engine without raw sockets gets it, is still an error.
     return finding.icmp_type is not None or finding.verdict not in {"loop", None}
 
 
@@ -424,13 +424,13 @@ def _share(errors: int, sent: int) -> str:
 def _by(finding: Finding, address: str) -> str:
     if finding.reporter is None:
         return ""
-    # in a report by reporter, the row of a router is about what it said of others
+    # in a report by reporter, a router's row lists what it reported about others
     is_itself = finding.reporter == address and finding.verdict != "rejected"
     return "itself" if is_itself else escape(finding.reporter)
 
 
 def _rtt(finding: Finding) -> str:
-    """The RTT; of the last router's error it is the time for which it asked in vain for the host (measured: 3.06 s)."""
+    """The RTT. For a host-unreachable error it is how long the last router asked on the link (3.06 s measured)."""
     if not finding.rtt_ms:
         return ""
     told = f"RTT {duration(finding.rtt_ms.median)}"
@@ -465,14 +465,14 @@ def _answered(destination: Destination) -> str:
 
 
 def _loop(finding: Finding) -> str:
-    # a router that is named as the reporter need not be named again
+    # if the reporter is the loop's only known router, it is named already
     if finding.loop and finding.loop.routers == (finding.reporter,):
         return loop_words(replace(finding.loop, routers=())) if finding.loop.period else ""
     return loop_words(finding.loop)
 
 
 def loop_words(loop: Loop | None) -> str:
-    """`loop of 2 via 192.0.2.1, 192.0.2.2`; empty for no loop."""
+    """`loop of 2 via 192.0.2.1, 192.0.2.2`; empty if there is no loop."""
     if loop is None:
         return ""
     shown = ", ".join(map(escape, loop.routers[:_ROUTERS_SHOWN]))
@@ -481,12 +481,12 @@ def loop_words(loop: Loop | None) -> str:
 
 
 def closing(report: Report, totals: Totals, style: Style = PLAIN) -> str:
-    """What was read, the number of unmatched errors, and faults of the capture.
+    """The last line: what was read, the number of unmatched errors, and faults in the capture.
 
     Args:
-        report: whose rows have passed.
-        totals: which counted them.
-        style: the zone of times.
+        report: whose rows have all been counted.
+        totals: the counts.
+        style: gives the time zone.
     """
     source, troubled = report.source, totals.unmatched or totals.has_findings
     nothing = "No ICMP errors about UDP, no loops"
@@ -510,7 +510,7 @@ def closing(report: Report, totals: Totals, style: Style = PLAIN) -> str:
 
 
 def totals_of(report: Report) -> Totals:
-    """The totals of a report that is not shown row by row."""
+    """The totals of a report whose rows are not shown."""
     totals = Totals()
     deque(totals.parts(report.destinations), maxlen=0)
     deque(totals.entries(report.unmatched), maxlen=0)
@@ -531,41 +531,41 @@ def _when(source: SourceReport, style: Style) -> str:
 
 
 def is_scan(report: Report) -> bool:
-    """Whether its datagrams were sent for it."""
+    """Whether udpprobe sent the report's datagrams itself."""
     return report.source.kind == "probe"
 
 
 def _probed(totals: Totals) -> str:
-    """`3 destinations: 1 refused, 2 silent`, in the order of verdicts."""
+    """`3 destinations: 1 refused, 2 silent`, in the order of `VERDICTS`."""
     counts = totals.verdicts
     told = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in (*VERDICTS, UNDECIDED) if counts[verdict])
     return plural(counts.total(), "destination") + (f": {told}" if told else "")
 
 
-# ---- what a scan found much of, summed up, as nmap's "Not shown": a row a host and kind instead of a row a port
+# ---- many similar results of a scan in one row, like nmap's "Not shown": by host and result instead of by port
 
 SHOWN_SINGLY = 50
-"""Destinations of one verdict that are shown one by one; of more, those that fared alike are one row."""
+"""Most destinations of one verdict that are shown one by one. Above that, those with equal results share a row."""
 _RANGES_SHOWN = 8
 _TELLING = frozenset({"answered"})
 """Verdicts that are never summed up, because people scan for them."""
 _KINDS_AT_A_TIME = 4096
-"""Of hosts, and of the ports that were asked there, among which those alike are looked for."""
+"""Most different results, with their ports, that are kept at a time while looking for hosts with equal ones."""
 _SAID_BY = attrgetter("verdict", "icmp_type", "icmp_code", "mtu")
 
 _T = TypeVar("_T")
 Counted = Iterator[tuple[Destination, int]]
-"""Rows of a table, and how many destinations each stands for."""
+"""Table rows, each with the number of destinations it stands for."""
 
 
 def summed_up(parts: Iterable[Destination | Alike]) -> Counted:
-    """The rows of a table; one for several destinations has no port, and says in a note which ones it is about.
+    """Sum up the rows of a table. A row for several destinations has no port; its first note lists their ports.
 
-    Where there are many of a verdict, the ports of a host that fared alike are one row. Where that still leaves many
-    rows, hosts that fared alike are one row too. No more is kept than the rows of one host, and the kinds of them.
+    If a verdict has many destinations, the ports of a host with equal results become one row. If that still leaves many
+    rows, hosts with equal results become one row too. Only the rows of one host, and one row per result, are in memory.
 
     Args:
-        parts: destinations, and those that are alike, by verdict, and in it by address.
+        parts: destinations, and runs of those that are alike, sorted by verdict and then by address.
     """
     for verdict, some in groupby(parts, attrgetter("verdict")):
         if verdict in _TELLING:
@@ -602,7 +602,7 @@ def _one_by_one(parts: Iterable[Destination | Alike]) -> Counted:
 
 
 def _by_host(parts: Iterable[Destination | Alike]) -> Counted:
-    """A row for the ports of a host that fared alike."""
+    """One row for all ports of a host with equal results."""
     for address, some in groupby(_hosts_of(parts), itemgetter(0)):
         groups: dict[Hashable, _Group] = {}
         for _, part in some:
@@ -628,7 +628,7 @@ def _hosts_of(parts: Iterable[Destination | Alike]) -> Iterator[tuple[str, Desti
 
 
 def _by_kind(rows: Iterable[tuple[Destination, int]]) -> Counted:
-    """A row for hosts that fared alike at the same ports."""
+    """One row for all hosts with equal results on the same ports."""
     groups: dict[Hashable, _Group] = {}
     for each, number in rows:
         kind = _kind(each), _ports(each)
@@ -648,7 +648,7 @@ def _row_of_hosts(group: _Group) -> tuple[Destination, int]:
 
 
 def _kind(each: Destination) -> Hashable:
-    """What it has in common with those that fared alike; the reporter itself stands for every address."""
+    """A destination's result, to compare with others. All hosts that report about themselves count as one reporter."""
     found = [
         (_SAID_BY(finding), "" if finding.reporter == each.address else finding.reporter) for finding in each.findings
     ]
@@ -660,21 +660,21 @@ def _ports(each: Destination) -> str:
 
 
 class _Group:
-    """Destinations that fared alike, as one row."""
+    """Destinations with equal results, to be shown as one row."""
 
     def __init__(self, first: Destination) -> None:
         self.first = first
         self.rows = self.number = self._sent = self._sent_bytes = self._errors = 0
-        """Rows, and destinations that they stand for."""
+        """Number of rows added, and of the destinations they stand for."""
         self.ports: list[int] = []
         self._notes = first.notes
-        """What all say."""
+        """The notes that all of them have."""
         self._counts = [0] * len(first.findings)
         self._reporters: list[set[str | None]] = [set() for _ in first.findings]
-        """Of each finding; one, or two for any number."""
+        """The reporters of each finding; at most two are kept, which means "several"."""
 
     def add(self, each: Destination, number: int) -> None:
-        """Add a row, which stands for so many destinations."""
+        """Add a row that stands for `number` destinations."""
         self.rows, self.number = self.rows + 1, self.number + number
         if each.port is not None:
             self.ports.append(each.port)
@@ -687,7 +687,7 @@ class _Group:
                 self._reporters[place].add(found.reporter)
 
     def add_alike(self, some: Alike, address: str) -> None:
-        """Add rows of one host that are alike."""
+        """Add a run of alike rows of one host."""
         columns, one, number = some.columns, some.template, len(some.tasks)
         self.rows, self.number = self.rows + number, self.number + number
         self.ports.extend(map(columns.port.__getitem__, some.tasks))
@@ -699,12 +699,12 @@ class _Group:
         self._reporters[0].add(address)
 
     def row(self, address: str, which: str, **changes: str | None) -> Destination:
-        """Its one row; the only destination of a group itself.
+        """The group as one row; a group of one destination is that destination.
 
         Args:
-            address: for the row.
-            which: destinations, for a note.
-            changes: to what the first destination has.
+            address: shown as the row's address.
+            which: the note that lists the destinations.
+            changes: other fields in which the row differs from its first destination.
         """
         if self.rows == 1:
             return self.first
@@ -728,9 +728,9 @@ class _Group:
 
 
 def ranges(ports: Iterable[int]) -> str:
-    """`1-52, 54-122, 124`; the rest is counted where it gets long."""
+    """`1-52, 54-122, 124`; of a long list, the rest is only counted."""
     ports = sorted(ports)
-    if len(ports) > 1 and ports[-1] - ports[0] == len(ports) - 1 == len(set(ports)) - 1:  # mostly
+    if len(ports) > 1 and ports[-1] - ports[0] == len(ports) - 1 == len(set(ports)) - 1:  # the usual case
         return f"{ports[0]}-{ports[-1]}"
     rows = [list(run) for _, run in groupby(enumerate(ports), lambda row: row[1] - row[0])]
     texts = [str(run[0][1]) if len(run) == 1 else f"{run[0][1]}-{run[-1][1]}" for run in rows]
@@ -745,13 +745,13 @@ EVENT_COLUMNS = ("frame", "{zone}", "verdict", "destination", "reporter", "detai
 
 
 def event_columns(events: Sequence[Event], style: Style) -> tuple[str, ...]:
-    """The headers; times are in the zone that one of them names."""
+    """The headers; that of the times is their time zone."""
     zone = zone_name(events[0].time_ns if events else 0, style.zone)
     return tuple(header.format(zone=zone) for header in EVENT_COLUMNS)
 
 
 class EventsTable:
-    """A row per error in capture order, and the last line; no address is broken to fit the screen."""
+    """Events as a table: one row per error in capture order, and the last line. Addresses are never broken."""
 
     def __init__(self, style: Style = PLAIN) -> None:
         self._style = style
@@ -759,7 +759,7 @@ class EventsTable:
         self._hidden = 0
 
     def add(self, events: Sequence[Event]) -> str:
-        """Nothing yet."""
+        """Nothing: the events are kept until the end."""
         room = ROWS_SHOWN - len(self._shown)
         self._shown += events[:room]
         self._hidden += len(events[room:])
@@ -776,18 +776,18 @@ class EventsTable:
 
 
 class EventLines:
-    """A line per error, at once: for live output.
+    """Events as lines for live output: each error is written at once.
 
     Args:
-        style: colours, and the zone of times.
-        width: columns to wrap a line to; None for lines that are never wrapped, for programs.
+        style: gives the colours and the time zone.
+        width: to which lines are wrapped, in characters; None to leave lines whole, for programs.
     """
 
     def __init__(self, style: Style = PLAIN, width: int | None = None) -> None:
         self._style, self._width = style, width
 
     def add(self, events: Sequence[Event]) -> str:
-        """The lines."""
+        """The events' lines."""
         return "".join(map(self._line, events))
 
     def _line(self, event: Event) -> str:
@@ -804,12 +804,12 @@ class EventLines:
         return text.replace(verdict, coloured(verdict, self._style), 1) + "\n"
 
     def end(self, report: Report, width: int) -> Iterator[str]:
-        """What was read."""
+        """The last line."""
         yield f"\n{wrap(closing(report, totals_of(report), self._style), width)}\n"
 
 
 def event_row(event: Event, style: Style = PLAIN) -> tuple[str, ...]:
-    """A row of `event_columns`."""
+    """The cells of an event for the columns of `event_columns`."""
     return (
         str(event.frame),
         _clock(event, style),

@@ -1,4 +1,4 @@
-"""Numbers, times, addresses and foreign text in human-readable form, and tables of them."""
+"""Numbers, times, addresses and untrusted text in human-readable form, and tables of them."""
 
 from __future__ import annotations
 
@@ -58,22 +58,22 @@ _LINK_TYPES = {
     284: "Marvell switch tag",
     285: "Marvell switch tag",
 }
-"""The link layers people meet (https://www.tcpdump.org/linktypes.html)."""
+"""Names of common link layers (https://www.tcpdump.org/linktypes.html)."""
 _GAP = 2
-"""Blanks that tabulate sets between columns."""
+"""Spaces that tabulate puts between columns."""
 _HEADER_PADDING = 2
-"""Blanks that it sets behind a header."""
+"""Spaces that tabulate puts after a header."""
 _LEAST = 30
-"""Columns of text below which wrapped prose is no longer pleasant to read."""
+"""Width in characters below which wrapped prose becomes hard to read."""
 _ROWS_MEASURED = 1000
-"""Rows of a Markdown table after which it is clear how wide its columns are."""
+"""Rows of a Markdown table from which the widths of its columns are taken."""
 
 
 # ---- words
 
 
 def escape(text: str) -> str:
-    r"""Foreign text with everything that could steer a terminal as `\x1b`, `\u202e` and so on."""
+    r"""Untrusted text, in which characters that could control a terminal are written as `\x1b`, `\u202e` and so on."""
     return text if text.isprintable() else "".join(_visible(character) for character in text)
 
 
@@ -86,38 +86,38 @@ def _visible(character: str) -> str:
 
 
 def endpoint(address: str, port: int | None, zone: str | None = None) -> str:
-    """`192.0.2.1:53`, `[2001:db8::1]:53`, `[fe80::1%eth0]:53`, or the address alone where there is no port."""
+    """`192.0.2.1:53`, `[2001:db8::1]:53`, `[fe80::1%eth0]:53`, or the address alone if there is no port."""
     return escape(endpoint_text(address, port, zone))
 
 
 def no_name(_address: str) -> str:
-    """Of an address nothing is known."""
+    """No name for any address."""
     return ""
 
 
 def no_service(_port: int) -> str:
-    """Of a port nothing is known."""
+    """No service for any port."""
     return ""
 
 
 class Style(NamedTuple):
-    """Style of text for a person, besides its width."""
+    """How to write text for people, apart from its width."""
 
     zone: tzinfo | None = UTC
-    """Of times; None for this host's local one."""
+    """Time zone of displayed times; None for this host's local zone."""
     is_coloured: bool = False
-    """Whether verdicts and states have the colour of their severity."""
+    """Whether verdicts and states are coloured by severity."""
     service: Callable[[int], str] = no_service
-    """The name of what a port is registered for; empty for none."""
+    """Returns the service registered for a port; empty if there is none."""
     name: Callable[[str], str] = no_name
-    """What an address is called; empty for nothing known."""
+    """Returns the name of an address; empty if it is unknown."""
 
 
 PLAIN = Style()
 
 
 _ADDRESS = re.compile(r"(?<![\w.:\[])(?:[\da-f]+(?:\.|::?)|::)(?:[\da-f]+(?:\.|::?))*[\da-f]+(?![\w%\]/])")
-"""What may be one; an endpoint is read as a whole, and is none."""
+"""A candidate for an address. An address with a port is not one: `endpoint` writes those."""
 
 
 def _is_address(word: str) -> bool:
@@ -131,12 +131,12 @@ def _is_address(word: str) -> bool:
 
 
 def addresses_in(text: str) -> list[str]:
-    """Addresses that prose mentions, without duplicates and without those of endpoints."""
+    """The addresses mentioned in prose, without duplicates; those followed by a port are left out."""
     return list(dict.fromkeys(word for word in _ADDRESS.findall(text) if _is_address(word)))
 
 
 def named(text: str, style: Style) -> str:
-    """Prose with the known name of each address after its first mention."""
+    """Prose with each address's name, if known, in parentheses after its first mention."""
     names = {address: name for address in addresses_in(text) if (name := style.name(address))}
 
     def with_name(found: re.Match[str]) -> str:
@@ -147,12 +147,12 @@ def named(text: str, style: Style) -> str:
 
 
 def local(time_ns: int, zone: tzinfo | None) -> datetime:
-    """A time in a zone, to the microsecond; None is this host's own."""
+    """A time in a zone, to the microsecond; None is this host's local zone."""
     return (_EPOCH + timedelta(microseconds=time_ns // 1000)).astimezone(zone)
 
 
 def zone_name(time_ns: int, zone: tzinfo | None) -> str:
-    """`UTC`, `CEST`, as at that time."""
+    """The zone's abbreviation at that time: `UTC`, `CEST`."""
     return escape(local(time_ns, zone).tzname() or "local time")
 
 
@@ -184,16 +184,17 @@ def duration(span_ms: float) -> str:
 
 
 LEAST_TIMEOUT_MS = 900
-"""Linux sends three requests, a second apart, and others at least one a second: no router is that slow otherwise."""
+"""Linux sends three ARP or neighbour requests a second apart before it gives up, and other systems wait a second or
+more. Nothing else delays a router's error that long."""
 
 
 def is_timeout(reason: str, rtt_ms: Spread) -> bool:
-    """Whether an RTT is the time in which the last router tried to resolve the host's link address."""
+    """Whether an error took so long because the last router was trying to resolve the host's link address."""
     return reason == "host-unreach" and rtt_ms.median >= LEAST_TIMEOUT_MS
 
 
 def timeout_name(family: int) -> str:
-    """What the last router waited for."""
+    """The name of the timeout that delays the last router's error."""
     return "an ARP timeout" if family == 4 else "a neighbour discovery timeout"
 
 
@@ -203,39 +204,39 @@ def plural(number: int, noun: str) -> str:
 
 
 def link_name(link_type: int) -> str:
-    """What a LINKTYPE_ value is called."""
+    """The name of a LINKTYPE_ value."""
     return _LINK_TYPES.get(link_type, f"link type {link_type}")
 
 
 def link_names(link_types: Iterable[int]) -> str:
-    """Several of them, each once: `Ethernet, raw IP`."""
+    """The names of several link types, without duplicates: `Ethernet, raw IP`."""
     return ", ".join(dict.fromkeys(map(link_name, link_types)))
 
 
 def glued(text: str) -> str:
-    """A phrase that must not be broken across lines; `table` and `markdown` restore its blanks."""
+    """A phrase that must not be broken across lines; `table` and `markdown` turn its spaces back into normal ones."""
     return text.replace(" ", NO_BREAK)
 
 
-# ---- tables that fit a width without breaking a word: an address must survive being copied
+# ---- tables that fit a width without breaking words, so that an address can be copied
 
 
 class Layout(NamedTuple):
-    """One way to show the same rows."""
+    """One of several ways to lay out the same rows."""
 
     headers: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
-    """Cells; one may have several lines."""
+    """The cells of each row; a cell may have several lines."""
     elastic: int
-    """The column that is wrapped to what the others leave."""
+    """The column that is wrapped to the width the others leave."""
 
 
 def table(layouts: tuple[Layout, ...], width: int) -> str:
-    """The first layout that fits, else the last.
+    """Draw the first layout that fits, or the last if none does.
 
     Args:
-        layouts: the nicest first, the narrowest last; only words longer than its room overflow that one.
-        width: columns of the screen.
+        layouts: the most readable first, the narrowest last. The last one overflows only where a word is too long.
+        width: of the screen, in characters.
     """
     fitting = (layout for layout in layouts if _fits(layout, width))
     return _draw(next(fitting, layouts[-1]), width)
@@ -262,7 +263,7 @@ def _fits(layout: Layout, width: int) -> bool:
 
 
 def _draw(layout: Layout, width: int) -> str:
-    from tabulate import tabulate  # noqa: PLC0415 - 20 ms that JSON need not wait for
+    from tabulate import tabulate  # noqa: PLC0415 - the import takes 20 ms, which JSON does not need
 
     room = max(_room(layout, width), 1)
     rows = [
@@ -273,7 +274,7 @@ def _draw(layout: Layout, width: int) -> str:
     return text.replace(NO_BREAK, " ")
 
 
-# ---- colour, of what is severe
+# ---- colours by severity
 
 _COLOURS = {
     **dict.fromkeys(
@@ -284,17 +285,17 @@ _COLOURS = {
     **dict.fromkeys(("answered", "ok", "OK"), "32"),
     "UNKNOWN": "35",
 }
-"""Of verdicts and states; SGR codes: red for what fails, yellow for what may, green for what works."""
+"""SGR colour codes of verdicts and states: red for failures, yellow for possible failures, green for what works."""
 
 
 def coloured(word: str, style: Style, text: str | None = None) -> str:
-    """A verdict or a state, or other text, in the colour of the verdict or state."""
+    """A verdict or state in its colour; with `text`, that text in the colour of the verdict or state."""
     text = word if text is None else text
     return f"\x1b[{_COLOURS[word]}m{text}\x1b[0m" if style.is_coloured and word in _COLOURS else text
 
 
 def coloured_column(text: str, header: str, style: Style) -> str:
-    """A table whose column of verdicts or states is in colours; it is found by its header, above the line of dashes."""
+    """A table with its column of verdicts or states coloured. The column is found by its header, above the dashes."""
     lines = text.split("\n")
     rule = next((row for row, line in enumerate(lines) if line and set(line) <= {"-", " "}), None)
     if not style.is_coloured or rule is None:
@@ -315,7 +316,7 @@ def coloured_column(text: str, header: str, style: Style) -> str:
 
 
 def wrap(text: str, width: int) -> str:
-    """Every line wrapped at blanks only, its indentation kept."""
+    """Wrap every line at spaces only, and keep its indentation."""
     return "\n".join(_wrap_line(line, width) for line in text.split("\n"))
 
 
@@ -324,22 +325,22 @@ def _wrap_line(line: str, width: int) -> str:
     return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
-# ---- tables of GitHub's Markdown, never wrapped
+# ---- GitHub Markdown tables, whose cells are never wrapped
 
 
 def without_tags(text: str) -> str:
-    """Text that Markdown does not take for HTML."""
+    """Text in which Markdown finds no HTML."""
     return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def markdown(headers: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
-    """A whole table, without its last line's end."""
+    """A whole table, without the final newline."""
     table = MarkdownTable(headers)
     return (table.add(rows) + table.end())[:-1]
 
 
 class MarkdownTable:
-    """A table whose rows come by and by. The first of them say how wide its columns are; a longer cell sticks out."""
+    """A table whose rows arrive in batches. The first rows set the column widths; later cells may be wider."""
 
     def __init__(self, headers: Sequence[str]) -> None:
         self._headers = [header.replace("\n", " ") for header in headers]
@@ -347,12 +348,12 @@ class MarkdownTable:
         self._waiting: list[tuple[str, ...]] = []
 
     def add(self, rows: Sequence[tuple[str, ...]]) -> str:
-        """The lines that are to be written by now."""
+        """Add rows. Returns the lines that can be written now."""
         self._waiting += (tuple(map(_markdown_cell, row)) for row in rows)
         return self._lines() if self._widths or len(self._waiting) >= _ROWS_MEASURED else ""
 
     def end(self) -> str:
-        """The rest of them."""
+        """The remaining lines."""
         return self._lines()
 
     def _lines(self) -> str:
