@@ -285,7 +285,7 @@ def test_events_on_a_terminal_are_wrapped_and_have_no_screen():
         command.OutputFormat.TABLE,
         events=True,
         is_live=True,
-        style=command.style_of(terminal, command.Color.ALWAYS),
+        style=command.style_of(terminal, command.opt.Color.ALWAYS),
     )
     with command._screen(writer) as show:  # noqa: SLF001 - it has no other door
         show(lambda: pytest.fail("a report was made"))

@@ -7,26 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from udpprobe.cli.options import (
-    AllOption,
-    AsnDbOption,
-    AsnDnsOption,
-    Color,
-    ColorOption,
-    FailOnOption,
-    FilterOption,
-    LoopTtlOption,
-    OutputOption,
-    ProgressOption,
-    ReportFormatOption,
-    ResolveOption,
-    UtcOption,
-    parse_time,
-)
+from udpprobe.cli import options as opt
 from udpprobe.cli.output import complain, guard_inputs, guard_outputs, names_for, opened, style_of
 from udpprobe.cli.progress import shown
-from udpprobe.cli.results import ReportWriter, finish, is_stream, verdicts_in
-from udpprobe.core.verdicts import parse_verdicts
+from udpprobe.cli.results import ReportWriter, failing_verdicts, finish, is_stream, verdicts_in
 from udpprobe.errors import CaptureError, UsageError
 from udpprobe.reports import OutputFormat
 
@@ -60,87 +44,93 @@ class GroupBy(StrEnum):
     REPORTER = "reporter"
 
 
+Files = Annotated[
+    list[str] | None,
+    Argument(
+        metavar="FILE...",
+        show_default=False,
+        help="pcap or pcapng, also in gzip or zstd; - is standard input. Also directories (searched recursively), "
+        "quoted globs, and URLs.",
+    ),
+]
+FilesFrom = Annotated[str | None, Option(metavar="FILE", help="More files, one a line; - is standard input.")]
+Vantage = Annotated[
+    bool,
+    Option(
+        "--vantage",
+        help="Treat each FILE (directory, glob) as a capture point: its packets are not matched with "
+        "the others', only counted together.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    Option(
+        min=1,
+        max=1024,
+        metavar="N",
+        show_default=False,
+        help="Reading threads (processes with `--cluster local`); by default one per core from 1 GiB on, else 1.",
+    ),
+]
+Cluster = Annotated[
+    str | None,
+    Option(
+        metavar="ADDRESS", help="Workers of this Dask scheduler (tcp://host:8786) read them; `local` starts some here."
+    ),
+]
+Since = Annotated[
+    str | None,
+    Option(
+        metavar="TIME", help="Only packets from TIME on: RFC 3339 (UTC where no zone is given), or seconds since 1970."
+    ),
+]
+Until = Annotated[str | None, Option(metavar="TIME", help="Only packets before TIME.")]
+Events = Annotated[bool, Option("--events", help="One row per ICMP error, in capture order.")]
+Write = Annotated[
+    str | None,
+    Option(
+        "--write",
+        "-w",
+        metavar="OUT.pcapng",
+        show_default=False,
+        help="The capture again, with packet comments on errors, their datagrams, and loops; of one FILE.",
+    ),
+]
+OnlyInvolved = Annotated[bool, Option("--only-involved", help="With -w: only the packets that have such a comment.")]
+
+
 def analyze(  # noqa: PLR0913 - a command's options are its arguments
-    files: Annotated[
-        list[str] | None,
-        Argument(
-            metavar="FILE...",
-            show_default=False,
-            help="pcap or pcapng, also in gzip or zstd; - is standard input. Also directories (searched recursively), "
-            "quoted globs, and URLs.",
-        ),
-    ] = None,
+    files: Files = None,
     *,
-    files_from: Annotated[
-        str | None, Option(metavar="FILE", help="More files, one a line; - is standard input.")
-    ] = None,
-    vantage: Annotated[
-        bool,
-        Option(
-            "--vantage",
-            help="Treat each FILE (directory, glob) as a capture point: its packets are not matched with "
-            "the others', only counted together.",
-        ),
-    ] = False,
-    workers: Annotated[
-        int | None,
-        Option(
-            min=1,
-            max=1024,
-            metavar="N",
-            show_default=False,
-            help="Reading threads (processes with `--cluster local`); by default one per core from 1 GiB on, else 1.",
-        ),
-    ] = None,
-    cluster: Annotated[
-        str | None,
-        Option(
-            metavar="ADDRESS",
-            help="Workers of this Dask scheduler (tcp://host:8786) read them; `local` starts some here.",
-        ),
-    ] = None,
-    bpf: FilterOption = None,
-    since: Annotated[
-        str | None,
-        Option(
-            metavar="TIME",
-            help="Only packets from TIME on: RFC 3339 (UTC where no zone is given), or seconds since 1970.",
-        ),
-    ] = None,
-    until: Annotated[str | None, Option(metavar="TIME", help="Only packets before TIME.")] = None,
-    show_all: AllOption = False,
+    files_from: FilesFrom = None,
+    vantage: Vantage = False,
+    workers: Workers = None,
+    cluster: Cluster = None,
+    bpf: opt.FilterOption = None,
+    since: Since = None,
+    until: Until = None,
+    show_all: opt.AllOption = False,
     group_by: Annotated[GroupBy, Option(help="What each row stands for.")] = GroupBy.DESTINATION,
-    events: Annotated[bool, Option("--events", help="One row per ICMP error, in capture order.")] = False,
-    loop_ttl: LoopTtlOption = 32,
-    output_format: ReportFormatOption = OutputFormat.TABLE,
-    output: OutputOption = None,
-    color: ColorOption = Color.AUTO,
-    utc: UtcOption = False,
-    resolve: ResolveOption = False,
-    asn_db: AsnDbOption = None,
-    asn_dns: AsnDnsOption = False,
-    fail_on: FailOnOption = None,
-    write: Annotated[
-        str | None,
-        Option(
-            "--write",
-            "-w",
-            metavar="OUT.pcapng",
-            show_default=False,
-            help=("The capture again, with packet comments on errors, their datagrams, and loops; of one FILE."),
-        ),
-    ] = None,
-    only_involved: Annotated[
-        bool, Option("--only-involved", help="With -w: only the packets that have such a comment.")
-    ] = False,
-    progress: ProgressOption = None,
+    events: Events = False,
+    loop_ttl: opt.LoopTtlOption = 32,
+    output_format: opt.ReportFormatOption = OutputFormat.TABLE,
+    output: opt.OutputOption = None,
+    color: opt.ColorOption = opt.Color.AUTO,
+    utc: opt.UtcOption = False,
+    resolve: opt.ResolveOption = False,
+    asn_db: opt.AsnDbOption = None,
+    asn_dns: opt.AsnDnsOption = False,
+    fail_on: opt.FailOnOption = None,
+    write: Write = None,
+    only_involved: OnlyInvolved = False,
+    progress: opt.ProgressOption = None,
 ) -> None:
     """Find the UDP datagram that caused each ICMP error in captures, and report what happened.
 
     Several files are one capture, in the order of their time stamps. If a file cannot be read, it is named, the others
     are read, and the exit status is 3; the same if no packet has a known link layer.
     """
-    failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
+    failing = failing_verdicts(fail_on)
     window = _window(since, until)
     if workers is not None and cluster not in {None, "local"}:
         raise UsageError(
@@ -152,13 +142,10 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
 
     inputs = find_inputs(files or [], files_from, are_apart=vantage)
     guard_inputs(output, inputs.files)
-    if only_involved and write is None:
-        raise UsageError("--only-involved is about the capture that -w writes")
     if write is not None:
-        guard_inputs(write, inputs.files, option="-w")
-        guard_outputs(output, write)
-        if len(inputs.files) != 1:
-            raise UsageError(f"-w writes one capture again, and there are {len(inputs.files)}; see mergecap(1)")
+        _guard_write(write, output, inputs.files)
+    elif only_involved:
+        raise UsageError("--only-involved is about the capture that -w writes")
     from udpprobe.commands import analyze as command  # noqa: PLC0415 - as above
 
     options = command.AnalyzeOptions(
@@ -190,6 +177,18 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
                 raise KeyboardInterrupt
             annotated.finish(report)
     finish(verdicts_in(report), failing, interrupted=interrupted, failure=None if interrupted else _failure(report))
+
+
+def _guard_write(write: str, output: str | None, files: "Sequence[str]") -> None:
+    """Check that -w can write the capture again.
+
+    Raises:
+        UsageError: it would overwrite something, or there are several captures.
+    """
+    guard_inputs(write, files, option="-w")
+    guard_outputs(output, write)
+    if len(files) != 1:
+        raise UsageError(f"-w writes one capture again, and there are {len(files)}; see mergecap(1)")
 
 
 @contextmanager
@@ -248,8 +247,8 @@ def _failure(report: "Report") -> CaptureError | None:
 
 
 def _window(since: str | None, until: str | None) -> tuple[int | None, int | None]:
-    first_ns = None if since is None else parse_time(since)
-    last_ns = None if until is None else parse_time(until)
+    first_ns = None if since is None else opt.parse_time(since)
+    last_ns = None if until is None else opt.parse_time(until)
     if first_ns is not None and last_ns is not None and first_ns >= last_ns:
         raise UsageError(f"--since {since} is not before --until {until}")
     return first_ns, last_ns

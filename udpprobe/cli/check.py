@@ -16,7 +16,6 @@ from typer.core import TyperCommand
 from udpprobe import __version__
 from udpprobe.checking.expectations import Check, CheckState, Expectation, Probing, parse_range, target_with_port
 from udpprobe.cli import options as opt
-from udpprobe.cli.options import AsnDbOption, AsnDnsOption, Color, ColorOption, OutputOption, ResolveOption
 from udpprobe.cli.output import names_for, opened, style_of, width_of
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports.checks import line_of
@@ -122,7 +121,7 @@ def _unknown(reason: str, parameters: Mapping[str, Any] | None = None) -> Exit:
     try:
         with opened(given.get("output"), stream=False) as out:
             outcome = _nothing_known([(name, None) for name in names], reason, interrupted=reason == "interrupted")
-            out.write(_text(outcome, output_format, 0, out, Color.NEVER))
+            out.write(_text(outcome, output_format, 0, out, opt.Color.NEVER))
     except (UdpprobeError, OSError) as error:
         echo(line_of(CheckState.UNKNOWN, f"{reason}; {error}"), err=True)
     return Exit(CheckState.UNKNOWN)
@@ -149,50 +148,57 @@ def _show_version(wanted: bool) -> None:
         raise Exit
 
 
-Thresholds = Annotated[str | None, Option("--warning", "-w", metavar="RANGE", help="WARNING by the RTT in ms.")]
+Targets = Annotated[
+    list[str] | None,
+    Argument(metavar="HOST:PORT...", show_default=False, help="What to check: every address of a name."),
+]
+Config = Annotated[
+    str | None, Option(metavar="FILE.toml", help="Read more targets, and what is expected of each, from a TOML file.")
+]
+SilenceState = Annotated[Silence | None, Option(show_default=False, help="State of a silence that proves nothing.")]
+Warning_ = Annotated[str | None, Option("--warning", "-w", metavar="RANGE", help="WARNING by the RTT in ms.")]
 Critical = Annotated[str | None, Option("--critical", "-c", metavar="RANGE", help="CRITICAL by the RTT in ms.")]
+MinMtu = Annotated[
+    int,
+    Option(min=0, max=65_575, metavar="BYTES", help="CRITICAL where an IP packet of this size does not fit through."),
+]
+NoLoop = Annotated[bool, Option("--no-loop", help="CRITICAL where the path ends in a routing loop.")]
+Timeout = Annotated[
+    float,
+    opt.time_limit("Seconds after which the check ends, whatever is still open.", "--timeout", "-t", least_s=1),
+]
+Confirm = Annotated[
+    int, Option(min=0, max=10, metavar="N", help="How often to repeat a failed check before it counts.")
+]
+Verbose = Annotated[
+    int,
+    Option(
+        "--verbose",
+        "-v",
+        count=True,
+        show_default=False,
+        help="A line a destination; twice: and what came back; three times: and warnings.",
+    ),
+]
+Version = Annotated[
+    bool, Option("--version", "-V", callback=_show_version, is_eager=True, help="Show the version and exit.")
+]
 
 
 def check(  # noqa: PLR0913 - a command's options are its arguments
-    targets: Annotated[
-        list[str] | None,
-        Argument(metavar="HOST:PORT...", show_default=False, help="What to check: every address of a name."),
-    ] = None,
+    targets: Targets = None,
     *,
-    config: Annotated[
-        str | None,
-        Option(metavar="FILE.toml", help="Read more targets, and what is expected of each, from a TOML file."),
-    ] = None,
+    config: Config = None,
     expect: Annotated[Expect, Option(help="What is expected of each destination.")] = Expect.ANSWERED,
-    silence: Annotated[
-        Silence | None, Option(show_default=False, help="State of a silence that proves nothing.")
-    ] = None,
-    warning: Thresholds = None,
+    silence: SilenceState = None,
+    warning: Warning_ = None,
     critical: Critical = None,
-    min_mtu: Annotated[
-        int,
-        Option(
-            min=0, max=65_575, metavar="BYTES", help="CRITICAL where an IP packet of this size does not fit through."
-        ),
-    ] = 0,
-    no_loop: Annotated[bool, Option("--no-loop", help="CRITICAL where the path ends in a routing loop.")] = False,
-    timeout: Annotated[
-        float,
-        Option(
-            "--timeout",
-            "-t",
-            min=1,
-            max=opt.LONGEST_S,
-            metavar="SECONDS",
-            callback=opt.seconds_of,
-            help="Seconds after which the check ends, whatever is still open.",
-        ),
-    ] = 10,
+    min_mtu: MinMtu = 0,
+    no_loop: NoLoop = False,
+    timeout: Timeout = 10,
     wait: opt.Wait = 1,
     retries: opt.Retries = 2,
-    confirm: Annotated[
-        int, Option(min=0, max=10, metavar="N", help="How often to repeat a failed check before it counts.")
-    ] = 0,
+    confirm: Confirm = 0,
     rate: opt.Rate = 1000,
     payload: opt.Payload = "auto",
     ports: opt.PortsOption = None,
@@ -201,25 +207,14 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
     interface: opt.Interface = None,
     allow_broadcast: opt.AllowBroadcast = False,
     engine: opt.EngineOption = None,
-    verbose: Annotated[
-        int,
-        Option(
-            "--verbose",
-            "-v",
-            count=True,
-            show_default=False,
-            help=("A line a destination; twice: and what came back; three times: and warnings."),
-        ),
-    ] = 0,
-    _version: Annotated[
-        bool, Option("--version", "-V", callback=_show_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
+    verbose: Verbose = 0,
+    _version: Version = False,
     output_format: Annotated[CheckFormat, Option("--format", help="How the result is written.")] = CheckFormat.PLUGIN,
-    output: OutputOption = None,
-    color: ColorOption = Color.AUTO,
-    resolve: ResolveOption = False,
-    asn_db: AsnDbOption = None,
-    asn_dns: AsnDnsOption = False,
+    output: opt.OutputOption = None,
+    color: opt.ColorOption = opt.Color.AUTO,
+    resolve: opt.ResolveOption = False,
+    asn_db: opt.AsnDbOption = None,
+    asn_dns: opt.AsnDnsOption = False,
 ) -> None:
     """Check that UDP services answer, listen or refuse as expected, and how fast; for Nagios, Icinga and others.
 
@@ -233,7 +228,7 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
         min_mtu,
         no_loop,
     )
-    probing = Probing(payload, None if only_v4 == only_v6 else 4 if only_v4 else 6, interface, allow_broadcast)
+    probing = Probing(payload, opt.family_of(only_v4=only_v4, only_v6=only_v6), interface, allow_broadcast)
     listed = None if ports is None else ",".join(ports)
     checks = _distinct(
         [Check(text, target_with_port(text, listed), asked, probing) for text in targets or ()] + _from_file(config)
@@ -250,17 +245,8 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
         rate_pps=rate,
         engine=engine.value if engine else "auto",
     )
-
     if output_format is CheckFormat.NDJSON:
-        with opened(output, stream=True) as stream:
-            lines = _Lines(stream)
-            try:
-                outcome = _in_time(checks, settings, lines.end, lines.add)
-            except KeyboardInterrupt:  # the second one: some lines were printed already
-                outcome = _nothing_known([(each.name, each.group) for each in checks], "interrupted", interrupted=True)
-            lines.end(outcome)
-        raise Exit(outcome.state)
-
+        raise Exit(_print_lines(checks, settings, output))
     names, start_s = names_for(output_format, dns=resolve, asn_db=asn_db, asn_dns=asn_dns), time.monotonic()
 
     def tell(outcome: "Outcome") -> None:
@@ -277,6 +263,18 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
         outcome = with_names(outcome, Style(name=names.of))
     tell(outcome)
     raise Exit(outcome.state)
+
+
+def _print_lines(checks: list[Check], settings: "Settings", output: str | None) -> CheckState:
+    """Check, and print NDJSON."""
+    with opened(output, stream=True) as stream:
+        lines = _Lines(stream)
+        try:
+            outcome = _in_time(checks, settings, lines.end, lines.add)
+        except KeyboardInterrupt:  # the second one: some lines were printed already
+            outcome = _nothing_known([(each.name, each.group) for each in checks], "interrupted", interrupted=True)
+        lines.end(outcome)
+    return outcome.state
 
 
 def _distinct(checks: list[Check]) -> list[Check]:
@@ -357,7 +355,7 @@ def _give_up(checks: list[Check], timeout_s: float, tell: Callable[["Outcome"], 
         os._exit(CheckState.UNKNOWN)
 
 
-def _text(outcome: "Outcome", output_format: CheckFormat, verbosity: int, out: TextIO, color: Color) -> str:
+def _text(outcome: "Outcome", output_format: CheckFormat, verbosity: int, out: TextIO, color: opt.Color) -> str:
     from udpprobe.reports.checks import (  # noqa: PLC0415 - as above
         CHECK_FORMATS,
         check_table,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from udpprobe.cli.options import OutputOption, PageFormatOption, ProgressOption
+from udpprobe.cli import options as opt
 from udpprobe.cli.output import complain, guard_inputs, opened, width_of
 from udpprobe.cli.progress import shown as shown_progress
 from udpprobe.cli.results import finish
@@ -43,12 +43,12 @@ def diff(
     after: Annotated[str, Argument(metavar="AFTER", show_default=False, help="Likewise.")],
     *,
     show_all: Annotated[bool, Option("--all", help="Show destinations that are the same, too.")] = False,
-    output_format: PageFormatOption = OutputFormat.TABLE,
-    output: OutputOption = None,
+    output_format: opt.PageFormatOption = OutputFormat.TABLE,
+    output: opt.OutputOption = None,
     fail_on: Annotated[
         str | None, Option(metavar="CHANGE[,CHANGE]", help="Exit with status 1 when one of these was found.")
     ] = None,
-    progress: ProgressOption = None,
+    progress: opt.ProgressOption = None,
 ) -> None:
     """Compare two reports or captures: what is new, gone, worse, better or the same, for each destination."""
     from udpprobe.diff import compare, failing_changes, parse_failing  # noqa: PLC0415 - help does without

@@ -44,14 +44,7 @@ def exporter(
         str | None, Option(metavar="FILE.toml", help="Its [templates] are modules, as in check --config.")
     ] = None,
     timeout: Annotated[
-        float,
-        Option(
-            min=1,
-            max=opt.LONGEST_S,
-            metavar="SECONDS",
-            callback=opt.seconds_of,
-            help="Time limit of a probe, in seconds; less if Prometheus says so.",
-        ),
+        float, opt.time_limit("Time limit of a probe, in seconds; less if Prometheus says so.", least_s=1)
     ] = 10,
     wait: opt.Wait = 1,
     retries: opt.Retries = 2,

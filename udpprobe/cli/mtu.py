@@ -5,21 +5,11 @@ from typing import Annotated
 from typer import Argument, Option
 
 from udpprobe.cli import options as opt
-from udpprobe.cli.options import (
-    AsnDbOption,
-    AsnDnsOption,
-    Color,
-    ColorOption,
-    FailOnOption,
-    OutputOption,
-    PageFormatOption,
-    ResolveOption,
-)
 from udpprobe.cli.output import load_ahead, names_for, opened, style_of, width_of
 from udpprobe.cli.progress import shown_of_search
-from udpprobe.cli.results import finish
+from udpprobe.cli.results import failing_verdicts, finish
 from udpprobe.core.targets import TRACEROUTE_PORT
-from udpprobe.core.verdicts import VERDICTS, parse_verdicts
+from udpprobe.core.verdicts import VERDICTS
 from udpprobe.errors import UdpprobeError
 from udpprobe.reports import OutputFormat
 
@@ -50,22 +40,7 @@ Retries = Annotated[
     int,
     Option(min=0, max=100, metavar="N", help="Further tries of a size that gets no reply, before it counts as lost."),
 ]
-Timeout = Annotated[
-    float,
-    Option(
-        min=0.01,
-        max=opt.LONGEST_S,
-        metavar="SECONDS",
-        callback=opt.seconds_of,
-        help="Seconds to wait for a host that has not replied.",
-    ),
-]
-Rate = Annotated[
-    float, Option(min=0, metavar="PPS", callback=opt.rate_of, help="Probes a second, at most; 0: no limit.")
-]
-SourceAddress = Annotated[
-    str | None, Option(metavar="ADDRESS", callback=opt.address_of, help="Address of this host to send from.")
-]
+Timeout = Annotated[float, opt.time_limit("Seconds to wait for a host that has not replied.")]
 SourcePort = Annotated[
     int | None,
     Option(
@@ -96,28 +71,28 @@ def mtu(  # noqa: PLR0913 - a command's options are its arguments
     most: Max = None,
     retries: Retries = 2,
     timeout: Timeout = 4,
-    rate: Rate = 1000,
+    rate: opt.ProbeRate = 1000,
     payload: opt.Payload = "auto",
     ttl: opt.Ttl = 64,
     source_port: SourcePort = None,
-    source_address: SourceAddress = None,
+    source_address: opt.OneSourceAddress = None,
     interface: opt.Interface = None,
     capture: opt.CaptureOption = None,
     allow_broadcast: opt.AllowBroadcast = False,
     control: Control = True,
-    output_format: PageFormatOption = OutputFormat.TABLE,
-    output: OutputOption = None,
-    color: ColorOption = Color.AUTO,
-    resolve: ResolveOption = False,
-    asn_db: AsnDbOption = None,
-    asn_dns: AsnDnsOption = False,
-    fail_on: FailOnOption = None,
+    output_format: opt.PageFormatOption = OutputFormat.TABLE,
+    output: opt.OutputOption = None,
+    color: opt.ColorOption = opt.Color.AUTO,
+    resolve: opt.ResolveOption = False,
+    asn_db: opt.AsnDbOption = None,
+    asn_dns: opt.AsnDnsOption = False,
+    fail_on: opt.FailOnOption = None,
 ) -> None:
     """Find the path MTU to a UDP port, to the byte, and who limits it: a router that reports it, or a black hole."""
-    failing = frozenset(parse_verdicts(fail_on, KNOWN_VERDICTS)) if fail_on is not None else frozenset()
-    family = None if only_v4 == only_v6 else 4 if only_v4 else 6
+    failing = failing_verdicts(fail_on, KNOWN_VERDICTS)
     from udpprobe.engines.wire import endpoint_named  # noqa: PLC0415 - help does without the core
 
+    family = opt.family_of(only_v4=only_v4, only_v6=only_v6)
     endpoint = endpoint_named(target, "mtu", family, interface, allow_broadcast=allow_broadcast)
     from udpprobe.commands import mtu as searching  # noqa: PLC0415 - as above
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from typer import Argument, CallbackParam, Option
+from typer.models import OptionInfo
 
 from udpprobe.errors import UsageError
 from udpprobe.reports import OutputFormat
@@ -184,6 +185,19 @@ def seconds_or_none(parameter: CallbackParam, value: float | None) -> float | No
     return None if value is None else seconds_of(parameter, value)
 
 
+def time_limit(help_text: str, *names: str, least_s: float = 0.01) -> OptionInfo:
+    """An option for seconds to wait; its name is the parameter's where none is given."""
+    option: OptionInfo = Option(
+        *names, min=least_s, max=LONGEST_S, metavar="SECONDS", callback=seconds_of, help=help_text
+    )
+    return option
+
+
+def family_of(*, only_v4: bool, only_v6: bool) -> int | None:
+    """The only family of addresses that -4 and -6 leave; None for both."""
+    return None if only_v4 == only_v6 else 4 if only_v4 else 6
+
+
 def address_of(value: str | None) -> str | None:
     """An address of this host, to send from.
 
@@ -254,16 +268,7 @@ Rate = Annotated[
     ),
 ]
 Retries = Annotated[int, Option(min=0, max=100, metavar="N", help="Further probes to a port that has not replied.")]
-Timeout = Annotated[
-    float,
-    Option(
-        min=0.01,
-        max=LONGEST_S,
-        metavar="SECONDS",
-        callback=seconds_of,
-        help="Seconds to wait for a host that has not replied at all.",
-    ),
-]
+Timeout = Annotated[float, time_limit("Seconds to wait for a host that has not replied at all.")]
 Payload = Annotated[
     str,
     Option(
@@ -282,6 +287,13 @@ Ttl = Annotated[int, Option(min=1, max=255, metavar="TTL", help="TTL or hop limi
 SourcePort = Annotated[
     int | None,
     Option(min=1, max=65535, metavar="PORT", show_default=False, help="Send from this port instead of a free one."),
+]
+ProbeRate = Annotated[
+    float, Option("--rate", min=0, metavar="PPS", callback=rate_of, help="Probes a second, at most; 0: no limit.")
+]
+OneSourceAddress = Annotated[
+    str | None,
+    Option("--source-address", metavar="ADDRESS", callback=address_of, help="Address of this host to send from."),
 ]
 SourceAddress = Annotated[
     str | None,
@@ -326,16 +338,7 @@ EngineOption = Annotated[
     ),
 ]
 DryRun = Annotated[bool, Option("--dry-run", help="Show what would be sent, and send nothing.")]
-Wait = Annotated[
-    float,
-    Option(
-        min=0.01,
-        max=LONGEST_S,
-        metavar="SECONDS",
-        callback=seconds_of,
-        help="Seconds to wait for a reply, after each probe.",
-    ),
-]
+Wait = Annotated[float, time_limit("Seconds to wait for a reply, after each probe.")]
 LoopTtl = Annotated[
     int,
     Option(min=1, max=255, metavar="TTL", help="Count a probe that left with this TTL or more and expired as looping."),

@@ -10,6 +10,7 @@ from msgspec import Struct
 from typer import Exit
 
 from udpprobe.cli.output import complain, width_of
+from udpprobe.core.verdicts import VERDICTS, parse_verdicts
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import EventWriter, OutputFormat, events_in, report_pieces
 from udpprobe.reports.text import PLAIN, Style
@@ -170,6 +171,15 @@ def finish(
     if failure:
         raise failure
     raise Exit(130 if interrupted else 3 if is_incomplete else int(bool(found)))
+
+
+def failing_verdicts(fail_on: str | None, known: Sequence[str] = VERDICTS) -> frozenset[str]:
+    """The verdicts of `--fail-on`.
+
+    Raises:
+        UsageError: one is unknown.
+    """
+    return frozenset(parse_verdicts(fail_on, known)) if fail_on is not None else frozenset()
 
 
 def verdicts_in(report: Report) -> Iterator[str | None]:

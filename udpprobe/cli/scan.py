@@ -6,21 +6,9 @@ from typing import TYPE_CHECKING
 from typer import Exit
 
 from udpprobe.cli import options as opt
-from udpprobe.cli.options import (
-    AsnDbOption,
-    AsnDnsOption,
-    Color,
-    ColorOption,
-    FailOnOption,
-    OutputOption,
-    ProgressOption,
-    ReportFormatOption,
-    ResolveOption,
-    UtcOption,
-)
 from udpprobe.cli.output import complain, guard_inputs, guard_outputs, load_ahead, names_for, opened, style_of, width_of
 from udpprobe.cli.progress import shown_of_scan
-from udpprobe.cli.results import ReportWriter, finish, verdicts_in
+from udpprobe.cli.results import ReportWriter, failing_verdicts, finish, verdicts_in
 from udpprobe.core.targets import (
     Ports,
     TargetSpec,
@@ -30,7 +18,6 @@ from udpprobe.core.targets import (
     parse_target,
     parse_targets,
 )
-from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.engines import BLIND_CONNECTED, BLIND_RECVERR
 from udpprobe.errors import UsageError
 from udpprobe.reports import OutputFormat
@@ -92,22 +79,22 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     dry_run: opt.DryRun = False,
     loop_ttl: opt.LoopTtl = 32,
     events: opt.Events = False,
-    output_format: ReportFormatOption = OutputFormat.TABLE,
-    output: OutputOption = None,
-    color: ColorOption = Color.AUTO,
-    utc: UtcOption = False,
-    resolve: ResolveOption = False,
-    asn_db: AsnDbOption = None,
-    asn_dns: AsnDnsOption = False,
-    fail_on: FailOnOption = None,
-    progress: ProgressOption = None,
+    output_format: opt.ReportFormatOption = OutputFormat.TABLE,
+    output: opt.OutputOption = None,
+    color: opt.ColorOption = opt.Color.AUTO,
+    utc: opt.UtcOption = False,
+    resolve: opt.ResolveOption = False,
+    asn_db: opt.AsnDbOption = None,
+    asn_dns: opt.AsnDnsOption = False,
+    fail_on: opt.FailOnOption = None,
+    progress: opt.ProgressOption = None,
 ) -> None:
     """Send UDP datagrams to ports, and report what happened to them: answered, refused, silent, stopped on the way.
 
     JSON and CSV have a row for every destination. The table groups ports of a host with the same result, if there are
     many.
     """
-    failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
+    failing = failing_verdicts(fail_on)
     default_ports = None if ports is None else parse_ports(",".join(ports))
     asked = [*map(parse_target, targets or ()), *_from_file(targets_file)]
     left_out = [target for words in exclude or () for target in parse_targets(words)]
@@ -121,14 +108,8 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     guard_outputs(output, write)
     for option, path in (("-o", output), ("-w", write)):
         guard_inputs(path, _read_files(targets_file, payload, payloads), option=option, what="what the scan reads")
-    resolved = _resolved(
-        asked, left_out, default_ports, _family(only_v4, only_v6), interface, allow_broadcast=allow_broadcast
-    )
-    for failure in resolved.failures:
-        complain(str(failure))
-    for meant in filter(None, map(meant_with_port, asked if ports is None else ())):
-        host, _, port = meant[1:].partition("]:")
-        _warn(f"{host}:{port} is an address without a port; did you mean {meant}?")
+    family = opt.family_of(only_v4=only_v4, only_v6=only_v6)
+    resolved = _resolved(asked, left_out, default_ports, family, interface, allow_broadcast=allow_broadcast)
     from udpprobe.engines.prepare import EngineOptions  # noqa: PLC0415 - help does without the core
 
     options = EngineOptions(
@@ -169,10 +150,6 @@ def _from_file(path: str | None) -> list[TargetSpec]:
     return read_targets(path)
 
 
-def _family(only_v4: bool, only_v6: bool) -> int | None:
-    return None if only_v4 == only_v6 else 4 if only_v4 else 6
-
-
 def _read_files(targets_file: str | None, payload: str, payloads: str | None) -> list[str]:
     """The input files among the options."""
     of_payload = [
@@ -195,7 +172,13 @@ def _resolved(
     from udpprobe.payloads import known_ports  # noqa: PLC0415 - as above
     from udpprobe.targets import Wanted, resolve  # noqa: PLC0415 - as above
 
-    return resolve(asked, left_out, Wanted(ports or known_ports(), family, interface, allow_broadcast))
+    resolved = resolve(asked, left_out, Wanted(ports or known_ports(), family, interface, allow_broadcast))
+    for failure in resolved.failures:
+        complain(str(failure))
+    for meant in filter(None, map(meant_with_port, asked if ports is None else ())):
+        host, _, port = meant[1:].partition("]:")
+        _warn(f"{host}:{port} is an address without a port; did you mean {meant}?")
+    return resolved
 
 
 def _payload_rows() -> "Listing":

@@ -9,25 +9,15 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 from typer import Argument, Option
 
 from udpprobe.cli import options as opt
-from udpprobe.cli.options import (
-    AsnDbOption,
-    AsnDnsOption,
-    Color,
-    ColorOption,
-    FailOnOption,
-    OutputOption,
-    PageFormatOption,
-    UtcOption,
-)
 from udpprobe.cli.output import complain, is_ascii, is_screen, load_ahead, names_for, opened, style_of, width_of
-from udpprobe.cli.results import finish
+from udpprobe.cli.results import failing_verdicts, finish
 from udpprobe.core.targets import TRACEROUTE_PORT, parse_target
-from udpprobe.core.verdicts import parse_verdicts
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import OutputFormat
 
 if TYPE_CHECKING:
-    from udpprobe.commands.trace import Traced
+    from udpprobe.cli.screen import Screen
+    from udpprobe.commands.trace import Traced, TraceOptions
     from udpprobe.engines.wire import Endpoint
     from udpprobe.reports.text import Style
     from udpprobe.resolver import Names
@@ -50,6 +40,13 @@ Examples:
   udpprobe trace --report-cycles 10 --format json -o ticket.json 192.0.2.1
 """
 
+Targets = Annotated[
+    list[str],
+    Argument(
+        metavar="HOST:PORT...",
+        help=f"Where to; without a port, {TRACEROUTE_PORT}. Of a name's addresses, the system's first choice.",
+    ),
+]
 MaxTtl = Annotated[int, Option("--max-ttl", "-m", min=1, max=255, metavar="TTL", help="Highest TTL to try.")]
 FirstTtl = Annotated[int, Option("--first-ttl", "-f", min=1, max=255, metavar="TTL", help="Lowest TTL to try.")]
 Queries = Annotated[
@@ -58,23 +55,8 @@ Queries = Annotated[
         "--queries", "-q", min=1, max=100, metavar="N", show_default="3; with --watch 1", help="Probes for each hop."
     ),
 ]
-Timeout = Annotated[
-    float,
-    Option(
-        min=0.01,
-        max=opt.LONGEST_S,
-        metavar="SECONDS",
-        callback=opt.seconds_of,
-        help=("Seconds to wait for a reply where no later hop has replied."),
-    ),
-]
-Rate = Annotated[
-    float, Option(min=0, metavar="PPS", callback=opt.rate_of, help="Probes a second, at most; 0: no limit.")
-]
+Timeout = Annotated[float, opt.time_limit("Seconds to wait for a reply where no later hop has replied.")]
 Flows = Annotated[int, Option(min=1, max=64, metavar="N", help="Number of flows, each with a source port of its own.")]
-SourceAddress = Annotated[
-    str | None, Option(metavar="ADDRESS", callback=opt.address_of, help="Address of this host to send from.")
-]
 Watch = Annotated[
     bool,
     Option(
@@ -107,13 +89,7 @@ Interval = Annotated[
 
 
 def trace(  # noqa: PLR0913 - a command's options are its arguments
-    targets: Annotated[
-        list[str],
-        Argument(
-            metavar="HOST:PORT...",
-            help=(f"Where to; without a port, {TRACEROUTE_PORT}. Of a name's addresses, the system's first choice."),
-        ),
-    ],
+    targets: Targets,
     *,
     only_v4: opt.OnlyV4 = False,
     only_v6: opt.OnlyV6 = False,
@@ -122,36 +98,36 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     queries: Queries = None,
     flows: Flows = 1,
     timeout: Timeout = 4,
-    rate: Rate = 1000,
+    rate: opt.ProbeRate = 1000,
     payload: opt.Payload = "auto",
     size: opt.Size = None,
     source_port: opt.SourcePort = None,
-    source_address: SourceAddress = None,
+    source_address: opt.OneSourceAddress = None,
     interface: opt.Interface = None,
     capture: opt.CaptureOption = None,
     allow_broadcast: opt.AllowBroadcast = False,
     watch: Watch = False,
     report_cycles: ReportCycles = None,
     interval: Interval = None,
-    output_format: PageFormatOption = OutputFormat.TABLE,
-    output: OutputOption = None,
-    color: ColorOption = Color.AUTO,
-    utc: UtcOption = False,
+    output_format: opt.PageFormatOption = OutputFormat.TABLE,
+    output: opt.OutputOption = None,
+    color: opt.ColorOption = opt.Color.AUTO,
+    utc: opt.UtcOption = False,
     numeric: Annotated[bool, Option("-n", help="Do not name routers by reverse DNS.")] = False,
-    asn_db: AsnDbOption = None,
-    asn_dns: AsnDnsOption = False,
-    fail_on: FailOnOption = None,
+    asn_db: opt.AsnDbOption = None,
+    asn_dns: opt.AsnDnsOption = False,
+    fail_on: opt.FailOnOption = None,
 ) -> None:
     """Find the routers on the path to a UDP port, and where it ends: at the port, a filter, in a loop, in silence.
 
     The verdict is the destination's, in the words of scan. Several targets are traced in parallel.
     """
-    failing = frozenset(parse_verdicts(fail_on)) if fail_on is not None else frozenset()
+    failing = failing_verdicts(fail_on)
     if output_format is OutputFormat.HTML and len(targets) > 1:
         raise UsageError("--format html is one page of one target; here are several")
-    family = None if only_v4 == only_v6 else 4 if only_v4 else 6
+    family = opt.family_of(only_v4=only_v4, only_v6=only_v6)
     asked, failures = _asked(targets, family, interface, allow_broadcast=allow_broadcast)
-    from udpprobe.commands.trace import TraceOptions, trace_all  # noqa: PLC0415 - help does without the core
+    from udpprobe.commands.trace import TraceOptions  # noqa: PLC0415 - help does without the core
 
     is_watch = watch or report_cycles is not None
     options = TraceOptions(
@@ -171,52 +147,60 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     names = names_for(output_format, dns=not numeric, asn_db=asn_db, asn_dns=asn_dns)
     typed = [name for name, _ in asked]
     with opened(output, stream=output_format is OutputFormat.NDJSON) as out:
+        style = style_of(out, color, utc=utc, names=names)
         writer = _Output(
-            out,
-            output_format,
-            style_of(out, color, utc=utc, names=names),
-            typed,
-            names,
-            is_watch=is_watch,
-            is_report=report_cycles is not None,
+            out, output_format, style, typed, names, is_watch=is_watch, is_report=report_cycles is not None
         )
         screen = None
         if is_watch and is_screen(output_format, output):
-            from udpprobe.cli.screen import Screen  # noqa: PLC0415 - when it is shown
-            from udpprobe.resolver import Names  # noqa: PLC0415 - as above
-
-            asn_db = asn_db or os.environ.get("UDPPROBE_ASN_DB")
-            screen = Screen(
-                typed,
-                style_of(sys.stdout, color, utc=utc),
-                Names(asn_db=asn_db, asn_dns=asn_dns),
-                has_names=not numeric,
-            )
+            style = style_of(sys.stdout, color, utc=utc)
+            screen = _screen(typed, style, asn_db, asn_dns=asn_dns, has_names=not numeric)
         load_ahead("udpprobe.reports.trace", output_format)
-        verdicts, last = set(), {}
-        with screen or _live(writer) as on_change:
-            for place, traced in trace_all(
-                [endpoint for _, endpoint in asked],
-                options,
-                on_change,
-                interval_s=interval,
-                on_hops=writer.take_hops if output_format is OutputFormat.NDJSON else None,
-                rounds=report_cycles if is_watch else 1,
-                wish=screen.wish if screen else None,
-            ):
-                verdicts.add(traced.report.verdict)
-                last[place] = traced
-                if screen:
-                    screen.take(place, traced)
-                writer.take(place, traced, is_shown=screen is not None)
+        _trace(writer, screen, [endpoint for _, endpoint in asked], options, interval, report_cycles)
         writer.finish()
-    failures += [traced.failure for traced in last.values() if traced.failure]
+    failures += writer.failures
     for failure in failures[:-1]:
         complain(failure)
     # a watch ends with q, after its cycles, or with Ctrl-C during a round or a pause
     is_whole = writer.has_rounds(report_cycles) or (screen is not None and screen.has_quit)
-    interrupted = not is_whole if is_watch else any(traced.interrupted for traced in last.values())
-    finish(verdicts, failing, interrupted=interrupted, failure=UdpprobeError(failures[-1]) if failures else None)
+    interrupted = not is_whole if is_watch else writer.is_interrupted
+    finish(writer.verdicts, failing, interrupted=interrupted, failure=UdpprobeError(failures[-1]) if failures else None)
+
+
+def _trace(
+    writer: "_Output",
+    screen: "Screen | None",
+    endpoints: "Sequence[Endpoint]",
+    options: "TraceOptions",
+    interval_s: float | None,
+    cycles: int | None,
+) -> None:
+    """Trace, and show the rounds."""
+    from udpprobe.commands.trace import trace_all  # noqa: PLC0415 - help does without the core
+
+    with screen or _live(writer) as on_change:
+        for place, traced in trace_all(
+            endpoints,
+            options,
+            on_change,
+            interval_s=interval_s,
+            on_hops=writer.take_hops if writer.format is OutputFormat.NDJSON else None,
+            rounds=cycles if writer.is_watch else 1,
+            wish=screen.wish if screen else None,
+        ):
+            if screen:
+                screen.take(place, traced)
+            writer.take(place, traced, is_shown=screen is not None)
+
+
+def _screen(
+    typed: "Sequence[str | None]", style: "Style", asn_db: str | None, *, asn_dns: bool, has_names: bool
+) -> "Screen":
+    from udpprobe.cli.screen import Screen  # noqa: PLC0415 - when it is shown
+    from udpprobe.resolver import Names  # noqa: PLC0415 - as above
+
+    asn_db = asn_db or os.environ.get("UDPPROBE_ASN_DB")
+    return Screen(typed, style, Names(asn_db=asn_db, asn_dns=asn_dns), has_names=has_names)
 
 
 def _asked(
@@ -256,6 +240,8 @@ class _OfTarget:
         from udpprobe.tracing.statistics import Rounds  # noqa: PLC0415 - help does without
 
         self.name, self.rounds = name, Rounds()
+        self.last: Traced | None = None
+        """The last round."""
         self.is_written = False
         self.written_ttl = 0
         """The last hop of this round that was written."""
@@ -290,11 +276,23 @@ class _Output:
         self.out, self.format, self.style, self.names = out, output_format, style, names
         self.is_live = output_format is OutputFormat.TABLE and out.isatty() and not is_watch
         self._targets = [_OfTarget(name) for name in typed]
-        self._is_watch, self._is_report = is_watch, is_report
+        self.verdicts: set[str | None] = set()
+        """Those of all rounds."""
+        self.is_watch, self._is_report = is_watch, is_report
 
     def has_rounds(self, count: int | None) -> bool:
         """Whether each target has had so many rounds, or cannot have any."""
         return all(each.rounds.count == count or each.rounds.is_unsent for each in self._targets)
+
+    @property
+    def failures(self) -> list[str]:
+        """Why targets could not be traced."""
+        return [each.last.failure for each in self._targets if each.last and each.last.failure]
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether the last round of a target was."""
+        return any(each.last.interrupted for each in self._targets if each.last)
 
     def look_up(self, _: int, report: "TraceReport") -> None:
         """Begin to look up names of the routers known so far."""
@@ -333,6 +331,8 @@ class _Output:
             is_shown: whether a screen shows them.
         """
         target, report = self._targets[place], traced.report
+        target.last = traced
+        self.verdicts.add(report.verdict)
         is_first = target.rounds.report() is None
         changes = target.rounds.take(report)
         self.look_up(place, report)
@@ -346,7 +346,7 @@ class _Output:
                 ),
             )
             target.written_ttl = 0
-        elif self.format is OutputFormat.TABLE and self._is_watch and not (is_shown or self._is_report):
+        elif self.format is OutputFormat.TABLE and self.is_watch and not (is_shown or self._is_report):
             from udpprobe.reports.trace import change_lines, target_of  # noqa: PLC0415 - as above
 
             whither = target_of(report) if len(self._targets) > 1 else ""
@@ -361,7 +361,7 @@ class _Output:
         """Print each target's last round, or the statistics, if none was printed yet."""
         from msgspec.structs import replace  # noqa: PLC0415 - as above
 
-        if self.names and not self._is_watch:
+        if self.names and not self.is_watch:
             self.names.wait()
         reports = [
             replace(report, name=target.name)
@@ -370,7 +370,7 @@ class _Output:
         ]
         if not reports:
             return
-        if not self._is_watch:
+        if not self.is_watch:
             reports = [
                 replace(report, hops=tuple(replace(hop, statistics=None) for hop in report.hops)) for report in reports
             ]
@@ -379,7 +379,7 @@ class _Output:
         width = width_of(self.out)
         if self.format is not OutputFormat.TABLE:
             self.out.write(traces_text(reports, self.format, width))
-        elif self._is_watch:
+        elif self.is_watch:
             from udpprobe.reports.screen import statistics_table  # noqa: PLC0415 - as above
 
             self.out.write(

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from functools import partial
@@ -14,24 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Exit, Option
 from typer.core import TyperCommand
 
-from udpprobe.cli.options import (
-    AllOption,
-    AsnDbOption,
-    AsnDnsOption,
-    CaptureOption,
-    Color,
-    ColorOption,
-    FailOnOption,
-    FilterOption,
-    LoopTtlOption,
-    OutputOption,
-    ReportFormatOption,
-    ResolveOption,
-    UtcOption,
-)
+from udpprobe.cli import options as opt
 from udpprobe.cli.output import complain, guard_outputs, names_for, opened, style_of, width_of
-from udpprobe.cli.results import ReportWriter, finish, is_stream, verdicts_in
-from udpprobe.core.verdicts import VERDICTS, parse_verdicts
+from udpprobe.cli.results import ReportWriter, failing_verdicts, finish, is_stream, verdicts_in
+from udpprobe.core.verdicts import VERDICTS
 from udpprobe.errors import UdpprobeError, UsageError, meant
 from udpprobe.reports import OutputFormat
 from udpprobe.reports.text import escape
@@ -123,140 +109,123 @@ def _is_number(seconds: float | None) -> float | None:
     return seconds
 
 
+Command = Annotated[
+    list[str] | None, Argument(metavar="[-- COMMAND...]", help="A program to run and to watch, and its arguments.")
+]
+Interface = Annotated[
+    str | None, Option("--interface", "-i", metavar="IFACE", help="Listen on this interface; on all without it.")
+]
+Events = Annotated[bool, Option("--events", help="A line for each ICMP error, at once, instead of the table.")]
+Write = Annotated[
+    str | None,
+    Option(
+        "--write",
+        "-w",
+        metavar="FILE.pcapng",
+        help="Write errors and their datagrams to this file, with packet comments.",
+    ),
+]
+Rotate = Annotated[
+    str, Option(metavar="SIZE", help="Size at which FILE is full: it becomes FILE.1, that one FILE.2 and so on.")
+]
+Keep = Annotated[int, Option(min=1, max=10_000, metavar="N", help="Number of files to keep.")]
+Sent = Annotated[
+    bool,
+    Option(
+        "--sent",
+        help="Also report which ICMP errors this host sends, to whom, for which port and why, and how many its "
+        "rate limits suppress (in the table and JSON).",
+    ),
+]
+KernelEvents = Annotated[
+    Kernel | None,
+    Option(
+        help="Let the kernel's own events tell which socket got an error (tracefs, root): auto uses them if "
+        "available, else the sockets' states.",
+        show_default="auto",
+    ),
+]
+Duration = Annotated[
+    float | None,
+    Option(min=0, max=LONGEST_S, metavar="SECONDS", callback=_is_number, help="Stop after this many seconds."),
+]
+Count = Annotated[int | None, Option("--count", "-c", min=1, metavar="N", help="Stop after this many errors.")]
+Verbose = Annotated[
+    bool, Option("--verbose", "-v", help="Print on standard error what is captured, even if that is no terminal.")
+]
+
+
 def watch(  # noqa: PLR0913 - a command's options are its arguments
-    command: Annotated[
-        list[str] | None, Argument(metavar="[-- COMMAND...]", help="A program to run and to watch, and its arguments.")
-    ] = None,
+    command: Command = None,
     *,
-    interface: Annotated[
-        str | None, Option("--interface", "-i", metavar="IFACE", help="Listen on this interface; on all without it.")
-    ] = None,
-    capture: CaptureOption = None,
-    bpf: FilterOption = None,
-    events: Annotated[
-        bool, Option("--events", help=("A line for each ICMP error, at once, instead of the table."))
-    ] = False,
-    show_all: AllOption = False,
-    loop_ttl: LoopTtlOption = 32,
-    write: Annotated[
-        str | None,
-        Option(
-            "--write",
-            "-w",
-            metavar="FILE.pcapng",
-            help=("Write errors and their datagrams to this file, with packet comments."),
-        ),
-    ] = None,
-    rotate: Annotated[
-        str, Option(metavar="SIZE", help="Size at which FILE is full: it becomes FILE.1, that one FILE.2 and so on.")
-    ] = "100MB",
-    keep: Annotated[int, Option(min=1, max=10_000, metavar="N", help="Number of files to keep.")] = 10,
-    sent: Annotated[
-        bool,
-        Option(
-            "--sent",
-            help=(
-                "Also report which ICMP errors this host sends, to whom, for which port and why, and how many its "
-                "rate limits suppress (in the table and JSON)."
-            ),
-        ),
-    ] = False,
-    kernel: Annotated[
-        Kernel | None,
-        Option(
-            help=(
-                "Let the kernel's own events tell which socket got an error (tracefs, root): auto uses them if "
-                "available, else the sockets' states."
-            ),
-            show_default="auto",
-        ),
-    ] = None,
-    duration: Annotated[
-        float | None,
-        Option(min=0, max=LONGEST_S, metavar="SECONDS", callback=_is_number, help="Stop after this many seconds."),
-    ] = None,
-    count: Annotated[
-        int | None, Option("--count", "-c", min=1, metavar="N", help="Stop after this many errors.")
-    ] = None,
-    verbose: Annotated[
-        bool,
-        Option("--verbose", "-v", help=("Print on standard error what is captured, even if that is no terminal.")),
-    ] = False,
-    output_format: ReportFormatOption = OutputFormat.TABLE,
-    output: OutputOption = None,
-    color: ColorOption = Color.AUTO,
-    utc: UtcOption = False,
-    resolve: ResolveOption = False,
-    asn_db: AsnDbOption = None,
-    asn_dns: AsnDnsOption = False,
-    fail_on: FailOnOption = None,
+    interface: Interface = None,
+    capture: opt.CaptureOption = None,
+    bpf: opt.FilterOption = None,
+    events: Events = False,
+    show_all: opt.AllOption = False,
+    loop_ttl: opt.LoopTtlOption = 32,
+    write: Write = None,
+    rotate: Rotate = "100MB",
+    keep: Keep = 10,
+    sent: Sent = False,
+    kernel: KernelEvents = None,
+    duration: Duration = None,
+    count: Count = None,
+    verbose: Verbose = False,
+    output_format: opt.ReportFormatOption = OutputFormat.TABLE,
+    output: opt.OutputOption = None,
+    color: opt.ColorOption = opt.Color.AUTO,
+    utc: opt.UtcOption = False,
+    resolve: opt.ResolveOption = False,
+    asn_db: opt.AsnDbOption = None,
+    asn_dns: opt.AsnDnsOption = False,
+    fail_on: opt.FailOnOption = None,
 ) -> None:
     """Listen, without sending, and report which UDP datagrams fail, why, and which programs do not know it.
 
     It ends with Ctrl-C, and then reports as analyze does. NDJSON has one line per error, as soon as it is known.
     """
-    failing: frozenset[str] = frozenset()
-    if fail_on is not None:
-        failing = _findings(fail_on) if command else frozenset(parse_verdicts(fail_on))
+    failing = _findings(fail_on) if command and fail_on is not None else failing_verdicts(fail_on)
     if write == "-":
         raise UsageError("-w takes files in turns; standard output cannot be one of them")
     guard_outputs(output, write)
-    rotate_bytes = parse_size(rotate)
     from udpprobe.commands.watch import WatchOptions  # noqa: PLC0415 - help does without
 
     options = WatchOptions(
-        interface,
-        bpf,
-        write,
-        rotate_bytes,
-        keep,
-        duration,
-        count,
-        show_all,
-        loop_ttl,
-        capture or "auto",
-        kernel or "auto",
-        sent,
+        interface=interface,
+        filter=bpf,
+        write=write,
+        rotate_bytes=parse_size(rotate),
+        keep=keep,
+        duration_s=duration,
+        count=count,
+        all_destinations=show_all,
+        loop_ttl=loop_ttl,
+        capture=capture or "auto",
+        kernel=kernel or "auto",
+        sent=sent,
     )
+    says_missing = verbose or kernel is not None
     if command:
-        for word, is_given in (
-            ("--events", events),
-            ("--all", show_all),
-            ("--sent", sent),
-            ("--duration", duration is not None),
-            ("--count", count is not None),
-            ("--utc", utc),
-            ("--resolve", resolve),
-            ("--asn-db", asn_db is not None),
-            ("--asn-dns", asn_dns),
-        ):
-            if is_given:
-                raise UsageError(f"{word} does not go with -- COMMAND, whose report is of its sockets, at its end")
-        if output_format not in LIST_FORMATS:
-            raise UsageError(f"--format {output_format} does not go with -- COMMAND: give {', '.join(LIST_FORMATS)}")
-        raise Exit(
-            _run(
-                options,
-                command,
-                output,
-                output_format,
-                failing,
-                verbose=verbose,
-                says_missing=verbose or kernel is not None,
-            )
-        )
+        given = {
+            "--events": events,
+            "--all": show_all,
+            "--sent": sent,
+            "--duration": duration is not None,
+            "--count": count is not None,
+            "--utc": utc,
+            "--resolve": resolve,
+            "--asn-db": asn_db is not None,
+            "--asn-dns": asn_dns,
+        }
+        _guard_command(given, output_format)
+        raise Exit(_run(options, command, output, output_format, failing, verbose=verbose, says_missing=says_missing))
     events = events or output_format is OutputFormat.NDJSON
     names = names_for(output_format, dns=resolve, asn_db=asn_db, asn_dns=asn_dns)
     with opened(output, stream=is_stream(output_format, events=events, is_live=True)) as out:
-        writer = ReportWriter(
-            out,
-            output_format,
-            events=events,
-            style=style_of(out, color, utc=utc, names=names),
-            names=names,
-            is_live=True,
-        )
-        report, why = _follow(options, writer, verbose=verbose, says_missing=verbose or kernel is not None)
+        style = style_of(out, color, utc=utc, names=names)
+        writer = ReportWriter(out, output_format, events=events, style=style, names=names, is_live=True)
+        report, why = _follow(options, writer, verbose=verbose, says_missing=says_missing)
         writer.write(report)
     finish(
         verdicts_in(report),
@@ -264,6 +233,19 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
         interrupted=why is not None,
         failure=why if isinstance(why, UdpprobeError) else None,
     )
+
+
+def _guard_command(given: Mapping[str, bool], output_format: OutputFormat) -> None:
+    """Check that a program is watched with options that go with it.
+
+    Raises:
+        UsageError: an option that was given, or the format, does not.
+    """
+    for option, is_given in given.items():
+        if is_given:
+            raise UsageError(f"{option} does not go with -- COMMAND, whose report is of its sockets, at its end")
+    if output_format not in LIST_FORMATS:
+        raise UsageError(f"--format {output_format} does not go with -- COMMAND: give {', '.join(LIST_FORMATS)}")
 
 
 def _findings(words: str) -> frozenset[str]:
