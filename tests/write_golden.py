@@ -3,13 +3,13 @@
 import json
 from pathlib import Path
 
+import payload_recipes
 from samples import parsed
 from screens import command_screens
 from screens import screens as live_screens
 
 from udpprobe.capture.inputs import Inputs
 from udpprobe.commands.analyze import AnalyzeOptions, analyze
-from udpprobe.payloads import recipes
 
 ROOT = Path(__file__).parents[1]
 PCAPS = ROOT / "pcaps"
@@ -45,7 +45,7 @@ def main():
         old.unlink()
     for name, text in screens().items():
         (SCREENS / f"{name}.txt").write_text(text)
-    recipes.TABLE.write_text(recipes.table())
+    payload_recipes.TABLE.write_text(payload_recipes.table())
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def main():
 def told(address, port):
     """Name of each candidate of the port, and of the protocol it was answered in, None where it was not."""
     catalogue = load()
-    rows = catalogue.choices[catalogue.choice_of(port)]
+    rows = catalogue.choices[catalogue.choices_by_port()[port]]
     return {row.name: answered(row, address, port) for row in map(catalogue.rows.__getitem__, rows)}
 
 

@@ -19,7 +19,7 @@ def plan_of(catalogue, *ports):
     destinations = ProbedDestinations()
     for port in ports:
         destinations.add(0, (7, 7), [port])
-    choice = array("H", map(catalogue.choice_of, ports))
+    choice = array("H", map(catalogue.choices_by_port().__getitem__, ports))
     return Plan(destinations, Sources([[(9, 9)]], 40_000), choice, catalogue.payloads(), KEY)
 
 

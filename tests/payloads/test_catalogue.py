@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from payload_recipes import RECIPES, TABLE, table
 
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.payloads import GENERIC, chosen, from_nmap, listing, load
-from udpprobe.payloads.recipes import RECIPES, TABLE, table
 from udpprobe.scanning.plan import CONTROL
 
 CATALOGUE = load()
@@ -17,7 +17,10 @@ TABLE_ROWS = CATALOGUE.rows[9:]
 
 def sent_to(catalogue, port):
     """Names of what goes to a port, in turn."""
-    return [row if row == GENERIC else catalogue.rows[row].name for row in catalogue.choices[catalogue.choice_of(port)]]
+    return [
+        row if row == GENERIC else catalogue.rows[row].name
+        for row in catalogue.choices[catalogue.choices_by_port()[port]]
+    ]
 
 
 def test_the_file_is_what_the_recipes_make():
@@ -39,7 +42,7 @@ def test_control_ports_are_sent_the_generic_payload():
 
 
 def test_where_errors_have_to_prove_more_the_generic_payload_takes_turns():
-    choice = CATALOGUE.choice_of(53)
+    choice = CATALOGUE.choices_by_port()[53]
     assert (*CATALOGUE.choices[choice], GENERIC) == CATALOGUE.choices[CATALOGUE.proving[choice]]
     assert [0, 1] == chosen(CATALOGUE, "dns").proving  # what the user asks for stays
 
@@ -93,7 +96,7 @@ ALL = load()
 
 
 def rows_for(catalogue, port=53):
-    return list(catalogue.choices[catalogue.choice_of(port)])
+    return list(catalogue.choices[catalogue.choices_by_port()[port]])
 
 
 def sent(text):
@@ -200,7 +203,10 @@ def read(tmp_path):
 
 
 def bytes_to(catalogue, port):
-    return [row if row == GENERIC else catalogue.rows[row].data for row in catalogue.choices[catalogue.choice_of(port)]]
+    return [
+        row if row == GENERIC else catalogue.rows[row].data
+        for row in catalogue.choices[catalogue.choices_by_port()[port]]
+    ]
 
 
 def test_strings_are_joined_and_escapes_are_bytes(read):

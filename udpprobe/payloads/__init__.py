@@ -1,6 +1,6 @@
 """What probes carry: requests in the protocol of a port, because many services answer nothing else.
 
-The table is payloads.toml. `recipes` writes it, with Scapy; a scan only reads it.
+The table is payloads.toml, which tests/payload_recipes.py writes, with Scapy; a scan only reads it.
 """
 
 from udpprobe.core.probe import GENERIC

@@ -105,12 +105,8 @@ class Catalogue(Struct, frozen=True, dict=True):
         """The rows and choices, in the form that crafting needs."""
         return Payloads([(row.data, row.token_at, row.token_size) for row in self.rows], self.choices)
 
-    def choice_of(self, port: int) -> int:
-        """Index into `choices` for a UDP port."""
-        return self._choices[1].get(port, 1)
-
     def choices_by_port(self) -> array[int]:
-        """(65,536,) the same for every port."""
+        """(65,536,) index into `choices` for every UDP port."""
         found = array("H", [1]) * PORTS
         for port, choice in self._choices[1].items():
             found[port] = choice

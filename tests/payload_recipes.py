@@ -1,8 +1,7 @@
 """Builds payloads.toml: requests made with Scapy's layers, or by hand where Scapy has none.
 
-Importing Scapy takes half a second, so this runs when the table is edited, not during a scan. The requests are
-harmless and small, and ask for small answers: no monlist, no statistics, no ANY.
-`python -m udpprobe.payloads.recipes` rewrites the file.
+The package has only the file, which `make golden` rewrites: a scan does not load Scapy, which takes half a second. The
+requests are harmless and small, and ask for small answers: no monlist, no statistics, no ANY.
 """
 
 from __future__ import annotations
@@ -38,9 +37,10 @@ from scapy.layers.snmp import SNMP, SNMPget, SNMPvarbind
 from scapy.layers.tftp import TFTP, TFTP_RRQ
 from scapy.packet import Packet
 
-from udpprobe.payloads.catalogue import Payload
+from udpprobe import payloads
+from udpprobe.payloads import Payload
 
-TABLE = Path(__file__).with_name("payloads.toml")
+TABLE = Path(payloads.__file__).with_name("payloads.toml")
 
 # ---- names, time and service discovery
 
@@ -584,7 +584,7 @@ SIP = (
 IAX2_POKE = bytes.fromhex("8001 0000 00000000 00 00 06 1e")
 """A full frame (RFC 5456 8.1.1) of call 1. The answer repeats its time stamp."""
 
-RECOVERY_TIME = IE_RecoveryTimeStamp(timestamp=0)  # type: ignore[no-untyped-call]  # Scapy declares no types there
+RECOVERY_TIME = IE_RecoveryTimeStamp(timestamp=0)
 
 
 MEMCACHED = bytes.fromhex("0000 0000 0001 0000") + b"version\r\n"
@@ -696,7 +696,7 @@ APPLICATIONS = (
 RECIPES = NAMES + MANAGEMENT + SECURITY + TRANSPORT + APPLICATIONS
 """Every payload. Of several for the same port, the earlier one is sent first."""
 
-HEAD = "# Written by `python -m udpprobe.payloads.recipes` (also `make golden`): change it there.\n"
+HEAD = "# Written by `make golden` from tests/payload_recipes.py: change it there.\n"
 BYTES_A_LINE = 32
 
 
@@ -730,7 +730,3 @@ def _bytes(data: bytes) -> list[str]:
         data, size = shown, [f"size = {len(data)}"]
     rows = [data[at : at + BYTES_A_LINE].hex(" ", -4) for at in range(0, len(data), BYTES_A_LINE)]
     return [*size, f'hex = "{"".join(rows)}"' if len(rows) < 2 else "\n".join(['hex = """', *rows, '"""'])]
-
-
-if __name__ == "__main__":
-    TABLE.write_text(table(), "utf-8")
