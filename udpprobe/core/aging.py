@@ -1,7 +1,7 @@
-"""Forgets what has been quiet for longest, so that a watch of weeks fits into memory.
+"""Forgets the destinations and findings that have been quiet longest, to bound memory during weeks of `watch`.
 
-Conversations, datagrams and duplicates are bounded by themselves. What grows with the number of destinations and
-reporters is aged here.
+Conversations, datagrams and duplicates have their own bounds. The tables that grow with the number of destinations and
+reporters are bounded here.
 """
 
 from __future__ import annotations
@@ -17,15 +17,21 @@ AGED_OUT = "aged-out"
 
 MOST_ROWS = 1 << 16
 
-# Widths of rows, and columns in them: see `findings` and `flows`.
+# Copies of constants of `findings` and `flows`, which are typed there, and so invisible to other modules. First the
+# words of a row, then the columns of times and questions.
 _FINDING, _LOOP, _ENDPOINT = 17, 10, 12
 _FINDING_LAST_NS, _LOOP_LAST_NS, _ENDPOINT_LAST_NS, _QUESTIONS = 10, 8, 10, 8
+# A finding is about the endpoint whose key these words hold: destination (0 and 1) and its port, 17 bits because of
+# `findings.NO_PORT`, in KIND; by flow, also the source (6 and 7) and its port, 16 bits, in MTU.
+_HIGH, _LOW, _KIND, _MTU, _SOURCE_HIGH, _SOURCE_LOW = 0, 1, 4, 5, 6, 7
+_PORT_SHIFT, _PORT_BITS, _SOURCE_PORT_BITS = 2, 0x1FFFF, 0xFFFF
 
 
 def age(analyzer: Analyzer, most_rows: int = MOST_ROWS) -> int:
-    """Keep the latest `most_rows` of each table that has twice as many.
+    """Reduce each table with more than twice `most_rows` rows to the `most_rows` that were active last.
 
-    Take the events first, because this renumbers findings.
+    Sorting a table costs time, so it is done once for many rows. It renumbers findings: take the analyzer's events
+    first.
 
     Returns:
         Number of destinations and findings that were forgotten.
@@ -33,7 +39,7 @@ def age(analyzer: Analyzer, most_rows: int = MOST_ROWS) -> int:
     endpoints, findings, loops = analyzer.conversations.endpoints, analyzer.findings.table, analyzer.findings.loops
     forgotten = 0
     if max(endpoints.size, findings.size) > 2 * most_rows:
-        # otherwise an answer from another host has no time yet, and would look oldest
+        # This sets the times of answers from other hosts. Without it, they would look oldest.
         analyzer.findings.count_answers()
     if endpoints.size > 2 * most_rows:
         forgotten += _age_endpoints(analyzer, most_rows)
@@ -50,19 +56,21 @@ def age(analyzer: Analyzer, most_rows: int = MOST_ROWS) -> int:
 
 
 def _age_endpoints(analyzer: Analyzer, most_rows: int) -> int:
-    """Forget endpoints that were asked nothing first: no report shows them. An endpoint's last error is activity."""
+    """Forget endpoints, first those that were sent no question: no report shows them. An error counts as activity."""
     endpoints, findings = analyzer.conversations.endpoints, analyzer.findings.table
     last_ns = [
-        late if asked else 0
-        for late, asked in zip(
+        sent_ns if questions else 0
+        for sent_ns, questions in zip(
             _column(endpoints, _ENDPOINT, _ENDPOINT_LAST_NS), _column(endpoints, _ENDPOINT, _QUESTIONS), strict=True
         )
     ]
     words = _words(findings)
     is_by_flow = analyzer.findings.by_flow
     for at in range(0, _FINDING * findings.size, _FINDING):
-        source = (*words[at + 6 : at + 8], words[at + 5] & 0xFFFF) if is_by_flow else (0, 0, 0)
-        row = endpoints.row_of((words[at], words[at + 1], words[at + 4] >> 2 & 0x1FFFF, *source))
+        port = words[at + _KIND] >> _PORT_SHIFT & _PORT_BITS
+        source_port = words[at + _MTU] & _SOURCE_PORT_BITS
+        source = (words[at + _SOURCE_HIGH], words[at + _SOURCE_LOW], source_port) if is_by_flow else (0, 0, 0)
+        row = endpoints.row_of((words[at + _HIGH], words[at + _LOW], port, *source))
         if row >= 0:
             last_ns[row] = max(last_ns[row], words[at + _FINDING_LAST_NS])
     kept = _latest(last_ns, most_rows)
@@ -77,7 +85,7 @@ def _column(table: Table, width: int, place: int) -> list[int]:
 
 
 def _words(table: Table) -> memoryview:
-    return memoryview(table.words if table.words is not None else b"")  # it is None only while the table grows
+    return memoryview(table.words if table.words is not None else b"")  # None only while the table is growing
 
 
 def _latest(last_ns: list[int], most: int) -> list[int]:

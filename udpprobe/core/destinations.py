@@ -368,9 +368,11 @@ class Destinations:
         return sentence(case, [endpoint_text(address, port)], address)
 
     def _meaning(self, high: u64, low: u64, asked_ns: u64) -> str:
-        """What silence means. A host that refused another port would have refused this one too.
+        """What silence means in a capture. A host that refused another port would have refused this one too.
 
-        Unless its rate limit was used up: it refused a burst of datagrams before this one was sent, and none after.
+        The exception is a host whose rate limit was used up: it refused a burst of datagrams before this one was sent,
+        and none after. `scanning.outcome._meaning` judges silence in a scan. It is a separate rule because a scan knows
+        more than the order of packets: it probes ports that are surely closed, and learns each host's limit.
         """
         if self._refusals is None:
             self._refusals = refusals(self.findings)

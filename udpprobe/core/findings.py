@@ -62,7 +62,7 @@ ANSWER_FINDING = cython.declare(cython.const[index], 1)
 ANSWER_COUNTED = cython.declare(cython.const[index], 2)
 ANSWER_WIDTH = cython.declare(cython.const[index], 3)
 
-# Of a conversation's record: copies of the numbers in `flows`, for constants do not go over a module's border.
+# Columns of a conversation's record: copies of constants of `flows`, because typed ones are invisible to other modules.
 _CONVERSATION_WIDTH = cython.declare(cython.const[index], 16)
 _CONVERSATION_LAST_NS = cython.declare(cython.const[index], 5)
 _CONVERSATION_SENT = cython.declare(cython.const[index], 8)
@@ -284,7 +284,7 @@ class Findings:
         last_ns: u64
         words: views.u64s = self.answers.words
         conversations: views.u64s = self.conversations.table.words
-        for row in range(self.answers.size if self.conversations.table.size else 0):  # else they are closed
+        for row in range(self.answers.size if self.conversations.table.size else 0):  # empty after `close`
             answer = cython.cast(index, words[row * ANSWER_WIDTH])
             at = _CONVERSATION_WIDTH * answer
             here = WIDTH * cython.cast(index, words[row * ANSWER_WIDTH + ANSWER_FINDING])
@@ -295,7 +295,15 @@ class Findings:
             words[row * ANSWER_WIDTH + ANSWER_COUNTED] = sent
 
     def renumber(self, conversations: Sequence[int], findings: Sequence[int] | None = None) -> None:
-        """Apply new numbers of conversations, and maybe of findings; -1 means gone. Call `count_answers` first."""
+        """Follow a compaction of tables: `answers` refers to conversations and findings by their row numbers.
+
+        An answer is forgotten with its conversation or its finding. So call `count_answers` before rows are dropped:
+        otherwise the datagrams since the last count are lost.
+
+        Args:
+            conversations: by old number, the new number of each conversation; -1 for a forgotten one.
+            findings: the same for findings; None if their numbers are unchanged.
+        """
         answers = self.answers
         self.answers = Table(ANSWER_WIDTH, ANSWER_KEY, memoryview(answers.secret))
         self._move_answers(answers, conversations, range(self.table.size) if findings is None else findings)
@@ -309,7 +317,7 @@ class Findings:
         self.rtt.keep(rows)
 
     def _move_answers(self, answers: Table, conversations: Sequence[int], findings: Sequence[int]) -> None:
-        """Add answers under their new numbers here of conversation and finding, without those that are -1."""
+        """Add answers with new numbers for their conversation and finding; leave out those with a -1."""
         for row in range(answers.size):
             old = memoryview(answers.words)[row * ANSWER_WIDTH : (row + 1) * ANSWER_WIDTH].tolist()
             conversation, finding = conversations[old[0]], findings[old[1]]

@@ -63,13 +63,27 @@ KEY = cython.declare(cython.const[index], 5)
 FIRST_WAY = cython.declare(cython.const[u64], 1)
 LAST_WAY = cython.declare(cython.const[u64], 2)
 ASKING_WAY = cython.declare(cython.const[u64], 4)
-OPEN = cython.declare(cython.const[u64], 8)  # it may have begun in an earlier piece, or may answer one that did
 EITHER = cython.declare(cython.const[u64], 16)  # the other side may be the client
-OVER = cython.declare(cython.const[u64], 32)  # another one with the same key has begun
-# its datagrams so far are counted by the piece before, not here
-UNCOUNTED = cython.declare(cython.const[u64], 64)
-IN_HEAD = cython.declare(cython.const[u64], 128)  # its first datagram was not counted here
+OVER = cython.declare(cython.const[u64], 32)  # another conversation with the same key has begun
 OTHER_PORT = cython.declare(cython.const[u64], 0xFFFF00)
+
+# More flags of STATE, for a piece that does not begin the capture: what `append` has to do when it joins the piece with
+# the one before it. The first packets of a piece, its head (`duplicates.HEAD`), are counted by the piece before.
+#
+# OPEN: the conversation began within the first HORIZON datagrams of its piece. So it may continue one of an earlier
+# piece, or answer a question there. Until that is known, RTTs are taken both ways, and `forget` keeps it.
+# UNCOUNTED: all its datagrams so far are in the head, so its record counts none. The next datagram after the head
+# clears this flag, and stands as the first one counted here.
+# IN_HEAD: its first datagram is in the head. Unlike UNCOUNTED, this flag stays.
+#
+# A conversation in the head has all three flags at first. `append` then finds
+#     UNCOUNTED            nothing to add: the piece before has counted every datagram;
+#     IN_HEAD              the piece before has begun this conversation with the head: always continue it;
+#     OPEN alone           continue the conversation with this key, unless it was over by then (`is_over`);
+#     none of them         a new conversation, whatever the piece before had with this key.
+OPEN = cython.declare(cython.const[u64], 8)
+UNCOUNTED = cython.declare(cython.const[u64], 64)
+IN_HEAD = cython.declare(cython.const[u64], 128)
 
 # An endpoint's row: its key, then counters.
 SENT_TO = cython.declare(cython.const[index], 6)
@@ -639,7 +653,7 @@ class Conversations:
             hash_ = self.table.hash(0)
             here = self.table.find(hash_, 0)
             if words[at + STATE] & UNCOUNTED:
-                numbers.append(here)  # `self` has counted its datagrams already
+                numbers.append(here)  # all its datagrams were in the head, which `self` has counted already
                 continue
             state = words[at + STATE]
             if (
@@ -686,7 +700,7 @@ class Conversations:
         other: u64 = more[theirs + STATE]
         way: cython.int
         column: index
-        if state & UNCOUNTED:  # it begins with the datagrams counted there
+        if state & UNCOUNTED:  # all of it here was in this piece's own head: its first counted datagram is in `right`
             ways: u64 = FIRST_WAY | LAST_WAY | ASKING_WAY
             for column in range(LAST_NS, LINKS):
                 if column != HEAD and column != HEAD + 1:

@@ -1,8 +1,8 @@
 """A host's rate limit on ICMP errors, learned from the times of its errors.
 
-A limiter is a token bucket: an error takes a token, and a new one comes every `interval_ns`. Nothing else is assumed.
-Linux gives IPv4 one token a second and IPv6 ten; other systems differ, and routers give far fewer (RFC 1812, 4.3.2.8;
-RFC 4443, 2.4 f). A probe that draws no error takes no token.
+A limiter is a token bucket: each error takes a token, and a new one is added every `interval_ns`. Nothing else is
+assumed. Linux adds one token a second for IPv4 and ten for IPv6 (icmp_ratelimit); other systems differ, and routers are
+far slower (RFC 1812, 4.3.2.8; RFC 4443, 2.4 f). A probe that draws no error takes no token.
 """
 
 from __future__ import annotations
@@ -15,25 +15,32 @@ NEVER = 1 << 63
 LEAST_STEP_NS = 4 * MS
 """Least time between two probes while the time of the next token is unknown."""
 STEPS = (20, 100, 250)
-"""The next step is the time waited so far divided by this: before an interval was measured, after one, and from two
-on."""
+"""The next step is the time waited so far divided by this: with no interval measured, with one, and with two or
+more."""
 EARLY = 0.9
 """The search for the next token begins after this part of the last interval."""
 SLACK = 1.002
+"""Margin on a learned interval, because the host's clock ticks and the network jitters: Linux's errors for a limit of
+one a second were measured 0.996 to 1.002 s apart. A shorter interval than the real one would make a closed port look
+silent; a longer one only costs time."""
 AGREEING = 1.05
 """Two consecutive intervals whose ratio is below this are the limiter's."""
 LATE = 1.02
+"""Margin on a learned interval for probes whose silence decides: they wait this much longer, in case the real interval
+is a little longer than learned. Below FAR_OFF, so that waiting longer does not look like a longer interval."""
 FAR_OFF = 1.03
 """An interval longer than the learned one by this factor contradicts it if a closed port was silent meanwhile ..."""
 MOST_FAR_OFF = 3
-"""... and if so many in a row do."""
+"""... and if this many in a row do. One may be a lost packet."""
 MOST_SAVED = 10
-"""Tokens that a limiter may have saved up if none was ever missed."""
+"""Most tokens that a limiter is assumed to have saved up if no probe ever missed one. Linux saves 6."""
 CLOSE_ENOUGH = 0.99
 """The search for a shorter interval ends once a wait that was too short is this close to the learned one."""
 MUTE_NS = 4 * SECOND
-"""Time without an error, or four intervals, after which only patience may help: perhaps every probe resets the limiter,
-as Linux's routing table does."""
+"""Time without an error, or four intervals, after which only longer pauses can help: perhaps every probe takes a token,
+error or not. Linux does that for errors from its IPv4 routing table, which pass two limiters that share one bucket
+(ip_error and icmpv4_xrlim_allow). Probed every 0.1 s, it sent two errors and then none; every 2.1 s, one for each probe
+(measured)."""
 FIRST_PAUSE_NS = 2200 * MS
 LAST_PAUSE_NS = 10 * SECOND
 
@@ -54,16 +61,18 @@ class Limiter:
         self._short_ns = 0
         """The longest wait known to be too short."""
         self._empty_ns, self._since = 0, 0
-        """A time at which there was surely no token, and the number of errors since: one more than intervals passed."""
+        """A time at which there was surely no token, and the number of errors since then. The first error's token came
+        at that time or later, and each further one an interval later. So `_since - 1` intervals fit between
+        `_empty_ns` and the last error, and the mean of these is never shorter than the limiter's interval."""
         self._last_gap_ns: int | None = None
         self._gaps = 0
         self._saved_ns = 0
-        """How long before the last error's probe the token may have come; the next gap is longer by this."""
+        """How long the last error's token may have been there before its probe. The next gap is longer by this."""
         self._far_off: list[int] = []
         self._enough: list[int] = []
 
     def next_ns(self, sent_ns: int, wait_ns: int) -> int:
-        """Time of the next probe, after one sent at `sent_ns` that has drawn no error yet."""
+        """The time for the next probe, after one sent at `sent_ns` that has drawn no error yet."""
         if self.pause_ns:
             return sent_ns + self.pause_ns
         if self.interval_ns is not None:
@@ -81,12 +90,12 @@ class Limiter:
 
     @property
     def ready_ns(self) -> int:
-        """Time at which a token will surely be there; needs a learned interval."""
+        """The time at which a token will surely be there. Needs a learned interval."""
         return self.hit_ns + (self.interval_ns or 0)
 
     @property
     def late_ns(self) -> int:
-        """As `ready_ns`, even if the interval is a little longer than was learned."""
+        """Like `ready_ns`, with a margin in case the interval is a little longer than learned."""
         return self.hit_ns + int((self.interval_ns or 0) * (1 if self.pause_ns else LATE))
 
     def hit(self, sent_ns: int, missed_ns: list[int], *, known_missed: bool = False) -> int:
@@ -109,7 +118,7 @@ class Limiter:
         return sent_ns + self._expected_ns()
 
     def _too_short(self, missed_ns: list[int]) -> int:
-        """The longest wait in vain, of those after which a token was not certain."""
+        """The longest wait of a probe that drew no error, without those that a token was certain for."""
         in_vain = (each - self.hit_ns for each in missed_ns if not self.suffices(each))
         return max(in_vain, default=0)
 
@@ -134,14 +143,14 @@ class Limiter:
             self._settle(longest_ns, min(short_ns, before), max(2 * self._saved_ns, gap_ns // 20))
 
     def _learn_bound(self, gap_ns: int) -> None:
-        """The first probe drew an error: the interval may be shorter. If that always happens, this one will do."""
+        """The first probe drew an error, so the interval may be shorter. If that keeps happening, use this wait."""
         self._enough.append(gap_ns)
         self._last_gap_ns = gap_ns // 2 or None
         if len(self._enough) > MOST_FAR_OFF:
             self._settle(max(self._enough), 0, MOST_SAVED * max(self._enough))
 
     def _settle(self, interval_ns: int, short_ns: int, late_ns: int) -> None:
-        """Accept an interval, after an error whose token came at most `late_ns` before its probe."""
+        """Accept an interval, after an error whose token was there for at most `late_ns` before its probe."""
         self.interval_ns, self._short_ns = int(interval_ns * SLACK), short_ns
         self._empty_ns, self._since = self.hit_ns - late_ns, 1
 
@@ -160,10 +169,10 @@ class Limiter:
             self.interval_ns, self._last_gap_ns, self._far_off = None, min(self._far_off), []
 
     def is_mute(self, now_ns: int) -> bool:
-        """Whether no error came for so long that something is wrong."""
+        """Whether there has been no error for so long that something must be wrong."""
         return not self.pause_ns and now_ns - self.hit_ns > max(MUTE_NS, 4 * (self.interval_ns or 0))
 
     def be_patient(self) -> bool:
-        """Leave more time between probes; False if that is pointless by now."""
+        """Lengthen the pause between probes. False if it is too long already."""
         self.pause_ns = 2 * self.pause_ns or FIRST_PAUSE_NS
         return self.pause_ns <= LAST_PAUSE_NS

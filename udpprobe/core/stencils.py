@@ -180,7 +180,7 @@ class Filler:
         return 0
 
     def fill_alike(self, stencil: Stencil, tasks: views.u32s, alike: Columns) -> None:
-        """Write a row for each task. Words 0 to 5 are the task's values in the columns, in their order."""
+        """Write a row for each task. Words 0 to 5 are the task's values in `Columns`, in the order of its fields."""
         row: index
         task: index
         for row in range(len(tasks)):

@@ -1,4 +1,4 @@
-"""The text of a report's destinations, most of which are alike.
+"""The text of a report's destinations, most of which differ only in a few values.
 
 One row of each shape is written with marks in place of its values; `core.stencils` fills in the values of each row.
 """
@@ -12,27 +12,27 @@ from typing import Any
 from msgspec.structs import replace
 
 from udpprobe.core.advice import sentence
-from udpprobe.core.model import REFUSED, Alike, Destination, Parts, Spread
+from udpprobe.core.model import REFUSED, Alike, AlikeColumns, Destination, Parts, Spread
 from udpprobe.core.stencils import Columns, Filler, Stencil
 from udpprobe.endpoints import endpoint_text
 from udpprobe.report import ReportRows, Shaped
 
 ROWS_AT_A_TIME = 1024
-"""Of a report; their text is a megabyte."""
+"""Rows of a report that are written at a time; their text takes about a megabyte."""
 MOST_SHAPES = 4096
-"""Of rows, whose text is kept; a capture may be made to have a million."""
+"""Most shapes of rows whose text is kept. A crafted capture may have a million of them."""
 
 Write = Callable[[Iterable[Destination]], Iterator[str]]
 Draw = Callable[[Destination], Stencil]
 
 
 def texts_of(rows: Sequence[Destination], write: Write, draw: Draw) -> Iterator[str]:
-    """The text of all destinations in pieces, the same as if each had been written by itself.
+    """The text of all destinations in chunks, the same as if `write` had written each one.
 
     Args:
-        rows: in their order.
-        write: makes text of some.
-        draw: makes a stencil of one that has marks in the place of some values.
+        rows: in the order in which they are written.
+        write: returns the text of some destinations.
+        draw: returns the stencil of a destination that has marks in place of some values.
     """
     if isinstance(rows, Parts):
         yield from _of_parts(rows, write, draw)
@@ -60,21 +60,23 @@ def _of_alike(some: Alike, stencil: Stencil) -> Iterator[str]:
 
 
 def _marked(some: Alike) -> Destination:
-    """One of them, with the marks of `Filler.fill_alike`."""
+    """One of the rows with marks for its values. `Filler.fill_alike` fills them in the order of `AlikeColumns`."""
+    place = AlikeColumns._fields.index
     (finding,) = some.template.findings
-    address, rtt = "<a:0>" if finding.family == 6 else "<a0>", "<m5>"
+    address = f"<a:{place('high')}>" if finding.family == 6 else f"<a{place('high')}>"
+    port, time, rtt = f"<n{place('port')}>", f"<t{place('time_ns')}>", f"<m{place('rtt_ns')}>"
     marks: dict[str, Any] = {
         "reporter": address,
         "rtt_ms": Spread(rtt, rtt, rtt),  # type: ignore[arg-type]  # a mark is text
-        "first_time_ns": "<t4>",
-        "last_time_ns": "<t4>",
+        "first_time_ns": time,
+        "last_time_ns": time,
     }
     of_row: dict[str, Any] = {
         "address": address,
-        "port": "<n2>",
-        "sent_bytes": "<n3>",
+        "port": port,
+        "sent_bytes": f"<n{place('sent_bytes')}>",
         "findings": (replace(finding, **marks),),
-        "advice": sentence(REFUSED, [endpoint_text(address, "<n2>")]),  # type: ignore[arg-type]  # likewise
+        "advice": sentence(REFUSED, [endpoint_text(address, port)]),  # type: ignore[arg-type]  # a mark is text
     }
     return replace(some.template, **of_row)
 

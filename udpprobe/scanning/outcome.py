@@ -140,7 +140,7 @@ def settled_rows(known: Known, tasks: Sequence[int]) -> Parts:
     more = tuple(filter(None, more))
     families = cache(partial(_family_of_alike, plan))
 
-    def kind(task: int) -> int:
+    def family_if_alike(task: int) -> int:
         if refusals.came_ns[task] == 0 or refusals.took_ns[task] < 0 or plan.left[task] != 1 or not known.tells_origin:
             return 0
         if more and any(task in some for some in more):
@@ -148,7 +148,7 @@ def settled_rows(known: Known, tasks: Sequence[int]) -> Parts:
         return int(families(plan.host[task]))
 
     made = partial(destination_of, known)
-    parts = list(_in_parts(known, tasks, bytes(map(kind, tasks)), made))
+    parts = list(_in_parts(known, tasks, bytes(map(family_if_alike, tasks)), made))
     return Parts(lambda: iter(parts), len(tasks), lambda place: made(tasks[place]))
 
 
@@ -447,6 +447,10 @@ def _silent(known: Known, task: int) -> tuple[str, str | None, str | None, tuple
 
 
 def _meaning(task: int, host: int, pacing: Pacing) -> str:
+    """What silence means in a scan, which has probed the host's closed ports and learned its rate limit.
+
+    `core.destinations.Destinations._meaning` judges silence in a capture, from the order of its packets alone.
+    """
     if pacing.drew_error[host] and pacing.state[task] in {UNDECIDED, LIMITED}:
         return "rate-limited"
     if pacing.others[host] and not pacing.drew_error[host]:  # it sends errors, but its limit left none for the scan
