@@ -23,7 +23,7 @@ from udpprobe.reports.json import report_json
 from udpprobe.targets import Wanted, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from udpprobe.capture.packet_socket import Sift
     from udpprobe.core.probe import Batch
@@ -40,7 +40,6 @@ class Wire:
     sees_own = owns_port = False
     tells_origin = True
     blind_to = None
-    backlog = 0
 
     def __init__(self) -> None:
         self.state = SourceState("probe", self.name)
@@ -50,7 +49,11 @@ class Wire:
         self._blocks: list[bytes] = []
         self._records = Records(BLOCKS, capacity=1)
 
-    def send(self, batch: Batch, count: int, _zones: Sequence[int]) -> None:
+    def send(
+        self, batch: Batch, count: int, _zones: Sequence[int], on_leaving: Callable[[], None] | None = None
+    ) -> None:
+        if on_leaving:
+            on_leaving()
         start = time.perf_counter()
         now_s, now_ns = divmod(time.time_ns(), 10**9)
         packets, records = bytes(memoryview(batch.packets)[: count * batch.stride]), []
@@ -88,7 +91,10 @@ class Wire:
         self._blocks.append(struct.pack("=6I24x", 2, 0, 1, count, 48, 48 + len(body)) + body)
         self.took_s += time.perf_counter() - start
 
-    def unsent(self) -> list[tuple[int, int]]:
+    def flush(self) -> None:
+        pass
+
+    def unsent(self) -> list[tuple[int, int, int]]:
         return []
 
     def receive(self, _wait_s: float) -> Heard:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import pickle
-import time
 from functools import partial
 from itertools import pairwise
-from operator import call
-from threading import Thread
 
 import builders as b
 import pytest
@@ -18,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from profiles import examples
 from twins import interpreted, small
+from waiting import state_behind_start
 from worlds import any_frames, worlds
 
 from udpprobe.capture.files import Arrival, CaptureFile
@@ -185,25 +183,14 @@ def test_other_threads_run_while_records_are_followed():
     """Workers are threads: one that held the lock of the interpreter meanwhile would make them take turns."""
     capture = bytes_of_pcap([Frame(0, b.ethernet(sent(1)))])
     head, data = capture[:24], capture[24:] * 200_000
-    seen = [state_behind_start(head, data) for _ in range(10)]
+    seen = []
+    for _ in range(10):
+        records = Records(Entry(head), capacity=len(data))
+        records.room()[: len(data)] = data
+        records.filled(len(data))
+        seen.append(state_behind_start(partial(Analyzer(SECRET).feed, records)))
+        assert records.frame == 200_000
     assert seen.count(["begun"]) > len(seen) / 2
-
-
-def state_behind_start(head, data):
-    records = Records(Entry(head), capacity=len(data))
-    records.room()[: len(data)] = data
-    records.filled(len(data))
-    analyzer, state = Analyzer(SECRET), []
-    # no bytecode between these: there the interpreter lets another thread run anyway
-    steps = partial(state.append, "begun"), partial(analyzer.feed, records), partial(state.append, "ended")
-    thread = Thread(target=list, args=(map(call, steps),))
-    thread.start()
-    while not state:
-        time.sleep(0.0001)
-    found = [*state]
-    thread.join()
-    assert (["begun", "ended"], 200_000) == (state, records.frame)
-    return found
 
 
 # ---- order

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from functools import partial
 from itertools import groupby, pairwise
 
 import builders as b
@@ -30,7 +31,9 @@ from scan_setup import (
     with_udp,
     wrong_proof,
 )
+from waiting import state_behind_start
 
+from udpprobe.core import is_compiled
 from udpprobe.core.capture import BLOCKS, FRAME, Records
 from udpprobe.core.model import Alike, Report, SourceReport
 from udpprobe.core.sweep import divided, runs
@@ -196,6 +199,19 @@ def test_a_crowd_of_refusals_is_taken_whole(family):
     assert len(packets) == swept(scan, packets, [START_NS + MS + n for n in range(len(packets))])
     assert {"refused"} == {row.verdict for row in outcome(scan.known).values()}
     assert scan.pacing.state.undecided == 0
+
+
+@pytest.mark.skipif(not is_compiled(), reason="the interpreter holds its lock")
+def test_the_next_probes_can_be_sent_while_refusals_are_taken():
+    """The sender is a thread: if a sweep held the GIL, the two would take turns."""
+    scan, seen = Scan(ports=range(1, 4001)), []
+    errors = block([Packet(b.port_unreachable(scan.send(task)), START_NS + MS, 0) for task in range(4000)])
+    for _ in range(10):
+        again = Scan(plan=scan.plan)
+        sweep, records = again.replies.sweep(), Records(BLOCKS, capacity=1)
+        seen.append(state_behind_start(partial(sweep.take, records, errors, START_NS, is_first=True)))
+        assert sweep.count == 4000
+    assert seen.count(["begun"]) > len(seen) / 2
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def main():
         )
         events += heard(engine, asked["frames"])
         events += heard(engine, wait_s=asked["wait_s"])
-    refused = dict(engine.unsent())
+    refused = {task: code for task, code, _ in engine.unsent()}
     told = {
         f"{to} {port}": ["unsent", errno.errorcode[refused[task]]]
         if task in refused

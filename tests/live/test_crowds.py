@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 from network import Network, address, require
+from record import play
 
 pytestmark = pytest.mark.live
 PORTS = 6000
@@ -56,6 +58,35 @@ def test_an_answer_among_them_has_a_round_trip(network):
 def test_this_host_is_scanned_as_others_are(network):
     rows = scanned(network, f"-p 1-{PORTS} 127.0.0.1", node="host")["destinations"]
     assert (PORTS, 0) == (len(rows), sum(row["verdict"] not in {"refused", "answered"} for row in rows))
+
+
+@pytest.mark.parametrize(
+    ("family", "refusing"), [(4, ["198.51.100.1", "198.51.100.2"]), (6, ["2001:db8:ffff::1", "2001:db8:ffff::2"])]
+)
+def test_ports_that_this_host_cannot_send_to_are_unsent_and_the_others_refused(network, family, refusing):
+    for kind, to in zip(("unreachable", "prohibit"), refusing, strict=True):
+        network.run(f"prober: ip route replace {kind} {to}")
+    told = scanned(network, f"-p 1-2000 {refusing[0]} {address(family, 1, 2)} {refusing[1]}")
+    counted = Counter((row["address"], row["verdict"], row["errno"]) for row in told["destinations"])
+    assert counted == {
+        (refusing[0], "unsent", "EHOSTUNREACH"): 2000,
+        (address(family, 1, 2), "refused", "ECONNREFUSED"): 2000,
+        (refusing[1], "unsent", "EACCES"): 2000,
+    }
+    assert {0} == {row["sent"] for row in told["destinations"] if row["verdict"] == "unsent"}
+
+
+def test_ports_that_a_firewall_of_this_host_refuses_are_unsent_and_do_not_count_as_sent(network):
+    """The errno comes from the sender's thread, when they have been counted as sent."""
+    play(network, ["prober: output: udp dport 6001-6500 drop"])
+    try:
+        told = scanned(network, f"-p 5001-10000 --retries 0 {address(4, 1, 2)}")
+    finally:
+        network.run("prober: nft flush ruleset")
+    rows = told["destinations"]
+    assert {"unsent": 500, "refused": 4500} == Counter(row["verdict"] for row in rows)
+    assert {("EPERM", 0)} == {(row["errno"], row["sent"]) for row in rows if row["verdict"] == "unsent"}
+    assert told["source"]["packets"] == sum(row["sent"] + sum(f["count"] for f in row["findings"]) for row in rows)
 
 
 def test_a_recording_has_the_probes_too(network, tmp_path):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+from functools import partial
 
 import pytest
 from engine_probes import crafted_for, data_of
 from network import Network, address
 from record import play
 
-from udpprobe.engines.raw import RawSender
+from udpprobe.engines import BATCHES
+from udpprobe.engines.raw import Raw, RawSender
 from udpprobe.errors import UdpprobeError
 from udpprobe.linux.hostfacts import SourceAddress, reserve_ports, source_of
 from udpprobe.linux.netlink import interface_index, outgoing_interface
@@ -146,6 +148,45 @@ def test_the_interface_that_is_asked_for_is_the_one_that_is_taken(network, famil
     listening.recv(100)
     with pytest.raises(TimeoutError):
         silent(listening).recv(100)
+
+
+# ---- on a thread of its own
+
+
+@pytest.fixture
+def engine(network):
+    """Sends on a thread, because it does not capture what it sends."""
+    with network.inside("client"):
+        opened = Raw(ports=(40000, 40000), interface=None, bulk=True, sees_own=False)
+        yield opened
+        opened.close()
+
+
+def test_a_thread_sends_batches_in_order_and_what_was_refused_is_known_behind_them(network, family, listening, engine):
+    refusing, left = NETS[family].format(1), []
+    with network.inside("client"):
+        batches = [
+            crafted_for([SERVER[family], refusing], [LISTENING, LISTENING], source=CLIENT[family], size=100 + number)
+            for number in range(2 * BATCHES)
+        ]
+    for number, batch in enumerate(batches):
+        engine.send(*batch, partial(left.append, number))
+    engine.flush()
+    assert list(range(2 * BATCHES)) == left
+    assert [data_of(batch, 0) for batch, *_ in batches] == [listening.recv(200) for _ in batches]
+    assert [(1, errno.EHOSTUNREACH, 100 + number) for number in range(2 * BATCHES)] == engine.unsent()
+    assert [] == engine.unsent()
+
+
+def test_what_fails_on_the_thread_is_raised_to_who_sends(network, engine, monkeypatch):
+    def fail(*_):
+        raise UdpprobeError("no such family")
+
+    monkeypatch.setattr(RawSender, "send", fail)
+    with network.inside("client"):
+        engine.send(*crafted_for([SERVER[4]], [LISTENING], source=CLIENT[4]))
+    with pytest.raises(UdpprobeError, match="no such family"):
+        engine.flush()
 
 
 def silent(opened):

@@ -7,9 +7,10 @@ import socket
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
-from itertools import compress, islice
+from functools import partial
+from itertools import compress, cycle, islice
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -23,7 +24,7 @@ from udpprobe.core.limiter import SECOND
 from udpprobe.core.model import Destination, Event, Report, SourceReport
 from udpprobe.core.probe import Batch
 from udpprobe.endpoints import endpoint_text
-from udpprobe.engines import Heard
+from udpprobe.engines import BATCHES, Heard
 from udpprobe.engines.prepare import EngineOptions, are_own, catalogue_of, make_plan, open_engine, reserve_source_ports
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.linux.clock import SteadyClock
@@ -42,12 +43,13 @@ if TYPE_CHECKING:
     from udpprobe.capture.frames import RawFrame
     from udpprobe.capture.recorder import Recorder
     from udpprobe.core.capture import Records
+    from udpprobe.core.departures import Departures
     from udpprobe.core.sweep import Sweep
     from udpprobe.linux.drop_reasons import DropReasons
 
 LONGEST_WAIT_S = 0.05
 ROOM = 8192
-"""Probes sent between two reads of what came back."""
+"""Most probes sent between two reads of what came back; with a thread for sending, one batch."""
 TELL_S = 0.1
 MOST_LATEST = 5
 BATCH_PROBES, BATCH_BYTES = 2048, 1 << 22
@@ -197,10 +199,7 @@ class _Run:
         for task, host in enumerate(self._plan.host) if any(codes) else ():
             if codes[host]:
                 self._refuse(task, codes[host])
-        stride = (max(48 + self._plan.prober.payloads.longest, options.size) + 3) // 4 * 4
-        probes = BATCH_PROBES if self._engine.sees_own else CHUNK
-        self._batch = Batch(max(1, min(probes, BATCH_BYTES // stride)), stride)
-        self._departures = self._plan.departures(self._batch, self._record.is_seen)
+        self._batches, self._most = self._make_batches(options.size)
         self._steadied: Callable[[int], int] = int
         self._marks = array("I"), array("i")
         """Frames that were recorded, and their tasks or other return values of `Replies.packets`."""
@@ -212,14 +211,23 @@ class _Run:
         self._last_ns: int | None = None
         self._link_types: set[int] = set()
 
+    def _make_batches(self, size: int) -> tuple[Iterator[tuple[Batch, Departures]], int]:
+        """The batches, to be filled in turn without end, and the most probes in each."""
+        stride = (max(48 + self._plan.prober.payloads.longest, size) + 3) // 4 * 4
+        probes = BATCH_PROBES if self._engine.sees_own else CHUNK
+        most = max(1, min(probes, BATCH_BYTES // stride))
+        batches = [Batch(most, stride) for _ in range(BATCHES)]
+        return cycle([(batch, self._plan.departures(batch, self._record.is_seen)) for batch in batches]), most
+
     def step(self) -> bool:
         """Receive, then send what is due; False when everything is decided."""
         wait_s = (self._pacing.wake_ns(self._now_ns) - self._now_ns) / SECOND
         self._hear(self._engine.receive(min(max(wait_s, 0), LONGEST_WAIT_S)))
-        due = self._pacing.due(self._now_ns, ROOM - self._engine.backlog)
-        most = len(self._batch.task)
-        for start in range(0, len(due), most):
-            self._send(due[start : start + most])
+        due = self._pacing.due(self._now_ns, ROOM if self._engine.sees_own else self._most)
+        for start in range(0, len(due), self._most):
+            self._send(due[start : start + self._most])
+        if not due:
+            self._flush()
         self._sent += len(due)
         self._tell_settled()
         self._tell_progress()
@@ -227,7 +235,8 @@ class _Run:
 
     def _send(self, due: Sequence[tuple[int, int]]) -> None:
         """Send one more probe of each task, each from one of its source addresses."""
-        plan, batch, departures = self._plan, self._batch, self._departures
+        plan = self._plan
+        batch, departures = next(self._batches)
         if batch.stride > LONGEST_PACKET:
             too_long = [pair for pair in due if self._is_too_long(*pair)]
             for task, _ in too_long:
@@ -238,20 +247,33 @@ class _Run:
         if not zones:
             return
         plan.prober.craft(plan.crafted, batch, count := len(zones))
-        departures.leave(count)
-        sent_ns = self._steadied(time.time_ns())
-        self._engine.send(batch, count, zones)
-        refused = self._engine.unsent()
-        if not self._engine.sees_own:
+        length = departures.leave(count)
+        if self._engine.sees_own:
+            self._engine.send(batch, count, zones)
+        else:
+            self._engine.send(batch, count, zones, partial(self._are_leaving, departures, count))
             self._packets += count
-            self._bytes += departures.sent(count, sent_ns)
-            self._span(sent_ns, sent_ns)
-        lengths = {batch.task[row]: batch.length[row] for row in range(count)} if refused else {}
-        for task, code in refused:
-            plan.stay(task, lengths[task])
+            self._bytes += length
+            self._span(self._now_ns, self._now_ns)
+        self._note_unsent()
+
+    def _are_leaving(self, departures: Departures, count: int) -> None:
+        """Note the time of probes that leave now; perhaps on the engine's thread."""
+        departures.sent(count, self._steadied(time.time_ns()))
+
+    def _flush(self) -> None:
+        """Wait until everything has left."""
+        self._engine.flush()
+        self._note_unsent()
+
+    def _note_unsent(self) -> None:
+        """Take over which probes this host refused to send."""
+        plan = self._plan
+        for task, code, length in self._engine.unsent():
+            plan.stay(task, length)
             self._refuse(task, code)
             if not self._engine.sees_own:
-                self._packets, self._bytes = self._packets - 1, self._bytes - lengths[task]
+                self._packets, self._bytes = self._packets - 1, self._bytes - length
                 self._record.is_seen[task] = plan.left[task] > 0
 
     def _is_too_long(self, task: int, source: int) -> bool:
@@ -386,6 +408,7 @@ class _Run:
 
     def report(self, *, interrupted: bool = False) -> Report:
         """The results so far."""
+        self._flush()
         answers, replies = self._record.answers, self._replies
         notes = (*self._notes_of(answers), self._record.header_traits.notes(), replies.forged())
         undecided = unsettled_tasks(self._known, self._now_ns) if interrupted else frozenset()

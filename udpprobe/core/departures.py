@@ -227,25 +227,25 @@ class Departures:
             zones.append(self._zones[task])
         return zones
 
-    def leave(self, count: int) -> None:
-        """Count the first `count` probes of the batch as sent; they are crafted already."""
-        row: index
-        task: index
-        for row in range(count):
-            task = self._batch.task[row]
-            self._left[task] += 1
-            self._left_bytes[task] += self._batch.length[row]
-
-    def sent(self, count: int, sent_ns: i64) -> int:
-        """Record that the first `count` probes of the batch were sent; return their total bytes."""
+    def leave(self, count: int) -> int:
+        """Count the first `count` probes of the batch, crafted already, as sent; return their total bytes."""
         row: index
         task: index
         total: i64 = 0
         for row in range(count):
             task = self._batch.task[row]
-            self._seen[task], self._last_ns[task] = 1, sent_ns
+            self._left[task] += 1
+            self._left_bytes[task] += self._batch.length[row]
             total += self._batch.length[row]
         return total
+
+    def sent(self, count: int, sent_ns: i64) -> None:
+        """Record the time at which the first `count` probes of the batch were sent."""
+        row: index
+        task: index
+        for row in range(count):
+            task = self._batch.task[row]
+            self._seen[task], self._last_ns[task] = 1, sent_ns
 
 
 def place(batch: Batch, rows: array[int], pieces: views.u64s, base: u64) -> None:

@@ -40,6 +40,7 @@ cdef class Sweep:
     cdef readonly Py_ssize_t count, hosts_met, settled
     cdef readonly long long bytes, first_ns, last_ns
 
+    cdef bint _run(self, Records records, long long since_ns, bint is_first) except -1 nogil
     cdef void _leave(self)
     cdef void _wait(self, Py_ssize_t task)
     cdef Py_ssize_t _ordinary(self, Records records, bint is_first) except -2 nogil

@@ -203,6 +203,9 @@ class Sweep:
         """
         left: list[Left] = []
         task: index
+        since: i64 = since_ns
+        is_alone: cython.bint = is_first
+        is_found: cython.bint
         if is_first:
             for task in self._waiting:
                 self._waits[task] = 0
@@ -210,21 +213,29 @@ class Sweep:
         records.take_block(block)
         self._decoder.load(block)
         self._faults()
+        while True:
+            with cython.nogil:  # meanwhile the next probes are sent
+                is_found = self._run(records, since, is_alone)
+            if not is_found:
+                return left
+            left.append(
+                (records.time_ns, block[records.at : records.at + records.captured], records.length, records.link_type)
+            )
+            self._leave()
+            is_alone = False
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(-1, check=False)
+    def _run(self, records: Records, since_ns: i64, is_first: cython.bint) -> cython.bint:
+        """Mark the refusals up to the next frame that is no ordinary one; whether there is one."""
+        task: index
         while records.next() == _FRAME:
-            task = self._ordinary(records, is_first and not left)
+            task = self._ordinary(records, is_first)
             if task < 0:
-                left.append(
-                    (
-                        records.time_ns,
-                        block[records.at : records.at + records.captured],
-                        records.length,
-                        records.link_type,
-                    )
-                )
-                self._leave()
-            else:
-                self._take(task, max(records.time_ns, since_ns), records.length)
-        return left
+                return True
+            self._take(task, max(records.time_ns, since_ns), records.length)
+        return False
 
     @cython.cfunc
     def _leave(self) -> cython.void:

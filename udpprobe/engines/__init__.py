@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct, field
@@ -26,6 +26,10 @@ BLIND_CONNECTED = (
     "answers from another address or port; what a firewall of this host drops on its way in"
 )
 """What the engines without privilege cannot see."""
+
+
+BATCHES = 3
+"""Batches that a scan fills in turn: one that is sent, one that is sent next, and one that is crafted."""
 
 
 class EngineState(Protocol):
@@ -68,23 +72,26 @@ class Engine(Protocol):
     owns_port: bool
     """Whether it binds the source port itself, so that the port must be shared with it."""
 
-    def send(self, batch: Batch, count: int, zones: Sequence[int]) -> None:
-        """Send the first `count` probes of a batch, in their order; at high rates a little later.
+    def send(
+        self, batch: Batch, count: int, zones: Sequence[int], on_leaving: Callable[[], None] | None = None
+    ) -> None:
+        """Send the first `count` probes of a batch, in their order, perhaps after returning.
 
         Args:
-            batch: crafted.
+            batch: crafted; it must not change until `send` has been called for BATCHES - 1 others, or `flush`.
             count: number of probes.
             zones: (count,) interface index of a link-local destination, else 0.
+            on_leaving: called right before they leave, perhaps on another thread. Engines that see their own probes
+                need not call it.
         """
         ...
 
-    @property
-    def backlog(self) -> int:
-        """Probes that have not left yet."""
+    def flush(self) -> None:
+        """Wait until everything has left."""
         ...
 
-    def unsent(self) -> list[tuple[int, int]]:
-        """Tasks whose probes this host refused to send since the last call, each with the errno."""
+    def unsent(self) -> list[tuple[int, int, int]]:
+        """Probes that this host refused to send, known since the last call: task, errno, bytes of the IP packet."""
         ...
 
     def receive(self, wait_s: float) -> Heard:

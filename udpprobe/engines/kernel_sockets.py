@@ -10,7 +10,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from operator import attrgetter
 
@@ -218,15 +218,16 @@ class SocketEngine(ABC):
         self._selector = selectors.DefaultSelector()
         self._events: list[Event] = []
         self._now_ns = 0
-        self._unsent: list[tuple[int, int]] = []
+        self._unsent: list[tuple[int, int, int]] = []
         self._room = bytearray(1 << 16)
 
-    @property
-    def backlog(self) -> int:
-        """0: a socket sends at once or never."""
-        return 0
-
-    def send(self, batch: Batch, count: int, zones: Sequence[int]) -> None:
+    def send(
+        self,
+        batch: Batch,
+        count: int,
+        zones: Sequence[int],
+        on_leaving: Callable[[], None] | None = None,  # noqa: ARG002 - each probe's own time is reported
+    ) -> None:
         """Send each probe, in their order; refusals by this host are reported by `unsent`.
 
         Raises:
@@ -235,10 +236,14 @@ class SocketEngine(ABC):
         for probe in outgoing(batch, count, zones):
             refusal = self._put(probe)
             if refusal:
-                self._unsent.append((probe.task, refusal))
+                self._unsent.append((probe.task, refusal, len(probe.packet)))
 
-    def unsent(self) -> list[tuple[int, int]]:
-        """Tasks whose probes this host refused to send since the last call, each with the errno."""
+    def flush(self) -> None:
+        """See `Engine`: a socket sends at once or never."""
+        return
+
+    def unsent(self) -> list[tuple[int, int, int]]:
+        """See `Engine`."""
         refused, self._unsent = self._unsent, []
         return refused
 

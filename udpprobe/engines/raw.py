@@ -6,10 +6,11 @@ import socket
 import struct
 import time
 from array import array
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import compress
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from msgspec import Struct
 
@@ -17,10 +18,13 @@ from udpprobe.capture.live import open_capture
 from udpprobe.capture.packet_socket import Sift
 from udpprobe.core.departures import copy
 from udpprobe.core.probe import Batch
-from udpprobe.engines import EngineState, Heard
+from udpprobe.engines import BATCHES, EngineState, Heard
 from udpprobe.errors import PrivilegeError, UdpprobeError, raw_hint
 from udpprobe.linux.netlink import bind_to_interface, interface_index, up_interfaces
 from udpprobe.linux.sendmmsg import CHUNK, PATIENCE_S, Messages
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 SEND_BUFFER_BYTES = 4 << 20
 SO_SNDBUFFORCE = 32
@@ -201,6 +205,12 @@ LOOK_S = 0.5
 """Seconds between two checks of the interfaces."""
 
 
+def _one_thread() -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - 6 ms, and few scans need it
+
+    return ThreadPoolExecutor(1, "send")
+
+
 class Raw:
     """Sends by raw sockets, receives by a capture that was opened before.
 
@@ -209,7 +219,7 @@ class Raw:
         interface: the only one to use, or None.
         bulk: whether the rate needs a large ring.
         capture: as for `open_capture`.
-        sees_own: whether to capture departing probes; otherwise the sender reports their time.
+        sees_own: whether to capture departing probes; otherwise the sender, on a thread of its own, reports their time.
 
     Raises:
         PrivilegeError: raw sockets are not allowed.
@@ -230,7 +240,10 @@ class Raw:
         self.sees_own = sees_own
         self.state: EngineState = self._capture.state
         self._sender = RawSender(interface=interface)
-        self._unsent: list[tuple[int, int]] = []
+        self._thread = None if sees_own else _one_thread()
+        self._leaving: deque[tuple[Batch, Future[list[tuple[int, int]]]]] = deque()
+        """Batches that the thread sends, or will send next."""
+        self._unsent: list[tuple[int, int, int]] = []
         self._up = up_interfaces() if interface is None else frozenset()
         self._looked_s = time.monotonic()
 
@@ -243,17 +256,38 @@ class Raw:
     def sift(self, sift: Sift | None) -> None:
         self._capture.sift = sift
 
-    @property
-    def backlog(self) -> int:
-        """None: everything has left when `send` returns."""
-        return 0
+    def send(
+        self, batch: Batch, count: int, zones: Sequence[int], on_leaving: Callable[[], None] | None = None
+    ) -> None:
+        """Send probes, in order within each family; on a thread of its own while replies are handled, if many."""
+        if self._thread is None:
+            self._note_refused(batch, self._send(batch, count, zones, on_leaving))
+            return
+        if len(self._leaving) == BATCHES - 1:
+            self._finish_first()
+        self._leaving.append((batch, self._thread.submit(self._send, batch, count, zones, on_leaving)))
 
-    def send(self, batch: Batch, count: int, zones: Sequence[int]) -> None:
-        """Send probes, in order within each family."""
-        self._unsent += [(batch.task[row], errno) for row, errno in self._sender.send(batch, count, zones)]
+    def _send(
+        self, batch: Batch, count: int, zones: Sequence[int], on_leaving: Callable[[], None] | None
+    ) -> list[tuple[int, int]]:
+        if on_leaving:
+            on_leaving()
+        return self._sender.send(batch, count, zones)
 
-    def unsent(self) -> list[tuple[int, int]]:
-        """Tasks whose probes were refused since the last call, each with the errno."""
+    def flush(self) -> None:
+        """Wait until everything has left."""
+        while self._leaving:
+            self._finish_first()
+
+    def _finish_first(self) -> None:
+        batch, sending = self._leaving.popleft()
+        self._note_refused(batch, sending.result())
+
+    def _note_refused(self, batch: Batch, rows: Iterable[tuple[int, int]]) -> None:
+        self._unsent += [(batch.task[row], errno, batch.length[row]) for row, errno in rows]
+
+    def unsent(self) -> list[tuple[int, int, int]]:
+        """See `Engine`."""
         refused, self._unsent = self._unsent, []
         return refused
 
@@ -273,6 +307,8 @@ class Raw:
         self._up = up
 
     def close(self) -> None:
-        """Stop capturing."""
+        """Stop sending and capturing."""
+        if self._thread is not None:
+            self._thread.shutdown()
         self._capture.close()
         self._sender.close()
