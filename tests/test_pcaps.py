@@ -6,6 +6,8 @@ import pytest
 from analyzing import events_of, report_of
 from craft import CAPTURES, pcap
 from pcaps_readme import EXPECTED, PCAPS, readme
+from write_golden import CAPTURES as REPORTED
+from write_golden import GOLDEN, golden_file, report_text
 
 HEALTHY = {"answered", "silent"}
 OF_DESTINATION = ("verdict", "sent", "answered", "errors")
@@ -78,3 +80,15 @@ def says(finding, row):
         and set(row.get("routers", ())) <= set(loop["routers"])
         and row.get("period") in {None, loop["period"]}
     )
+
+
+# ---- every capture of pcaps/ gives the report it gave before; `make golden` takes the new ones over
+
+
+@pytest.mark.parametrize("capture", REPORTED, ids=lambda path: path.name)
+def test_the_report_is_the_golden_one(capture):
+    assert golden_file(capture).read_text() == report_text(capture)
+
+
+def test_every_golden_report_has_its_capture():
+    assert {golden_file(capture) for capture in REPORTED} == set(GOLDEN.glob("*.json"))

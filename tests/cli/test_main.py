@@ -1,5 +1,6 @@
 """The one catcher: one line on standard error, one exit status, no traceback."""
 
+import os
 import subprocess
 import sys
 
@@ -153,3 +154,39 @@ def test_a_closed_standard_output_is_one_line_and_status_3():
         ["/bin/sh", "-c", '"$0" -m udpprobe explain >&-', sys.executable], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (3, "udpprobe: standard output is closed; name a file with -o\n")
+
+
+# ---- shell completion, Typer's own: of commands, options and their words
+
+
+def completed(words):
+    """What bash is offered for the last of some words."""
+    environment = {
+        **os.environ,
+        "_UDPPROBE_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(words.count(" ")),
+    }
+    return subprocess.run(UDPPROBE, env=environment, capture_output=True, text=True, check=False).stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("udpprobe tr", ["trace"]),
+        ("udpprobe scan --ret", ["--retries"]),
+        ("udpprobe scan --engine r", ["raw", "recverr"]),
+        ("udpprobe check --expect not", ["not-refused"]),
+    ],
+)
+def test_words_are_completed(words, offered):
+    assert offered == completed(words)
+
+
+def test_a_shell_gets_a_script_to_keep():
+    # Typer looks which shell called it; the tests may run under none that it knows
+    environment = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    done = subprocess.run(
+        [*UDPPROBE, "--show-completion", "bash"], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "complete -o default -F _udpprobe_completion udpprobe" in done.stdout

@@ -1,7 +1,7 @@
 """Small captures that were judged wrong once, with the right answer: read where $UDPPROBE_CASES names them.
 
 Each stands for its kind, which has tests of its own built from bytes: tests/core/test_{headers,recent,duplicates,flows}.py,
-test_extensions_of.py, test_report_loops.py and test_analyzer.py.
+test_extensions_of.py, test_report.py and test_analyzer.py.
 """
 
 from __future__ import annotations

@@ -1,16 +1,30 @@
 """Both directions between a device and a world, in simulated time where no device is needed."""
 
 import errno
+import json
 import os
 from collections import Counter
 from ipaddress import ip_interface
 
 import pytest
 
+from udpprobe.capture.recorder import Recorder
+from udpprobe.cli import main
 from udpprobe.errors import PrivilegeError, UsageError
 from udpprobe.lab import run
 from udpprobe.lab.namespace import Tun, enter, furnish
-from udpprobe.lab.run import AT_ONCE, MOST_WAIT_S, NOT_TAKEN, OVERRUN, Carrier
+from udpprobe.lab.run import (
+    AT_ONCE,
+    FRAMES_AT_ONCE,
+    MOST_WAIT_S,
+    NOT_TAKEN,
+    OVERRUN,
+    STEP_NS,
+    Carrier,
+    PacketRecorder,
+    play,
+)
+from udpprobe.lab.scenario import load
 
 NOW_NS, REAL_NS = 5_000_000_000, 1_000_000_000_000
 
@@ -131,3 +145,72 @@ def test_a_host_that_has_too_many_namespaces_says_so(monkeypatch):
 def test_ipv6_on_too_narrow_an_interface_is_refused_before_anything_is_done():
     with pytest.raises(UsageError, match="IPv6 needs an MTU of 1280"):
         furnish([ip_interface("198.18.0.2/24"), ip_interface("2001:db8::2/64")], 1279)
+
+
+# ---- A scenario that plays itself: a capture without privilege, the same each time
+
+
+START_NS = 1_700_000_000_000_000_000
+
+
+def played(name, size=60):
+    seen = []
+    play(load(name), size, START_NS, lambda raw, now_ns: seen.append((raw, now_ns)))
+    return seen
+
+
+def recorded(path, packets, capsys):
+    """What `analyze` says of a capture of the packets."""
+    with Recorder(str(path)) as recorder:
+        recorded = PacketRecorder(recorder)
+        for raw, now_ns in packets:
+            recorded.add(raw, now_ns)
+        recorded.finish("tests")
+    assert 0 == main(["analyze", "--all", "--format", "json", str(path)])
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_same_scenario_gives_the_same_packets():
+    assert played("plain") == played("plain")
+
+
+def test_every_target_gets_a_datagram_and_time_goes_on():
+    seen = played("plain")
+    assert 2 * len(load("plain").targets) == len(seen)
+    times_ns = [now_ns for _, now_ns in seen]
+    assert sorted(times_ns) == times_ns
+    assert [START_NS, START_NS + STEP_NS] == [times_ns[0], times_ns[2]]
+
+
+def test_packets_have_the_size_that_was_asked_for():
+    assert {1500} == {len(raw) for raw, _ in played("two-narrow-links", 1500)[::2]}
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "verdicts"),
+    [
+        ("plain", 60, {53: "answered", 54: "refused"}),
+        ("firewall-rejects", 60, {53: "answered", 20: "prohibited", 60: "rejected"}),
+        ("loop-3", 60, {53: "loop"}),
+        ("two-narrow-links", 1500, {53: "too-big"}),
+    ],
+)
+def test_its_capture_says_in_both_families_what_is_wrong(name, size, verdicts, tmp_path, capsys):
+    report = recorded(tmp_path / "seen.pcapng", played(name, size), capsys)
+    for version in (4, 6):
+        found = {
+            each["port"]: each["verdict"]
+            for each in report["destinations"]
+            if (":" in each["address"]) == (version == 6)
+        }
+        assert verdicts == found
+
+
+def test_a_long_capture_keeps_every_packet_in_order(tmp_path, capsys):
+    packets = [(bytes([0x45]) + bytes(19 + n % 3), START_NS + n) for n in range(FRAMES_AT_ONCE + 5)]
+    source = recorded(tmp_path / "seen.pcapng", packets, capsys)["source"]
+    assert (FRAMES_AT_ONCE + 5, "2023-11-14T22:13:20.000000000Z", "2023-11-14T22:13:20.000001028Z") == (
+        source["packets"],
+        source["first_time"],
+        source["last_time"],
+    )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from screens import around, path, rounds_of, v6, view, views
+from write_golden import SCREENS, screens
 
 from udpprobe.reports.screen import statistics_table, trace_screen
 from udpprobe.reports.text import PLAIN
@@ -70,3 +73,20 @@ def test_what_is_left_of_the_screen_is_the_whole_story():
     assert told.endswith("entered at hop 2\n")
     assert "2026-01-01T00:00:40.000000000Z verdict: refused -> loop of 2" in told
     assert 80 >= max(len(line) for line in told.splitlines() if "->" not in line)
+
+
+# ---- what commands show on terminals of 80 and 120 columns; `make golden` takes new screens over
+
+
+made = cache(screens)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SCREENS.iterdir()))
+def test_a_screen_is_as_it_was_and_fits(name):
+    shown = made()[name]
+    assert (SCREENS / f"{name}.txt").read_text() == shown
+    assert int(name.rpartition("-")[2]) >= max(map(len, shown.splitlines()))
+
+
+def test_every_screen_is_a_golden_one():
+    assert sorted(made()) == sorted(path.stem for path in SCREENS.iterdir())
