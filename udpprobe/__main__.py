@@ -18,7 +18,7 @@ def run() -> int:
     try:
         try:
             status = _status()
-        finally:  # still inside of the outer one, for the signal may come between the end and this line
+        finally:  # still inside the outer one, because the signal may come between the end and this line
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)
     except KeyboardInterrupt:

@@ -1,7 +1,7 @@
 """Compares two reports, destination by destination: the decisions of `diff`. Pure.
 
-Reports of other versions, and of other commands of the family, are read as far as possible: a missing field says
-nothing, an unknown one is ignored.
+Reports of other versions and other commands are read as far as possible: a missing field is no difference, and an
+unknown one is ignored.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ _BY_REACH = (
     "loop",
     "unsent",
 )
-"""Verdicts from the best to the worst: by how far the datagram came. Silence stands before a refusal, for a service
-may be listening there; and what arrives stands before what somebody on the way stops."""
+"""Verdicts from best to worst, by how far the datagram got. Silence is better than a refusal, because a service may be
+listening; and what arrives is better than what is stopped on the way."""
 
 SIGMAS = 3.0
-"""Loss differs if a two-proportion z-test finds a difference of so many standard deviations: one false alarm in 370
+"""Loss differs if a two-proportion z-test finds a difference of this many standard deviations: one false alarm in 370
 destinations."""
 LEAST_LOST, LEAST_LOSS = 5, 0.01
-"""The test does not hold for fewer lost datagrams, and a smaller share does not matter."""
+"""The test is invalid for fewer lost datagrams, and a smaller share does not matter."""
 
 LEAST_RTT_MS = 1.0
 JITTERS = 3.0
-"""An RTT differs if the medians differ by more than so many times (median - minimum) of either run,"""
+"""An RTT differs if the medians differ by more than this many times (median - minimum) of either run,"""
 RTT_SHARE, FEW_RTT_SHARE = 0.25, 1.0
 """and by more than this share of the smaller one; by more than all of it if one run has few answers."""
 FEW_ANSWERS = 5
 
 
-# ---- reports, as far as they are compared
+# ---- the parts of reports that are compared
 
 
 class ReadFinding(Struct, gc=False):
@@ -115,7 +115,7 @@ def read_report(text: bytes, name: str) -> ReadReport:
         name: of the file, for error messages.
 
     Raises:
-        UdpprobeError: it is no such report.
+        UdpprobeError: it is not a report that can be compared.
     """
     try:
         report = msgspec.json.decode(text, type=ReadReport)
@@ -128,7 +128,7 @@ def read_report(text: bytes, name: str) -> ReadReport:
 
 
 class _Report(Protocol):
-    """What a report has in common, whether it was read or has just been made."""
+    """The fields that a report has in either form: read from a file, or just made."""
 
     @property
     def destinations(self) -> Sequence[Any]: ...
@@ -140,26 +140,26 @@ class _Report(Protocol):
 
 
 class State(Model, frozen=True):
-    """What one of the reports says of a destination."""
+    """What one of the reports says about a destination."""
 
     verdict: str | None
-    """None where that run was interrupted before it was known."""
+    """None if that run was interrupted before it was known."""
     verdicts: tuple[str, ...]
     """That verdict, and those of the findings."""
     reporters: tuple[str, ...]
-    """Who sent the errors that made the verdict."""
+    """Senders of the errors that decided the verdict."""
     mtu: int | None
-    """The least MTU that was reported."""
+    """The smallest MTU reported."""
     sent: int
     answered: int
     errors: int
     loss: float | None
-    """Share of the datagrams that were not answered, where some were; 0 to 1."""
+    """Share of the datagrams that were not answered, 0 to 1; None if none was answered."""
     rtt_ms: Spread | None
 
 
 class Difference(Model, frozen=True):
-    """One thing that is not as it was."""
+    """One difference between the two reports."""
 
     what: str
     """`verdict`, `reporter`, `mtu`, `loss` or `rtt_ms`."""
@@ -186,7 +186,7 @@ class Compared(Model, frozen=True):
 
     @property
     def new_verdicts(self) -> tuple[str, ...]:
-        """Those that AFTER has and BEFORE has not."""
+        """The verdicts that AFTER has and BEFORE does not."""
         known = self.before.verdicts if self.before else ()
         return tuple(each for each in self.after.verdicts if each not in known) if self.after else ()
 
@@ -196,26 +196,26 @@ class Comparison(Model, frozen=True):
 
     before: str
     after: str
-    """Names of what was compared."""
+    """Names of the two reports."""
     counts: dict[str, int]
-    """How many destinations there are of each of `CHANGES`."""
+    """Number of destinations for each of `CHANGES`."""
     destinations: tuple[Compared, ...]
-    """What changed most first."""
+    """The greatest changes first."""
 
 
 _Key = tuple[str, int | None, str | None, str | None, int | None]
 
 
 def compare(before: _Report, after: _Report, names: tuple[str, str]) -> Comparison:
-    """What became of each destination from one report to the other.
+    """Compare each destination of one report with the same destination of the other.
 
     Args:
-        before: the first one.
-        after: the second one, grouped alike.
-        names: what they are called.
+        before: the first report.
+        after: the second report, with the same grouping.
+        names: of the two reports.
 
     Raises:
-        UdpprobeError: one is by flow and the other is not.
+        UdpprobeError: one report is by flow, and the other is not.
     """
     old, new = _by_key(before), _by_key(after)
     if old and new and any(key[3] is None for key in old) != any(key[3] is None for key in new):
@@ -227,7 +227,7 @@ def compare(before: _Report, after: _Report, names: tuple[str, str]) -> Comparis
 
 
 class _Subject:
-    """A destination in one of the reports, with the errors about it whose datagrams nobody saw."""
+    """A destination in one of the reports, with the errors about it whose datagrams were not captured."""
 
     def __init__(self) -> None:
         self.own: Any = None
@@ -290,7 +290,7 @@ def _compared(key: _Key, old: _Subject | None, new: _Subject | None) -> Compared
 
 
 def _overall(differences: Sequence[Difference]) -> str:
-    """The verdict's change counts before all others; else one thing that is worse is enough."""
+    """A change of the verdict decides. Without one, a single difference for the worse makes it worse."""
     verdict = next((each.change for each in differences if each.what == "verdict"), None)
     return verdict or min((each.change for each in differences), key=CHANGES.index, default="same")
 
@@ -311,18 +311,18 @@ def _advice(change: str, after: State | None, differences: Sequence[Difference],
     return f"See what was changed between the two runs, on the host and on the way: worse is its {which}."
 
 
-# ---- the rules: each gives what it finds, or None
+# ---- the rules: each returns a difference, or None
 
 
 def _by_verdict(before: State, after: State) -> Difference | None:
     if before.verdict == after.verdict or before.verdict is None or after.verdict is None:
-        return None  # what is undecided is neither better nor worse
+        return None  # undecided is neither better nor worse
     is_worse = _reach(after.verdict) > _reach(before.verdict)
     return Difference("verdict", before.verdict, after.verdict, "worse" if is_worse else "better")
 
 
 def _by_reporter(before: State, after: State) -> Difference | None:
-    """Of the same verdict. Somebody who did not complain before is worse; somebody who no longer does, better."""
+    """For equal verdicts: a reporter who did not complain before is worse, one who no longer does is better."""
     if before.verdict != after.verdict or before.reporters == after.reporters:
         return None
     is_worse = not set(after.reporters) <= set(before.reporters)
@@ -331,12 +331,12 @@ def _by_reporter(before: State, after: State) -> Difference | None:
 
 def _by_mtu(before: State, after: State) -> Difference | None:
     if before.mtu is None or after.mtu is None or before.mtu == after.mtu:
-        return None  # that a limit appears, or is gone, is the verdict's business
+        return None  # a limit that appears or disappears changes the verdict, which is compared already
     return Difference("mtu", before.mtu, after.mtu, "worse" if after.mtu < before.mtu else "better")
 
 
 def _by_loss(before: State, after: State) -> Difference | None:
-    """The z-test of two proportions, of destinations that answer in both runs."""
+    """The two-proportion z-test, for destinations that answer in both runs."""
     if before.loss is None or after.loss is None:
         return None
     lost = before.loss * before.sent + after.loss * after.sent
@@ -351,7 +351,7 @@ def _by_loss(before: State, after: State) -> Difference | None:
 
 
 def _by_rtt(before: State, after: State) -> Difference | None:
-    """The median, against the jitter of either run: outliers move the maximum, but neither median nor minimum."""
+    """Compare the medians with the jitter of either run. Outliers move the maximum, but neither median nor minimum."""
     one, other = before.rtt_ms, after.rtt_ms
     if one is None or other is None:
         return None
@@ -382,10 +382,10 @@ _RULES: tuple[Callable[[State, State], Difference | None], ...] = (
 
 
 def parse_failing(words: str) -> frozenset[str]:
-    """What fails: `new`, `gone`, `worse`, `better`, and `new-VERDICT`.
+    """Parse the words of `--fail-on`: `new`, `gone`, `worse`, `better`, and `new-VERDICT`.
 
     Raises:
-        UsageError: a word is none of them, or there is none.
+        UsageError: a word is none of these, or there is no word.
     """
     known = (*CHANGES[:-1], *(f"new-{verdict}" for verdict in VERDICTS))
     found = [word.strip() for word in words.split(",")]
@@ -400,7 +400,7 @@ def parse_failing(words: str) -> frozenset[str]:
 
 
 def failing_changes(rows: Iterable[Compared], failing: frozenset[str]) -> frozenset[str]:
-    """What of `failing` is there; `new-refused` where AFTER has that verdict and BEFORE has not."""
+    """The words of `failing` that apply; `new-refused` does if AFTER has that verdict and BEFORE does not."""
     return failing.intersection(
         word for row in rows for word in (row.change, *(f"new-{verdict}" for verdict in row.new_verdicts))
     )

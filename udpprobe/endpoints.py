@@ -6,7 +6,7 @@ from functools import lru_cache
 
 
 def endpoint_text(address: str, port: int | None, zone: str | None = None) -> str:
-    """`192.0.2.1:53`, `[2001:db8::1]:53`, `[fe80::1%eth0]:53`, or the address alone where there is no port."""
+    """`192.0.2.1:53`, `[2001:db8::1]:53`, `[fe80::1%eth0]:53`, or the address alone if there is no port."""
     address = f"{address}%{zone}" if zone else address
     if port is None:
         return address
@@ -15,7 +15,7 @@ def endpoint_text(address: str, port: int | None, zone: str | None = None) -> st
 
 @lru_cache(1 << 10)
 def port_of(name: str) -> int | None:
-    """The UDP port of a service such as `domain`; None where this host knows none of that name."""
+    """The UDP port of a service such as `domain`; None if this host does not know the name."""
     import socket  # noqa: PLC0415 - most ports are numbers
 
     try:
@@ -25,7 +25,7 @@ def port_of(name: str) -> int | None:
 
 
 def services() -> list[str]:
-    """The names of the UDP services in /etc/services (services(5)), aliases too; none where it cannot be read."""
+    """The names of the UDP services in /etc/services (services(5)), with aliases; empty if it cannot be read."""
     try:
         with open("/etc/services", encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - pathlib takes 10 ms
             lines = [line.partition("#")[0].split() for line in file]
@@ -36,7 +36,7 @@ def services() -> list[str]:
 
 @lru_cache(1 << 16)
 def name_of(port: int) -> str:
-    """The service that is registered for a UDP port; empty where there is none."""
+    """The service registered for a UDP port; empty if there is none."""
     import socket  # noqa: PLC0415 - as above
 
     try:

@@ -1,7 +1,7 @@
-"""Files that somebody names.
+"""Files named by the user.
 
-They are read within bounds, for a device or a pipe may have no end. Written, reports (-o) and captures (-w) alike, they
-appear whole or not at all.
+Reading is bounded, because a device or a pipe may have no end. Reports (-o) and captures (-w) are written completely or
+not at all.
 """
 
 from __future__ import annotations
@@ -78,23 +78,23 @@ def _too_large(most: int) -> OSError:
 
 @contextmanager
 def atomic_file(target: Path) -> Iterator[int]:
-    """A draft beside the target, which takes the target's name and mode once all is written.
+    """A temporary file beside the target, which gets the target's name and mode once it is complete.
 
-    Its name is one that nobody can foresee, and must not be there yet (mkstemp(3): O_EXCL). So where others may write
-    too, such as in /tmp, nobody can put a link there that leads to another file.
+    Its name is unpredictable and must not exist (mkstemp(3): O_EXCL). So in a directory where others can write, such as
+    /tmp, nobody can place a link to another file there.
 
     Yields:
-        The descriptor of the draft, which stays the caller's to write to and this function's to close.
+        The descriptor to write to. This function closes it.
     """
     from pathlib import Path  # noqa: PLC0415 - see read_at_most
-    from tempfile import mkstemp  # noqa: PLC0415 - 5 ms that only who writes a file waits for
+    from tempfile import mkstemp  # noqa: PLC0415 - the import takes 5 ms, and only writing needs it
 
     descriptor, draft = mkstemp(dir=target.parent, prefix=".udpprobe-")
     try:
         try:
             yield descriptor
             os.fchmod(descriptor, _mode_of(target))
-            os.fsync(descriptor)  # else a crash of the system may leave an empty file under the name
+            os.fsync(descriptor)  # without it, a crash of the system may leave an empty file under the name
         finally:
             os.close(descriptor)
         Path(draft).replace(target)
@@ -103,9 +103,9 @@ def atomic_file(target: Path) -> Iterator[int]:
 
 
 def _mode_of(target: Path) -> int:
-    """Who may read and write a file: as before, or as the user's new files are."""
+    """The mode for a file: that of the file it replaces, or that of the user's new files."""
     with suppress(FileNotFoundError):
         return stat.S_IMODE(target.stat().st_mode)
-    mask = os.umask(0o077)  # there is no other way to ask for it; what a thread makes meanwhile is private
+    mask = os.umask(0o077)  # the only way to read it; files that another thread creates meanwhile are private
     os.umask(mask)
     return 0o666 & ~mask

@@ -256,11 +256,11 @@ class Alike(Struct, frozen=True):
 
     @property
     def verdict(self) -> str | None:
-        """Of each."""
+        """The verdict that they share."""
         return self.template.verdict
 
     def by_host(self) -> Iterator[tuple[str, Alike]]:
-        """The rows of each host that stand together, and its address."""
+        """Split at each change of address; yields the address and its rows."""
         high, low = self.columns.high, self.columns.low
         first = 0
         for end in ends_of_hosts(self.tasks, high, low):
@@ -311,7 +311,7 @@ class Parts(LazyRows[Destination]):
                 yield part
 
     def changed(self, change: Callable[[Destination], Destination]) -> Parts:
-        """The rows, each as a function makes it that adds notes and a zone, the same to all rows of an address."""
+        """The rows after a function has added notes and a zone, which must be the same for all rows of an address."""
 
         def parts() -> Iterator[Destination | Alike]:
             for part in self.parts():
@@ -329,7 +329,7 @@ class Parts(LazyRows[Destination]):
         return Parts(parts, len(self), lambda place: change(self._row(place)))
 
     def after(self, count: int) -> Iterator[Destination]:
-        """All rows but the first `count`, which are not made."""
+        """All rows except the first `count`, which are not made."""
         return map(self._row, range(count, len(self)))
 
     @overload
@@ -342,7 +342,7 @@ class Parts(LazyRows[Destination]):
 
 
 def parts_of(rows: Sequence[Destination]) -> Iterable[Destination | Alike]:
-    """The rows; those that are alike as one, where they are known to be."""
+    """The rows, with runs that are known to be alike as one `Alike`."""
     return rows.parts() if isinstance(rows, Parts) else rows
 
 
@@ -374,11 +374,11 @@ class DropReason(Model, frozen=True):
     reason: str
     """The kernel's word, of enum skb_drop_reason: `NETFILTER_DROP`, `UDP_CSUM` …"""
     host: int | None
-    """IPv4 and IPv6 packets of any protocol, in all network namespaces (by skb:kfree_skb); None where that event is not
-    to be had."""
+    """IPv4 and IPv6 packets of any protocol, in all network namespaces (by skb:kfree_skb); None if that event is not
+    available."""
     namespace: int | None
-    """By the counters of this network namespace: of UDP alone, but for checksums of ICMP and IPv4, the reverse path
-    and fragments; None for reasons that it does not count."""
+    """By the counters of this network namespace, which count UDP only, except for checksums of ICMP and IPv4, the
+    reverse path filter and fragments; None for reasons that it does not count."""
 
 
 class ErrorSent(Model, frozen=True):

@@ -1,4 +1,4 @@
-"""Results as text for a person or a program. Pure: returns text, prints nothing.
+"""Results as text for people or programs. Pure: returns text, prints nothing.
 
 `table`, `markdown`, `json`, `csv`, `html` and `parquet` write a report, and its events; `trace`, `mtu`, `diff`,
 `checks`, `explain` and `lists` each cover one result in all formats. Field names come from the model alone.
@@ -27,9 +27,9 @@ class OutputFormat(StrEnum):
     CSV = "csv"
     MARKDOWN = "markdown"
     HTML = "html"
-    """One page for a browser; of reports, traces, path MTUs and comparisons."""
+    """One page for a browser: for reports, traces, path MTUs and comparisons."""
     PARQUET = "parquet"
-    """Of reports and their events alone; binary."""
+    """Binary: for reports and their events only."""
 
 
 class EventWriter(Protocol):
@@ -44,11 +44,11 @@ class EventWriter(Protocol):
         ...
 
     def end(self, report: Report, width: int) -> Iterator[str | bytes]:
-        """The rest, in pieces.
+        """The rest of the text, in chunks.
 
         Args:
             report: of the same run.
-            width: columns of the screen; for tables.
+            width: of the screen in characters, for tables.
         """
         ...
 
@@ -63,13 +63,13 @@ def report_pieces(  # noqa: PLR0911 - a format each
     width: int,
     style: Style | None = None,
 ) -> Iterator[str] | Iterator[bytes]:
-    """A report in pieces, because the text of a million destinations would take a gigabyte.
+    """A report in chunks, because the text of a million destinations would take a gigabyte.
 
     Args:
-        report: destinations worst first.
-        output_format: how.
-        width: columns of the screen; for tables.
-        style: colours and zone, for people; by default none.
+        report: with its destinations worst first.
+        output_format: the format.
+        width: of the screen in characters, for tables.
+        style: colours and time zone, for people; by default no colours, and UTC.
 
     Raises:
         ImportError: the format's library is not installed.
@@ -113,9 +113,9 @@ def events_in(  # noqa: PLR0911 - a format each
     """A writer of events.
 
     Args:
-        output_format: how.
-        spool: opens a place for text, for formats that begin with what is known only at the end.
-        style: as `report_pieces`.
+        output_format: the format.
+        spool: opens a temporary file, for formats that begin with something known only at the end.
+        style: as for `report_pieces`.
 
     Raises:
         ImportError: the format's library is not installed.

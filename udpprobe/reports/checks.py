@@ -22,12 +22,12 @@ _HEADERS = ("destination", "state", "result")
 
 
 def speakers(outcome: Outcome) -> list[str]:
-    """Addresses that the results mention."""
+    """The addresses mentioned in the results."""
     return [address for each in outcome.checks for address in addresses_in(f"{each.text} {each.advice or ''}")]
 
 
 def with_names(outcome: Outcome, style: Style) -> Outcome:
-    """The same for people, with the names of those addresses added."""
+    """The outcome with names added to those addresses, for people."""
     return replace(
         outcome,
         checks=tuple(
@@ -44,7 +44,7 @@ def check_table(outcome: Outcome, width: int, style: Style = PLAIN) -> str:
 
 
 def _result(check: Checked) -> str:
-    """What was found; below it, of what could be checked, what to do."""
+    """The finding, and below it the advice, unless nothing could be checked."""
     return "\n".join(map(escape, filter(None, (check.text, check.verdict and check.advice))))
 
 
@@ -108,7 +108,7 @@ def check_junit(outcome: Outcome, _width: int) -> str:
 
 def check_prometheus(outcome: Outcome, _width: int) -> str:
     """Gauges for the node exporter's textfile collector."""
-    from udpprobe.reports.metrics import checks_text  # noqa: PLC0415 - 50 ms that other formats need not wait for
+    from udpprobe.reports.metrics import checks_text  # noqa: PLC0415 - the import takes 50 ms, which other formats do not need
 
     return checks_text(outcome)
 
@@ -124,7 +124,7 @@ CHECK_FORMATS: Mapping[str, Callable[[Outcome, int], str]] = {
 
 NAME = "UDPPROBE"
 MOST_NAMED = 3
-"""Failures that the one line names; some monitors cut longer lines."""
+"""Most failures that the line names: some monitors cut longer lines."""
 
 _ZONE = re.compile(r"%[^\]]+")
 
@@ -140,8 +140,8 @@ def plugin(outcome: Outcome, verbosity: int) -> str:
     https://www.monitoring-plugins.org/doc/guidelines.html, "Plugin Output for Nagios", "Performance data".
 
     Args:
-        outcome: what the checks came to.
-        verbosity: 0 nothing more; 1 a line a destination; 2 what each heard; 3 warnings.
+        outcome: the results.
+        verbosity: 0 for nothing more; 1 for a line per destination; 2 for the notes of each; 3 for warnings.
     """
     data = " ".join(datum for each in outcome.checks for datum in _data(each, alone=len(outcome.checks) == 1))
     first = line_of(outcome.state, _summary(outcome)) + (f" | {data}" if data else "")
@@ -149,7 +149,7 @@ def plugin(outcome: Outcome, verbosity: int) -> str:
 
 
 def place_of(check: Checked) -> str:
-    """What was checked, as far as it is known: an endpoint, with the name that was given for it."""
+    """The checked endpoint, as far as it is known, with the name given for it."""
     if check.address is None:
         return escape(check.target)
     where = endpoint(check.address, check.port)

@@ -35,7 +35,7 @@ def cell(value: Any) -> str:  # noqa: ANN401 - JSON's values have no narrower ty
 
 
 def harmless(text: str) -> str:
-    """Foreign text that no spreadsheet takes for a formula: a quote is put in front where it could be one.
+    """Untrusted text, with a quote in front if a spreadsheet could take it for a formula.
 
     https://owasp.org/www-community/attacks/CSV_Injection
     """
@@ -43,7 +43,7 @@ def harmless(text: str) -> str:
 
 
 def csv_text(rows: Iterable[Iterable[Any]]) -> str:
-    """Lines of JSON's values."""
+    """CSV lines from rows of JSON values."""
     return _lines(map(_cell, row) for row in rows)
 
 
@@ -57,11 +57,11 @@ def _lines(rows: Iterable[Iterable[str]]) -> str:
     return "".join(f"{','.join(row)}\n" for row in rows)
 
 
-# ---- records, many at once and a column at a time: most of a column's values are the same few
+# ---- records, many at once and column by column: most columns have few different values
 
 
 def values_of(kind: type[Model], records: Sequence[Model | None]) -> dict[str, Sequence[Any]]:
-    """Of each field, the values in all records; None where there is no record."""
+    """The values of each field in all records; None for a missing record."""
     names = kind.__struct_fields__
     if not records:
         return dict.fromkeys(names, ())
@@ -76,14 +76,14 @@ class _Column(NamedTuple):
 
     name: str
     cells: Callable[[Sequence[Any]], list[str]]
-    """What makes cells of its values."""
+    """Makes cells of its values."""
     record: type[Model] | None
-    """What the field holds, where that is a record: several cells."""
+    """The kind of record that the field holds, which takes several cells; None for a plain value."""
 
 
 @cache
 def _columns(kind: type[Model]) -> tuple[_Column, ...]:
-    """All fields, but for lists of records."""
+    """All fields except lists of records."""
     columns = (_column(name, hint) for name, hint in get_type_hints(kind).items() if name in kind.__struct_fields__)
     return tuple(column for column in columns if column)
 
@@ -107,12 +107,12 @@ def _texts(values: Sequence[Any]) -> list[str]:
 
 
 def _json_cells(values: Sequence[Any]) -> list[str]:
-    # the objects of one kind of error are one and the same
+    # errors of the same kind share one object, so comparing identities is enough
     told = {key: _cell(value) for key, value in {id(value): value for value in values}.items()}
     return [told[id(value)] for value in values]
 
 
-# text among times and milliseconds is a mark of core.stencils
+# A text among times and milliseconds is a mark of core.stencils.
 
 
 def _times(values: Sequence[int | str | None]) -> list[str]:
@@ -137,7 +137,7 @@ _CELLS: dict[Any, Callable[[Sequence[Any]], list[str]]] = {
 
 @cache
 def _names(kind: type[Model], prefix: str = "") -> tuple[str, ...]:
-    """The columns of a kind of records."""
+    """The column names of a kind of record."""
     names: list[str] = []
     for name, _, record in _columns(kind):
         title = prefix + json_name(name)
@@ -146,12 +146,12 @@ def _names(kind: type[Model], prefix: str = "") -> tuple[str, ...]:
 
 
 def _cells(kind: type[Model], values: Mapping[str, Sequence[Any]], count: int) -> list[list[str]]:
-    """The cells of each column of a kind.
+    """The cells of each column of a kind of record.
 
     Args:
-        kind: of records.
-        values: of their fields; of the columns that are missing, the cells are empty.
-        count: of records.
+        kind: the kind of record.
+        values: by field; a missing field has empty cells.
+        count: number of records.
     """
     columns: list[list[str]] = []
     for name, cells, record in _columns(kind):
@@ -166,9 +166,9 @@ def _cells(kind: type[Model], values: Mapping[str, Sequence[Any]], count: int) -
 
 
 def report_csv(report: Report) -> Iterator[str]:
-    """A row per finding, in pieces; the destination's columns, then those of the finding with the prefix `finding_`.
+    """A row per finding, in chunks: the destination's columns, then the finding's with the prefix `finding_`.
 
-    A destination without findings has a row, too.
+    A destination without findings has one row.
     """
     yield _lines([["kind", *_names(Destination), *_names(Finding, "finding_")]])
     yield from texts_of(
@@ -200,20 +200,20 @@ def _rows(name: str, kind: type[Model], records: Sequence[Model], findings: Sequ
 
 
 class EventsCsv:
-    """A row per error."""
+    """Events as CSV: a row per error."""
 
     def __init__(self) -> None:
         self._is_begun = False
 
     def add(self, events: Sequence[Event]) -> str:
-        """Their rows."""
+        """The events' rows."""
         if not events:
             return ""
         values = values_of(type(events[0]), events)
         return self._header() + _lines(zip(*_cells(Event, values, len(events)), strict=True))
 
     def end(self, _report: Report, _width: int) -> Iterator[str]:
-        """The header, if nothing was written yet."""
+        """The header, if nothing has been written yet."""
         yield self._header()
 
     def _header(self) -> str:

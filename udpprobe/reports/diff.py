@@ -28,7 +28,7 @@ from udpprobe.reports.text import (
 DIFF_SCHEMA = "udpprobe.diff/1"
 COLUMNS = ("destination", "change", "what changed")
 ROWS_SHOWN = 1000
-"""Of a table."""
+"""Most rows of a table."""
 _REPORTERS_SHOWN = 3
 _STATE = ("verdict", "reporters", "mtu", "sent", "answered", "errors", "loss", "rtt_ms")
 _CSV = (
@@ -44,13 +44,13 @@ _CSV = (
 
 
 def shown(comparison: Comparison, *, show_all: bool) -> Comparison:
-    """Without the destinations that are the same, unless these are to be shown."""
+    """Leave out unchanged destinations, unless `show_all` is set."""
     if show_all:
         return comparison
     return replace(comparison, destinations=tuple(row for row in comparison.destinations if row.change != "same"))
 
 
-# ---- for a person
+# ---- for people
 
 
 def _table(comparison: Comparison, width: int) -> str:
@@ -69,7 +69,7 @@ def _markdown(comparison: Comparison, _width: int) -> str:
 
 
 def closing(comparison: Comparison) -> str:
-    """What was compared, and how much changed: `a.json, then b.json: 1 worse, 2 new; 12 the same`."""
+    """The last line: `a.json, then b.json: 1 worse, 2 new; 12 the same`."""
     counts = comparison.counts
     changed = (
         ", ".join(f"{counts[change]:,} {change}" for change in CHANGES[:-1] if counts[change]) or "nothing changed"
@@ -84,7 +84,7 @@ def _name(name: str) -> str:
 
 
 def row_cells(row: Compared) -> tuple[str, str, str]:
-    """A row of `COLUMNS`."""
+    """The cells of a row for `COLUMNS`."""
     label = endpoint(row.address, row.port, row.zone)
     said = [] if row.source is None else [glued(f"from {endpoint(row.source, row.source_port)}")]
     is_both = row.before is not None and row.after is not None
@@ -122,7 +122,7 @@ def _difference(each: Difference, row: Compared) -> str:
     return glued(f"RTT was {duration(each.before)}, is {duration(each.after)}")
 
 
-# ---- for a program
+# ---- for programs
 
 
 def _json(comparison: Comparison, _width: int) -> str:
@@ -184,4 +184,4 @@ DIFF_FORMATS: Mapping[OutputFormat, Callable[[Comparison, int], str]] = {
     OutputFormat.MARKDOWN: _markdown,
     OutputFormat.HTML: _html,
 }
-"""What each format makes of a comparison; the width of the screen is for tables."""
+"""The function that writes a comparison in each format; tables use the width of the screen."""

@@ -158,7 +158,7 @@ _NMAP = MappingProxyType(
         ),
     }
 )
-"""Of nmap's reasons, those that are no ICMP errors."""
+"""nmap's reasons that are not ICMP errors."""
 _SOME = "the reporter"
 
 
@@ -172,7 +172,7 @@ def explained(word: str) -> tuple[About, tuple[Meaning, ...]]:
     """The meaning of a word, in upper or lower case, and the ICMP errors that it stands for.
 
     Raises:
-        UsageError: it is no word of a report.
+        UsageError: reports do not use the word.
     """
     asked, word = word, word.lower()
     if word in _TEXTS:
@@ -211,7 +211,7 @@ def _of_rows(word: str, kind: str, rows: tuple[Meaning, ...]) -> About:
 
 
 def _advice(word: str, reason: str = "") -> str | None:
-    """What reports advise, about a destination that has no name."""
+    """The advice that reports give, for an unspecified destination."""
     if word == "too-big":
         return "Send smaller datagrams; `udpprobe mtu HOST:PORT` measures what fits."
     if word in _SILENCE or word == "silent":
@@ -245,7 +245,7 @@ NO_ERRORS = MappingProxyType(
         (6, 137): "a redirect",
     }
 )
-"""What people look up that is no error (RFC 792, RFC 4443, RFC 4861)."""
+"""Types that people look up although they are not errors (RFC 792, RFC 4443, RFC 4861)."""
 _REDIRECT = (
     "the datagram was forwarded, and the host is told of a shorter way (RFC 792; RFC 4861, 8); "
     "`ip route get HOST` shows what it learnt"
@@ -253,7 +253,7 @@ _REDIRECT = (
 
 
 def no_error(family: int, icmp_type: int) -> str | None:
-    """What a type is that is no error; None for one that is, or that nobody looks up."""
+    """The name of a type that is not an error; None for an error, or for a type that nobody looks up."""
     what = NO_ERRORS.get((family, icmp_type))
     if what is None:
         return None
@@ -306,7 +306,7 @@ _LEGEND: tuple[tuple[Callable[[Meaning], bool], str], ...] = (
         ),
     ),
 )
-"""What is said below a table, and of which of its rows."""
+"""The notes below a table, each with a test for the rows that need it."""
 
 
 _LATER = (
@@ -317,19 +317,19 @@ _HOW = {"fragments": "leave in fragments", "whole": "leave whole, and are lost",
 
 
 def verdict_words(meaning: Meaning) -> str:
-    """The verdict, and when it is another one."""
+    """The verdict, and in which cases it is a different one."""
     if _otherwise(meaning):
         return _WHEN[meaning.verdict or ""]
     return meaning.verdict or "none: nobody has defined this error"
 
 
 def _otherwise(meaning: Meaning) -> str | None:
-    """What the verdict becomes with more knowledge; only code 0 says that a TTL ran out, so only it can be a loop."""
+    """The verdict that further evidence may give. Only code 0 means that a TTL expired, so only that can be a loop."""
     return None if meaning.verdict == "expired" and meaning.code != 0 else _OTHERWISE.get(meaning.verdict or "")
 
 
 def linux_words(meaning: Meaning) -> dict[str, str]:
-    """What a program sees on Linux, by kind of socket: `unconnected`, `connected`, `recverr`."""
+    """What a program gets from Linux, by kind of socket: `unconnected`, `connected`, `recverr`."""
     return {
         "unconnected": _LATER
         if meaning.verdict == "too-big"
@@ -364,7 +364,7 @@ def _title(meaning: Meaning) -> str:
 
 
 def meanings_table(meanings: Sequence[Meaning], width: int, about: About | None = None) -> str:
-    """One error: a story. Several: a table a family. Of a word, what it means before that."""
+    """One error as text, several as a table per family; before that, the meaning of a word if one was asked for."""
     head = f"{_about(about, width)}\n\n" if about else ""
     if not meanings:
         return head[:-1]
@@ -427,7 +427,7 @@ def _story(meaning: Meaning, width: int) -> str:
 
 
 def _modes(meaning: Meaning, width: int) -> str:
-    """What depends on IP_MTU_DISCOVER; empty for an error of which nothing does."""
+    """How the result depends on IP_MTU_DISCOVER; empty if it does not."""
     if meaning.verdict != "too-big":
         return ""
     option, name = ("IP_MTU_DISCOVER", "IP_RECVERR") if meaning.family == 4 else ("IPV6_MTU_DISCOVER", "IPV6_RECVERR")
@@ -440,14 +440,14 @@ def _modes(meaning: Meaning, width: int) -> str:
 
 
 def meanings_markdown(meanings: Sequence[Meaning], width: int, about: About | None = None) -> str:
-    """What a word means, and one table of all columns."""
+    """The meaning of a word, and one table with all columns."""
     head = f"{without_tags(_about(about, width))}\n\n" if about else ""
     return head + (markdown(COLUMNS, tuple(map(_cells, meanings))) + "\n" if meanings else "")
 
 
 def meanings_json(meanings: Sequence[Meaning], _width: int, about: About | None = None) -> str:
     """One object, `udpprobe.explain/1`."""
-    from udpprobe.reports.json import document, lines  # noqa: PLC0415 - a table needs none of it
+    from udpprobe.reports.json import document, lines  # noqa: PLC0415 - tables do not need it
 
     return "".join(
         document(
@@ -461,21 +461,21 @@ def meanings_json(meanings: Sequence[Meaning], _width: int, about: About | None 
 
 
 def meanings_ndjson(meanings: Sequence[Meaning], _width: int, _about: About | None = None) -> str:
-    """A line an error."""
+    """One line per error."""
     from udpprobe.reports.json import lines  # noqa: PLC0415 - as above
 
     return lines(map(as_object, meanings))
 
 
 def meanings_csv(meanings: Sequence[Meaning], _width: int, _about: About | None = None) -> str:
-    """A row an error."""
+    """One row per error."""
     from udpprobe.reports.csv import csv_text  # noqa: PLC0415 - as above
 
     return csv_text([COLUMNS, *map(_cells, meanings)])
 
 
 def as_object(meaning: Meaning) -> dict[str, Any]:
-    """The row for JSON; `code` null stands for every code that has no row of its own."""
+    """The row for JSON; a null `code` stands for every code without a row of its own."""
     return {
         **meaning._asdict(),
         "code": None if meaning.code == ANY_CODE else meaning.code,
@@ -493,7 +493,7 @@ def as_object(meaning: Meaning) -> dict[str, Any]:
 
 
 def _cells(meaning: Meaning) -> tuple[str, ...]:
-    """The row for CSV and Markdown; code `*` stands for every code that has no row of its own."""
+    """The row for CSV and Markdown; code `*` stands for every code without a row of its own."""
     from udpprobe.reports.csv import cell  # noqa: PLC0415 - as above
 
     values = as_object(meaning) | {f"linux_{kind}": errno for kind, errno in meaning.linux.items()}
@@ -508,4 +508,4 @@ MEANINGS_FORMATS: Mapping[OutputFormat, Callable[[Sequence[Meaning], int, About 
     OutputFormat.CSV: meanings_csv,
     OutputFormat.MARKDOWN: meanings_markdown,
 }
-"""What each format makes of the table of meanings; the width of the screen is for tables."""
+"""The function that writes meanings in each format; tables use the width of the screen."""

@@ -17,10 +17,10 @@ from udpprobe.reports.json import document, lines
 from udpprobe.reports.text import Layout, endpoint, escape, markdown, table
 
 PAYLOADS = ("name", "ports", "bytes", "answer", "source")
-"""Columns of the list of payloads; `answer`: whether one is known by its bytes."""
+"""Columns of the list of payloads; `answer` says whether answers can be recognised by their bytes."""
 
 GAP, MOST_ELASTIC, LEAST_PROSE = 2, 24, 20
-"""Columns: between two, of the elastic one beside prose, and of prose."""
+"""Characters between two columns; most of the elastic column beside prose; least of prose."""
 
 
 class Listing(Struct, frozen=True):
@@ -28,13 +28,13 @@ class Listing(Struct, frozen=True):
 
     schema: str
     name: str
-    """What the rows are called in JSON."""
+    """The name of the rows in JSON."""
     columns: tuple[str, ...]
     rows: Sequence[tuple[Any, ...]]
     elastic: int
-    """The column that is wrapped where the screen is narrow."""
+    """The column that is wrapped on a narrow screen."""
     prose: int | None = None
-    """Another one, of text; what it is wrapped to is what the others leave."""
+    """A column of text, if there is one, which is wrapped to the width the others leave."""
 
 
 def payload_rows(listing: Sequence[tuple[Any, ...]]) -> Listing:
@@ -55,7 +55,7 @@ def plan_rows(planned: Iterable[Planned]) -> Listing:
 
 
 def rows_table(rows: Listing, width: int) -> str:
-    """A table; no word is broken to fit the width."""
+    """A table; words are never broken to fit the width."""
     cells = tuple(_cells(rows))
     if rows.prose is not None:
         widths = [max(map(len, column)) for column in zip(_headers(rows), *cells, strict=True)]
@@ -81,7 +81,7 @@ def _headers(rows: Listing) -> tuple[str, ...]:
 
 
 def _cells(rows: Listing) -> Iterator[tuple[str, ...]]:
-    # commas glue a list of ports together, which may be longer than a line
+    # a space after each comma lets a long list of ports be wrapped
     return (tuple(re.sub(r",(?=\S)", ", ", cell(value)) for value in row) for row in rows.rows)
 
 
@@ -91,12 +91,12 @@ def rows_json(rows: Listing, _width: int) -> str:
 
 
 def rows_ndjson(rows: Listing, _width: int) -> str:
-    """A line a row."""
+    """One line per row."""
     return lines(_records(rows))
 
 
 def rows_csv(rows: Listing, _width: int) -> str:
-    """The columns' names, then a line a row."""
+    """The names of the columns, then one line per row."""
     return csv_text([rows.columns, *rows.rows])
 
 
@@ -111,7 +111,7 @@ ROWS_FORMATS: Mapping[OutputFormat, Callable[[Listing, int], str]] = {
     OutputFormat.CSV: rows_csv,
     OutputFormat.MARKDOWN: rows_markdown,
 }
-"""What each format makes of a list; the width of the screen is for tables."""
+"""The function that writes a list in each format; tables use the width of the screen."""
 
 
 # ---- the counters of a running daemon
@@ -120,12 +120,12 @@ STATUS_COLUMNS = ("counter", "count")
 
 
 def status_text(status: dict[str, Any], output_format: OutputFormat, width: int) -> str:
-    """The counters in any format: an object, or a row a counter.
+    """The counters in any format: one object, or one row per counter.
 
     Args:
         status: `udpprobe.icmpd.status/1`.
-        output_format: how.
-        width: columns of the screen.
+        output_format: the format.
+        width: of the screen, in characters.
     """
     return _STATUS_FORMATS[output_format](status, width)
 
@@ -158,7 +158,7 @@ PROGRAM_COLUMNS = (
     "too_big",
     "verdicts",
 )
-"""In JSON, NDJSON and CSV."""
+"""Columns in JSON, NDJSON and CSV."""
 PROGRAM_TABLE_COLUMNS = ("socket", "errors", "told", "blind", "ignored", "verdicts")
 NO_PROGRAM_ERRORS = "udpprobe: no ICMP errors about the program's datagrams\n"
 
@@ -173,31 +173,31 @@ class SocketErrors(Struct, frozen=True):
     errors: int
     """ICMP errors that arrived about its datagrams."""
     told: int
-    """Those that Linux gave it an errno for."""
+    """Errors for which Linux gave it an errno."""
     blind: int
-    """Those of which Linux told it nothing."""
+    """Errors that Linux did not pass to it."""
     ignored: int
-    """Those it was told of, and yet it kept sending to the same destination."""
+    """Errors that it got an errno for, and sent on to the same destination regardless."""
     verdicts: tuple[str, ...]
-    """Of the errors, the most frequent first."""
+    """Verdicts of the errors, the most frequent first."""
     too_big: int
-    """Those that say a datagram was too big."""
+    """Errors that report a datagram as too big."""
 
     @property
     def unknown(self) -> int:
-        """Those for which it is unknown whether it was told."""
+        """Errors for which it is unknown whether it got an errno."""
         return self.errors - self.told - self.blind
 
     @property
     def findings(self) -> frozenset[str]:
-        """Words of `--fail-on` that are true of it."""
+        """The words of `--fail-on` that apply to it."""
         return frozenset((*self.verdicts, *(["blind"] if self.blind else ()), *(["ignored"] if self.ignored else ())))
 
 
 def program_text(
     sockets: Sequence[SocketErrors], output_format: OutputFormat, width: int, *, is_all: bool = True
 ) -> str:
-    """A row per socket. If there is none, a sentence; nothing at all if `is_all` is false, as errors may be missing."""
+    """A row per socket. Without any, a sentence; but no text if `is_all` is false, because errors may be missing."""
     if output_format not in {OutputFormat.TABLE, OutputFormat.MARKDOWN}:
         rows = [
             (

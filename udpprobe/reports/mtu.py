@@ -61,7 +61,7 @@ def mtu_markdown(report: MtuReport, _width: int) -> str:
 
 
 def router_row(said: Reported) -> tuple[str, ...]:
-    """A row of `HEADERS`."""
+    """The cells of a reported MTU for `HEADERS`."""
     mtu = "" if said.mtu is None else str(said.mtu)
     return escape(said.reporter), mtu, str(said.count), str(said.smallest), "; ".join(said.notes)
 
@@ -71,7 +71,7 @@ def _remarks_with(name: str, notes: str) -> str:
 
 
 def speakers(report: MtuReport) -> list[str]:
-    """Addresses that it mentions."""
+    """The addresses mentioned in the report."""
     return [*(each.reporter for each in report.reports), *addresses_in(conclusion(report))]
 
 
@@ -176,7 +176,7 @@ def mtu_object(report: MtuReport) -> dict[str, Any]:
 
 
 def mtu_json(report: MtuReport, _width: int) -> str:
-    """One object, each member on a line of its own."""
+    """One object, with each member on its own line."""
     return "".join(document(mtu_object(report)))
 
 
@@ -210,4 +210,4 @@ MTU_FORMATS: Mapping[OutputFormat, Callable[[MtuReport, int], str]] = {
     OutputFormat.MARKDOWN: mtu_markdown,
     OutputFormat.HTML: _html,
 }
-"""What each format makes of a path MTU; the width of the screen is for tables."""
+"""The function that writes a path MTU in each format; tables use the width of the screen."""

@@ -8,7 +8,7 @@ from udpprobe.core.model import DropReason, ErrorSent, ErrorsSent, ReceiveDrops
 from udpprobe.reports.text import Layout, endpoint, escape, plural, table
 
 SOCKETS_SHOWN = 5
-"""That dropped datagrams; the rest is counted."""
+"""Most sockets with drops that are named; further ones are only counted."""
 REASONS_SHOWN = 5
 REASONS = {
     "BPF_CGROUP_EGRESS": "a BPF program of a cgroup",
@@ -35,9 +35,9 @@ REASONS = {
     "XDP": "an XDP program",
     "XFRM_POLICY": "an IPsec policy",
 }
-"""In words."""
+"""The kernel's drop reasons in words."""
 ROWS_SENT_SHOWN = 40
-"""Of errors that this host sent."""
+"""Most rows about errors that this host sent."""
 RATE_LIMITS = {
     "ipv4_host": "by net.ipv4.icmp_ratelimit",
     "ipv6_host": "by net.ipv6.icmp.ratelimit",
@@ -59,9 +59,10 @@ def receive_drops(sockets: Sequence[ReceiveDrops]) -> Iterator[str]:
 
 
 def drop_reasons(reasons: Sequence[DropReason]) -> Iterator[str]:
-    """`this network namespace dropped 2 packets: 2 UDP_CSUM (a bad UDP checksum)`, and what only the host counts.
+    """`this network namespace dropped 2 packets: 2 UDP_CSUM (a bad UDP checksum)`, and reasons counted by host only.
 
-    What the namespace counts itself, but did not drop, was of other protocols or namespaces: it explains nothing here.
+    If the namespace counts a reason but has no such drops, the host's drops were in other protocols or namespaces. They
+    explain nothing here, and are left out.
     """
     here = [(each.reason, each.namespace) for each in reasons if each.namespace]
     if here:
@@ -96,13 +97,13 @@ SENT_COLUMNS = ("sent to", "about", "error", "count", "why")
 
 
 def sent_row(each: ErrorSent) -> tuple[str, ...]:
-    """A row of `SENT_COLUMNS`."""
+    """The cells of a row for `SENT_COLUMNS`."""
     verdict = str(each.verdict or each.reason)
     return each.to, endpoint(each.address, each.port), verdict, f"{each.count:,}", escape(each.why)
 
 
 def sent_table(found: ErrorsSent | None, width: int) -> str:
-    """What this host said to others; the frequent rows."""
+    """A table of the most frequent errors that this host sent to others."""
     if found is None or not found.rows:
         return ""
     rows = found.rows[:ROWS_SENT_SHOWN]

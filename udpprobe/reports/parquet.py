@@ -1,8 +1,8 @@
 """Reports and events as Parquet, for DuckDB, Polars and Spark: the fields of JSON, typed, in row groups.
 
-A report has a row per destination with its findings nested in it, so that sums count nothing twice; then a row per
-unmatched error, which has only its own finding. `kind` tells which. Source and faults are JSON in the file's metadata,
-under `udpprobe`.
+A report has one row per destination, with its findings nested so that sums count nothing twice, and then one row per
+unmatched error with its finding; `kind` says which. Source and faults are JSON in the file's metadata, under
+`udpprobe`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 GROUP_ROWS, GROUP_EVENTS = 1 << 16, 1 << 14
-"""Rows in a row group, which are held for it: destinations, and events."""
+"""Destinations and events in a row group, which is kept in memory until it is full."""
 METADATA = "udpprobe"
-"""The key, in the file's metadata, of what is no row."""
+"""The key in the file's metadata for everything that is not a row."""
 
 
 class _Column(Struct, frozen=True):
@@ -36,11 +36,11 @@ class _Column(Struct, frozen=True):
 
     type: pa.DataType
     array: Callable[[Sequence[Any]], pa.Array]
-    """Of its values in (n,) records, None for those that have none."""
+    """Makes an array of its values in (n,) records; None for a record without the field."""
 
 
 def report_parquet(report: Report) -> Iterator[bytes]:
-    """The whole file, in pieces."""
+    """The whole file, in chunks."""
     rows = _Rows({"kind": _column(str), **_columns(Destination)})
     for some in _groups(report.destinations, GROUP_ROWS):
         yield rows.add({"kind": ["destination"] * len(some), **_values(Destination, some)})
@@ -51,7 +51,7 @@ def report_parquet(report: Report) -> Iterator[bytes]:
 
 
 class EventsParquet:
-    """Errors one by one, as they come; no more than a row group of them is held."""
+    """Events as Parquet, written as they come; at most one row group is kept in memory."""
 
     def __init__(self) -> None:
         self._rows: _Rows | None = None
@@ -59,7 +59,7 @@ class EventsParquet:
         self._waiting: list[Event] = []
 
     def add(self, events: Sequence[Event]) -> bytes:
-        """What is to be written by now.
+        """Add events. Returns the bytes that can be written now.
 
         Args:
             events: all of one class, in all calls.
@@ -73,7 +73,7 @@ class EventsParquet:
         yield self._started().end(_about(report, EVENTS_SCHEMA))
 
     def _written_groups(self, count: int) -> bytes:
-        """Row groups of so many of those that wait: the same ones however the events came."""
+        """Row groups for the first `count` waiting events. They do not depend on how the events arrived."""
         some, self._waiting = self._waiting[:count], self._waiting[count:]
         return b"".join(self._started(some).add(_values(self._kind, each)) for each in _groups(some, GROUP_EVENTS))
 
@@ -85,7 +85,7 @@ class EventsParquet:
 
 
 class _Rows:
-    """One file."""
+    """Writes one file."""
 
     def __init__(self, columns: Mapping[str, _Column]) -> None:
         self._columns, self._sink = columns, _Sink()
@@ -93,7 +93,7 @@ class _Rows:
         self._writer = ParquetWriter(self._sink, self._schema, compression="zstd")
 
     def add(self, values: Mapping[str, Sequence[Any]]) -> bytes:
-        """A row group, of values by column; null in the columns that are missing."""
+        """Add a row group with values by column; missing columns are null."""
         nothing = (None,) * len(next(iter(values.values())))
         arrays = [column.array(values.get(name, nothing)) for name, column in self._columns.items()]
         self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
@@ -106,7 +106,7 @@ class _Rows:
 
 
 class _Sink(io.RawIOBase):
-    """Takes what the writer writes, until somebody fetches it."""
+    """Collects the writer's output until it is fetched."""
 
     def __init__(self) -> None:
         self._chunks: list[bytes] = []
@@ -142,12 +142,12 @@ def _about(report: Report, schema: str) -> str:
 
 
 def _values(kind: type[Model], records: Sequence[Model | None]) -> dict[str, Sequence[Any]]:
-    """Of each field, by its name in JSON, the values in all records; None for a record that is None."""
+    """The values of each field, by its name in JSON, in all records; None for a missing record."""
     return {json_name(name): values for name, values in values_of(kind, records).items()}
 
 
 def _columns(kind: type[Model]) -> dict[str, _Column]:
-    """How a record's fields are stored, by their names in JSON."""
+    """How the fields of a record are stored, by their names in JSON."""
     hints = get_type_hints(kind)
     return {json_name(name): _TIME if is_time(name) else _column(hints[name]) for name in kind.__struct_fields__}
 
@@ -185,7 +185,7 @@ def _are_missing(values: Sequence[Any]) -> pa.Array:
 
 
 def _stored(type_: pa.DataType, change: Callable[[Any], Any] = lambda value: value) -> _Column:
-    """A field of one plain value, stored after a change."""
+    """A field with a plain value, converted by `change` before it is stored."""
     return _Column(
         type_, lambda values: pa.array([None if value is None else change(value) for value in values], type_)
     )

@@ -45,11 +45,11 @@ from udpprobe.tracing.model import (
 
 HEADERS = ("hop", "router", "replies", "RTT min/median/max ms", "notes")
 LAPS, AGAIN = 2, "(loop repeats)"
-"""Turns of a loop that the table shows, and the text for the rest."""
+"""Rounds of a loop that the table shows, and the text for further ones."""
 
 
 def trace_table(report: TraceReport, width: int, style: Style = PLAIN) -> str:
-    """A row per hop and reporter, then the conclusion, and advice."""
+    """One row per hop and reporter, then the conclusion and the advice."""
     rows = tuple(hop_rows(report, style))
     hops = f"{table((Layout(HEADERS, rows, len(HEADERS) - 1),), width)}\n\n" if rows else ""
     advice = f"{wrap(escape(report.advice), width)}\n" if report.advice else ""
@@ -66,7 +66,7 @@ def trace_markdown(report: TraceReport, _width: int) -> str:
 
 
 def hop_rows(report: TraceReport, style: Style = PLAIN) -> Iterator[tuple[str, ...]]:
-    """Rows of `HEADERS`; hops in a row that say the same are one."""
+    """Rows for `HEADERS`. Consecutive silent hops, and repeated rounds of a loop, are one row."""
     for who, some in groupby(report.hops, key=lambda hop: folded(hop, report.loop)):
         hops = list(some)
         if who:
@@ -77,7 +77,7 @@ def hop_rows(report: TraceReport, style: Style = PLAIN) -> Iterator[tuple[str, .
 
 
 def folded(hop: Hop, loop: TraceLoop | None) -> str:
-    """What a hop is shown as together with its neighbours; nothing for one that has rows of its own."""
+    """The text for a hop that shares a row with its neighbours; empty for a hop with its own rows."""
     if not hop.reporters:
         return "*"
     is_again = (
@@ -89,7 +89,7 @@ def folded(hop: Hop, loop: TraceLoop | None) -> str:
 
 
 def _one_row(who: str, hops: Sequence[Hop]) -> tuple[str, ...]:
-    """Hops in a row without a reply, or round a loop, as one."""
+    """One row for consecutive hops: silent ones, or repeated rounds of a loop."""
     first, last = hops[0].ttl, hops[-1].ttl
     heard = sum(reporter.count for hop in hops for reporter in hop.reporters)
     return (
@@ -151,7 +151,7 @@ def conclusion(report: TraceReport) -> str:
 
 
 def target_of(report: TraceReport) -> str:
-    """`192.0.2.1:53`; after the name, where one was typed."""
+    """`192.0.2.1:53`, preceded by the name if one was typed."""
     where = glued(endpoint(*astuple(report.target)))
     return f"{escape(report.name)} ({where})" if report.name else where
 
@@ -161,7 +161,7 @@ def _loop(report: TraceReport, loop: TraceLoop) -> str:
 
 
 def _or_before(report: TraceReport, ttl: int) -> str:
-    """Of the lowest TTL that was tried it is not known whether a lower one would do."""
+    """` or before` for the lowest TTL tried, because a lower one may already be enough."""
     return " or before" if 1 < ttl == report.hops[0].ttl else ""
 
 
@@ -197,14 +197,14 @@ def _stopped(report: TraceReport) -> str:
         return str(report.verdict)
     if own := next((each for each in last.reporters if each.address is None), None):
         return f"{report.verdict}: {', '.join(in_words(own.notes))}"
-    # a router that forwards no further lets the TTL run out one hop before it says so: it stands where it spoke first
+    # A router that does not forward also reports the probes whose TTL expires at it, one hop earlier: count from there.
     said = {each.address for each in last.reporters}
     ttl = min(hop.ttl for hop in report.hops if hop.reporters and {each.address for each in hop.reporters} == said)
     return f"{report.verdict} by {_names(last)} at hop {ttl}{_or_before(report, ttl)}"
 
 
 def _answered(report: TraceReport) -> str:
-    """Whose answers repeat nothing of the probes, and which answers no more, does not show at which hop it stands."""
+    """If the only answer repeats nothing of a probe, it does not show how many hops away the destination is."""
     last = _last(report)
     if last and any(each.type is None for each in last.reporters):
         return _stopped(report)
@@ -229,13 +229,13 @@ def trace_object(report: TraceReport) -> dict[str, Any]:
 
 
 def trace_json(report: TraceReport, _width: int) -> str:
-    """One object, each hop on a line of its own."""
+    """One object, with each hop on its own line."""
     whole = trace_object(report)
     return "".join(document(whole | {"hops": iter((lines(whole["hops"]),))}))
 
 
 def hop_lines(hops: Sequence[Hop], target: Target) -> str:
-    """The lines of NDJSON for some hops on the way to a target."""
+    """The NDJSON lines for some hops of the path to a target."""
     whither = plain(target)
     return lines({"kind": "hop", **plain(hop), "target": whither} for hop in hops)
 
@@ -270,7 +270,7 @@ COLUMNS = (
 
 
 def trace_csv(report: TraceReport, _width: int) -> str:
-    """A row per hop and reporter; also for a hop without any."""
+    """One row per hop and reporter, and one for a hop without a reporter."""
     return _csv([report])
 
 
@@ -305,7 +305,7 @@ TRACE_FORMATS: Mapping[OutputFormat, Callable[[TraceReport, int], str]] = {
     OutputFormat.MARKDOWN: trace_markdown,
     OutputFormat.HTML: _html,
 }
-"""What each format makes of a trace; the width of the screen is for tables."""
+"""The function that writes a trace in each format; tables use the width of the screen."""
 
 
 # ---- several targets
@@ -315,7 +315,7 @@ TRACES_SCHEMA = "udpprobe.traces/1"
 
 
 def traces_text(reports: Sequence[TraceReport], output_format: OutputFormat, width: int) -> str:
-    """Traces to several targets, or to one, in any format but a table."""
+    """Traces to one or more targets, in any format but a table."""
     if len(reports) == 1:
         return TRACE_FORMATS[output_format](reports[0], width)
     if output_format is OutputFormat.CSV:
@@ -336,11 +336,11 @@ def traces_text(reports: Sequence[TraceReport], output_format: OutputFormat, wid
     return between.join(TRACE_FORMATS[output_format](report, width) for report in reports)
 
 
-# ---- what is different between two rounds, in words
+# ---- differences between two rounds, in words
 
 
 def change_lines(changes: Iterable[Change], style: Style = PLAIN, target: str = "") -> str:
-    """A line a change, each with the time of the later round, and which of several targets it is about."""
+    """One line per change: the time of the later round, which target if there are several, and the change."""
     of = f"{target} " if target else ""
     return "".join(f"{_moment(change.time_ns, style)} {of}{change_words(change)}\n" for change in changes)
 
