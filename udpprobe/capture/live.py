@@ -60,6 +60,8 @@ SNAP_BYTES = 2048
 """Bytes kept of a packet: all of it on most links, and all headers on the others."""
 RETIRE_MS = 2
 """A block is released after this time, even if it is not full."""
+BUSY_FRAMES, GATHER_S = 256, 0.005
+"""After so many packets at once, a follower lets more gather: each round has its own cost, whatever it brings."""
 MOST_FRAMES = 1 << 16
 """Packets returned at a time."""
 
@@ -108,6 +110,7 @@ class Ring(LiveCapture):
         self._words = memoryview(self._map).cast("I")
         self._block_words = blocks.size // WORD_BYTES
         self._number, self._next = blocks.number, 0
+        self._is_busy = False
         self._records = Records(BLOCKS, capacity=1)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
@@ -125,13 +128,16 @@ class Ring(LiveCapture):
 
     def follow(self, analyzer: Analyzer, wait_s: float, remember: Remember | None = None) -> int:
         """See LiveCapture; no frame becomes an object."""
-        before_ns = self._wait(wait_s)
+        if self._is_busy:
+            time.sleep(min(GATHER_S, wait_s))
+        before_ns, before = self._wait(wait_s), self._records.frame
         for block in self._take():
             first = self._records.frame + 1
             self._records.take_block(block)
             analyzer.feed(self._records)
             if remember:
                 remember(first, block)
+        self._is_busy = self._records.frame - before >= BUSY_FRAMES
         self._count_dropped(self._socket)
         self._now_ns = max(self._now_ns, self._records.latest_ns, before_ns if self._is_idle() else 0)
         return self._now_ns
