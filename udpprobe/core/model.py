@@ -51,7 +51,7 @@ class LazyRows(Sequence[Row]):
 
     Args:
         make: returns an iterator that starts at the first row.
-        count: number of rows; None where only counting can tell.
+        count: number of rows; None if only counting can tell.
     """
 
     def __init__(self, make: Callable[[], Iterator[Row]], count: int | None = None) -> None:
@@ -132,7 +132,7 @@ class Finding(Model, frozen=True):
     first_time_ns: int
     last_time_ns: int
     mtu: int | None
-    """Next-hop MTU as reported, in bytes of the IP packet; None where the error has none."""
+    """Next-hop MTU as reported, in bytes of the IP packet; None if the error has none."""
     match: str
     """`exact`, `flow`, `rewritten` or `none`."""
     rtt_ms: Spread | None
@@ -168,13 +168,13 @@ class Unmatched(Model, frozen=True):
 
     address: str
     port: int | None
-    """None where the quote is too short, or quotes a later fragment."""
+    """None if the quote is too short, or quotes a later fragment."""
     finding: Finding
     source: str | None = None
     """Source of the quoted datagram, in a report by flow."""
     source_port: int | None = None
     advice: str | None = None
-    """What to do, in a sentence; None where all is well."""
+    """What to do, in a sentence; None if nothing needs to be done."""
 
 
 class Destination(Model, frozen=True):
@@ -182,9 +182,9 @@ class Destination(Model, frozen=True):
 
     address: str
     port: int | None
-    """None where only later fragments were seen or quoted."""
+    """None if only later fragments were seen or quoted."""
     verdict: str | None
-    """None where the run was interrupted before the verdict was settled."""
+    """None if the run was interrupted before the verdict was settled."""
     errno: str | None
     meaning: str | None
     """What silence means: `listening-or-filtered`, `no-evidence` or `rate-limited`."""
@@ -204,7 +204,7 @@ class Destination(Model, frozen=True):
     zone: str | None = None
     """Interface that a link-local address was given with (RFC 4007), in a report of `scan`."""
     advice: str | None = None
-    """What to do, in a sentence; None where all is well."""
+    """What to do, in a sentence; None if nothing needs to be done."""
 
 
 class Unread(Model, frozen=True):
@@ -364,7 +364,7 @@ class ReceiveDrops(Model, frozen=True):
     count: int
     """Datagrams dropped since the watch began."""
     reason: str | None
-    """`buffer-full`: its receive buffer was full; None where a checksum, a socket filter or a policy may be the
+    """`buffer-full`: its receive buffer was full; None if a checksum, a socket filter or a policy may be the
     reason."""
 
 
@@ -434,11 +434,11 @@ class Report(Model, frozen=True):
     interrupted: bool = False
     """Whether Ctrl-C or a time limit stopped the run early."""
     receive_drops: tuple[ReceiveDrops, ...] | None = None
-    """Drops of this host's sockets, most first; None where they were not looked for."""
+    """Drops of this host's sockets, most first; None if they were not counted."""
     drop_reasons: tuple[DropReason, ...] | None = None
-    """Why this host dropped packets, the most frequent reason first; None where nobody looked."""
+    """Why this host dropped packets, the most frequent reason first; None if nobody looked."""
     errors_sent: ErrorsSent | None = None
-    """None where it was not asked for."""
+    """None if they were not counted."""
 
     @property
     def is_unreadable(self) -> bool:
@@ -456,11 +456,11 @@ class Planned(Model, frozen=True):
     bytes: int
     """Of the IP packet."""
     source: str | None
-    """None where this host has no route."""
+    """None if this host has no route."""
     source_port: int | None
-    """None where a free port will be chosen."""
+    """None if a free port will be chosen."""
     errno: str | None
-    """Why this host could not send it; None where it could."""
+    """Why this host could not send it; None if it could."""
 
 
 class Quoted(Model, frozen=True):
@@ -528,19 +528,19 @@ class Event(Model, frozen=True):
     """What distinguished the datagram from its neighbours: `ip-id`, `flow-label` (probes only), `udp-checksum`,
     `payload`."""
     advice: str | None = None
-    """What to do, in a sentence; None where all is well."""
+    """What to do, in a sentence; None if nothing needs to be done."""
 
 
 class WatchedEvent(Event, frozen=True):
     """An error captured live, with the local process that sent the quoted datagram."""
 
     process: Process | None = None
-    """None where another host sent it, or if unknown."""
+    """None if another host sent it, or if unknown."""
     sees: str | None = None
-    """Whether the sending socket can see the error: `connected`, `recverr`, `blind` or `unknown`; None where another
+    """Whether the sending socket can see the error: `connected`, `recverr`, `blind` or `unknown`; None if another
     host sent it."""
     reported: bool | None = None
-    """Whether Linux reported it to a socket by an errno; None where another host sent it, or if unknown."""
+    """Whether Linux reported it to a socket by an errno; None if another host sent it, or if unknown."""
     reported_by: str | None = None
     """Source of `reported`: `kernel` (its event sock:inet_sk_error_report) or `inference` (from the socket's state)."""
     mtu_discover: str | None = None

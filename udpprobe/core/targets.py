@@ -40,7 +40,7 @@ class Block(Struct, frozen=True):
     prefix: int = ADDRESS_BITS
     """Length of the prefix."""
     zone: str = ""
-    """Interface of a link-local address, name or index (RFC 4007, section 11); empty where none was given."""
+    """Interface of a link-local address, name or index (RFC 4007, section 11); empty if none was given."""
 
     @property
     def family(self) -> int:

@@ -294,7 +294,7 @@ def _nmap_payload(name: str, text: str, entry: re.Match[str]) -> Payload:
 
 
 def _nmap_ports(text: str) -> tuple[int, ...]:
-    """Of `53,1000-1002`; none where that is no list of ports."""
+    """The ports in `53,1000-1002`; empty if it is not a list of ports."""
     ranges = [re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", part) for part in text.split(",")]
     if not all(ranges):
         return ()

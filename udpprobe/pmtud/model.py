@@ -39,7 +39,7 @@ class MtuReport(Model, frozen=True):
     version: str
     target: Target
     verdict: str | None
-    """`ok`, `too-big`, `black-hole`, or why nothing of any size is known to arrive; None where the search was
+    """`ok`, `too-big`, `black-hole`, or why nothing of any size is known to arrive; None if the search was
     interrupted before it was settled."""
     errno: str | None
     """Of the verdict `unsent`."""
@@ -62,7 +62,7 @@ class MtuReport(Model, frozen=True):
     """Start of the search."""
     notes: tuple[str, ...] = ()
     advice: str | None = None
-    """What to do, in a sentence; None where all is well."""
+    """What to do, in a sentence; None if nothing needs to be done."""
     faults: dict[str, int] = field(default_factory=dict)
     interrupted: bool = False
     """Whether it was stopped before it was complete."""

@@ -112,7 +112,7 @@ class TraceReport(Model, frozen=True):
     time_ns: int
     """Start of the trace."""
     verdict: str | None
-    """None where the run was interrupted before the verdict was settled."""
+    """None if the run was interrupted before the verdict was settled."""
     errno: str | None
     reached: bool
     hops: tuple[Hop, ...]
@@ -120,7 +120,7 @@ class TraceReport(Model, frozen=True):
     faults: dict[str, int] = field(default_factory=dict)
     command: str = "trace"
     advice: str | None = None
-    """What to do, in a sentence; None where all is well."""
+    """What to do, in a sentence; None if nothing needs to be done."""
     name: str | None = None
     """The target as typed; None for an address."""
     interrupted: bool = False
