@@ -77,7 +77,7 @@ def test_a_name_stands_for_every_address_it_has():
     ("family", "expected"),
     [(4, ["192.0.2.53 53", "192.0.2.54 53", "192.0.2.1 53"]), (6, ["2001:db8::53 53", "2001:db8::1 53"])],
 )
-def test_a_family_may_be_chosen(family, expected):
+def test_a_family_can_be_chosen(family, expected):
     assert expected == _told("dns.example,192.0.2.1,2001:db8::1", family=family)
 
 
@@ -193,7 +193,7 @@ def test_an_exclusion_without_address_stops_the_scan():
         ("10.0.0.0/12:-", {}, "68,718,428,160 destinations .* are too many"),
     ],
 )
-def test_what_cannot_be_meant_is_a_usage_error(text, wanted, said):
+def test_contradicting_options_are_usage_errors(text, wanted, said):
     with pytest.raises(UsageError, match=said):
         _told(text, **wanted)
 

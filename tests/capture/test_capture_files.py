@@ -85,7 +85,7 @@ def test_a_compressed_file_may_have_many_members_and_padding(pack):
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd])
-def test_rubbish_behind_a_compressed_file_is_a_fault(pack):
+def test_garbage_after_a_compressed_file_is_a_fault(pack):
     rows, state = read(pack(PCAP) + b"rubbish")
 
     assert EXPECTED == rows
@@ -93,7 +93,7 @@ def test_rubbish_behind_a_compressed_file_is_a_fault(pack):
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstd])
-def test_a_torn_compressed_file_gives_what_stood_before(pack):
+def test_a_truncated_compressed_file_gives_the_data_before_the_cut(pack):
     noise = [c.Frame(frame.time_ns, os.urandom(200)) for frame in FRAMES]
     rows, state = read(pack(c.bytes_of_pcap(noise))[:-150_000])
 
@@ -114,7 +114,7 @@ def test_a_damaged_compressed_file_is_cut_short_and_a_fault():
 @pytest.mark.parametrize(
     ("pack", "form", "limit"), [(gzip.compress, FORMATS[0], 1 << 20), (zstd, FORMATS[1], 32 << 20)]
 )
-def test_a_bomb_is_unpacked_piece_by_piece(pack, form, limit):
+def test_a_compression_bomb_is_unpacked_in_small_pieces(pack, form, limit):
     inflated = Inflated(Once(pack(bytes(64 << 20))), form, SourceState("file", "bomb"))
     sizes = []
     while piece := inflated.read(0):
@@ -125,7 +125,7 @@ def test_a_bomb_is_unpacked_piece_by_piece(pack, form, limit):
 
 
 @pytest.mark.parametrize("data", [PCAP, PCAPNG, gzip.compress(PCAP, mtime=0), zstd(PCAPNG)])
-def test_a_pipe_gives_what_a_file_gives(pipe, data):
+def test_a_pipe_gives_the_same_result_as_a_file(pipe, data):
     path, writing = pipe
     thread = write_all(writing, data)
 
@@ -146,7 +146,7 @@ FEW = FRAMES[100:109]
 
 
 @pytest.mark.parametrize("data", [c.bytes_of_pcap(FEW), c.bytes_of_pcapng(FEW), gzip.compress(c.bytes_of_pcap(FEW), 0)])
-def test_frames_come_as_they_arrive_and_silence_is_told(pipe, monkeypatch, data):
+def test_frames_come_as_they_arrive_and_a_quiet_pipe_is_reported(pipe, monkeypatch, data):
     monkeypatch.setattr(files, "QUIET_S", 0.01)
     path, writing = pipe
     os.write(writing, data[:400])
@@ -181,7 +181,7 @@ def test_standard_input_is_read(pipe):
         os.close(writing)
 
 
-def test_progress_ends_at_the_files_size(tmp_path):
+def test_progress_ends_at_the_size_of_the_file(tmp_path):
     for name, data in (("a.pcap", PCAP), ("a.gz", gzip.compress(PCAP, mtime=0))):
         path = tmp_path / name
         path.write_bytes(data)
@@ -204,7 +204,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_cut_short(tmp_path, end):
     assert file.state.cut_short
 
 
-def test_who_stops_before_the_end_learns_what_was_counted_so_far(tmp_path):
+def test_stopping_early_leaves_the_counts_so_far(tmp_path):
     path = tmp_path / "a.pcapng"
     path.write_bytes(c.section() + c.interface() + c.statistics(drops=3) + c.enhanced(FRAMES[0], number=9) + PCAPNG)
     file, captures = CaptureFile(str(path), capacity=4096), MergedCaptures([str(path)])
@@ -218,7 +218,7 @@ def test_who_stops_before_the_end_learns_what_was_counted_so_far(tmp_path):
         assert (3, {"no-interface": 1}) == (each.state.dropped, each.state.faults)
 
 
-def test_what_is_appended_later_is_not_read(tmp_path):
+def test_bytes_appended_after_opening_are_not_read(tmp_path):
     path = tmp_path / "growing.pcap"
     path.write_bytes(PCAP)
     file = CaptureFile(str(path), capacity=4096)
@@ -228,7 +228,7 @@ def test_what_is_appended_later_is_not_read(tmp_path):
     assert EXPECTED == rows_of(file)
 
 
-def test_who_stops_reading_stops_the_thread_that_unpacks(tmp_path):
+def test_closing_the_reader_stops_the_unpacking_thread(tmp_path):
     path = tmp_path / "a.gz"
     path.write_bytes(gzip.compress(bytes(PCAP[:24]) + bytes(64 << 20), 1))
     before = threading.active_count()
@@ -241,7 +241,7 @@ def test_who_stops_reading_stops_the_thread_that_unpacks(tmp_path):
         time.sleep(0.01)
 
 
-def test_an_error_of_the_thread_is_told_once():
+def test_an_error_in_the_thread_is_raised_once():
     ahead = Ahead(Broken())
 
     assert b"some" == ahead.read(5)
@@ -287,7 +287,7 @@ LOOKS = {
 
 
 @pytest.mark.parametrize(("data", "said"), LOOKS.items())
-def test_what_is_no_capture_is_named_in_one_line(tmp_path, data, said):
+def test_a_file_that_is_not_a_capture_is_named_in_one_line(tmp_path, data, said):
     path = tmp_path / "capture.pcap"
     path.write_bytes(data)
     with pytest.raises(CaptureError, match=r"^[^\n]*$") as error:
@@ -296,7 +296,7 @@ def test_what_is_no_capture_is_named_in_one_line(tmp_path, data, said):
     assert said in str(error.value)
 
 
-def test_a_file_that_is_not_there_a_directory_and_what_cannot_be_read_are_named(tmp_path):
+def test_missing_and_unreadable_files_and_directories_are_named(tmp_path):
     locked = tmp_path / "locked.pcap"
     locked.write_bytes(PCAP)
     locked.chmod(0)
@@ -357,7 +357,7 @@ def test_frames_are_in_the_order_of_mergecap(tmp_path, times):
 
 
 @pytest.mark.skipif(not shutil.which("mergecap"), reason="mergecap is not installed")
-def test_mergecap_says_the_same(tmp_path):
+def test_mergecap_gives_the_same_order(tmp_path):
     paths = files_of(tmp_path, [[1, 5, 5, 3, 7], [1, 5, 5, 4, 6, 7], [2, 2, 5, 9]])
     merged = tmp_path / "merged.pcap"
     subprocess.run(["mergecap", "-F", "pcap", "-w", merged, *paths], check=True)
@@ -375,7 +375,7 @@ def test_long_files_are_merged_across_buffers(tmp_path, monkeypatch):
     assert by_heads(times) == [(row.time_ns // 10**9, row.data) for row in rows]
 
 
-def test_rotated_files_follow_one_another_and_are_open_one_at_a_time(tmp_path):
+def test_rotated_files_are_opened_one_at_a_time(tmp_path):
     captures = MergedCaptures(files_of(tmp_path, [[7, 8, 9], [1, 2, 3], [4, 5, 6]]))
     turns, opened = [], []
     while captures.fill() is not Arrival.END:
@@ -387,7 +387,7 @@ def test_rotated_files_follow_one_another_and_are_open_one_at_a_time(tmp_path):
     assert 2 >= max(opened)
 
 
-def test_state_is_that_of_all_files_together(tmp_path):
+def test_the_state_covers_all_files(tmp_path):
     frames = [c.Frame(c.START_NS, b"x")]
     pcapng = c.bytes_of_pcapng(frames)
     files = [
@@ -430,7 +430,7 @@ def test_link_types_stay_with_their_frames(tmp_path):
     assert [113, 1, 1, 113] == [row.link_type for row in merged_rows(MergedCaptures(paths))]
 
 
-def test_of_several_that_which_is_no_capture_is_named_and_the_others_are_read(tmp_path):
+def test_a_file_that_is_not_a_capture_does_not_stop_the_others(tmp_path):
     none = str(tmp_path / "none")
     source = MergedCaptures([*files_of(tmp_path, [[1], [2]]), none])
 
@@ -438,12 +438,12 @@ def test_of_several_that_which_is_no_capture_is_named_and_the_others_are_read(tm
     assert {none: f"{none}: no such file"} == source.state.unread
 
 
-def test_where_none_of_several_is_a_capture_the_first_is_the_error(tmp_path):
+def test_if_no_file_is_a_capture_the_error_names_the_first(tmp_path):
     with pytest.raises(CaptureError, match="none: no such file"):
         MergedCaptures([str(tmp_path / "none"), str(tmp_path / "nothing")])
 
 
-def test_standard_input_is_read_but_once():
+def test_standard_input_can_be_read_only_once():
     with pytest.raises(UsageError, match="only once"):
         MergedCaptures(["-", "-"])
 

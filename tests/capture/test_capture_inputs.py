@@ -54,12 +54,12 @@ def tree(tmp_path, monkeypatch):
         (["s3://bucket/a?versionId=1"], ["s3://bucket/a?versionId=1"]),
     ],
 )
-def test_files_globs_and_directories_are_what_they_hold(words, files):
+def test_files_globs_and_directories_expand_to_their_captures(words, files):
     assert Inputs(", ".join(words), (tuple(files),)) == find_inputs(words)
 
 
 @pytest.mark.usefixtures("tree")
-def test_of_what_a_glob_finds_a_directory_without_captures_is_unread_and_the_others_are_not():
+def test_a_directory_without_captures_in_a_glob_is_unread():
     found = find_inputs(["*"])
 
     assert ("a.pcap", "b [1].pcap", "deep/d", "deep/er/c.pcap.gz") == found.files
@@ -94,7 +94,7 @@ def test_files_come_from_a_list_with_comments(tree):
     assert ("b [1].pcap, list", ("b [1].pcap", "a.pcap", "deep/d", "deep/er/c.pcap.gz")) == (found.name, found.files)
 
 
-def test_a_line_of_the_list_ends_nowhere_but_at_its_end(tree):
+def test_lines_of_the_list_end_only_at_newlines(tree):
     (tree / "list").write_text("a\x0bb\u2028\x85c.pcap\r\n# none\n ./#d.pcap \n")
 
     assert (("a\x0bb\u2028\x85c.pcap", "./#d.pcap"),) == find_inputs([], "list").captures
@@ -108,7 +108,7 @@ def test_the_list_may_be_standard_input(monkeypatch):
 
 
 @pytest.mark.usefixtures("tree")
-def test_what_cannot_be_listed_among_others_is_unread():
+def test_an_unlistable_name_among_others_is_unread():
     found = find_inputs(["a.pcap", "none", "x*"])
 
     assert (("a.pcap",), {"none": "none: no capture in this directory", "x*": "x*: no such file"}) == (
@@ -119,7 +119,7 @@ def test_what_cannot_be_listed_among_others_is_unread():
 
 @pytest.mark.usefixtures("tree")
 @pytest.mark.parametrize(("words", "said"), [(["none"], "no capture in this directory"), (["x*"], "x*: no such file")])
-def test_where_nothing_is_named_it_is_an_error(words, said):
+def test_naming_no_file_is_an_error(words, said):
     with pytest.raises(CaptureError) as error:
         find_inputs(words)
     assert said in str(error.value)
@@ -134,14 +134,14 @@ def test_an_empty_list_and_a_missing_one_are_errors(tree):
 
 
 @pytest.mark.parametrize(("words", "files_from"), [(["-", "-"], None), (["-"], "-")])
-def test_standard_input_is_read_but_once(words, files_from, monkeypatch):
+def test_standard_input_can_be_read_only_once(words, files_from, monkeypatch):
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"a.pcap")))
     with pytest.raises(UsageError, match="only once"):
         find_inputs(words, files_from)
 
 
 @pytest.mark.usefixtures("tree")
-def test_threads_are_as_many_as_pay_or_as_are_asked_for(monkeypatch):
+def test_the_number_of_threads_is_what_helps_or_what_was_requested(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
     assert (1, 3, 1) == (threads_for(["a.pcap"], None), threads_for(["a.pcap"], 3), threads_for(["-"], 3))
     assert 8 == threads_for(["s3://bucket/huge"], None)

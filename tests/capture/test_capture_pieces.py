@@ -131,7 +131,7 @@ def test_two_cuts_anywhere_change_nothing(tmp_path, data):
     st.sampled_from("<>"),
     st.integers(2, 50),
 )
-def test_any_number_of_pieces_is_the_whole(tmp_path, seed, count, container, order, parts):
+def test_any_number_of_pieces_gives_the_same_result(tmp_path, seed, count, container, order, parts):
     rng = random.Random(seed)
     frames = frames_of([rng.choice([0, 1, 20, 60, 90, 300, 1400]) for _ in range(count)])
     data = (c.bytes_of_pcap if container == "pcap" else c.bytes_of_pcapng)(frames, order=order)
@@ -143,7 +143,7 @@ def test_any_number_of_pieces_is_the_whole(tmp_path, seed, count, container, ord
 
 
 @pytest.mark.parametrize("data", [c.bytes_of_pcap(frames_of([100] * 9000)), c.bytes_of_pcapng(frames_of([100] * 9000))])
-def test_where_a_piece_begins_is_guessed_well(tmp_path, data):
+def test_the_start_of_a_piece_is_guessed_well(tmp_path, data):
     """Even in a capture of hours, where the time says little."""
     path = tmp_path / "capture"
     path.write_bytes(data)
@@ -153,7 +153,7 @@ def test_where_a_piece_begins_is_guessed_well(tmp_path, data):
     assert 0 == joined(pieces)[2]
 
 
-def test_records_inside_payloads_are_seldom_taken_for_records(tmp_path):
+def test_records_inside_payloads_are_rarely_mistaken_for_real_ones(tmp_path):
     inner = (c.pcap_record(c.Frame(c.START_NS, bytes(24))) * 35)[:-5]
     path = tmp_path / "capture"
     path.write_bytes(c.bytes_of_pcap([c.Frame(c.START_NS, inner)] * 1000))
@@ -162,7 +162,7 @@ def test_records_inside_payloads_are_seldom_taken_for_records(tmp_path):
     assert (1000, 0) == (len(rows), again)
 
 
-def test_a_record_longer_than_pieces_takes_their_place(tmp_path):
+def test_a_record_may_be_longer_than_a_piece(tmp_path):
     path = tmp_path / "capture"
     path.write_bytes(c.bytes_of_pcap(frames_of([10, 200_000, 10])))
     rows, _, _ = joined(cut(survey(str(path)), 200), SMALL)
@@ -170,7 +170,7 @@ def test_a_record_longer_than_pieces_takes_their_place(tmp_path):
     assert [10, 200_000, 10] == [len(row.data) for row in rows]
 
 
-def test_behind_a_wrong_length_nothing_is_read_in_any_piece(tmp_path):
+def test_nothing_after_a_wrong_length_is_read_in_any_piece(tmp_path):
     path = tmp_path / "capture"
     good = c.bytes_of_pcap(frames_of([100] * 100))
     path.write_bytes(good + struct.pack("<4I", 1, 0, 1 << 20, 60) + good[24:] * 50)

@@ -102,7 +102,7 @@ def in_pieces(url, parts):
 
 
 @pytest.mark.parametrize("data", [PCAP, PCAPNG, gzip.compress(PCAP)])
-def test_a_url_gives_what_a_file_gives(store, data):
+def test_a_url_gives_the_same_result_as_a_file(store, data):
     store.pipe("/capture", data)
     source = CaptureFile("memory://capture")
 
@@ -119,12 +119,12 @@ def test_a_url_is_read_in_pieces(store, data):
 
 
 @pytest.mark.parametrize("data", [PCAP, gzip.compress(PCAPNG)])
-def test_a_web_server_gives_what_a_file_gives(data):
+def test_a_web_server_gives_the_same_result_as_a_file(data):
     with serving({"/capture": data}) as (base, _):
         assert EXPECTED == rows_of(CaptureFile(f"{base}/capture"))
 
 
-def test_of_a_large_file_on_a_web_server_a_piece_is_a_range():
+def test_a_piece_of_a_large_file_on_a_web_server_is_a_range_request():
     data = c.bytes_of_pcap([c.Frame(c.START_NS, bytes(1000))] * 20_000)
     with serving({"/capture": data}) as (base, server):
         piece = cut(survey(f"{base}/capture"), 20)[7]
@@ -148,7 +148,7 @@ def test_several_urls_are_one_capture(store):
     assert EXPECTED == merged_rows(MergedCaptures(["memory://a", "memory://b"]))
 
 
-def test_directories_and_wildcards_of_a_store_are_what_they_hold(store):
+def test_directories_and_wildcards_of_a_store_expand_to_their_captures(store):
     for name in ("/set/b.pcap", "/set/a.pcap", "/set/deep/c.pcap"):
         store.pipe(name, PCAP)
 
@@ -173,19 +173,19 @@ def test_a_file_url_is_a_path(tmp_path):
         ("http://127.0.0.1:1/x", "http://127.0.0.1:1/x: cannot be reached: Cannot connect"),
     ],
 )
-def test_what_cannot_be_read_is_one_line(url, said):
+def test_an_unreadable_url_is_an_error_in_one_line(url, said):
     with pytest.raises(CaptureError, match=r"^[^\n]*$") as error:
         CaptureFile(url)
     assert str(error.value).startswith(said)
 
 
-def test_without_the_extra_its_name_is_told(monkeypatch):
+def test_without_the_extra_the_error_names_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(CaptureError, match=r"s3://bucket/x: needs fsspec; install udpprobe\[cluster\]"):
         CaptureFile("s3://bucket/x")
 
 
-def test_reading_that_breaks_off_is_an_error_of_the_url(store, monkeypatch):
+def test_a_connection_that_breaks_is_an_error_that_names_the_url(store, monkeypatch):
     store.pipe("/capture", PCAP)
     source = content.Remote("memory://capture")
     monkeypatch.setattr(MemoryFile, "read", lambda *_: 1 / 0)

@@ -34,7 +34,7 @@ packets = st.lists(
 
 
 @given(st.lists(packets, min_size=1, max_size=3))
-def test_blocks_become_packets_whatever_they_carry(blocks):
+def test_blocks_become_packets_whatever_their_content(blocks):
     records = Records(BLOCKS, capacity=1)
     expected = [(each.time_ns, each.data, len(each.data) + each.cut, 101) for some in blocks for each in some]
     assert expected == [found for some in blocks for found in packets_of(records, block(some))]
@@ -42,7 +42,7 @@ def test_blocks_become_packets_whatever_they_carry(blocks):
 
 
 @given(packets, st.integers(0), st.binary(min_size=1, max_size=8))
-def test_a_block_that_lies_leads_nowhere_else(some, at, wrong):
+def test_a_block_with_wrong_offsets_reads_nothing_outside_it(some, at, wrong):
     """The kernel does not lie; a defect must not read beyond the block all the same."""
     data = bytearray(block(some))
     at = at % len(data)
@@ -56,7 +56,7 @@ def test_a_block_that_lies_leads_nowhere_else(some, at, wrong):
     assert all(len(each) <= len(data) for _, each, _, _ in found)
 
 
-def test_a_packet_beyond_the_block_is_a_fault_and_the_block_s_end():
+def test_a_packet_beyond_its_block_is_a_fault_and_ends_the_block():
     data = bytearray(block([Packet(b"one"), Packet(b"two")]))
     struct.pack_into("=I", data, FIRST_AT + 12, 1 << 20)
     records = Records(BLOCKS, capacity=1)
@@ -66,7 +66,7 @@ def test_a_packet_beyond_the_block_is_a_fault_and_the_block_s_end():
     assert (FRAME, 1) == (records.next(), records.frame)
 
 
-def test_an_analyzer_counts_what_blocks_say():
+def test_an_analyzer_counts_the_packets_of_blocks():
     analyzer, records = Analyzer(7), Records(BLOCKS, capacity=1)
     for some in ([Packet(b"E", 5), Packet(b"F", 3, cut=9)], [Packet(b"G", 8)]):
         records.take_block(block(some))
@@ -114,11 +114,11 @@ def test_frames_are_numbered_in_the_order_of_time_throughout():
     ],
     ids=["of frames", "of the source"],
 )
-def test_time_is_the_farthest_that_was_seen(heard, expected):
+def test_the_time_is_the_latest_seen(heard, expected):
     assert expected == [now_ns for _, now_ns in told(*heard)]
 
 
-def test_what_was_overtaken_by_the_promise_of_time_is_told_as_of_then():
+def test_a_packet_older_than_the_promised_time_gets_that_time():
     _, (late, now_ns) = told(([], 100), ([99, 101], 0))
     assert ([(100, b"99"), (101, b"101")], 101) == ([each[:2] for each in late], now_ns)
 
@@ -132,7 +132,7 @@ def test_an_analyzer_may_follow_a_source_frame_by_frame():
     assert ([(1, 2)], 2, 10) == (remembered, analyzer.packets, analyzer.first_ns)
 
 
-def test_who_closes_a_ring_does_not_wait_for_the_kernel():
+def test_closing_a_ring_does_not_wait_for_the_kernel():
     done, may_end = threading.Event(), threading.Event()
     ring = object.__new__(Ring)
     ring._socket, ring._words = SimpleNamespace(close=lambda: None), memoryview(b"")
@@ -143,7 +143,7 @@ def test_who_closes_a_ring_does_not_wait_for_the_kernel():
     assert done.wait(10)
 
 
-def test_an_option_that_a_socket_does_not_take_is_the_kernels_error():
+def test_an_unsupported_socket_option_raises_the_kernels_error():
     with socket.socket(socket.AF_UNIX) as other, pytest.raises(OSError) as raised:  # noqa: PT011 - its number follows
         set_option(other, SOL_PACKET, PACKET_RX_RING, bytes(28))
     assert errno.EOPNOTSUPP == raised.value.errno

@@ -79,14 +79,14 @@ def target(tmp_path):
 
 
 @given(frames, st.integers(0, 20))
-def test_what_was_recorded_is_read_back(tmp_path_factory, frames, cut):
+def test_a_recorded_capture_is_read_back(tmp_path_factory, frames, cut):
     target = tmp_path_factory.mktemp("recorder") / "scan.pcapng"
     found, state = read(recorded(target, frames[:cut], frames[cut:]))
     assert rows_of(frames) == found
     assert not state.faults
 
 
-def test_what_was_read_can_be_recorded_again(target):
+def test_a_capture_can_be_read_and_recorded_again(target):
     record(target, FRAMES)
     assert FRAMES == read_frames(target)
     assert target.read_bytes() == recorded(target, iter(read_frames(target)))
@@ -96,7 +96,7 @@ def test_a_scan_of_nothing_is_a_capture_without_frames(target):
     assert [] == read(recorded(target, []))[0]
 
 
-def test_a_comment_stands_at_its_frame_by_the_number_it_was_added_with(target):
+def test_a_comment_belongs_to_the_frame_number_it_was_added_for(target):
     batches = [[frame._replace(number=10 * frame.number)] for frame in FRAMES]
     assert [None, b"refused"] == comments_of(recorded(target, *batches, comments={20: "refused", 1: "nobody"}))
 
@@ -118,7 +118,7 @@ def test_comments_of_every_length_leave_the_frames_alone(target, text):
         ("größer", "größer".encode()),
     ],
 )
-def test_a_comment_steers_no_terminal(target, text, written):
+def test_a_comment_cannot_control_a_terminal(target, text, written):
     assert [written, None] == comments_of(recorded(target, FRAMES, comments={1: text}))
 
 
@@ -128,11 +128,11 @@ def test_a_comment_is_cut_where_its_length_ends_and_between_characters(target):
     assert rows_of(FRAMES) == read(data)[0]
 
 
-def test_it_says_which_program_wrote_it(target):
+def test_the_file_names_the_program_that_wrote_it(target):
     assert b"\x04\x00\x0c\x00udpprobe 1.2" in recorded(target)[:64]
 
 
-def test_there_is_no_file_before_the_end(target):
+def test_the_file_appears_only_at_the_end(target):
     with Recorder(str(target)) as recorder:
         recorder.add(FRAMES)
         assert [] == names_in(target.parent)
@@ -140,7 +140,7 @@ def test_there_is_no_file_before_the_end(target):
         assert [target.name] == names_in(target.parent)
 
 
-def test_an_error_leaves_the_older_capture_alone(target):
+def test_an_error_leaves_the_old_capture_unchanged(target):
     target.write_bytes(b"older")
     not_frames = [1]
     with pytest.raises(AttributeError), Recorder(str(target)) as recorder:
@@ -149,14 +149,14 @@ def test_an_error_leaves_the_older_capture_alone(target):
     assert [target.name] == names_in(target.parent)
 
 
-def test_the_older_capture_is_replaced_and_keeps_its_mode(target):
+def test_the_old_capture_is_replaced_and_keeps_its_mode(target):
     target.write_bytes(b"older")
     target.chmod(0o640)
     assert rows_of(FRAMES) == read(recorded(target, FRAMES))[0]
     assert 0o640 == target.stat().st_mode & 0o777
 
 
-def test_nobody_can_foresee_where_a_capture_is_drafted(target, tmp_path, monkeypatch):
+def test_the_temporary_name_of_a_capture_is_unpredictable(target, tmp_path, monkeypatch):
     (tmp_path / "victim").write_text("precious")
     names = iter(["planted", "free"])
     with Recorder(str(target)) as recorder:
@@ -180,12 +180,12 @@ def test_a_link_stays_a_link(target, tmp_path):
 @pytest.mark.parametrize(
     ("name", "reason"), [("none/scan.pcapng", "No such file or directory"), ("", "it is a directory")]
 )
-def test_a_bad_path_is_told_before_the_scan(tmp_path, name, reason):
+def test_a_bad_path_is_reported_before_the_scan(tmp_path, name, reason):
     with pytest.raises(UdpprobeError, match=f"cannot write .*: {reason}"):
         Recorder(str(tmp_path / name))
 
 
-def test_a_disk_that_is_full_during_the_scan_is_told(target, monkeypatch):
+def test_a_disk_that_fills_up_during_the_scan_is_reported(target, monkeypatch):
     full = Path("/dev/full").open("w+b", buffering=1 << 20)  # noqa: SIM115 the recorder closes it
     monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
     with pytest.raises(UdpprobeError, match=r"cannot write .*scan\.pcapng: No space left on device"):
@@ -194,7 +194,7 @@ def test_a_disk_that_is_full_during_the_scan_is_told(target, monkeypatch):
     assert [] == names_in(target.parent)
 
 
-def test_a_full_disk_is_told():
+def test_a_full_disk_is_reported():
     with pytest.raises(UdpprobeError, match="cannot write /dev/full: No space left on device"):
         record("/dev/full", FRAMES)
 
@@ -215,13 +215,13 @@ def test_a_dash_is_standard_output(monkeypatch):
     assert rows_of(FRAMES) == read(written.getvalue())[0]
 
 
-def test_a_closed_standard_output_is_told(monkeypatch):
+def test_a_closed_standard_output_is_reported(monkeypatch):
     monkeypatch.setattr("sys.stdout", None)
     with pytest.raises(UdpprobeError, match="cannot write standard output: it is closed"):
         record("-")
 
 
-def test_a_pipe_nobody_reads_is_no_error_of_the_user_s(monkeypatch):
+def test_a_pipe_that_nobody_reads_is_not_the_users_error(monkeypatch):
     reading, writing = os.pipe()
     os.close(reading)
     out = os.fdopen(writing, "w")
@@ -246,7 +246,7 @@ def test_tshark_sees_frames_times_and_comments(target):
     assert ["1\t1700000000.123456789\t33\t\t", "2\t1700000000.123456790\t61\trefused: größer \\x07\t3"] == found
 
 
-def test_capinfos_finds_nothing_amiss(target):
+def test_capinfos_reports_no_problem(target):
     record(target, [*FRAMES, Frame(START_NS + 2, b"\0" * 60, 1500, ETHERNET, 3)])
     found = "\n".join(lines_of("capinfos", target))
     for claim in (
@@ -258,7 +258,7 @@ def test_capinfos_finds_nothing_amiss(target):
         assert claim in found
 
 
-def test_a_full_standard_output_is_told_by_its_name(monkeypatch):
+def test_a_full_standard_output_is_reported_by_its_name(monkeypatch):
     with Path("/dev/full").open("w") as full:
         monkeypatch.setattr("sys.stdout", full)
         with pytest.raises(UdpprobeError, match="cannot write standard output: No space left on device"):
@@ -279,7 +279,7 @@ def told(path):
     return [(frame.data, frame.time_ns, frame.link_type) for frame in read_frames(path)]
 
 
-def test_what_is_chosen_is_there_at_once_and_in_order(tmp_path):
+def test_chosen_frames_are_written_at_once_and_in_order(tmp_path):
     path, held = tmp_path / "x.pcapng", frames_of(CHOSEN)
     with rotation(path) as made:
         made.remember(1, held)
@@ -291,7 +291,7 @@ def test_what_is_chosen_is_there_at_once_and_in_order(tmp_path):
     assert b"refused" in path.read_bytes()
 
 
-def test_frames_come_from_where_they_were_held(tmp_path):
+def test_frames_are_written_from_the_blocks_that_hold_them(tmp_path):
     path = tmp_path / "x"
     with rotation(path) as made:
         for first, link in ((1, 101), (9, 1), (17, 101)):
@@ -302,7 +302,7 @@ def test_frames_come_from_where_they_were_held(tmp_path):
     ]
 
 
-def test_what_was_forgotten_is_counted(tmp_path):
+def test_forgotten_frames_are_counted(tmp_path):
     path = tmp_path / "x"
     with rotation(path, remembered_bytes=3 * OBJECT_BYTES) as made:
         for first in range(1, 41):
@@ -322,13 +322,13 @@ def test_frames_come_out_of_a_block_of_the_ring(tmp_path):
         assert 1 == made.faults[FORGOTTEN]
 
 
-def test_nothing_at_all_is_remembered_before_the_first_frames(tmp_path):
+def test_nothing_is_remembered_before_the_first_frames(tmp_path):
     with rotation(tmp_path / "x") as made:
         made.write([1], {})
         assert 1 == made.faults[FORGOTTEN]
 
 
-def test_full_files_move_on_and_the_last_one_goes(tmp_path):
+def test_full_files_are_rotated_and_the_oldest_is_removed(tmp_path):
     path = tmp_path / "x"
     with rotation(path, most_bytes=100) as made:
         made.remember(1, frames_of(CHOSEN))
@@ -341,7 +341,7 @@ def test_full_files_move_on_and_the_last_one_goes(tmp_path):
     assert 3 <= len(kept) < 8
 
 
-def test_one_file_alone_starts_anew(tmp_path):
+def test_a_single_file_starts_over_when_it_is_full(tmp_path):
     with rotation(tmp_path / "x", most_bytes=100, files=1) as made:
         made.remember(1, frames_of(CHOSEN))
         made.write(range(1, 9), {})
@@ -349,6 +349,6 @@ def test_one_file_alone_starts_anew(tmp_path):
     assert CHOSEN[-1] == told(tmp_path / "x")[-1][0]
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
+def test_an_unwritable_path_is_named(tmp_path):
     with pytest.raises(UdpprobeError, match=r"cannot write .*missing"):
         rotation(tmp_path / "missing" / "x")

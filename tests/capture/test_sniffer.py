@@ -12,7 +12,7 @@ from udpprobe.errors import UdpprobeError
 @pytest.mark.parametrize(
     "error", [ValueError("filedescriptor out of range in select()"), OSError(errno.EMFILE, "Too many open files")]
 )
-def test_too_many_interfaces_are_said_in_a_line(monkeypatch, error):
+def test_too_many_interfaces_are_reported_in_one_line(monkeypatch, error):
     """1,201 of them ended in a traceback."""
     opened, closed = [], []
 

@@ -133,12 +133,12 @@ def test_templates_are_modules_on_top_of_the_defaults(write):
         ('[groups."a.b"]\nsilence = "no"\n', r"line 2: groups\.a\.b\.silence"),
     ],
 )
-def test_a_mistake_is_told_with_its_line_and_reason(write, text, said):
+def test_a_mistake_is_reported_with_its_line_and_reason(write, text, said):
     with pytest.raises(UsageError, match=said):
         read_config(write(text))
 
 
-def test_a_file_that_is_not_there_is_no_usage_error(tmp_path):
+def test_a_missing_file_is_not_a_usage_error(tmp_path):
     with pytest.raises(UdpprobeError, match=r"cannot read .*: No such file") as caught:
         read_config(str(tmp_path / "none.toml"))
     assert 3 == caught.value.exit_status
@@ -158,11 +158,11 @@ def test_a_file_that_is_not_there_is_no_usage_error(tmp_path):
         (("nothing",), 1),
     ],
 )
-def test_a_place_has_its_line_and_what_is_not_there_its_table_s(place, line):
+def test_a_missing_key_is_reported_at_the_line_of_its_table(place, line):
     assert line == line_of(WHOLE, place)
 
 
-def test_thousands_of_targets_are_read_in_no_time(tmp_path):
+def test_thousands_of_targets_are_read_quickly(tmp_path):
     path = tmp_path / "c.toml"
     path.write_text("".join(f'[[targets]]\ntarget = "192.0.{row >> 8}.{row & 255}:53"\n' for row in range(4000)))
     start_s = time.process_time()
@@ -172,13 +172,13 @@ def test_thousands_of_targets_are_read_in_no_time(tmp_path):
 
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_a_byte_order_mark_and_other_line_ends_are_taken(tmp_path, mark, end):
+def test_a_byte_order_mark_and_other_line_ends_are_accepted(tmp_path, mark, end):
     (tmp_path / "c.toml").write_bytes((mark + WHOLE.replace("\n", end)).encode())
     (tmp_path / "plain.toml").write_text(WHOLE)
     assert read_config(str(tmp_path / "plain.toml")) == read_config(str(tmp_path / "c.toml"))
 
 
-def test_text_with_many_dots_is_no_long_key():
+def test_text_with_many_dots_is_not_a_long_key():
     text = "a = '" + "a." * 90 + "'\nb = '" + "1.2.3.4, " * 1000 + "'"
     assert {"a": "a." * 90, "b": "1.2.3.4, " * 1000} == parse_toml(text)
 
@@ -188,7 +188,7 @@ def test_a_file_without_end_is_too_large():
         read_config("/dev/zero")
 
 
-def test_groups_of_hosts_may_be_allowed(tmp_path):
+def test_group_addresses_can_be_allowed(tmp_path):
     (tmp_path / "c.toml").write_text('[[targets]]\ntarget = "224.0.0.1:7"\nallow_broadcast = true\n')
     assert read_config(str(tmp_path / "c.toml"))[0].probing.allow_broadcast
 
@@ -229,7 +229,7 @@ def test_groups_of_hosts_may_be_allowed(tmp_path):
         "nul-in-interface",
     ],
 )
-def test_a_file_that_is_made_to_hurt_is_refused_at_once(tmp_path, text, said):
+def test_a_crafted_file_is_refused_at_once(tmp_path, text, said):
     path = tmp_path / "c.toml"
     path.write_text(text)
     start_s = time.process_time()

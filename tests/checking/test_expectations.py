@@ -21,7 +21,7 @@ from udpprobe.errors import UsageError
         ("~:", -math.inf, math.inf),
     ],
 )
-def test_a_range_is_read_as_the_guidelines_have_it(text, start, end):
+def test_a_range_is_parsed_as_in_the_plugin_guidelines(text, start, end):
     found = parse_range(text)
     assert (start, end, text) == (found.start, found.end, found.text)
 
@@ -36,14 +36,14 @@ def test_a_range_is_read_as_the_guidelines_have_it(text, start, end):
         ("@10:20", (10, 15, 20), (9.9, 20.1)),
     ],
 )
-def test_values_alert_outside_and_with_an_at_inside(text, alerting, quiet):
+def test_values_outside_alert_and_with_an_at_sign_values_inside(text, alerting, quiet):
     found = parse_range(text)
     assert all(map(found.alerts, alerting))
     assert not any(map(found.alerts, quiet))
 
 
 @pytest.mark.parametrize("text", ["", "@", "x", "1:2:3", "20:10", "10~", "~", "1e3", "@@1", "nan", "10:~"])
-def test_what_is_no_range_is_refused(text):
+def test_an_invalid_range_is_refused(text):
     with pytest.raises(UsageError, match="range"):
         parse_range(text)
 
@@ -58,5 +58,5 @@ def test_what_is_no_range_is_refused(text):
         ("WARNING CRITICAL UNKNOWN", "CRITICAL"),
     ],
 )
-def test_the_gravest_state_counts_and_ignorance_is_less_than_a_warning(states, expected):
+def test_the_worst_state_wins_and_unknown_ranks_below_warning(states, expected):
     assert CheckState[expected] == worst(CheckState[each] for each in states.split())

@@ -70,7 +70,7 @@ def state(found, asked, **facts):
         (FLAPPING, "WARNING WARNING WARNING WARNING"),
     ],
 )
-def test_each_verdict_counts_by_what_was_expected(found, states):
+def test_the_state_of_a_verdict_depends_on_the_expectation(found, states):
     assert states.split() == [
         state(found, {"expect": each}) for each in ("answered", "listening", "not-refused", "refused")
     ]
@@ -89,26 +89,26 @@ def test_each_verdict_counts_by_what_was_expected(found, states):
         (ANSWERED, {"warning": parse_range("1")}, "Look at the load of 10.0.0.1:53, and at the RTT of each hop"),
     ],
 )
-def test_what_is_not_as_expected_says_what_to_do(found, asked, words):
+def test_an_unexpected_result_has_advice(found, asked, words):
     told = checked(
         "x", None, Facts(replace(found, advice=None if found is ANSWERED else "Do this.")), Expectation(**asked)
     ).advice
     assert told == words or words in told
 
 
-def test_a_name_that_answers_over_one_family_is_judged_by_that_one():
+def test_a_name_that_answers_over_one_family_is_judged_by_that_family():
     told = checked("x", None, Facts(UNSENT, instead="IPv4"), Expectation())
     assert ("OK", "this host cannot send there: ENETUNREACH; IPv4 was checked instead") == (told.state, told.text)
 
 
-def test_silence_names_how_long_a_reply_was_waited_for():
+def test_the_text_on_silence_says_how_long_it_waited():
     told = checked("x", None, Facts(MUTE, patience="; no reply within 1 s (--wait)"), Expectation())
     assert f"{MUTE_TEXT}; no reply within 1 s (--wait)" == told.text
 
 
 @pytest.mark.parametrize("found", [QUIET, MUTE])
 @pytest.mark.parametrize("expect", ["answered", "listening", "not-refused", "refused"])
-def test_silence_while_this_host_dropped_packets_says_nothing(found, expect):
+def test_silence_is_unknown_if_this_host_dropped_packets(found, expect):
     told = checked("x", None, Facts(found, dropped=4102), Expectation(expect=expect))
     assert "UNKNOWN" == told.state
     assert "; but this host dropped packets unread (4,102), and an answer or a refusal may be among them" in told.text
@@ -118,7 +118,7 @@ def test_silence_while_this_host_dropped_packets_says_nothing(found, expect):
 
 @pytest.mark.parametrize("found", [QUIET, MUTE, LIMITED])
 @pytest.mark.parametrize("silence", [CheckState.OK, CheckState.WARNING, CheckState.CRITICAL])
-def test_silence_that_proves_nothing_counts_as_the_user_says(found, silence):
+def test_inconclusive_silence_counts_as_the_user_chose(found, silence):
     assert silence.name == state(found, {"expect": "answered", "silence": silence})
     for expect, quiet in (("listening", "WARNING"), ("not-refused", "OK")):
         expected = quiet if found is QUIET else silence.name
@@ -136,17 +136,17 @@ def test_silence_that_proves_nothing_counts_as_the_user_says(found, silence):
         ("@0:2", "@2:3", "CRITICAL"),
     ],
 )
-def test_a_round_trip_beyond_its_range_alerts_and_critical_counts_more(warning, critical, expected):
+def test_an_rtt_out_of_range_alerts_and_critical_wins(warning, critical, expected):
     ranges = {"warning": warning and parse_range(warning), "critical": critical and parse_range(critical)}
     assert expected == state(ANSWERED, ranges)
 
 
-def test_a_refusal_s_round_trip_is_measured_too():
+def test_the_rtt_of_a_refusal_is_checked_too():
     assert 0.21345678 == rtt_ms(REFUSED)
     assert "WARNING" == state(REFUSED, {"expect": "refused", "warning": parse_range("0.2")})
 
 
-def test_where_no_round_trip_was_measured_none_is_within_its_range():
+def test_without_an_rtt_a_range_is_unknown():
     assert "UNKNOWN" == state(QUIET, {"expect": "not-refused", "warning": parse_range("10")})
     assert "OK" == state(QUIET, {"expect": "not-refused"})
 
@@ -171,7 +171,7 @@ def test_where_no_round_trip_was_measured_none_is_within_its_range():
         (0, {}, "OK", "answered in 2.5 ms"),
     ],
 )
-def test_a_packet_of_the_wanted_size_fits_or_what_stops_it_is_named(least, facts, expected, text):
+def test_a_path_mtu_below_the_wanted_size_names_the_limit(least, facts, expected, text):
     told = checked("x", None, Facts(ANSWERED, **facts), Expectation(min_mtu=least))
     assert (expected, text) == (told.state, told.text)
 
@@ -193,19 +193,19 @@ def test_a_packet_of_the_wanted_size_fits_or_what_stops_it_is_named(least, facts
         ),
     ],
 )
-def test_a_loop_is_critical_where_none_may_be_and_what_is_not_known_is_not_ok(found, facts, expected, text):
+def test_with_no_loop_a_loop_is_critical_and_an_untraced_path_is_not_ok(found, facts, expected, text):
     told = checked(
         "x", None, Facts(found, **facts), Expectation(expect="listening", silence=CheckState.OK, no_loop=True)
     )
     assert (expected, text) == (told.state, told.text)
 
 
-def test_an_answer_where_a_refusal_is_expected_says_so():
+def test_an_answer_instead_of_a_refusal_says_so():
     told = checked("x", None, Facts(ANSWERED), Expectation(expect="refused"))
     assert ("CRITICAL", "answered in 2.5 ms, but is expected to be refused") == (told.state, told.text)
 
 
-def test_a_loop_that_nobody_asked_about_is_not_looked_for():
+def test_without_no_loop_no_loop_is_looked_for():
     assert not wants_way(MUTE, Expectation())
     assert wants_way(LOOP, Expectation())
     assert wants_way(MUTE, Expectation(no_loop=True))
@@ -217,7 +217,7 @@ def test_a_loop_that_nobody_asked_about_is_not_looked_for():
     ("found", "least", "wanted"),
     [(ANSWERED, 1400, True), (QUIET, 1400, True), (TOO_BIG, 1400, True), (LOOP, 1400, False), (ANSWERED, 0, False)],
 )
-def test_the_path_mtu_is_looked_for_where_it_is_asked_for_and_something_arrives(found, least, wanted):
+def test_the_path_mtu_is_searched_if_wanted_and_if_probes_arrive(found, least, wanted):
     assert wanted == wants_mtu(found, Expectation(min_mtu=least))
 
 
@@ -236,7 +236,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("verdict", VERDICTS)
-def test_every_verdict_names_who_says_so(verdict):
+def test_every_verdict_names_its_reporter(verdict):
     findings = [finding(verdict, ERRORS[verdict], "192.0.2.1")] if verdict in ERRORS else []
     text = cause(destination("10.0.0.1", 53, verdict, *findings))
     assert text
@@ -263,18 +263,18 @@ def test_every_verdict_names_who_says_so(verdict):
         ),
     ],
 )
-def test_a_cause_is_told_in_a_few_words(found, text):
+def test_a_cause_is_described_briefly(found, text):
     assert text == cause(found)
 
 
-def test_a_host_that_says_nothing_at_all_is_told_apart_from_a_port_that_does():
+def test_a_silent_host_is_distinguished_from_a_silent_port():
     assert "no reply from any port of this host" == cause(replace(MUTE, notes=("asked 3 times; " + NO_REPLY,)))
 
 
 @pytest.mark.parametrize(
     ("warning", "text"), [("2", "RTT 2.5 ms > 2 ms"), ("@2:3", "RTT 2.5 ms in 2:3 ms"), ("3:", "RTT 2.5 ms < 3 ms")]
 )
-def test_an_rtt_beyond_its_range_is_told_with_it(warning, text):
+def test_an_rtt_out_of_range_is_shown_with_the_range(warning, text):
     told = checked("x", None, Facts(ANSWERED), Expectation(warning=parse_range(warning)))
     assert f"{text}; answered in 2.5 ms" == told.text
 
@@ -291,11 +291,11 @@ def test_an_rtt_beyond_its_range_is_told_with_it(warning, text):
         ),
     ],
 )
-def test_a_path_mtu_is_told_with_who_limits_it(found, text):
+def test_a_path_mtu_is_shown_with_the_router_that_limits_it(found, text):
     assert text == mtu_cause(found)
 
 
-def test_what_was_checked_is_told_whole():
+def test_a_check_reports_all_its_results():
     told = checked(
         "office",
         "resolvers",
@@ -319,14 +319,14 @@ def test_what_was_checked_is_told_whole():
     assert ("14 sent, 14 answered, 0 ICMP errors", "n") == told.notes
 
 
-def test_each_expectation_has_a_ruling_of_its_own():
+def test_each_expectation_has_its_own_ruling():
     asked = Expectation(warning=parse_range("1"), min_mtu=1600)
     assert [CheckState.OK, CheckState.WARNING, CheckState.CRITICAL] == [
         each.state for each in judged(Facts(ANSWERED, MTU), asked)
     ]
 
 
-def test_an_outcome_is_as_grave_as_its_gravest_check():
+def test_an_outcome_has_the_state_of_its_worst_check():
     missing = unchecked("nowhere.example:53", None, "no address")
     assert ("UNKNOWN", None, "no address") == (missing.state, missing.address, missing.text)
     fine = checked("x", None, Facts(ANSWERED), Expectation())

@@ -88,14 +88,14 @@ def test_fail_on_looks_at_destinations_findings_and_unmatched_errors(analysis, f
     assert status == main(["analyze", "a", "--fail-on", fail_on])
 
 
-def test_fail_on_a_healthy_verdict_looks_at_all_but_shows_no_more(analysis, capsys):
+def test_fail_on_a_healthy_verdict_checks_all_destinations_but_shows_no_more(analysis, capsys):
     analysis.report = report(LOOP, ANSWERED)
     assert main(["analyze", "a", "--fail-on", "answered", "--format", "json"]) == 1
     assert analysis.asked.all_destinations
     assert [each["verdict"] for each in json.loads(capsys.readouterr().out)["destinations"]] == ["loop"]
 
 
-def test_all_shows_the_healthy_ones(analysis, capsys):
+def test_all_shows_healthy_destinations(analysis, capsys):
     analysis.report = report(ANSWERED)
     assert main(["analyze", "a", "--all"]) == 0
     assert "10.0.0.1:53" in capsys.readouterr().out
@@ -118,7 +118,7 @@ def test_events_are_streamed_as_ndjson_line_by_line(analysis, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["table", "json", "csv", "markdown"])
-def test_events_of_the_other_formats_come_whole(analysis, capsys, name):
+def test_events_in_the_other_formats_are_written_at_the_end(analysis, capsys, name):
     analysis.events = [EVENT, EVENT_V6]
     assert main(["analyze", "a", "--events", "--format", name]) == 0
     told = capsys.readouterr().out
@@ -132,32 +132,32 @@ def test_without_events_nobody_collects_them(analysis, capsys):
 
 
 @pytest.mark.parametrize("words", [[], ["--events"], ["--fail-on", "refused"]])
-def test_ctrl_c_prints_what_is_known_and_exits_130(analysis, capsys, words):
+def test_ctrl_c_prints_the_results_so_far_and_exits_130(analysis, capsys, words):
     analysis.report, analysis.interrupt = report(REFUSED, name="cut.pcap"), True
     assert main(["analyze", "a", *words]) == 130
     assert "cut.pcap" in capsys.readouterr().out
 
 
-def test_ctrl_c_writes_the_whole_file_of_what_is_known(analysis, tmp_path):
+def test_ctrl_c_writes_a_complete_file_of_the_results_so_far(analysis, tmp_path):
     analysis.report, analysis.interrupt = report(REFUSED), True
     assert main(["analyze", "a", "-o", str(tmp_path / "out")]) == 130
     assert "198.51.100.7:53" in (tmp_path / "out").read_text()
 
 
-def test_an_unwritable_file_is_known_before_the_analysis(analysis, tmp_path, capsys):
+def test_an_unwritable_file_is_reported_before_the_analysis(analysis, tmp_path, capsys):
     assert main(["analyze", "a", "-o", str(tmp_path / "no" / "out")]) == 3
     assert analysis.paths is None
     assert "cannot write" in capsys.readouterr().err
 
 
-def test_the_capture_itself_is_no_output(analysis, tmp_path):
+def test_the_capture_is_never_the_output(analysis, tmp_path):
     (tmp_path / "a").write_bytes(b"")
     assert main(["analyze", str(tmp_path / "a"), "-o", str(tmp_path / "a")]) == 2
     assert analysis.paths is None
 
 
 @pytest.mark.parametrize(("words", "called"), [(["--no-progress"], False), (["--progress"], True), ([], False)])
-def test_progress_may_be_asked_for(analysis, words, called):
+def test_progress_can_be_requested(analysis, words, called):
     assert main(["analyze", "a", *words]) == 0
     assert called == callable(analysis.on_progress)
 
@@ -171,25 +171,25 @@ def test_progress_may_be_asked_for(analysis, words, called):
         (["--events", "--format", "ndjson"], None),
     ],
 )
-def test_processes_are_as_many_as_pay_or_as_are_asked_for(analysis, words, workers):
+def test_the_number_of_workers_is_what_helps_or_what_was_requested(analysis, words, workers):
     assert main(["analyze", "a", *words]) == 0
     assert analysis.workers == workers
 
 
 @pytest.mark.parametrize(("words", "captures"), [([], (("a", "b", "c"),)), (["--vantage"], (("a",), ("b",), ("c",)))])
-def test_captures_come_from_a_list_too_and_may_be_kept_apart(analysis, tmp_path, words, captures):
+def test_captures_from_a_list_can_be_kept_apart(analysis, tmp_path, words, captures):
     (tmp_path / "list").write_text("b\nc\n")
     assert main(["analyze", "a", "--files-from", str(tmp_path / "list"), *words]) == 0
     assert analysis.inputs.captures == captures
 
 
-def test_the_list_is_enough(analysis, tmp_path):
+def test_a_list_without_further_arguments_is_enough(analysis, tmp_path):
     (tmp_path / "list").write_text("b\n")
     assert main(["analyze", "--files-from", str(tmp_path / "list")]) == 0
     assert analysis.paths == ["b"]
 
 
-def test_what_was_not_read_is_told_behind_the_report_with_status_3(analysis, capsys):
+def test_unread_files_are_named_after_the_report_with_status_3(analysis, capsys):
     analysis.report = report(REFUSED, unread=(Unread("b", "b: no such file"),))
     assert main(["analyze", "a", "b", "--fail-on", "too-big"]) == 3
     told = capsys.readouterr()
@@ -207,7 +207,7 @@ def test_what_was_not_read_is_told_behind_the_report_with_status_3(analysis, cap
         ),
     ],
 )
-def test_status_3_hides_no_verdict_of_fail_on(analysis, capsys, changes, why):
+def test_status_3_does_not_hide_verdicts_of_fail_on(analysis, capsys, changes, why):
     analysis.report = report(REFUSED, **changes)
     assert main(["analyze", "a", "b", "--fail-on", "too-big,refused"]) == 3
     assert capsys.readouterr().err.startswith(
@@ -215,7 +215,7 @@ def test_status_3_hides_no_verdict_of_fail_on(analysis, capsys, changes, why):
     )
 
 
-def test_after_ctrl_c_the_status_is_130_whatever_was_not_read(analysis):
+def test_after_ctrl_c_the_status_is_130_even_if_files_were_unread(analysis):
     analysis.report, analysis.interrupt = report(unread=(Unread("b", "b: no such file"),)), True
     assert main(["analyze", "a", "b"]) == 130
 

@@ -40,7 +40,7 @@ def fake(monkeypatch):
     return made
 
 
-def test_a_target_alone_is_checked_by_the_contract_s_defaults(fake, capsys):
+def test_a_plain_target_is_checked_with_the_default_options(fake, capsys):
     assert 0 == main(["check", "192.0.2.1:53"])
     assert (Settings(timeout_s=10, confirm=0), Expectation(), Probing()) == (
         fake.settings,
@@ -50,7 +50,7 @@ def test_a_target_alone_is_checked_by_the_contract_s_defaults(fake, capsys):
     assert ("UDPPROBE OK - 10.0.0.1:53 answered in 2.5 ms | 'rtt'=2.500ms;;;0\n", "") == capsys.readouterr()
 
 
-def test_every_option_arrives(fake):
+def test_every_option_takes_effect(fake):
     main(
         [
             "check",
@@ -103,7 +103,7 @@ def test_every_option_arrives(fake):
     )
 
 
-def test_a_file_s_targets_come_behind_those_of_the_command_line(fake, tmp_path):
+def test_targets_of_a_file_follow_those_of_the_command_line(fake, tmp_path):
     (tmp_path / "c.toml").write_text('[[targets]]\ntarget = "192.0.2.9:9"\nexpect = "refused"\n')
     main(["check", "192.0.2.1:53", "--config", str(tmp_path / "c.toml")])
     assert [("192.0.2.1:53", "answered"), ("192.0.2.9:9", "refused")] == [
@@ -132,14 +132,14 @@ def test_the_state_is_the_exit_status_in_every_format(fake, state, status, words
         (["192.0.2.1:53", "-t", "0"], "-t"),
     ],
 )
-def test_wrong_words_are_unknown_in_one_line(capsys, words, said):
+def test_usage_errors_are_unknown_in_one_line(capsys, words, said):
     assert 3 == main(["check", *words])
     out, err = capsys.readouterr()
     assert ("", 1, True) == (err, out.count("\n"), out.startswith("UDPPROBE UNKNOWN - "))
     assert said in out
 
 
-def test_what_cannot_be_done_is_unknown(fake, capsys):
+def test_an_impossible_check_is_unknown(fake, capsys):
     fake.error = UdpprobeError("no sockets | left\nat all")
     assert 3 == main(["check", "192.0.2.1:53"])
     assert ("UDPPROBE UNKNOWN - no sockets / left at all\n", "") == capsys.readouterr()
@@ -149,12 +149,12 @@ def test_what_cannot_be_done_is_unknown(fake, capsys):
 
 
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["-V"], ["--version"]])
-def test_help_and_version_are_no_check_that_went_well(capsys, words):
+def test_help_and_version_do_not_count_as_ok(capsys, words):
     assert 3 == main(["check", *words])
     assert "udpprobe check" in capsys.readouterr().out
 
 
-def test_ctrl_c_is_unknown_and_a_line(fake, capsys):
+def test_ctrl_c_is_unknown_in_one_line(fake, capsys):
     fake.error = KeyboardInterrupt()
     assert 3 == main(["check", "192.0.2.1:53"])
     assert "UDPPROBE UNKNOWN - interrupted\n" == capsys.readouterr().out
@@ -162,7 +162,7 @@ def test_ctrl_c_is_unknown_and_a_line(fake, capsys):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), UdpprobeError("no sockets"), MemoryError()])
 @pytest.mark.parametrize("name", ["json", "ndjson", "junit", "prometheus", "table"])
-def test_what_cannot_be_done_keeps_its_format(fake, capsys, name, error):
+def test_an_impossible_check_keeps_its_format(fake, capsys, name, error):
     fake.error = error
     assert 3 == main(["check", "--format", name, "192.0.2.1:53", "192.0.2.2:53"])
     out, err = capsys.readouterr()
@@ -181,12 +181,12 @@ def test_what_cannot_be_done_keeps_its_format(fake, capsys, name, error):
     assert (name == "prometheus") == out.startswith("# HELP")
 
 
-def test_a_file_of_targets_that_cannot_be_read_keeps_the_format(capsys, tmp_path):
+def test_an_unreadable_file_of_targets_keeps_the_format(capsys, tmp_path):
     assert 3 == main(["check", "--format", "json", "--config", str(tmp_path / "gone.toml")])
     assert ["UNKNOWN"] == [each["state"] for each in json.loads(capsys.readouterr().out)["checks"]]
 
 
-def test_a_defect_is_no_warning(fake, capsys):
+def test_a_crash_is_not_a_warning(fake, capsys):
     fake.error = KeyError("oops")
     assert 3 == main(["check", "192.0.2.1:53"])
     told = capsys.readouterr()
@@ -194,7 +194,7 @@ def test_a_defect_is_no_warning(fake, capsys):
     assert "Traceback" in told.err
 
 
-def test_a_target_that_is_named_twice_is_checked_once(fake):
+def test_a_target_named_twice_is_checked_once(fake):
     main(["check", "192.0.2.1:53", "192.0.2.1:53", "192.0.2.2:53"])
     assert ["192.0.2.1:53", "192.0.2.2:53"] == [each.name for each in fake.asks]
 
@@ -203,7 +203,7 @@ def test_a_target_that_is_named_twice_is_checked_once(fake):
     ("named", "status"),
     [("", 3), ('name = "office"', 0), ('name = "192.0.2.1:53"\n[[targets]]\ntarget = "192.0.2.2:53"', 3)],
 )
-def test_what_is_checked_in_two_ways_needs_two_names(fake, tmp_path, capsys, named, status):
+def test_a_target_checked_in_two_ways_needs_two_names(fake, tmp_path, capsys, named, status):
     (tmp_path / "c.toml").write_text(f'[[targets]]\ntarget = "192.0.2.1:53"\nmin_mtu = 1400\n{named}')
     assert status == main(["check", "192.0.2.1:53", "--config", str(tmp_path / "c.toml")])
     assert (status == 3) == ("192.0.2.1:53 stands for 2 checks" in capsys.readouterr().out)
@@ -216,7 +216,7 @@ def test_a_file_appears_whole(tmp_path):
     assert "OK" == json.loads((tmp_path / "c.json").read_text())["state"]
 
 
-def test_what_does_not_stop_is_left_behind_in_time():
+def test_a_check_that_does_not_stop_is_abandoned_in_time():
     program = (
         "import socket, sys, time\n"
         "socket.getaddrinfo = lambda *_: time.sleep(60)\n"
@@ -235,13 +235,13 @@ def test_what_does_not_stop_is_left_behind_in_time():
 
 @pytest.mark.parametrize("option", ["--timeout", "--wait"])
 @pytest.mark.parametrize("text", ["nan", "inf", "1e300"])
-def test_a_time_is_a_finite_one(capsys, option, text):
+def test_a_time_limit_must_be_finite(capsys, option, text):
     assert 3 == main(["check", option, text, "192.0.2.1:53"])
     least = {"--timeout": "1", "--wait": "0.01"}[option]
     given = {"nan": "give a number"}.get(text, f"give {least} to 86400")
     assert f"UDPPROBE UNKNOWN - {option} {float(text)}: {given}\n" == capsys.readouterr().out
 
 
-def test_a_rate_that_is_none_is_unknown_too(capsys):
+def test_an_invalid_rate_is_unknown_too(capsys):
     assert 3 == main(["check", "--rate", "nan", "192.0.2.1:53"])
     assert capsys.readouterr().out.startswith("UDPPROBE UNKNOWN - --rate nan")

@@ -35,12 +35,12 @@ def test_captures_are_analysed_and_the_reason_is_given():
         (0, "", ""),
     ],
 )
-def test_it_goes_by_what_the_lab_says(status, stderr, reason, monkeypatch):
+def test_the_demo_follows_the_status_of_the_lab(status, stderr, reason, monkeypatch):
     monkeypatch.setattr(demo.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], status, None, stderr))
     assert reason == demo.why_no_lab()
 
 
-def test_without_a_lab_it_says_why(monkeypatch, capfd):
+def test_without_a_lab_the_demo_says_why(monkeypatch, capfd):
     monkeypatch.setattr(demo, "why_no_lab", lambda: "cannot open /dev/net/tun: be root")
     assert 0 == main(["demo"])
     assert "visited: cannot open /dev/net/tun: be root." in " ".join(capfd.readouterr().out.split())

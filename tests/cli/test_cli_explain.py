@@ -17,11 +17,11 @@ def test_all_is_every_row_of_both_families(capsys):
 
 
 @pytest.mark.parametrize("words", [["-6"], ["--family", "6"], ["-6", "--family", "6"]])
-def test_a_family_may_be_asked_for(capsys, words):
+def test_one_family_can_be_selected(capsys, words):
     assert {row["family"] for row in _told(capsys, *words)} == {6}
 
 
-def test_both_families_may_be_asked_for(capsys):
+def test_both_families_can_be_selected(capsys):
     assert {row["family"] for row in _told(capsys, "-4", "-6")} == {4, 6}
 
 
@@ -58,14 +58,14 @@ def test_only_code_0_becomes_a_loop(capsys):
         (["255", "0"], ""),
     ],
 )
-def test_what_is_no_error_is_a_usage_error_that_points_on(capsys, words, what):
+def test_a_type_that_is_no_error_is_a_usage_error_with_a_hint(capsys, words, what):
     assert main(["explain", *words]) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"udpprobe: type {words[0]} is no error: ICMP has 3, 4, 11 and 12, ICMPv6 1 to 127")
     assert what in said
 
 
-def test_a_type_that_is_an_error_in_one_family_only_says_what_it_is_in_the_other(capsys):
+def test_a_type_that_is_an_error_in_one_family_is_explained_in_the_other(capsys):
     assert main(["explain", "5"]) == 0
     assert "ICMP type 5 is a redirect, and no error: the datagram was forwarded" in " ".join(
         capsys.readouterr().out.split()
@@ -103,7 +103,7 @@ def test_a_word_has_the_errors_that_it_stands_for(capsys, word, keys):
 
 
 @pytest.mark.parametrize(("word", "is_said"), [("refused", False), ("EPROTO", True), ("11", True)])
-def test_below_a_table_stands_only_what_its_rows_need(capsys, word, is_said):
+def test_a_table_has_only_the_notes_that_its_rows_need(capsys, word, is_said):
     assert main(["explain", word]) == 0
     assert is_said == ("Code * is every code without a row" in " ".join(capsys.readouterr().out.split()))
 
@@ -133,12 +133,12 @@ def test_json_says_what_a_word_means(capsys):
         (["3", "4", "5"], "give a type and its code, such as 3 4"),
     ],
 )
-def test_what_is_no_word_says_what_is(capsys, words, said):
+def test_an_unknown_word_gets_a_list_of_known_ones(capsys, words, said):
     assert main(["explain", *words]) == 2
     assert said in capsys.readouterr().err
 
 
-def test_it_can_go_to_a_file(tmp_path, capsys):
+def test_the_explanation_can_be_written_to_a_file(tmp_path, capsys):
     assert main(["explain", "3", "4", "-o", str(tmp_path / "told")]) == 0
     assert capsys.readouterr().out == ""
     assert "frag-needed" in (tmp_path / "told").read_text()

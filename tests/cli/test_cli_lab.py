@@ -24,7 +24,7 @@ from udpprobe.lab.scenario import names
         (["lab", "--seed", "x", "--", "true"], "--seed 'x': give a whole number"),
     ],
 )
-def test_wrong_words_are_one_line_and_status_2(words, said, capsys):
+def test_usage_errors_are_one_line_and_status_2(words, said, capsys):
     assert 2 == main(words)
     told = capsys.readouterr()
     assert "" == told.out
@@ -32,14 +32,14 @@ def test_wrong_words_are_one_line_and_status_2(words, said, capsys):
     assert 1 == told.err.count("\n")
 
 
-def test_a_scenario_with_a_mistake_is_told_with_its_line(tmp_path, capsys):
+def test_a_mistake_in_a_scenario_is_reported_with_its_line(tmp_path, capsys):
     page = tmp_path / "mine.toml"
     page.write_text('conclude = "x"\nnodes = 7\nlinks = {}\n')
     assert 2 == main(["lab", "-s", str(page), "--", "true"])
     assert f"{page}:2: nodes: " in capsys.readouterr().err
 
 
-def test_a_file_that_is_not_there_is_status_3(capsys):
+def test_a_missing_file_is_status_3(capsys):
     assert 3 == main(["lab", "-s", "./nowhere.toml", "--", "true"])
     assert "udpprobe: cannot read ./nowhere.toml: No such file or directory\n" == capsys.readouterr().err
 
@@ -52,7 +52,7 @@ def test_the_list_has_every_scenario_and_its_conclusion(capsys):
     assert all(row["conclude"] for row in told["scenarios"])
 
 
-def test_a_scenario_is_shown_as_it_was_written_so_that_it_can_be_changed(tmp_path, capsys):
+def test_a_scenario_is_shown_as_written(tmp_path, capsys):
     assert 0 == main(["lab", "--show", "plain"])
     copy = tmp_path / "copy.toml"
     copy.write_text(capsys.readouterr().out)
@@ -60,7 +60,7 @@ def test_a_scenario_is_shown_as_it_was_written_so_that_it_can_be_changed(tmp_pat
     assert copy.read_text() == capsys.readouterr().out
 
 
-def test_bash_reads_its_prompt_behind_its_own_settings():
+def test_the_prompt_overrides_the_settings_of_bash():
     words, _ = shell_in("home-nat", {"SHELL": "/bin/bash"})
     assert ["/bin/bash", "--rcfile"] == words[:2]
     settings = Path(words[2]).read_text()
@@ -72,6 +72,6 @@ def test_another_shell_gets_its_prompt_from_the_environment():
     assert (["/bin/sh"], {"PS1": "(lab plain) $ "}) == shell_in("plain", {})
 
 
-def test_a_files_name_does_not_run_in_the_prompt():
+def test_a_file_name_cannot_run_commands_in_the_prompt():
     _, environment = shell_in("$(reboot)`x`", {"SHELL": "/bin/dash"})
     assert "(lab __reboot__x_) $ " == environment["PS1"]

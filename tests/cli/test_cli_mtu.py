@@ -48,14 +48,14 @@ def fake(monkeypatch):
     return made
 
 
-def test_a_target_alone_is_searched_by_the_contract_s_defaults(fake, capsys):
+def test_a_plain_target_is_searched_with_the_default_options(fake, capsys):
     assert 0 == main(["mtu", "127.0.0.1"])
     assert DEFAULTS == asdict(fake.options)
     assert 33434 == fake.endpoint.port
     assert "path MTU 1500, ok" in capsys.readouterr().out
 
 
-def test_every_option_arrives(fake):
+def test_every_option_takes_effect(fake):
     assert 0 == main(
         [
             "mtu",
@@ -113,7 +113,7 @@ def test_the_result_goes_to_a_file(tmp_path):
         ("silent", "silent", 1),
     ],
 )
-def test_a_verdict_that_is_named_fails(fake, verdict, words, status):
+def test_a_verdict_named_by_fail_on_fails(fake, verdict, words, status):
     fake.report = replace(REPORT, verdict=verdict)
     assert status == main(["mtu", "127.0.0.1", "--fail-on", words])
 
@@ -126,13 +126,13 @@ def test_a_verdict_that_is_named_fails(fake, verdict, words, status):
         ([], ""),
     ],
 )
-def test_status_3_hides_no_verdict_of_fail_on(fake, capsys, words, said):
+def test_status_3_does_not_hide_verdicts_of_fail_on(fake, capsys, words, said):
     fake.report, fake.failure = replace(REPORT, verdict="unsent"), "there is no route to 127.0.0.1"
     assert 3 == main(["mtu", "127.0.0.1", *words])
     assert f"{said}udpprobe: there is no route to 127.0.0.1\n" == capsys.readouterr().err
 
 
-def test_ctrl_c_shows_what_is_known(fake, capsys):
+def test_ctrl_c_shows_the_results_so_far(fake, capsys):
     fake.interrupted = True
     assert 130 == main(["mtu", "127.0.0.1"])
     assert "path MTU" in capsys.readouterr().out
@@ -155,7 +155,7 @@ def test_what_cannot_be_done_is_one_line(fake, capsys):
         ([], "HOST:PORT"),
     ],
 )
-def test_wrong_words_are_one_line(capsys, words, said):
+def test_usage_errors_are_one_line(capsys, words, said):
     assert 2 == main(["mtu", *words])
     error = capsys.readouterr().err
     assert 1 == error.count("\n")

@@ -28,7 +28,7 @@ def _column(path, query):
     return [value for (value,) in duckdb.sql(query.format(f"'{path}'")).fetchall()]
 
 
-def test_a_report_goes_to_a_file_without_the_healthy(analysis, path, capsys):
+def test_a_report_file_leaves_out_healthy_destinations(analysis, path, capsys):
     analysis.report = report(REFUSED, ANSWERED, unmatched=[LONE])
     assert main(["analyze", "a", "--fail-on", "silent", "--format", "parquet", "-o", str(path)]) == 0
     assert ["destination", "unmatched"] == _column(path, "SELECT kind FROM {}")
@@ -41,19 +41,19 @@ def test_events_go_to_a_file_in_capture_order(analysis, path):
     assert [7, 123456] == _column(path, "SELECT frame FROM {}")
 
 
-def test_ctrl_c_leaves_a_whole_file_of_what_is_known(analysis, path):
+def test_ctrl_c_leaves_a_complete_file_of_the_results_so_far(analysis, path):
     analysis.report, analysis.interrupt = report(REFUSED), True
     assert main(["analyze", "a", "--format", "parquet", "-o", str(path)]) == 130
     assert ["refused"] == _column(path, "SELECT verdict FROM {}")
 
 
-def test_a_pipe_takes_it(path):
+def test_parquet_can_be_written_to_a_pipe(path):
     path.write_bytes(subprocess.run([*ANALYZE, LOOP], stdout=subprocess.PIPE, check=True).stdout)
     told = subprocess.run([*ANALYZE[:-1], "json", LOOP], stdout=subprocess.PIPE, check=True).stdout
     assert json.loads(told)["destinations"][0]["sent"] == _column(path, "SELECT sent FROM {}")[0]
 
 
-def test_a_terminal_is_spared():
+def test_parquet_is_not_written_to_a_terminal():
     ours, theirs = pty.openpty()
     done = subprocess.run([*ANALYZE, LOOP], stdout=theirs, stderr=subprocess.PIPE, text=True, check=False)
     os.close(theirs)
@@ -71,7 +71,7 @@ def test_without_the_extra_one_line_names_it(analysis, path, capsys, monkeypatch
     assert not path.exists()
 
 
-def test_other_formats_do_not_load_it():
+def test_other_formats_do_not_load_pyarrow():
     code = (
         "import sys; from udpprobe.cli import main; main(sys.argv[1:]); "
         "sys.exit('pyarrow' in sys.modules or 'distributed' in sys.modules)"

@@ -137,7 +137,7 @@ def test_options_reach_the_scan(scan):
     } == asdict(scan.options)
 
 
-def test_targets_are_probed_but_for_those_excluded(scan, tmp_path):
+def test_excluded_targets_are_not_probed(scan, tmp_path):
     (tmp_path / "hosts").write_text("192.0.2.9:7 # echo\n")
     assert 0 == main(
         [
@@ -161,12 +161,12 @@ def test_targets_are_probed_but_for_those_excluded(scan, tmp_path):
     ("words", "expected"),
     [(["-4"], ["192.0.2.1 1"]), (["-6"], ["2001:db8::1 1"]), (["-4", "-6"], ["192.0.2.1 1", "2001:db8::1 1"])],
 )
-def test_a_family_may_be_chosen(scan, words, expected):
+def test_a_family_can_be_chosen(scan, words, expected):
     assert 0 == main(["scan", "192.0.2.1", "2001:db8::1", "-p", "1", *words])
     assert expected == scan.asked
 
 
-def test_without_ports_those_of_the_payloads_are_probed(scan):
+def test_without_ports_the_ports_of_the_payload_table_are_probed(scan):
     assert 0 == main(["scan", "192.0.2.1"])
     assert sorted({port for row in load().rows for port in row.ports}) == scan.destinations.port.tolist()
 
@@ -188,7 +188,7 @@ def test_a_bad_line_of_the_targets_file_is_named(scan, tmp_path, capsys):
     "words",
     [["--targets-file", "{}"], ["192.0.2.1:7", "--payload", "file:{}"], ["192.0.2.1:7", "--payloads", "nmap:{}"]],
 )
-def test_what_the_scan_reads_is_never_overwritten(scan, tmp_path, capsys, option, words):
+def test_a_scan_never_overwrites_its_input(scan, tmp_path, capsys, option, words):
     path = tmp_path / "read"
     path.write_text("192.0.2.1:7\n")
     (tmp_path / "link").hardlink_to(path)
@@ -208,7 +208,7 @@ def test_a_name_without_address_is_status_3(scan, capsys):
     assert scan.options is None
 
 
-def test_a_name_is_noted_at_its_addresses(scan, capsys):
+def test_a_name_is_noted_on_its_addresses(scan, capsys):
     scan.report = report(destination("127.0.0.1", 7, "silent"), destination("192.0.2.1", 7, "silent"), kind="probe")
     assert 0 == main(["scan", "-4", "localhost:7", "192.0.2.1:7", "--format", "json"])
     assert [["address of localhost"], []] == [
@@ -242,7 +242,7 @@ def test_silent_and_answered_destinations_are_shown(scan, capsys):
     assert "2 destinations: 1 answered, 1 silent; 28 probes" in told
 
 
-def test_json_has_a_row_for_every_destination_of_a_crowd(scan, capsys):
+def test_json_has_a_row_for_every_one_of_many_destinations(scan, capsys):
     scan.report = report(*(destination("192.0.2.1", port, "silent") for port in range(1, 101)), kind="probe")
     assert 0 == main(["scan", "192.0.2.1", "--format", "json"])
     assert list(range(1, 101)) == [each["port"] for each in json.loads(capsys.readouterr().out)["destinations"]]
@@ -265,7 +265,7 @@ def test_events_are_streamed_as_ndjson_line_by_line(scan, tmp_path):
     assert [1, 2] == lines
 
 
-def test_warnings_are_a_line_each_on_stderr_and_escaped(scan, capsys):
+def test_each_warning_is_one_escaped_line_on_stderr(scan, capsys):
     scan.warnings = ["falling back\nto recverr \x1b[31m"]
     assert 0 == main(["scan", "192.0.2.1", "--format", "json"])
     told = capsys.readouterr()
@@ -273,7 +273,7 @@ def test_warnings_are_a_line_each_on_stderr_and_escaped(scan, capsys):
     assert json.loads(told.out)["destinations"]
 
 
-def test_a_warning_with_standard_error_closed_goes_nowhere(scan, capsys, monkeypatch):
+def test_a_warning_is_dropped_if_standard_error_is_closed(scan, capsys, monkeypatch):
     scan.warnings = ["lost"]
     monkeypatch.setattr(sys, "stderr", None)
     assert 0 == main(["scan", "192.0.2.1"])
@@ -281,30 +281,30 @@ def test_a_warning_with_standard_error_closed_goes_nowhere(scan, capsys, monkeyp
 
 
 @pytest.mark.parametrize("words", [[], ["--events"], ["--fail-on", "refused"]])
-def test_ctrl_c_prints_what_is_known_and_exits_130(scan, capsys, words):
+def test_ctrl_c_prints_the_results_so_far_and_exits_130(scan, capsys, words):
     scan.interrupt = True
     assert 130 == main(["scan", "192.0.2.1", *words])
     assert "1 destination: 1 refused; 14 probes" in capsys.readouterr().out
 
 
-def test_what_the_host_cannot_do_is_status_3(scan, capsys):
+def test_an_incapable_host_is_status_3(scan, capsys):
     scan.error = UdpprobeError("raw sockets are not allowed")
     assert 3 == main(["scan", "192.0.2.1"])
     assert ("", "udpprobe: raw sockets are not allowed\n") == capsys.readouterr()
 
 
-def test_an_unwritable_file_is_known_before_the_scan(scan, tmp_path):
+def test_an_unwritable_file_is_reported_before_the_scan(scan, tmp_path):
     assert 3 == main(["scan", "192.0.2.1", "-o", str(tmp_path / "no" / "out")])
     assert scan.options is None
 
 
 @pytest.mark.parametrize(("words", "called"), [(["--no-progress"], False), (["--progress"], True), ([], False)])
-def test_progress_may_be_asked_for(scan, words, called):
+def test_progress_can_be_requested(scan, words, called):
     assert 0 == main(["scan", "192.0.2.1", *words])
     assert called == callable(scan.listeners.on_progress)
 
 
-def test_payloads_are_listed_without_any_target(scan, capsys):
+def test_payloads_are_listed_without_a_target(scan, capsys):
     assert 0 == main(["scan", "--list-payloads", "--format", "json"])
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["payloads"]}
     assert "53" == rows["dns"]["ports"]
@@ -350,7 +350,7 @@ def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(scan, capsys):
     assert scan.options is None
 
 
-def test_a_dry_run_of_a_size_fills_every_probe_up(scan, capsys):
+def test_a_dry_run_with_a_size_pads_every_probe(scan, capsys):
     assert 0 == main(["scan", "127.0.0.1:1-3", "--dry-run", "--size", "1400", "--format", "ndjson"])
     assert [1400] * 3 == [json.loads(line)["bytes"] for line in capsys.readouterr().out.splitlines()]
     assert scan.options is None
@@ -373,7 +373,7 @@ def test_a_scan_of_loopback_tells_refused_from_silent(capsys, silent_port, engin
     assert ["ECONNREFUSED"] == [each["errno"] for each in told["destinations"] if each["port"] == 1]
 
 
-def test_who_may_not_capture_is_told_so_once_in_a_line(capsys, monkeypatch):
+def test_missing_capture_privileges_are_reported_once_in_one_line(capsys, monkeypatch):
     monkeypatch.setattr("udpprobe.engines.prepare.has_net_raw", lambda: False)
     assert 0 == main(["scan", "127.0.0.1:1", "--no-control"])
     told = capsys.readouterr()
@@ -409,7 +409,7 @@ def test_targets_come_from_standard_input(silent_port):
     assert f"127.0.0.1,{silent_port},token" in done.stdout
 
 
-def test_ports_add_up_however_they_are_said(scan):
+def test_ports_from_all_options_are_combined(scan):
     assert 0 == main(["scan", "-p", "53", "-p", "400,401", "192.0.2.1"])
     assert ["192.0.2.1 53", "192.0.2.1 400", "192.0.2.1 401"] == scan.asked
 
@@ -425,7 +425,7 @@ def test_ports_add_up_however_they_are_said(scan):
         (["[::1]:53"], None),
     ],
 )
-def test_an_address_that_may_have_been_meant_with_a_port_is_probed_with_a_warning(scan, capsys, words, meant):
+def test_an_ambiguous_ipv6_address_is_probed_with_a_warning(scan, capsys, words, meant):
     assert 0 == main(["scan", *words])
     assert scan.asked
     told = capsys.readouterr().err
@@ -445,17 +445,17 @@ def test_a_name_without_address_is_named_and_the_others_are_probed(scan, capsys,
 
 @pytest.mark.parametrize("command", ["scan", "trace", "mtu"])
 @pytest.mark.parametrize("word", ["224.0.0.1:7", "[fe80::1]:7", "0.0.0.0:7", "[::]:7"])
-def test_a_target_that_cannot_be_probed_is_no_mistake_in_words(command, word):
+def test_a_target_that_cannot_be_probed_is_not_a_usage_error(command, word):
     assert 3 == main([command, word])
 
 
-def test_groups_of_hosts_are_probed_where_that_is_allowed(scan):
+def test_group_addresses_are_probed_if_allowed(scan):
     assert 0 == main(["scan", "-p", "7", "--allow-broadcast", "224.0.0.1"])
     assert ["224.0.0.1 7"] == scan.asked
 
 
 @pytest.mark.parametrize("engine", ["recverr", "connected"])
-def test_an_engine_without_privilege_says_what_was_dropped_before_a_socket_heard_of_it(capsys, monkeypatch, engine):
+def test_an_unprivileged_engine_reports_drops_below_the_socket(capsys, monkeypatch, engine):
     counts = {"UDP_CSUM": 5, "IP_RPFILTER": 0, "NO_SOCKET": 0}
     monkeypatch.setattr(drop_reasons, "namespace_drops", lambda: {reason: counts[reason] for reason in counts})
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:

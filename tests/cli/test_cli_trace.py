@@ -93,7 +93,7 @@ def test_options_reach_the_trace(asked):
     assert (None, None) == (on_change, interval_s)
 
 
-def test_without_a_port_it_is_traceroute_s(asked):
+def test_without_a_port_the_port_of_traceroute_is_used(asked):
     assert 0 == main(["trace", "192.0.2.1"])
     assert 33434 == asked[0][0].port
 
@@ -108,7 +108,7 @@ def test_without_a_port_it_is_traceroute_s(asked):
         ["192.0.2.1", "--fail-on", "nonsense"],
     ],
 )
-def test_what_is_no_single_destination_is_a_usage_error(asked, capsys, words):
+def test_more_than_one_destination_is_a_usage_error(asked, capsys, words):
     assert 2 == main(["trace", *words])
     assert "" == capsys.readouterr().out
     assert [] == asked
@@ -116,7 +116,7 @@ def test_what_is_no_single_destination_is_a_usage_error(asked, capsys, words):
 
 @pytest.mark.usefixtures("asked")
 @pytest.mark.parametrize(("fail_on", "status"), [("refused", 1), ("loop,silent", 0)])
-def test_a_verdict_that_was_named_fails(capsys, fail_on, status):
+def test_a_verdict_named_by_fail_on_fails(capsys, fail_on, status):
     assert status == main(["trace", "192.0.2.1:7", "--fail-on", fail_on])
     assert "192.0.2.7:7: refused" in capsys.readouterr().out
 
@@ -129,7 +129,7 @@ def test_a_verdict_that_was_named_fails(capsys, fail_on, status):
         ([], ""),
     ],
 )
-def test_status_3_hides_no_verdict_of_fail_on(monkeypatch, capsys, words, said):
+def test_status_3_does_not_hide_verdicts_of_fail_on(monkeypatch, capsys, words, said):
     monkeypatch.setattr(
         tracing,
         "trace_all",
@@ -141,7 +141,7 @@ def test_status_3_hides_no_verdict_of_fail_on(monkeypatch, capsys, words, said):
     assert f"{said}udpprobe: there is no route to 192.0.2.7\n" == capsys.readouterr().err
 
 
-def test_watching_tells_the_first_round_and_then_changes(asked, capsys):
+def test_watching_shows_the_first_round_and_then_changes(asked, capsys):
     assert 130 == main(["trace", "192.0.2.1:7", "--watch", "--interval", "0"])
     assert capsys.readouterr().out.endswith("verdict: refused -> loop\n")
     assert 0 == asked[0][3]
@@ -179,7 +179,7 @@ def run_on_terminal(monkeypatch, *words, **environment):
 ALTERNATE, NORMAL = "\x1b[?1049h", "\x1b[?1049l"
 
 
-def test_a_watch_on_a_terminal_has_a_screen_and_then_says_what_it_came_to(asked, monkeypatch):
+def test_a_watch_on_a_terminal_ends_with_a_summary(asked, monkeypatch):
     screen, left = run_on_terminal(monkeypatch).split(NORMAL)
     assert None is not asked[0][2]
     assert ALTERNATE in screen
@@ -198,7 +198,7 @@ def test_a_watch_on_a_terminal_has_a_screen_and_then_says_what_it_came_to(asked,
         (["--color", "always"], {"NO_COLOR": "1"}, True),
     ],
 )
-def test_colour_is_as_wished(monkeypatch, words, environment, is_coloured):
+def test_colour_follows_the_option(monkeypatch, words, environment, is_coloured):
     told = run_on_terminal(monkeypatch, *words, **environment)
     assert is_coloured == bool(re.search(r"\x1b\[[\d;]+m", told.split(NORMAL)[0]))
     assert is_coloured == bool(re.search(r"\x1b\[[\d;]+m", told.split(NORMAL)[1]))
@@ -212,14 +212,14 @@ def test_a_dumb_terminal_gets_lines(monkeypatch):
 
 
 @pytest.mark.usefixtures("asked")
-def test_a_document_in_a_file_leaves_the_terminal_to_the_screen(monkeypatch, tmp_path):
+def test_with_a_file_for_the_document_the_terminal_shows_the_screen(monkeypatch, tmp_path):
     path = tmp_path / "ticket.json"
     assert ALTERNATE in run_on_terminal(monkeypatch, "--format", "json", "-o", str(path))
     assert ["refused", "loop"] == [json.loads(path.read_text())["changes"][0][name] for name in ("before", "after")]
 
 
 @pytest.mark.usefixtures("asked")
-def test_after_its_cycles_a_trace_reports_what_all_of_them_showed(capsys):
+def test_after_its_cycles_a_trace_reports_all_of_them(capsys):
     assert 0 == main(["trace", "192.0.2.1:7", "--report-cycles", "2", "--format", "json"])
     said = json.loads(capsys.readouterr().out)
     assert ("loop", 2, 1) == (said["verdict"], said["rounds"], len(said["changes"]))
@@ -231,7 +231,7 @@ def test_after_its_cycles_a_trace_reports_what_all_of_them_showed(capsys):
 @pytest.mark.parametrize(
     "options", [tracing.TraceOptions(max_ttl=3, first_ttl=4), tracing.TraceOptions(max_ttl=255, flows=64, queries=100)]
 )
-def test_options_that_contradict_each_other_are_told(options):
+def test_contradicting_options_are_reported(options):
     with pytest.raises(UsageError):
         tracing.trace(None, options)
 
@@ -240,7 +240,7 @@ def test_options_that_contradict_each_other_are_told(options):
     ("options", "targets"),
     [(tracing.TraceOptions(), tracing.MOST_TARGETS + 1), (tracing.TraceOptions(source_port=65_535, flows=1), 2)],
 )
-def test_targets_that_are_too_many_are_told(options, targets):
+def test_too_many_targets_are_reported(options, targets):
     tracing.guard(options, targets - 1)
     with pytest.raises(UsageError):
         next(tracing.trace_all([None] * targets, options))
@@ -264,14 +264,14 @@ def test_a_document_has_all_targets(capsys, watch, verdicts):
 
 
 @pytest.mark.usefixtures("asked")
-def test_changes_of_several_targets_say_whose_they_are(capsys):
+def test_changes_name_their_target_if_there_are_several(capsys):
     assert 130 == main(["trace", "192.0.2.1:7", "192.0.2.2:7", "--watch"])
     told = capsys.readouterr().out
     assert re.search(r"T\S+ 192\.0\.2\.7:7 verdict: refused -> loop\n", told)
     assert told.endswith(" 192.0.2.101:7 verdict: refused -> loop\n")
 
 
-def test_a_name_without_address_is_told_and_the_others_are_traced(asked, capsys, monkeypatch):
+def test_a_name_without_address_is_reported_and_the_others_are_traced(asked, capsys, monkeypatch):
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: (_ for _ in ()).throw(OSError("nobody knows it")))
     assert 3 == main(["trace", "nowhere.invalid:7", "192.0.2.1:7"])
     told = capsys.readouterr()
@@ -284,7 +284,7 @@ def test_a_name_without_address_is_told_and_the_others_are_traced(asked, capsys,
 
 
 @given(st.integers(1, 255), st.integers(1, 64), st.integers(1, 100))
-def test_what_is_not_refused_has_numbers_for_all_its_shots(max_ttl, flows, queries):
+def test_a_silent_hop_has_numbers_for_all_its_probes(max_ttl, flows, queries):
     options = tracing.TraceOptions(max_ttl=max_ttl, flows=flows, queries=queries)
     try:
         tracing.guard(options)

@@ -89,7 +89,7 @@ def test_options_reach_the_watch(stand):
     assert WatchOptions("eth0", "port 53", "x.pcapng", 2_000_000, 3, 60, 9, True, 50) == stand.asked
 
 
-def test_without_any_it_listens_everywhere_until_ctrl_c(stand):
+def test_without_options_it_watches_all_interfaces_until_ctrl_c(stand):
     assert 0 == main(["watch"])
     assert WatchOptions() == stand.asked
 
@@ -108,7 +108,7 @@ def test_without_any_it_listens_everywhere_until_ctrl_c(stand):
         ["--fail-on", "nonsense"],
     ],
 )
-def test_words_that_are_wrong_are_usage_errors(stand, capsys, words):
+def test_invalid_values_are_usage_errors(stand, capsys, words):
     assert 2 == main(["watch", *words])
     assert "" == capsys.readouterr().out
     assert stand.asked is None
@@ -120,7 +120,7 @@ def test_sizes_have_units(text, size):
 
 
 @pytest.mark.parametrize("text", ["", "k", "-1k", "1.5M", "1T", "0MB", "\u0661k"])
-def test_what_is_no_size_is_said_so(text):
+def test_an_invalid_size_is_reported(text):
     with pytest.raises(UsageError, match="no size"):
         parse_size(text)
 
@@ -154,7 +154,7 @@ def test_json_has_why_packets_were_dropped(stand, capsys):
     ] == json.loads(capsys.readouterr().out)["drop_reasons"]
 
 
-def test_json_has_what_this_host_sent_where_it_is_asked_for(stand, capsys):
+def test_json_has_the_errors_this_host_sent_if_requested(stand, capsys):
     assert 0 == main(["watch", "--format", "json"])
     assert not stand.asked.sent
     assert "errors_sent" not in json.loads(capsys.readouterr().out)
@@ -171,7 +171,7 @@ def test_json_has_what_this_host_sent_where_it_is_asked_for(stand, capsys):
     ]
 
 
-def test_the_report_comes_at_the_end_without_the_healthy(stand, capsys):
+def test_the_report_comes_at_the_end_without_healthy_destinations(stand, capsys):
     assert 0 == main(["watch", "--format", "json"])
     found = json.loads(capsys.readouterr().out)
     assert [("10.0.0.5", [NOTE])] == [(each["address"], each["notes"]) for each in found["destinations"]]
@@ -181,7 +181,7 @@ def test_the_report_comes_at_the_end_without_the_healthy(stand, capsys):
     assert stand.asked.all_destinations
 
 
-def test_ndjson_is_a_line_an_error_and_nothing_else(stand, capsys):
+def test_ndjson_has_one_line_per_error_and_nothing_else(stand, capsys):
     stand.events = [watched(process=Process("dnsmasq", 812), sees="blind"), watched()]
     assert 0 == main(["watch", "--format", "ndjson"])
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
@@ -189,13 +189,13 @@ def test_ndjson_is_a_line_an_error_and_nothing_else(stand, capsys):
     assert (None, None) == (second["process"], second["sees"])
 
 
-def test_ctrl_c_gives_the_report_and_130(stand, capsys):
+def test_ctrl_c_gives_the_report_and_status_130(stand, capsys):
     stand.interrupt = True
     assert 130 == main(["watch"])
     assert "dnsmasq[812]" in capsys.readouterr().out
 
 
-def test_what_keeps_it_from_going_on_is_said_behind_the_report(stand, capsys):
+def test_the_reason_for_stopping_follows_the_report(stand, capsys):
     stand.stop = UdpprobeError("interface eth0 is gone")
     assert 3 == main(["watch"])
     told = capsys.readouterr()
@@ -204,11 +204,11 @@ def test_what_keeps_it_from_going_on_is_said_behind_the_report(stand, capsys):
 
 
 @pytest.mark.usefixtures("stand")
-def test_verdicts_that_fail_are_a_status():
+def test_failing_verdicts_set_the_exit_status():
     assert [1, 0] == [main(["watch", "--fail-on", verdict]) for verdict in ("refused", "loop")]
 
 
-def test_losses_are_warned_of_each_time_they_double(stand, capsys):
+def test_a_warning_about_losses_comes_each_time_they_double(stand, capsys):
     stand.dropped = [0, 1, 1, 2, 3, 1000, 1001]
     assert 0 == main(["watch"])
     warned = capsys.readouterr().err.splitlines()
@@ -222,7 +222,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_the_screen_is_drawn_at_most_once_a_second_and_less_where_that_takes_long(monkeypatch):
+def test_the_screen_is_drawn_at_most_once_a_second_and_less_often_if_slow(monkeypatch):
     clock, drawn = [0.0], []
     monkeypatch.setattr(command.time, "monotonic", lambda: clock[0])
     writer = command.ReportWriter(Terminal(), command.OutputFormat.TABLE, events=False, hide_healthy=True)
@@ -240,14 +240,14 @@ def test_the_screen_is_drawn_at_most_once_a_second_and_less_where_that_takes_lon
 
 
 @pytest.mark.parametrize(("out", "output_format"), [(io.StringIO(), "table"), (Terminal(), "json")])
-def test_nobody_draws_where_nobody_looks(out, output_format):
+def test_without_a_terminal_no_screen_is_drawn(out, output_format):
     writer = command.ReportWriter(out, command.OutputFormat(output_format), events=False, hide_healthy=True)
     with command._screen(writer) as show:  # noqa: SLF001 - as above
         show(lambda: pytest.fail("a report was made"))
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-1"])
-def test_a_duration_is_a_finite_time(capsys, text):
+def test_a_duration_must_be_finite(capsys, text):
     assert 2 == main(["watch", "-i", "lo", "--duration", text])
     assert "--duration" in capsys.readouterr().err
 
@@ -263,7 +263,7 @@ class Heard(io.StringIO):
         self.flushed.append(self.getvalue())
 
 
-def test_events_are_a_line_each_at_once_and_the_last_one_sums_up(stand, capsys):
+def test_each_event_is_a_line_at_once_and_the_last_line_is_a_summary(stand, capsys):
     stand.events = [watched(process=Process("dnsmasq", 812), sees="blind"), watched()]
     assert 0 == main(["watch", "--events", "--utc"])
     *lines, blank, last = capsys.readouterr().out.splitlines()
@@ -278,7 +278,7 @@ def test_events_are_a_line_each_at_once_and_the_last_one_sums_up(stand, capsys):
     assert 1 == len(out.flushed) == out.flushed[0].count("\n")
 
 
-def test_events_on_a_terminal_are_wrapped_and_have_no_screen():
+def test_events_on_a_terminal_are_wrapped_without_a_screen():
     terminal = Terminal()
     writer = command.ReportWriter(
         terminal,
@@ -297,13 +297,13 @@ def test_events_on_a_terminal_are_wrapped_and_have_no_screen():
 
 
 @pytest.mark.usefixtures("stand")
-def test_events_go_into_documents_too(stand, capsys):
+def test_documents_can_have_events_too(stand, capsys):
     stand.events = [watched()]
     assert 0 == main(["watch", "--events", "--format", "json"])
     assert 1 == len(json.loads(capsys.readouterr().out)["events"])
 
 
-def test_the_screen_has_the_worst_first_and_of_these_what_was_heard_last():
+def test_the_screen_shows_the_worst_first_and_then_the_latest():
     def seen(address, verdict, last_s, code=(4, 3, 3)):
         found = replace(finding(verdict, code, address, 1), last_time_ns=last_s * 10**9)
         return destination(address, 53, verdict, found)

@@ -51,7 +51,7 @@ def folder(tmp_path):
         ("whole", ["--filter", "foo("], 2, "--filter: "),
     ],
 )
-def test_what_a_user_or_a_file_can_do_is_one_line(folder, capsys, name, options, status, said):
+def test_errors_of_users_and_files_are_one_line(folder, capsys, name, options, status, said):
     assert status == main(["analyze", str(folder / name), *options])
     told = capsys.readouterr()
     assert told.out == ""
@@ -59,7 +59,7 @@ def test_what_a_user_or_a_file_can_do_is_one_line(folder, capsys, name, options,
     assert (told.err.startswith("udpprobe: "), told.err.count("\n")) == (True, 1)
 
 
-def test_of_several_files_the_readable_are_read_and_the_others_named(folder, capsys):
+def test_readable_files_are_read_and_the_others_are_named(folder, capsys):
     assert main(["analyze", str(folder / "whole"), "missing", str(folder / "text"), "--format", "json"]) == 3
     told = capsys.readouterr()
     assert told.err == (
@@ -80,7 +80,7 @@ UNKNOWN = {
 
 @pytest.mark.parametrize("name", UNKNOWN)
 @pytest.mark.parametrize("options", [[], ["--events"], ["--format", "markdown"], ["--fail-on", "refused"]])
-def test_where_no_packet_can_be_read_the_first_line_says_so(tmp_path, capsys, name, options):
+def test_if_no_packet_can_be_read_the_first_line_says_so(tmp_path, capsys, name, options):
     (tmp_path / name).write_bytes(UNKNOWN[name])
     assert 3 == main(["analyze", str(tmp_path / name), *options])
     told = capsys.readouterr()
@@ -91,7 +91,7 @@ def test_where_no_packet_can_be_read_the_first_line_says_so(tmp_path, capsys, na
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
-def test_where_no_packet_can_be_read_the_document_is_whole(tmp_path, capsys, name):
+def test_if_no_packet_can_be_read_the_document_is_still_complete(tmp_path, capsys, name):
     (tmp_path / name).write_bytes(UNKNOWN[name])
     assert 3 == main(["analyze", str(tmp_path / name), "--format", "json"])
     document = json.loads(capsys.readouterr().out)
@@ -112,7 +112,7 @@ def test_where_no_packet_can_be_read_the_document_is_whole(tmp_path, capsys, nam
         bytes_of_pcap([Frame(5, bytes(13))]),
     ],
 )
-def test_where_one_packet_can_be_read_or_there_is_none_the_status_is_0(tmp_path, capsys, more):
+def test_with_one_readable_packet_or_an_empty_file_the_status_is_0(tmp_path, capsys, more):
     (tmp_path / "known").write_bytes(more)
     (tmp_path / "unknown").write_bytes(UNKNOWN["pcap"])
     assert 0 == main(["analyze", str(tmp_path / "known")])
@@ -131,7 +131,7 @@ def test_fail_on_sets_the_exit_status(fail_on, status):
     assert status == main(["analyze", str(REFUSED), "--fail-on", fail_on])
 
 
-def test_filter_and_window_leave_packets_out(capsys):
+def test_filter_and_time_window_exclude_packets(capsys):
     assert main(["analyze", str(REFUSED), "--filter", "ip", "--format", "json"]) == 0
     assert {found["address"] for found in json.loads(capsys.readouterr().out)["destinations"]} == {"10.0.1.2"}
     assert main(["analyze", str(REFUSED), "--until", "2001-01-01", "--format", "json"]) == 0
@@ -150,7 +150,7 @@ def test_standard_input_is_read():
     assert done.stderr == b""
 
 
-def test_events_of_a_pipe_that_never_ends_come_at_once_and_ctrl_c_ends_it():
+def test_events_of_an_endless_pipe_come_at_once_and_ctrl_c_ends_it():
     with subprocess.Popen(
         [*STREAMING, "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -163,7 +163,7 @@ def test_events_of_a_pipe_that_never_ends_come_at_once_and_ctrl_c_ends_it():
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_lets_it_print_the_report_so_far(number, status, tmp_path):
+def test_a_signal_prints_the_report_so_far(number, status, tmp_path):
     with subprocess.Popen(
         [*UDPPROBE, "analyze", "-", "-o", str(tmp_path / "report")], stdin=subprocess.PIPE
     ) as process:
@@ -197,7 +197,7 @@ sys.exit(run())
 
 
 @pytest.mark.parametrize("begun", [b"", (REFUSED.read_bytes())[:10], (REFUSED.read_bytes())[:24]])
-def test_the_first_ctrl_c_ends_it_while_a_pipe_says_nothing(begun):
+def test_the_first_ctrl_c_ends_it_while_a_pipe_is_idle(begun):
     with subprocess.Popen(
         [*UDPPROBE, "analyze", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -216,7 +216,7 @@ def test_a_second_sigterm_ends_it_at_once_and_leaves_no_draft(tmp_path):
     assert [] == list(tmp_path.iterdir())
 
 
-def test_one_ctrl_c_that_comes_as_two_signals_is_one(monkeypatch):
+def test_one_ctrl_c_that_arrives_as_two_signals_counts_once(monkeypatch):
     now_s = 1000.0
     monkeypatch.setattr(interrupt, "time", SimpleNamespace(monotonic=lambda: now_s))
     with CtrlC() as ctrl_c:
@@ -276,7 +276,7 @@ def test_a_scan_in_the_background_of_a_script_obeys_sigterm(tmp_path):
 
 
 @pytest.mark.parametrize("environment", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
-def test_a_reader_that_goes_away_is_no_traceback(tmp_path, environment):
+def test_a_reader_that_goes_away_causes_no_traceback(tmp_path, environment):
     many = tmp_path / "many"
     header, records = REFUSED.read_bytes()[:24], REFUSED.read_bytes()[24:]
     many.write_bytes(header + records * 3000)

@@ -34,7 +34,7 @@ def test_a_command_loads_no_other_one():
     assert {"explain"} == set(COMMANDS) & loaded
 
 
-def test_help_says_of_each_command_what_its_own_help_is_about(capsys):
+def test_help_describes_each_command_as_its_own_help_does(capsys):
     assert main(["--help"]) == 0
     told = capsys.readouterr().out
     for name in COMMANDS:
@@ -51,7 +51,7 @@ def test_the_version_says_which_twin_of_the_core_runs(monkeypatch, capsys, compi
         assert capsys.readouterr().out == f"udpprobe {__version__} ({twin})\n"
 
 
-def test_no_words_at_all_are_answered_with_help_on_stderr(capsys):
+def test_without_arguments_help_is_shown_on_stderr(capsys):
     assert main([]) == 2
     told = capsys.readouterr()
     assert (told.out, told.err[:15]) == ("", "Usage: udpprobe")
@@ -105,7 +105,7 @@ def test_no_words_at_all_are_answered_with_help_on_stderr(capsys):
         (["explain", "5", "-4"], "type 5 is no error: ICMP has 3, 4, 11 and 12"),
     ],
 )
-def test_wrong_words_are_one_line_and_status_2(words, said, capsys):
+def test_usage_errors_are_one_line_and_status_2(words, said, capsys):
     assert main(words) == 2
     told = capsys.readouterr()
     assert told.out == ""
@@ -122,7 +122,7 @@ def test_wrong_words_are_one_line_and_status_2(words, said, capsys):
         (OSError(5, "Input/output error", "disk.pcap"), 3, "udpprobe: disk.pcap: Input/output error"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_status_3(error, status, line, analysis, capfd):
+def test_an_impossible_task_is_one_line_and_status_3(error, status, line, analysis, capfd):
     analysis.error = error
     assert status == main(["analyze", "x"])
     assert line + "\n" == capfd.readouterr().err
@@ -134,7 +134,7 @@ def test_ctrl_c_without_a_report_is_130_and_quiet(analysis, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_closed_pipe_is_no_traceback():
+def test_a_closed_pipe_causes_no_traceback():
     with subprocess.Popen(
         [*UDPPROBE, "explain", "--format", "json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -183,7 +183,7 @@ def test_words_are_completed(words, offered):
     assert offered == completed(words)
 
 
-def test_a_shell_gets_a_script_to_keep():
+def test_a_shell_gets_a_completion_script_to_install():
     # Typer looks which shell called it; the tests may run under none that it knows
     environment = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     done = subprocess.run(

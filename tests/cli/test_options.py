@@ -44,7 +44,7 @@ def test_a_time_is_read_to_the_nanosecond_and_is_utc(text, shown):
         "2026-01-31T12:34:60Z",
     ],
 )
-def test_what_is_no_time_is_refused_with_an_example(text):
+def test_an_invalid_time_is_refused_with_an_example(text):
     with pytest.raises(UsageError, match="is no time; say 2026-01-31T12:00:00Z or seconds since 1970"):
         parse_time(text)
 
@@ -57,7 +57,7 @@ def test_what_is_no_time_is_refused_with_an_example(text):
     ],
 )
 @pytest.mark.parametrize("text", ["nan", "inf", "1e300", "-1"])
-def test_no_number_and_no_sane_number_is_a_usage_error(command, option, text, capsys):
+def test_missing_and_absurd_numbers_are_usage_errors(command, option, text, capsys):
     assert 2 == main([command, "127.0.0.1:9", f"{option}={text}"])
     told = capsys.readouterr()
     assert ("", 1) == (told.out, told.err.count("\n"))
@@ -65,5 +65,5 @@ def test_no_number_and_no_sane_number_is_a_usage_error(command, option, text, ca
 
 
 @pytest.mark.parametrize(("text", "status"), [("1e-300", 2), ("0.001", 0), ("1e9", 0), ("0", 0)])
-def test_a_rate_is_one_that_a_clock_can_keep(text, status):
+def test_a_rate_must_be_one_that_a_clock_can_keep(text, status):
     assert status == main(["scan", "127.0.0.1:9", "--dry-run", f"--rate={text}"])

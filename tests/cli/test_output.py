@@ -38,7 +38,7 @@ def test_a_report_that_fails_leaves_the_old_one(tmp_path):
     assert [path] == list(tmp_path.iterdir())
 
 
-def test_a_stream_is_there_as_it_grows(tmp_path):
+def test_a_stream_is_visible_while_it_grows(tmp_path):
     path = tmp_path / "events"
     with output.opened(str(path), stream=True) as out:
         out.write("line\n")
@@ -47,7 +47,7 @@ def test_a_stream_is_there_as_it_grows(tmp_path):
 
 
 @pytest.mark.parametrize("was", ["old", None])
-def test_what_a_link_points_to_is_written_in_place(tmp_path, was):
+def test_the_target_of_a_link_is_written_in_place(tmp_path, was):
     (tmp_path / "link").symlink_to(tmp_path / "target")
     if was:
         (tmp_path / "target").write_text(was)
@@ -68,7 +68,7 @@ def test_a_new_report_has_the_mode_of_any_new_file(tmp_path, umask):
     assert 0o666 & ~umask == stat.S_IMODE((tmp_path / "report").stat().st_mode)
 
 
-def test_nobody_can_foresee_where_a_report_is_drafted(tmp_path, monkeypatch):
+def test_the_temporary_name_of_a_report_is_unpredictable(tmp_path, monkeypatch):
     (tmp_path / "victim").write_text("precious")
     names = iter(["planted", "free"])
     monkeypatch.setattr(tempfile, "_get_candidate_names", lambda: names)
@@ -77,7 +77,7 @@ def test_nobody_can_foresee_where_a_report_is_drafted(tmp_path, monkeypatch):
     assert ("precious", "new") == ((tmp_path / "victim").read_text(), (tmp_path / "report").read_text())
 
 
-def test_a_draft_is_private_until_it_has_the_mode_of_its_target(tmp_path):
+def test_a_temporary_file_is_private_until_it_is_renamed(tmp_path):
     path = tmp_path / "report"
     path.write_text("old")
     path.chmod(0o600)
@@ -87,7 +87,7 @@ def test_a_draft_is_private_until_it_has_the_mode_of_its_target(tmp_path):
         assert 0o600 == stat.S_IMODE(draft.stat().st_mode)
 
 
-def test_a_report_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+def test_a_report_is_synced_to_disk_before_it_is_renamed(tmp_path, monkeypatch):
     done = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: done.append(os.fstat(descriptor).st_size))
     monkeypatch.setattr(Path, "replace", lambda *_: done.append("renamed"))
@@ -112,7 +112,7 @@ def test_a_device_is_written_and_not_replaced():
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", ["missing/report", "."])
-def test_what_cannot_be_written_is_said_before_the_work(tmp_path, name, stream):
+def test_an_unwritable_file_is_reported_before_the_work(tmp_path, name, stream):
     with pytest.raises(UdpprobeError, match=r"cannot write .*: (No such file|Is a directory)") as caught:
         _write(tmp_path / name, stream=stream)
     assert caught.value.exit_status == 3
@@ -124,7 +124,7 @@ def test_standard_output_is_the_default(capsys):
     assert capsys.readouterr().out == "told"
 
 
-def test_a_narrow_locale_shows_what_it_cannot_say_escaped(monkeypatch, tmp_path):
+def test_characters_outside_the_locale_are_escaped(monkeypatch, tmp_path):
     with (tmp_path / "narrow").open("w", encoding="ascii") as narrow:
         monkeypatch.setattr(sys, "stdout", narrow)
         with output.opened(None, stream=False) as out:
@@ -184,7 +184,7 @@ def test_a_device_may_be_read_and_written():
         (OutputFormat.NDJSON, ["reports.x"]),
     ],
 )
-def test_what_writes_a_report_is_loaded_while_nobody_waits_for_it(output_format, expected, monkeypatch):
+def test_the_report_writer_is_loaded_while_nobody_waits_for_it(output_format, expected, monkeypatch):
     loaded, may_begin = [], threading.Event()
     monkeypatch.setattr(output, "import_module", lambda name: may_begin.wait(10) and loaded.append(name))
     output.load_ahead("reports.x", output_format)

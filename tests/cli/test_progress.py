@@ -31,7 +31,7 @@ def clock(monkeypatch):
 
 
 @pytest.mark.parametrize(("stream", "wanted"), [(io.StringIO(), None), (Terminal(), False), (None, None)])
-def test_nobody_looks_so_nothing_is_shown(monkeypatch, stream, wanted):
+def test_without_a_terminal_no_progress_is_shown(monkeypatch, stream, wanted):
     monkeypatch.setattr(progress.sys, "stderr", stream)
     with progress.shown(wanted) as update:
         assert update is None
@@ -76,7 +76,7 @@ def test_no_color_is_obeyed(monkeypatch, clock):
         (754.0, "512 of 1,000 decided, 1,234 sent, about 12 min 34 s left"),
     ],
 )
-def test_a_scan_says_how_far_it_is_and_how_long_it_takes(monkeypatch, clock, remaining_s, words):
+def test_a_scan_shows_its_progress_and_remaining_time(monkeypatch, clock, remaining_s, words):
     terminal = Terminal()
     monkeypatch.setattr(progress.sys, "stderr", terminal)
     with progress.shown_of_scan(True) as update:
@@ -85,7 +85,7 @@ def test_a_scan_says_how_far_it_is_and_how_long_it_takes(monkeypatch, clock, rem
     assert clock == [100.0]
 
 
-def test_a_scan_shows_what_answered_so_far(monkeypatch, clock):
+def test_a_scan_shows_the_answers_so_far(monkeypatch, clock):
     terminal = Terminal()
     monkeypatch.setattr(progress.sys, "stderr", terminal)
     with progress.shown_of_scan(True) as update:
@@ -119,7 +119,7 @@ def test_a_short_scan_has_no_bar(monkeypatch, clock):
         (SearchProgress(1280, 1500, 12), "1280 bytes arrive, 1500 do not, 12 probes"),
     ],
 )
-def test_a_search_for_an_mtu_says_after_a_second_what_fits_so_far(monkeypatch, clock, state, words):
+def test_an_mtu_search_shows_its_progress_after_a_second(monkeypatch, clock, state, words):
     terminal = Terminal()
     monkeypatch.setattr(progress.sys, "stderr", terminal)
     with progress.shown_of_search() as update:

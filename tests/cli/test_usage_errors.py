@@ -38,7 +38,7 @@ from udpprobe.errors import meant
         (["diff", "--fail-on", "new-refuzed", "a", "b"], ": did you mean new-refused?"),
     ],
 )
-def test_a_mistake_is_one_sentence_of_ours(words, said, capsys):
+def test_a_usage_error_is_one_sentence_of_our_own(words, said, capsys):
     assert main(words) == (3 if words[0] == "check" else 2)
     told = "".join(capsys.readouterr())
     assert said in told
@@ -57,7 +57,7 @@ def test_a_mistake_is_one_sentence_of_ours(words, said, capsys):
         ["check", "127.0.0.1:domian"],
     ],
 )
-def test_a_misspelt_service_names_the_nearest(words, capsys):
+def test_an_error_about_a_misspelt_service_names_the_nearest(words, capsys):
     assert main(words) == (3 if words[0] == "check" else 2)
     assert "'domian' is no UDP port, and no service that /etc/services names: did you mean domain?" in "".join(
         capsys.readouterr()
@@ -76,7 +76,7 @@ def test_a_misspelt_service_names_the_nearest(words, capsys):
         ["check", "127.0.0.1:9"],
     ],
 )
-def test_an_interface_that_is_not_there_is_no_mistake_in_words(words, capsys):
+def test_a_missing_interface_is_not_a_usage_error(words, capsys):
     assert main([words[0], "-i", "nosuch0", *words[1:]]) == 3
     assert "no interface 'nosuch0'; there are lo" in "".join(capsys.readouterr())
 
@@ -86,13 +86,13 @@ def test_check_says_the_same_as_a_plugin(capsys):
     assert capsys.readouterr().out == "UDPPROBE UNKNOWN - --retries 'x': give a whole number, 0 to 100\n"
 
 
-def test_nothing_is_meant_by_what_looks_like_nothing():
+def test_a_word_unlike_any_known_one_gets_no_suggestion():
     assert meant("zzz", ["loop-2", "loop-3"]) == ""
     assert meant("lop-3", ["loop-2", "loop-3"]) == ": did you mean loop-3?"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_says_ranges_in_words(command, capsys):
+def test_help_describes_ranges_in_words(command, capsys):
     main([command, "--help"])
     told = capsys.readouterr().out
     assert "<=" not in told
@@ -111,5 +111,5 @@ def test_help_says_ranges_in_words(command, capsys):
         ("[-1<=x<=1e+20]", "[-1 to 1e+20]"),
     ],
 )
-def test_a_range_is_told_as_people_say_it(text, said):
+def test_a_range_is_described_in_plain_words(text, said):
     assert said == with_ranges(text)

@@ -222,7 +222,7 @@ def section_files():
 @pytest.mark.parametrize(
     ("name", "data"), [*section_files()], ids=lambda value: value if isinstance(value, str) else ""
 )
-def test_all_but_the_new_comments_is_byte_for_byte_as_it_was(tmp_path, name, data):
+def test_everything_but_the_new_comments_is_copied_byte_for_byte(tmp_path, name, data):
     path = tmp_path / "in.pcapng"
     path.write_bytes(data)
     before, after = blocks_of(data), blocks_of(annotated(path, tmp_path))
@@ -240,7 +240,7 @@ def test_all_but_the_new_comments_is_byte_for_byte_as_it_was(tmp_path, name, dat
     assert 11 == commented, name
 
 
-def test_broken_options_stay_and_the_comment_stands_before_them(tmp_path):
+def test_broken_options_are_kept_and_the_comment_precedes_them(tmp_path):
     some = frames(with_refusal(sent(1)))
     broken = [(7, b"x")]
     data = c.bytes_of_pcapng([], resolution=9) + b"".join(
@@ -329,7 +329,7 @@ def test_the_report_is_the_same_as_without(tmp_path):
         assert (plain.stdout, b"") == (with_capture.stdout, with_capture.stderr)
 
 
-def test_standard_input_is_kept_for_the_second_reading_and_said_so(tmp_path):
+def test_standard_input_is_spooled_for_the_second_pass_and_reported(tmp_path):
     path, out = PCAPS / "refused.pcap", tmp_path / "out.pcapng"
     done = run("-", "-w", out, stdin=path.read_bytes())
     assert (0, b"udpprobe: standard input is copied to a temporary file, for -w reads it twice\n") == (
@@ -341,7 +341,7 @@ def test_standard_input_is_kept_for_the_second_reading_and_said_so(tmp_path):
     assert {"out.pcapng", "report"} == {each.name for each in tmp_path.iterdir()}
 
 
-def test_a_pipe_with_a_name_is_kept_too(tmp_path):
+def test_a_named_pipe_is_spooled_too(tmp_path):
     fifo, data = tmp_path / "fifo", (PCAPS / "refused.pcap").read_bytes()
     os.mkfifo(fifo)
     writer = threading.Thread(target=fifo.write_bytes, args=(data,))
@@ -369,7 +369,7 @@ def test_the_capture_goes_to_standard_output_when_the_report_goes_to_a_file(tmp_
 
 
 @pytest.mark.parametrize("words", [["--only-involved"], ["IN", "-w", "OUT"], ["-w", "IN"], ["-w", "OUT", "-o", "OUT"]])
-def test_what_cannot_be_meant_is_a_usage_error(tmp_path, words):
+def test_contradicting_options_are_usage_errors(tmp_path, words):
     path = tmp_path / "in.pcap"
     shutil.copy(PCAPS / "refused.pcap", path)
     before = path.read_bytes()
@@ -381,13 +381,13 @@ def test_what_cannot_be_meant_is_a_usage_error(tmp_path, words):
     assert not (tmp_path / "out.pcapng").exists()
 
 
-def test_a_capture_that_cannot_be_written_is_known_before_anything_is_read(tmp_path, capsys):
+def test_an_unwritable_capture_is_reported_before_anything_is_read(tmp_path, capsys):
     assert 3 == main(["analyze", str(PCAPS / "refused.pcap"), "-w", str(tmp_path / "no" / "out.pcapng")])
     told = capsys.readouterr()
     assert ("", 1) == (told.out, told.err.count("\n"))
 
 
-def test_after_an_interruption_there_is_no_half_a_capture(tmp_path, monkeypatch, capsys):
+def test_an_interruption_leaves_no_partial_capture(tmp_path, monkeypatch, capsys):
     def interrupted(*_, **__):
         raise Interrupted(report())
 
@@ -405,7 +405,7 @@ def test_a_file_that_is_cut_short_is_written_as_far_as_it_can_be_read(tmp_path):
     assert [c.SECTION, 1, *[6] * 11] == kinds
 
 
-def test_spoilt_captures_do_no_harm(tmp_path):
+def test_corrupt_captures_do_no_harm(tmp_path):
     data = c.bytes_of_pcapng(frames(*TOLD), resolution=9)
     path = tmp_path / "in.pcapng"
     for at in range(24, len(data), 37):
@@ -485,7 +485,7 @@ def test_tshark_reads_the_old_comments_and_the_new_ones(tmp_path, name, data):
 
 @with_tshark
 @pytest.mark.slow
-def test_the_lua_script_makes_a_column_of_it(tmp_path):
+def test_the_lua_script_shows_verdicts_in_a_column(tmp_path):
     annotated(PCAPS / "loop3-link.pcap", tmp_path)
     script = PCAPS.parent / "examples" / "wireshark" / "udpprobe.lua"
     rows = tshark(
@@ -514,7 +514,7 @@ def test_the_lua_script_makes_a_column_of_it(tmp_path):
     assert {"pass", "datagram", "error"} == {row.split("\t")[2] for row in rows}
 
 
-def test_there_is_nothing_to_say_of_a_healthy_capture(tmp_path):
+def test_a_healthy_capture_gets_no_comments(tmp_path):
     out, path = BytesIO(), tmp_path / "in.pcapng"
     data = c.bytes_of_pcapng(frames([sent(1)]), resolution=9)
     path.write_bytes(data)

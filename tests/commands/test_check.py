@@ -106,7 +106,7 @@ def states(outcome):
     return [each.state for each in outcome.checks]
 
 
-def test_targets_that_are_probed_alike_share_a_scan_and_others_the_rate(network):
+def test_targets_with_equal_options_share_a_scan_and_others_share_the_rate(network):
     outcome = check(
         [ask("127.0.0.1:1,2"), ask("[::1]:1"), ask("127.0.0.1:1"), ask("127.0.0.1:9", Probing("empty"))],
         Settings(rate_pps=100, retries=5, silence_s=0.5, engine="recverr"),
@@ -145,7 +145,7 @@ def two_addresses(*_):
     return [(0, 0, 0, "", ("192.0.2.1", 0)), (0, 0, 0, "", ("2001:db8::1", 0, 0, 0))]
 
 
-def test_a_name_that_answers_over_one_family_is_judged_by_that_one_and_the_other_is_named(network, monkeypatch):
+def test_a_name_that_answers_over_one_family_is_ok_and_the_other_is_named(network, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
     network.verdicts[53] = ["v6-unsent"]
     outcome = check([ask("two.example:53")], Settings())
@@ -154,13 +154,13 @@ def test_a_name_that_answers_over_one_family_is_judged_by_that_one_and_the_other
 
 
 @pytest.mark.parametrize("targets", [["two.example:53"], ["192.0.2.1:53"], ["192.0.2.1:53", "[2001:db8::1]:53"]])
-def test_what_this_host_cannot_send_is_unknown(network, monkeypatch, targets):
+def test_a_target_that_this_host_cannot_send_to_is_unknown(network, monkeypatch, targets):
     monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
     network.verdicts[53] = ["unsent"]
     assert {"UNKNOWN"} == set(states(check([ask(each) for each in targets], Settings())))
 
 
-def test_addresses_that_were_named_each_are_judged_each(network):
+def test_addresses_named_separately_are_judged_separately(network):
     network.verdicts[53] = ["v6-unsent"]
     assert ["OK", "UNKNOWN"] == states(check([ask("192.0.2.1:53"), ask("[2001:db8::1]:53")], Settings()))
 
@@ -176,18 +176,18 @@ def test_probes_in_flight_at_the_deadline_are_unknown_never_silent(network):
 
 
 @pytest.mark.parametrize(("silence_s", "retries", "expected"), [(1, 2, 3.3), (1, 4, 5), (0.1, 2, 0.4), (2, 0, 3.3)])
-def test_each_probe_is_waited_for_and_a_neighbour_as_long_as_the_kernel_looks_for_it(silence_s, retries, expected):
+def test_each_probe_is_waited_for_and_a_neighbour_as_long_as_the_kernel_needs(silence_s, retries, expected):
     assert expected == pytest.approx(Settings(silence_s=silence_s, retries=retries).patience_s)
 
 
-def test_what_this_host_dropped_while_it_scanned_makes_silence_unknown(network):
+def test_drops_during_the_scan_make_silence_unknown(network):
     network.verdicts, network.dropped = {7: ["silent"]}, [12]
     outcome = check([ask("127.0.0.1:7"), ask("127.0.0.1:9")], Settings())
     assert ["UNKNOWN", "OK"] == states(outcome)
     assert "this host dropped packets unread (12)" in outcome.checks[0].text
 
 
-def test_what_one_scan_dropped_says_nothing_of_the_silence_that_another_found(network):
+def test_drops_in_one_scan_do_not_affect_silence_in_another(network):
     network.verdicts, network.dropped = {7: ["silent"]}, [12, 0]
     assert ["CRITICAL"] == states(check([ask("127.0.0.1:7")], Settings(confirm=1)))
     network.dropped = [0, 12]
@@ -196,7 +196,7 @@ def test_what_one_scan_dropped_says_nothing_of_the_silence_that_another_found(ne
 
 
 @pytest.mark.parametrize(("dropped", "state"), [(0, "CRITICAL"), (12, "UNKNOWN")])
-def test_silence_is_told_when_its_scan_has_ended_and_the_drops_are_known(network, monkeypatch, dropped, state):
+def test_silence_is_reported_once_its_scan_has_ended(network, monkeypatch, dropped, state):
     told, early = [], []
 
     def settling(destinations, options, listeners):
@@ -210,7 +210,7 @@ def test_silence_is_told_when_its_scan_has_ended_and_the_drops_are_known(network
     assert ([9], [(9, "OK"), (7, state)]) == (early, [(each.port, each.state) for each in told])
 
 
-def test_a_scan_that_cannot_be_made_is_unknown(network):
+def test_an_impossible_scan_is_unknown(network):
     network.error = PrivilegeError("be root")
     outcome = check([ask("127.0.0.1:1")], Settings())
     assert [("UNKNOWN", "be root", "127.0.0.1")] == [(each.state, each.text, each.address) for each in outcome.checks]
@@ -225,7 +225,7 @@ def test_a_scan_that_cannot_be_made_is_unknown(network):
         (["answered"], 3, "OK", 1),
     ],
 )
-def test_a_failure_counts_when_it_is_confirmed_so_often(network, verdicts, confirm, expected, scans):
+def test_a_failure_counts_once_it_is_confirmed_as_often_as_requested(network, verdicts, confirm, expected, scans):
     network.verdicts[1] = verdicts
     outcome = check([ask("127.0.0.1:1"), ask("127.0.0.1:2")], Settings(confirm=confirm))
     assert ([expected, "OK"], scans) == (states(outcome), len(network.scans))
@@ -233,7 +233,7 @@ def test_a_failure_counts_when_it_is_confirmed_so_often(network, verdicts, confi
 
 
 @pytest.mark.parametrize(("again", "expected"), [("silent", "CRITICAL"), ("answered", "OK")])
-def test_what_was_not_asked_again_in_time_stays_a_failure(network, again, expected):
+def test_a_failure_that_was_not_rechecked_in_time_stays_a_failure(network, again, expected):
     network.verdicts = {1: ["silent", again]}
 
     def scan(*asked):
@@ -247,7 +247,7 @@ def test_what_was_not_asked_again_in_time_stays_a_failure(network, again, expect
     assert [expected] == states(check([ask("127.0.0.1:1")], Settings(timeout_s=1, confirm=1)))
 
 
-def test_nothing_is_confirmed_when_half_of_the_time_is_gone(network):
+def test_no_failure_is_rechecked_after_half_of_the_time(network):
     network.verdicts[1], network.wasted_s = ["silent"], 0.06
     check([ask("127.0.0.1:1")], Settings(timeout_s=0.1, confirm=5))
     assert 1 == len(network.scans)
@@ -263,7 +263,7 @@ def test_nothing_is_confirmed_when_half_of_the_time_is_gone(network):
         (UdpprobeError("no way"), "UNKNOWN"),
     ],
 )
-def test_the_path_mtu_is_searched_up_to_what_is_wanted(network, found, expected):
+def test_the_path_mtu_is_searched_up_to_the_wanted_size(network, found, expected):
     network.found = found
     outcome = check([ask("127.0.0.1:1", Probing("empty", interface="lo"), min_mtu=1450)], Settings(silence_s=0.5))
     place, options = network.asked
@@ -286,26 +286,26 @@ def test_the_path_mtu_is_searched_up_to_what_is_wanted(network, found, expected)
         (Traced(LOOPING, interrupted=True), "UNKNOWN"),
     ],
 )
-def test_the_way_to_what_is_silent_is_looked_at_for_loops(network, way, expected):
+def test_paths_to_silent_targets_are_traced_for_loops(network, way, expected):
     network.verdicts[1], network.way = ["silent"], way
     asked = ask("127.0.0.1:1", expect="listening", silence=CheckState.OK, no_loop=True)
     assert [expected] == states(check([asked], Settings()))
 
 
 @pytest.mark.parametrize(("engine", "raw"), [("recverr", True), ("auto", False)])
-def test_without_raw_sockets_it_says_what_it_did_not_check(network, monkeypatch, engine, raw):
+def test_without_raw_sockets_unchecked_expectations_are_named(network, monkeypatch, engine, raw):
     monkeypatch.setattr(udpprobe.commands.check, "has_net_raw", lambda: raw)
     found = check([ask("127.0.0.1:1", min_mtu=1400)], Settings(engine=engine)).checks[0]
     assert "path MTU not checked: this takes CAP_NET_RAW; answered in 2 ms" == found.text
     assert not hasattr(network, "asked")
 
 
-def test_what_a_scan_knew_when_time_ran_out_counts(network):
+def test_results_known_at_the_deadline_count(network):
     network.stopped, network.wasted_s = True, 0.06
     assert ["OK"] == states(check([ask("127.0.0.1:1")], Settings(timeout_s=0.1)))
 
 
-def test_what_was_not_probed_when_time_ran_out_is_unknown(network):
+def test_targets_not_probed_by_the_deadline_are_unknown(network):
     network.stopped, network.wasted_s, network.left_out = True, 0.06, {2}
     outcome = check([ask("127.0.0.1:1-2")], Settings(timeout_s=0.1))
     assert [("OK", 1), ("UNKNOWN", 2)] == [(each.state, each.port) for each in outcome.checks]
@@ -313,7 +313,7 @@ def test_what_was_not_probed_when_time_ran_out_is_unknown(network):
 
 
 @pytest.mark.usefixtures("network")
-def test_ctrl_c_stops_what_runs_side_by_side():
+def test_ctrl_c_stops_parallel_scans():
     def scan(*_):
         with CtrlC() as ctrl_c:
             for _ in range(6000):
@@ -330,7 +330,7 @@ def test_ctrl_c_stops_what_runs_side_by_side():
     assert time.monotonic() - start_s < 30  # it would take 60
 
 
-def test_ctrl_c_is_not_time_that_ran_out_and_what_is_known_by_then_counts(network):
+def test_ctrl_c_differs_from_the_deadline_and_keeps_the_results_so_far(network):
     network.stopped, network.left_out = True, {2}
     outcome = check([ask("127.0.0.1:1-2")], Settings(confirm=2))
     assert ([("OK", "answered in 2 ms"), ("UNKNOWN", "undecided: interrupted")], 1) == (
@@ -340,7 +340,7 @@ def test_ctrl_c_is_not_time_that_ran_out_and_what_is_known_by_then_counts(networ
     assert (CheckState.UNKNOWN, True) == (outcome.state, outcome.interrupted)
 
 
-def test_what_runs_inside_stops_in_time_and_what_comes_after_does_not(network, monkeypatch):
+def test_a_time_limit_stops_what_runs_inside_it_and_nothing_after_it(network, monkeypatch):
     came = []
 
     def look(*_):

@@ -94,7 +94,7 @@ def _when(share, do):
         ["--until", "2023-11-14T22:13:20.3Z"],
     ],
 )
-def test_a_cluster_reports_what_one_process_does(pair, capture, capsys, options):
+def test_a_cluster_gives_the_same_report_as_one_process(pair, capture, capsys, options):
     expected = _told(capsys, *options, "--workers", "1", capture)
     assert expected == _told(capsys, *options, "--cluster", pair.address, capture)
     assert [] == _left_at(pair)
@@ -106,14 +106,14 @@ def test_files_whose_times_overlap_are_read_together(pair, capture, tmp_path, ca
     assert expected == _told(capsys, "--cluster", pair.address, capture, again)
 
 
-def test_a_local_cluster_reports_the_same_and_is_gone_afterwards(capture, capsys):
+def test_a_local_cluster_gives_the_same_report_and_is_gone_afterwards(capture, capsys):
     expected = _told(capsys, "--workers", "1", capture)
     assert expected == _told(capsys, "--cluster", "local", "--workers", "2", capture)
     # the server that forks them stays, for others
     assert [] == [worker for server in psutil.Process().children() for worker in server.children()]
 
 
-def test_names_are_those_of_the_client_s_directory(pair, capture, capsys, monkeypatch):
+def test_file_names_are_relative_to_the_client_s_directory(pair, capture, capsys, monkeypatch):
     monkeypatch.chdir(Path(capture).parent)
     status, out = _told(capsys, "--cluster", pair.address, "long.pcap")
     source = json.loads(out)["source"]
@@ -140,7 +140,7 @@ def test_a_worker_that_is_killed_changes_nothing(capture, tmp_path):
     assert _said(expected) == _said(found)
 
 
-def test_a_piece_that_workers_die_of_is_an_error_that_says_so(capture, tmp_path):
+def test_a_piece_that_kills_workers_is_an_error_that_says_so(capture, tmp_path):
     with cluster(tmp_path, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0") as made:
         victim = next(iter(made.workers.values()))
 
@@ -177,7 +177,7 @@ def test_a_file_that_cannot_be_read_is_named_and_the_others_are_read(pair, captu
     assert [str(dangling)] == [each["name"] for each in source["unread"]]
 
 
-def test_what_vanishes_while_it_is_read_is_named(pair, capture, tmp_path):
+def test_a_file_that_vanishes_while_it_is_read_is_named(pair, capture, tmp_path):
     (tmp_path / "later").mkdir()
     later = shutil.copy(capture, tmp_path / "later")
     found = analyze(
@@ -191,7 +191,7 @@ def test_what_vanishes_while_it_is_read_is_named(pair, capture, tmp_path):
     assert PACKETS == found.source.packets
 
 
-def test_ctrl_c_tells_what_is_known_and_leaves_nothing_behind(pair, capture):
+def test_ctrl_c_reports_the_results_so_far_and_leaves_nothing_behind(pair, capture):
     whole = analyze(find_inputs([capture]), AnalyzeOptions())
     with pytest.raises(Interrupted) as caught:
         analyze(
@@ -224,7 +224,7 @@ except Interrupted as interrupted:
 """
 
 
-def test_ctrl_c_at_a_terminal_leaves_the_workers_of_a_local_cluster_to_us(capture):
+def test_ctrl_c_at_a_terminal_does_not_reach_local_workers(capture):
     done = subprocess.run(
         [sys.executable, "-c", CTRL_C_FOR_ALL, capture],
         capture_output=True,

@@ -86,12 +86,12 @@ def test_a_stranger_answers(capsys):
         ("gopher://a:1", "--cluster gopher://a:1: unknown address scheme 'gopher'"),
     ],
 )
-def test_what_is_no_address_is_a_usage_error(capsys, address, said):
+def test_an_invalid_address_is_a_usage_error(capsys, address, said):
     status, told = _said(capsys, address)
     assert (2, said) == (status, told[: len(said)])
 
 
-def test_what_can_be_read_but_once_is_a_usage_error(capsys, tmp_path):
+def test_input_that_can_be_read_only_once_is_a_usage_error(capsys, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for name in ("-", str(tmp_path / "pipe")):
         assert (2, f"{name}: a cluster reads files and URLs, nothing that can be read but once") == _said(
@@ -99,7 +99,7 @@ def test_what_can_be_read_but_once_is_a_usage_error(capsys, tmp_path):
         )
 
 
-def test_workers_of_a_cluster_elsewhere_are_not_ours_to_count(capsys):
+def test_the_number_of_remote_workers_cannot_be_chosen(capsys):
     assert 2 == main(["analyze", "--cluster", "tcp://127.0.0.1:1", "--workers", "2", CAPTURE])
     assert "--workers is for threads and processes here" in capsys.readouterr().err
 

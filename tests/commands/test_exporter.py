@@ -109,7 +109,7 @@ def test_a_service_that_answers_is_a_success_with_its_round_trip(url, answering)
     assert 0 < found["probe_udp_rtt_seconds",] < found["probe_duration_seconds",] < 3
 
 
-def test_a_closed_port_fails_but_where_it_is_to_be_closed_and_its_errors_are_counted_on(url, closed):
+def test_a_closed_port_fails_unless_expected_and_its_errors_add_up(url, closed):
     for count, (module, success) in enumerate([("answered", 0), ("refused", 1), ("refused", 1)]):
         found = values(get(url, f"/probe?target=127.0.0.1:{closed}&module={module}")[1])
         assert (success, 1, max(count, 1)) == (
@@ -135,13 +135,13 @@ def test_a_closed_port_fails_but_where_it_is_to_be_closed_and_its_errors_are_cou
         ("/x", 404, "/metrics"),
     ],
 )
-def test_what_may_not_or_cannot_be_probed_is_refused(url, path, status, said):
+def test_forbidden_and_impossible_targets_are_refused(url, path, status, said):
     found, text = get(url, path)
     assert status == found
     assert said in text
 
 
-def test_a_name_without_address_is_a_failed_probe_as_alerts_on_probe_success_expect(url):
+def test_a_name_without_address_is_a_failed_probe(url):
     status, text = get(url, "/probe?target=no.invalid:1")
     found = values(text)
     assert (200, 0, 3, 0) == (
@@ -152,7 +152,7 @@ def test_a_name_without_address_is_a_failed_probe_as_alerts_on_probe_success_exp
     )
 
 
-def test_a_name_is_probed_at_the_address_that_was_allowed(monkeypatch):
+def test_a_name_is_probed_at_the_address_that_was_checked(monkeypatch):
     asked = []
     addresses = iter(["127.0.0.1", "192.0.2.1"])
     monkeypatch.setattr(
@@ -170,7 +170,7 @@ def test_a_name_is_probed_at_the_address_that_was_allowed(monkeypatch):
     assert [(0xFFFF_7F00_0001, 1)] == [(each.target.host.first, each.target.host.size) for each in asked]
 
 
-def test_probes_beyond_the_bound_are_told_to_come_again(monkeypatch):
+def test_probes_beyond_the_limit_are_asked_to_retry(monkeypatch):
     hold = threading.Event()
 
     def check(*_):
@@ -215,7 +215,7 @@ def test_a_client_that_goes_away_leaves_no_trace(url, capfd):
     assert ("", "") == capfd.readouterr()
 
 
-def test_it_says_how_it_is_itself(url):
+def test_the_exporter_has_metrics_about_itself(url):
     assert (200, "Healthy\n") == get(url, "/-/healthy")
     get(url, "/probe?target=192.0.2.1:53")
     found = values(get(url, "/metrics")[1])
@@ -223,7 +223,7 @@ def test_it_says_how_it_is_itself(url):
     assert 0 == found["udpprobe_exporter_probes_in_progress",]
 
 
-def test_what_was_asked_longest_ago_is_forgotten_first(monkeypatch):
+def test_the_least_recently_probed_target_is_forgotten_first(monkeypatch):
     monkeypatch.setattr(exporter, "REMEMBERED", 2)
     tally, found = Tally(), checked("x", None, Facts(REFUSED), Expectation())
     counts = [tally.add(("m", name), found)[4, 3, 3] for name in ("a", "b", "a", "c", "c", "b")]
@@ -231,7 +231,7 @@ def test_what_was_asked_longest_ago_is_forgotten_first(monkeypatch):
 
 
 @promtool
-def test_promtool_finds_no_fault_with_any_page(url, closed):
+def test_promtool_accepts_every_page(url, closed):
     for path in ("/metrics", f"/probe?target=127.0.0.1:{closed}"):
         done = subprocess.run(
             ["promtool", "check", "metrics"],
@@ -245,7 +245,7 @@ def test_promtool_finds_no_fault_with_any_page(url, closed):
 
 
 @promtool
-def test_promtool_finds_no_fault_with_the_rules_and_the_configuration():
+def test_promtool_accepts_the_rules_and_the_configuration():
     done = subprocess.run(
         ["promtool", "check", "config", EXAMPLES / "prometheus.yml"],
         capture_output=True,
@@ -256,7 +256,7 @@ def test_promtool_finds_no_fault_with_the_rules_and_the_configuration():
     assert (0, True) == (done.returncode, "6 rules found" in done.stdout), done
 
 
-def test_the_dashboard_and_the_rules_ask_for_metrics_that_there_are(url, closed):
+def test_the_dashboard_and_the_rules_use_existing_metrics(url, closed):
     there = {name for name, *_ in values(get(url, "/metrics")[1] + get(url, f"/probe?target=127.0.0.1:{closed}")[1])}
     asked = (EXAMPLES / "alerts.yml").read_text() + (EXAMPLES / "dashboard.json").read_text()
     names = set(re.findall(r"\b(?:probe|udpprobe_exporter)_[a-z_]+", asked)) - {"udpprobe_exporter"}
@@ -328,14 +328,14 @@ def asked_of(where, query):
         ),
     ],
 )
-def test_wrong_words_are_one_line(capsys, words, status, said):
+def test_usage_errors_are_one_line(capsys, words, status, said):
     assert status == main(["exporter", *words])
     error = capsys.readouterr().err
     assert (1, True) == (error.count("\n"), said in error)
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:9843", "[::1]:9843", "localhost:9843"])
-def test_who_only_this_host_can_ask_probes_whatever_it_is_asked_for(monkeypatch, listen):
+def test_an_exporter_on_loopback_probes_any_target(monkeypatch, listen):
     options = []
     monkeypatch.setattr(
         exporter, "MetricsServer", lambda given: options.append(given) or contextlib.nullcontext(Mock())
@@ -405,7 +405,7 @@ def asked(port, line):
         return b"".join(iter(lambda: client.recv(65536), b""))
 
 
-def test_who_sends_a_byte_now_and_then_is_hung_up_on_in_time(port, monkeypatch):
+def test_a_client_that_sends_single_bytes_is_disconnected_in_time(port, monkeypatch):
     monkeypatch.setattr(exporter, "SLOW_S", 0.3)
     start_s = time.monotonic()
     with socket.create_connection(("127.0.0.1", port)) as client, contextlib.suppress(ConnectionError):
@@ -418,7 +418,7 @@ def test_who_sends_a_byte_now_and_then_is_hung_up_on_in_time(port, monkeypatch):
     assert 0.2 < time.monotonic() - start_s < 9
 
 
-def test_what_is_no_url_is_a_bad_request(port, capfd):
+def test_an_invalid_url_is_a_bad_request(port, capfd):
     assert asked(port, b"GET http://[ HTTP/1.0").startswith(b"HTTP/1.0 400 ")
     assert "" == capfd.readouterr().err
 
@@ -428,14 +428,14 @@ def test_head_is_answered_without_a_body(port):
     assert (b"HTTP/1.0 200 OK", b"") == (head.partition(b"\r\n")[0], body)
 
 
-def test_a_probe_that_cannot_be_made_fails_and_says_so(port, capfd):
+def test_an_impossible_probe_fails_and_says_so(port, capfd):
     answer = asked(port, b"GET /probe?target=127.0.0.1:9&module=nowhere HTTP/1.0").decode()
     assert "\nprobe_success 0.0\n" in answer
     assert "\nprobe_udp_state 3.0\n" in answer
     assert "" == capfd.readouterr().err
 
 
-def test_what_a_probe_waited_for_others_is_taken_from_its_time(monkeypatch):
+def test_waiting_for_other_probes_counts_against_the_time_limit(monkeypatch):
     given_s, began_s, began, go_on = [], [], threading.Event(), threading.Event()
 
     def check(_, settings):
@@ -459,7 +459,7 @@ def test_what_a_probe_waited_for_others_is_taken_from_its_time(monkeypatch):
     assert asked_s + 3 - began_s[1] <= given_s[1] < 2.9
 
 
-def test_slow_connections_starve_nobody(port):
+def test_slow_connections_do_not_block_others(port):
     with contextlib.ExitStack() as opened:
         for _ in range(exporter.CONNECTIONS + 26):
             opened.enter_context(socket.create_connection(("127.0.0.1", port), 10)).sendall(b"G")
@@ -468,7 +468,7 @@ def test_slow_connections_starve_nobody(port):
         assert time.monotonic() - start_s < 5
 
 
-def test_where_all_have_asked_one_more_is_told_that_there_is_no_room(port, monkeypatch):
+def test_if_all_connections_are_busy_one_more_gets_503(port, monkeypatch):
     monkeypatch.setattr(exporter, "ROOM_S", 0.1)
     go_on = threading.Event()
 
@@ -487,7 +487,7 @@ def test_where_all_have_asked_one_more_is_told_that_there_is_no_room(port, monke
         assert asked(port, b"GET /-/healthy HTTP/1.0").startswith(b"HTTP/1.0 503 ")
 
 
-def test_sigterm_ends_it_in_order_and_it_says_where_it_listens():
+def test_sigterm_stops_it_cleanly_and_it_prints_its_address():
     with socket.create_server(("127.0.0.1", 0)) as free:
         where = f"127.0.0.1:{free.getsockname()[1]}"
     command = [sys.executable, "-m", "udpprobe", "exporter", "--engine", "recverr", "--listen", where]
@@ -505,7 +505,7 @@ def test_no_more_probes_run_at_a_time_than_there_are_descriptors_for(monkeypatch
     assert probes == exporter.places()
 
 
-def test_where_no_descriptor_is_left_a_probe_is_told_so(port, monkeypatch, capfd):
+def test_a_probe_without_a_free_descriptor_is_refused(port, monkeypatch, capfd):
     def check(*_):
         raise OSError(errno.EMFILE, "Too many open files")
 

@@ -74,7 +74,7 @@ def test_an_unconnected_socket_is_blind_to_a_refusal(family):
     assert [(1, 0, 1, 0, 0, 0)] == counts(Sender(OWN, "unconnected", "WANT"), probe, refused(probe))
 
 
-def test_what_a_connected_socket_was_told_before_it_sent_on_is_ignored(family):
+def test_errors_a_connected_socket_got_before_it_sent_on_are_ignored(family):
     probe, again = sent(1, family, size=20), sent(1, family, size=30)
     connected = Sender(OWN, "connected", "WANT")
     assert [(1, 1, 0, 0, 0, 0)] == counts(connected, probe, refused(probe))
@@ -82,7 +82,7 @@ def test_what_a_connected_socket_was_told_before_it_sent_on_is_ignored(family):
     assert [(2, 2, 0, 1, 0, 0)] == counts(connected, probe, refused(probe), again, refused(again))
 
 
-def test_who_sends_smaller_ones_after_too_big_ignores_nothing(family):
+def test_sending_smaller_datagrams_after_too_big_ignores_nothing(family):
     big, again, small = (sent(1, family, size=size) for size in (1450, 1440, 20))
     connected = Sender(OWN, "connected", "WANT")
     assert [(1, 1, 0, 0, 0, 1)] == counts(connected, big, too_big(big), small)
@@ -90,37 +90,37 @@ def test_who_sends_smaller_ones_after_too_big_ignores_nothing(family):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_of_unconnected_sockets_only_one_with_pmtudisc_do_is_told_of_too_big(mode, family):
+def test_too_big_reaches_an_unconnected_socket_only_with_pmtudisc_do(mode, family):
     big = sent(1, family, size=1450)
     is_told = mode == "DO"
     assert [(1, int(is_told), int(not is_told), 0, 0, 1)] == counts(Sender(OWN, "unconnected", mode), big, too_big(big))
 
 
-def test_where_the_mode_is_not_known_nobody_says_whether_it_was_told(family):
+def test_an_unknown_mode_leaves_it_open_whether_the_socket_got_an_errno(family):
     big = sent(1, family, size=1450)
     assert [(1, 0, 0, 0, 1, 1)] == counts(Sender(OWN, "unconnected"), big, too_big(big))
 
 
-def test_an_mtu_that_no_ipv6_link_may_have_teaches_the_route_nothing():
+def test_an_mtu_below_the_ipv6_minimum_is_not_learned_by_the_route():
     big = sent(1, 6, size=1450)
     assert [(1, 0, 1, 0, 0, 1)] == counts(Sender(OWN, "unconnected", "DO"), big, too_big(big, 1279))
     assert [(1, 1, 0, 0, 0, 1)] == counts(Sender(OWN, "unconnected", "DO"), big, too_big(big, 1280))
 
 
-def test_of_other_processes_nothing_is_counted_and_of_unknown_ones_that_there_were_some(family):
+def test_errors_of_other_processes_are_not_counted_and_unknown_ones_are_strays(family):
     probe = sent(1, family)
     assert ((), 0) == found(Sender(OTHER, "unconnected"), probe, refused(probe))
     assert ((), 1) == found(Sender(None, "unknown"), probe, refused(probe))
     assert ((), 0) == found(None, probe, refused(probe))  # another host's
 
 
-def test_a_datagram_that_was_answered_later_ignored_nothing_for_sure(family):
+def test_an_answered_flow_does_not_count_as_ignoring_errors(family):
     probe, again = sent(1, family, size=20), sent(1, family, size=30)
     answer = b.datagram(host(1, family), CLIENT[family], PORT, 40001)
     assert [(1, 1, 0, 0, 0, 0)] == counts(Sender(OWN, "connected", "WANT"), probe, refused(probe), again, answer)
 
 
-def test_it_is_over_once_packets_of_half_a_second_after_its_end_were_read():
+def test_the_watch_ends_half_a_second_of_packets_after_the_program():
     with Signals(signal.SIGCHLD) as signals:
         program = Program(start([sys.executable, "-c", "raise SystemExit(7)"], os.environ), signals, has_terminal=False)
         program.wait()
@@ -130,7 +130,7 @@ def test_it_is_over_once_packets_of_half_a_second_after_its_end_were_read():
     assert 7 == program.status
 
 
-def test_a_clock_that_is_set_back_does_not_keep_it_for_ever(monkeypatch):
+def test_a_clock_set_back_does_not_prolong_the_watch_forever(monkeypatch):
     with Signals(signal.SIGCHLD) as signals:
         program = Program(start(["true"], os.environ), signals, has_terminal=False)
         program.wait()
@@ -140,7 +140,7 @@ def test_a_clock_that_is_set_back_does_not_keep_it_for_ever(monkeypatch):
     assert program.is_over(0)
 
 
-def test_signals_that_come_meanwhile_are_the_program_s():
+def test_signals_are_passed_on_to_the_program():
     with Signals(signal.SIGCHLD) as signals:
         program = Program(start(["sleep", "60"], os.environ, own_group=True), signals, has_terminal=False)
         signal.pthread_kill(threading.get_ident(), signal.SIGTERM)  # other threads do not block it
@@ -148,7 +148,7 @@ def test_signals_that_come_meanwhile_are_the_program_s():
     assert 128 + signal.SIGTERM == program.status
 
 
-def test_without_a_terminal_they_are_its_children_s_too(tmp_path):
+def test_without_a_terminal_signals_reach_its_children_too(tmp_path):
     child = tmp_path / "child"
     words = ["sh", "-c", 'sleep 60 & echo $! > "$0.new"; mv "$0.new" "$0"; wait; true', str(child)]
     with Signals(signal.SIGCHLD) as signals:
@@ -176,7 +176,7 @@ class Came:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGHUP, 128 + signal.SIGHUP), (signal.SIGINT, 0)])
-def test_of_the_terminal_s_signals_only_its_end_is_passed_on(number, status):
+def test_the_only_terminal_signal_passed_on_is_hangup(number, status):
     """The kernel signals the foreground process group itself, but of a terminal that closes only who opened it."""
     program = Program(start(["sleep", "0.5"], os.environ), Came((number, True)), has_terminal=True)
     program.wait()
@@ -191,7 +191,7 @@ def test_every_error_before_the_last_datagram_is_ignored(family):
     assert [(6, 6, 0, 6, 0, 0)] == counts(Sender(OWN, "connected", "WANT"), *exchanged, sent(1, family, size=90))
 
 
-def test_of_more_sockets_than_there_is_room_for_the_errors_are_counted(family, monkeypatch):
+def test_errors_of_sockets_beyond_the_limit_are_counted(family, monkeypatch):
     monkeypatch.setattr("udpprobe.commands.program.MOST_SOCKETS", 1)
     probes = [sent(1, family), sent(2, family)]
     rows, strays = found(Sender(OWN, "connected", "WANT"), *probes, *map(refused, (*probes, probes[0])))
@@ -205,7 +205,7 @@ def test_of_more_sockets_than_there_is_room_for_the_errors_are_counted(family, m
         ([], 5, "2 ICMP errors are about datagrams"),
     ],
 )
-def test_errors_of_nobody_are_no_success(options, status, line, monkeypatch, capfd):
+def test_errors_of_unknown_senders_are_not_a_success(options, status, line, monkeypatch, capfd):
     outcome = ProgramOutcome(5, (), strays=2, running=1, lost=0)
     monkeypatch.setattr("udpprobe.commands.program.watch_program", lambda *_: outcome)
     assert status == main(["watch", *options, "--", "true"])

@@ -85,7 +85,7 @@ def at(time_ns, packets, first=1):
     return frames_of(packets, first=first, times_ns=[time_ns] * len(packets), now_ns=time_ns)
 
 
-def test_an_error_is_told_at_once_where_little_happens():
+def test_an_error_is_reported_at_once_on_a_quiet_link():
     seen = []
 
     def source():
@@ -100,18 +100,18 @@ def test_an_error_is_told_at_once_where_little_happens():
     assert [1, 2] == seen
 
 
-def test_events_name_who_sent_and_what_its_socket_sees():
+def test_events_name_the_sender_and_what_its_socket_sees():
     (event,) = followed(watching([at(1, with_refusal(sent(1)))], sender=DNSMASQ))
     assert (Process("dnsmasq", 812), "blind", BLIND) == (event.process, event.sees, event.notes[-1])
     assert ("refused", 1) == (event.verdict, event.matched_frame)
 
 
-def test_of_other_hosts_datagrams_nothing_is_said():
+def test_datagrams_of_other_hosts_have_no_process():
     (event,) = followed(watching([at(1, with_refusal(sent(1)))]))
     assert (None, None, ()) == (event.process, event.sees, event.notes)
 
 
-def test_the_report_says_it_once_a_destination():
+def test_the_report_notes_each_sender_once_per_destination():
     unseen = error_about(sent(2))
     watch = watching(
         [at(SECOND_NS, with_refusal(sent(1))), at(3 * SECOND_NS, [*with_refusal(sent(1, id=9)), unseen], first=3)],
@@ -147,12 +147,12 @@ def test_senders_of_a_destination_are_bounded(monkeypatch):
     ("options", "expected"),
     [(WatchOptions(), 9), (WatchOptions(duration_s=3), 4), (WatchOptions(count=2), 2), (WatchOptions(count=1), 1)],
 )
-def test_it_ends_when_it_is_to(options, expected):
+def test_a_watch_ends_after_its_duration(options, expected):
     heard = [at(n * SECOND_NS, with_refusal(sent(n)), first=2 * n) for n in range(1, 10)]
     assert expected == len(followed(watching(heard, options)))
 
 
-def test_no_more_errors_are_told_than_were_asked_for():
+def test_no_more_errors_are_reported_than_requested():
     assert 2 == len(
         followed(watching([at(1, [frame for n in range(5) for frame in with_refusal(sent(n))])], WatchOptions(count=2)))
     )
@@ -164,7 +164,7 @@ def test_time_goes_on_without_packets():
     assert 7 * SECOND_NS == next(heard).now_ns
 
 
-def test_somebody_may_end_it():
+def test_a_watch_can_be_ended_by_its_caller():
     heard = (at(n * SECOND_NS, with_refusal(sent(1, id=n)), first=2 * n) for n in range(1, 10**6))
     assert 1 == len(followed(watching(heard), lambda: True))
 
@@ -187,7 +187,7 @@ def test_errors_and_their_datagrams_are_written_and_nothing_else(tmp_path):
     assert f"{host(1)}:{PORT}: refused; {BLIND}".encode() in path.read_bytes()
 
 
-def test_what_could_not_be_written_is_a_fault(tmp_path):
+def test_a_packet_that_could_not_be_written_is_a_fault(tmp_path):
     with Rotation(str(tmp_path / "x"), most_bytes=10**6, files=2, application="test", remembered_bytes=1) as rotation:
         watch = watching([at(1, [sent(1)]), at(2, [error_about(sent(1))], first=2)], rotation=rotation)
         followed(watch)
@@ -222,7 +222,7 @@ class Strangers(Live):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kB on Linux only")
 @pytest.mark.skipif(not is_compiled(), reason="an interpreted core takes hours")
-def test_a_watch_of_strangers_alone_takes_no_more_memory_after_a_while(monkeypatch):
+def test_a_watch_of_other_hosts_traffic_has_bounded_memory(monkeypatch):
     """2.6 million packets, datagrams each to a destination of its own, and errors about datagrams that nobody saw."""
     monkeypatch.setattr(module, "MOST_NOTED", 500)
     watch = watching([], most_rows=1 << 12)
@@ -255,13 +255,13 @@ def capture(monkeypatch):
     return made
 
 
-def test_a_watch_listens_to_all_that_has_to_do_with_udp(capture):
+def test_a_watch_captures_everything_related_to_udp(capture):
     assert 1 == len(module.watch(WatchOptions("eth0", count=1), Listeners()).destinations)
     assert (module.TRAFFIC, "eth0", True) == capture.asked
     assert capture.is_closed
 
 
-def test_a_filter_leaves_packets_out_of_that(capture):
+def test_a_filter_narrows_the_capture(capture):
     module.watch(WatchOptions(filter="port 53 or icmp", count=1), Listeners())
     assert f"({module.TRAFFIC}) and (port 53 or icmp)" == capture.asked[0]
 
@@ -285,7 +285,7 @@ def test_ctrl_c_ends_it_with_its_report(capture, monkeypatch):
     assert capture.is_closed
 
 
-def test_progress_is_told_each_time_with_a_report_on_request(capture, tmp_path):
+def test_progress_comes_with_every_batch_and_a_report_on_request(capture, tmp_path):
     capture.heard = [Frames(1), at(SECOND_NS, with_refusal(sent(1)))]
     sizes = []
     options = WatchOptions(write=str(tmp_path / "x"), count=1)
@@ -316,7 +316,7 @@ def written(path, times_ns):
 
 @pytest.mark.parametrize("kept_bytes", [1, 1 << 30])
 @pytest.mark.parametrize("late", [0, 300])
-def test_all_events_are_told_in_the_order_of_frames(kept_bytes, late, tmp_path, monkeypatch):
+def test_events_are_reported_in_frame_order(kept_bytes, late, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "WAITING_BYTES", kept_bytes)
     times_ns = [10**18 + MS * n // 4 for n in range(2 * ERRORS)]
     for first in range(0, 2 * ERRORS, 1000):  # what stands there was recorded earlier
@@ -328,7 +328,7 @@ def test_all_events_are_told_in_the_order_of_frames(kept_bytes, late, tmp_path, 
     assert ERRORS == sum(each.errors for each in report.destinations)
 
 
-def test_only_what_is_being_told_is_in_memory(tmp_path, monkeypatch):
+def test_only_the_events_being_reported_are_in_memory(tmp_path, monkeypatch):
     loaded = []
     load = command.Waiting._load  # noqa: SLF001 - how much is read at a time shows nowhere else
     monkeypatch.setattr(command.Waiting, "_load", lambda self, number: loaded.append(number) or load(self, number))

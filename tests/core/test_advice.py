@@ -18,7 +18,7 @@ def advice(verdict, reporter="192.0.2.1", address="198.51.100.7", **about):
 @pytest.mark.parametrize("meaning", MEANINGS, ids=lambda row: f"{row.family}-{row.type}-{row.code}")
 @pytest.mark.parametrize("itself", [True, False])
 @pytest.mark.parametrize("loop", [True, False])
-def test_every_error_asks_for_something_in_one_sentence(meaning, itself, loop):
+def test_every_error_has_one_sentence_of_advice(meaning, itself, loop):
     reporter = "198.51.100.7" if itself else "192.0.2.1"
     said = advice(verdict_of(meaning, itself=itself, loop=loop), reporter, reason=meaning.reason, family=meaning.family)
     assert said[0].isupper()
@@ -28,12 +28,12 @@ def test_every_error_asks_for_something_in_one_sentence(meaning, itself, loop):
 
 
 @pytest.mark.parametrize(("port", "key"), [(53, "refused-at-times"), (None, "refused")])
-def test_a_host_that_answers_on_one_port_and_refuses_another_does_not_answer_at_times(port, key):
+def test_answering_on_one_port_and_refusing_another_is_not_answering_sometimes(port, key):
     assert case_of(replace(REFUSED, port=port, answered=2)).key == key
 
 
 @pytest.mark.parametrize("verdict", VERDICTS)
-def test_every_verdict_of_a_destination_but_answered_asks_for_something(verdict):
+def test_every_verdict_but_answered_has_advice(verdict):
     found = [finding(verdict, (4, 3, 3), "192.0.2.1")] if verdict not in {"answered", "silent", "unsent"} else []
     case = case_of(destination("198.51.100.7", 53, verdict, *found))
     assert (case is None) == (verdict == "answered")
@@ -78,7 +78,7 @@ def test_every_verdict_of_a_destination_but_answered_asks_for_something(verdict)
         ({"verdict": None}, "that no RFC defined"),
     ],
 )
-def test_advice_names_whom_to_ask_and_what_for(about, words):
+def test_advice_names_whom_to_contact_and_why(about, words):
     assert words in advice(**about)
 
 
@@ -92,17 +92,17 @@ def test_advice_names_whom_to_ask_and_what_for(about, words):
         (None, "Give more time"),
     ],
 )
-def test_what_this_host_did_not_send_is_its_own_to_mend(errno, words):
+def test_advice_on_unsent_datagrams_is_about_this_host(errno, words):
     case = case_of(destination("198.51.100.7", 53, "unsent", errno=errno))
     assert words in sentence(case, ["198.51.100.7:53"], "198.51.100.7")
 
 
-def test_an_amplifier_is_not_healthy():
+def test_an_amplifier_has_advice():
     assert Case("amplifier") == case_of(replace(ANSWERED, notes=(f"answers 33 times the bytes: {AMPLIFIER}",)))
     assert case_of(ANSWERED) is None
 
 
-def test_a_shell_takes_the_place_in_a_command_as_one_word():
+def test_a_destination_in_a_command_is_one_shell_word():
     assert "`udpprobe trace '[2001:db8::1]:53'`" in sentence(Case("no-evidence"), ["[2001:db8::1]:53"])
 
 
@@ -114,10 +114,10 @@ def test_several_places_are_one_sentence():
     ]
 
 
-def test_a_loop_is_the_work_of_its_routers():
+def test_advice_on_a_loop_names_its_routers():
     ring = finding("loop", (4, 11, 0), "192.0.2.1", loop=Loop(("192.0.2.1", "192.0.2.2"), 2))
     assert Case("loop", "192.0.2.1 and 192.0.2.2") == case_of(destination("10.0.0.1", 7, "loop", ring))
 
 
-def test_no_sentence_is_of_no_use():
+def test_every_sentence_is_used():
     assert all(text.endswith(".") and text[0].isupper() for text in SENTENCES.values())

@@ -49,7 +49,7 @@ def by_flow(request):
     return request.param
 
 
-def test_twice_as_many_are_still_kept_as_they_are(by_flow):
+def test_up_to_twice_the_limit_nothing_is_forgotten(by_flow):
     whole, same = (
         followed([frame for n in (1, 2) for frame in with_refusal(sent(n))], by_flow=by_flow) for _ in range(2)
     )
@@ -57,7 +57,7 @@ def test_twice_as_many_are_still_kept_as_they_are(by_flow):
     assert destinations(whole, by_flow=by_flow) == destinations(same, by_flow=by_flow)
 
 
-def test_the_latest_stay_with_all_that_is_known_of_them(by_flow):
+def test_the_latest_rows_keep_everything(by_flow):
     frames = [frame for n in range(1, 8) for frame in with_refusal(sent(n))]
     whole, some = (followed(frames, by_flow=by_flow) for _ in range(2))
     kept = [each for each in destinations(whole, by_flow=by_flow) if each.address in {host(6), host(7)}]
@@ -65,7 +65,7 @@ def test_the_latest_stay_with_all_that_is_known_of_them(by_flow):
     assert kept == destinations(some, by_flow=by_flow)
 
 
-def test_who_is_heard_of_again_is_kept_as_new_ones_come():
+def test_a_destination_seen_again_is_kept():
     analyzer = Analyzer(7)
     for n in range(2, 40):
         aged(feed(analyzer, with_refusal(sent(1)) + with_refusal(sent(n)), 4 * n))
@@ -74,13 +74,13 @@ def test_who_is_heard_of_again_is_kept_as_new_ones_come():
     assert 5 > len(found)
 
 
-def test_a_destination_that_fails_outlives_those_that_answer_no_more():
+def test_a_failing_destination_outlives_those_that_went_quiet():
     analyzer = followed([sent(n) for n in range(1, 7)] + [error_about(sent(1))])
     aged(analyzer)
     assert host(1) in addresses_of(analyzer)
 
 
-def test_those_that_nobody_asked_go_first_and_are_no_loss():
+def test_endpoints_without_questions_are_forgotten_first():
     asked = [b.datagram(CLIENT[4], host(1), source, PORT, b"x") for source in range(40001, 40009)]
     answered = [b.datagram(host(1), CLIENT[4], PORT, source, b"y") for source in range(40001, 40009)]
     analyzer = followed(asked + answered)
@@ -88,7 +88,7 @@ def test_those_that_nobody_asked_go_first_and_are_no_loss():
     assert [host(1)] == addresses_of(analyzer)
 
 
-def test_rtts_go_with_their_destinations():
+def test_rtts_are_forgotten_with_their_destinations():
     frames = [frame for n in range(1, 8) for frame in (sent(n), b.datagram(host(n), CLIENT[4], PORT, 40000 + n, b"y"))]
     whole, some = followed(frames), followed(frames)
     aged(some)
@@ -99,7 +99,7 @@ def test_rtts_go_with_their_destinations():
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_the_newest_answers_from_elsewhere_outlive_older_errors(family, by_flow):
+def test_the_newest_answers_from_other_hosts_outlive_older_errors(family, by_flow):
     answered = [sent(9, family), b.datagram(ROUTER[family], CLIENT[family], PORT, 40009, b"y")]
     analyzer = followed(
         [frame for n in range(1, 9) for frame in with_refusal(sent(n, family))] + answered, by_flow=by_flow

@@ -42,7 +42,7 @@ def story_by(core, frames, question, **how):
 
 @examples(40)
 @given(any_frames, st.integers(0, 2000), st.sampled_from((0, -(1 << 63), (1 << 63) - 10**9)))
-def test_both_twins_tell_the_same_of_any_bytes(some, cut_off, first_ns):
+def test_both_twins_agree_on_any_bytes(some, cut_off, first_ns):
     frames = frames_of(
         [data for _, data in some],
         [link for link, _ in some],
@@ -55,7 +55,7 @@ def test_both_twins_tell_the_same_of_any_bytes(some, cut_off, first_ns):
 
 @examples(60)
 @given(worlds(), st.sampled_from(GROUPS), st.booleans())
-def test_both_twins_tell_the_same_of_any_world(world, by, is_ordered):
+def test_both_twins_agree_on_any_world(world, by, is_ordered):
     question = Question(32, True, by)
     frames = frames_of([data for _, data in world], ETHERNET, times_ns=[ns for ns, _ in world])
     assert (
@@ -93,7 +93,7 @@ def test_folding_early_changes_no_counter(most):
     assert (100, 10) == (found.sent, found.answered)
 
 
-def test_a_conversation_that_was_quiet_too_long_begins_anew():
+def test_a_conversation_quiet_for_too_long_starts_over():
     asked, others = probe(1), [probe(number) for number in range(2, 40)]
     answer = b.datagram(host(1), CLIENT[4], PORT, 2001, b"!")
     story = story_by(small(horizon=32), frames_of([asked, *others, answer]), Question(32, True))
@@ -102,7 +102,7 @@ def test_a_conversation_that_was_quiet_too_long_begins_anew():
     assert {(host(1), PORT): "answered"} == near.verdicts
 
 
-def test_so_many_packets_later_it_is_no_copy():
+def test_after_enough_packets_a_repeat_is_not_a_copy():
     core = small(window=4, horizon=32)
     for between, count in ((3, 1), (4, 2)):
         frames = frames_of([probe(1), *(probe(9 + at) for at in range(between)), probe(1, ttl=63)])
@@ -113,7 +113,7 @@ def test_so_many_packets_later_it_is_no_copy():
 # ---- what is kept
 
 
-def test_more_errors_than_fit_one_part_are_all_kept_with_their_messages():
+def test_more_errors_than_one_part_holds_are_all_kept_with_their_messages():
     packets = [frame for number in range(KEPT_ROWS + 200) for frame in with_refusal(probe(number))]
     story = story_of(packets)
     assert list(range(2, len(packets) + 1, 2)) == [event.frame for event in story.events]
@@ -129,7 +129,7 @@ def test_long_messages_are_kept_whole_however_many():
     assert {len(packet) + 8} == {len(each.message(row)) for each in kept for row in range(each.rows.size)}
 
 
-def test_events_that_were_taken_are_not_told_again():
+def test_events_are_taken_only_once():
     analyzer = analyzer_of(frames_of(with_refusal(sent(1))))
     assert 1 == len(analyzer.take_events())
     assert [] == analyzer.take_events()
@@ -196,7 +196,7 @@ def test_other_threads_run_while_records_are_followed():
 # ---- order
 
 
-def test_what_came_before_the_last_look_is_followed_though_nothing_later_came():
+def test_packets_before_the_last_flush_are_handled_without_later_ones():
     packet, error = with_refusal(sent(1))
     analyzer = Analyzer(SECRET, keeps_events=True, is_ordered=True)
     analyzer.feed_frames(frames_of([error, packet], times_ns=[2 * MS, 1 * MS]))
@@ -210,7 +210,7 @@ def test_what_came_before_the_last_look_is_followed_though_nothing_later_came():
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("step_s", [3600, -3600])
 @pytest.mark.parametrize("is_ordered", [False, True])
-def test_a_clock_that_is_set_in_between_gives_no_rtt(family, step_s, is_ordered):
+def test_a_clock_set_in_between_gives_no_rtt(family, step_s, is_ordered):
     packet, error = with_refusal(sent(1, family))
     answer = b.datagram(host(1, family), CLIENT[family], PORT, 40001, b"!")
     for later in (error, answer):
@@ -223,7 +223,7 @@ def test_a_clock_that_is_set_in_between_gives_no_rtt(family, step_s, is_ordered)
         assert [("exact", 1)] * len(story.events) == story.matches
 
 
-def test_thousands_that_wait_are_followed_at_once_when_a_clock_is_set():
+def test_thousands_of_waiting_packets_are_handled_at_once_when_a_clock_is_set():
     many = 1000 if is_compiled() else 200
     packets = [probe(number) for number in range(5 * many)]
     times_ns = [5000 * MS + number for number in range(4 * many)] + list(range(many))
@@ -244,7 +244,7 @@ def test_messages_are_kept_however_long_errors_wait():
     assert {len(packet) + 8} == {len(each.message(row)) for each in kept for row in range(each.rows.size)}
 
 
-def test_messages_as_long_as_can_be_end_and_are_kept(tmp_path):
+def test_messages_of_the_greatest_length_are_kept(tmp_path):
     many = 200 if is_compiled() else 20
     packet = b.datagram(CLIENT[4], host(1), 40001, PORT, bytes(9000), id=7)
     frames = [packet, *[b.port_unreachable(packet, quote=packet[:8000], id=n + 1) for n in range(many)]]
@@ -261,7 +261,7 @@ def test_messages_as_long_as_can_be_end_and_are_kept(tmp_path):
         assert many == sum(each.rows.size for each in kept)
 
 
-def test_a_step_back_of_more_than_a_second_is_a_clock_that_was_set():
+def test_a_step_back_of_more_than_a_second_is_a_set_clock():
     first, second = with_refusal(sent(1)), with_refusal(sent(2))
     times_ns = [5000 * MS, 5001 * MS, 100 * MS, 101 * MS]
     story = story_of([*first, *second], times_ns=times_ns)
@@ -270,14 +270,14 @@ def test_a_step_back_of_more_than_a_second_is_a_clock_that_was_set():
 
 
 @pytest.mark.parametrize("waiting", [1, 8, 1000])
-def test_no_more_than_so_many_wait(waiting):
+def test_the_number_of_waiting_packets_is_bounded(waiting):
     packets = [probe(number) for number in range(60)]
     frames = frames_of(packets, times_ns=[(59 - number) * 1000 for number in range(60)])
     story = story_by(small(waiting=waiting, group=1), frames, Question(32, True), is_ordered=True)
     assert 60 == story.destinations[0].sent
 
 
-def test_an_error_that_stands_before_its_datagram_finds_it_once_they_are_in_order():
+def test_an_error_captured_before_its_datagram_is_matched_after_sorting():
     packet, error = with_refusal(sent(1))
     frames = frames_of([error, packet], times_ns=[2 * MS, 1 * MS])
     assert [("none", None)] == follow(frames).matches

@@ -27,7 +27,7 @@ def expected(some):
 
 
 @pytest.mark.parametrize("sizes", [(0, 1, 2, 3, 4, 5, 60, 1500), (262_144,) * 9])
-def test_blocks_are_as_the_recorder_s(sizes):
+def test_blocks_equal_those_of_the_recorder(sizes):
     some = [
         c.Frame(c.START_NS + number, bytes([number % 251]) * size, size + number) for number, size in enumerate(sizes)
     ]
@@ -41,7 +41,7 @@ def test_blocks_are_as_the_recorder_s(sizes):
 
 
 @pytest.mark.parametrize("frame", [1, 3, 8])
-def test_copying_stops_at_a_frame_which_is_left_to_the_caller(frame):
+def test_copying_stops_at_the_given_frame(frame):
     some = [c.Frame(c.START_NS + number, b"x" * number) for number in range(8)]
     records, blocks = records_of(some), PacketBlocks()
     assert FRAME == blocks.copy(records, frame)
@@ -52,7 +52,7 @@ def test_copying_stops_at_a_frame_which_is_left_to_the_caller(frame):
     assert b"" == blocks.take()
 
 
-def test_padding_is_zeros_whatever_stood_there_before():
+def test_padding_is_always_zero():
     blocks = PacketBlocks()
     for data in (b"\xff" * 64, b"a", b"bc", b"def"):
         some = [c.Frame(c.START_NS, data)]

@@ -48,7 +48,7 @@ FAMILIES = {
 
 @pytest.mark.parametrize("secret", SECRETS)
 @pytest.mark.parametrize("name", FAMILIES)
-def test_no_two_of_a_family_are_counted_as_one(name, secret):
+def test_similar_addresses_are_never_counted_as_one(name, secret):
     family = [in_ipv6(*each) for each in FAMILIES[name]]
     asked = {}
     packets = []
@@ -69,7 +69,7 @@ def mapped(address):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_ports_and_addresses_do_not_make_up_for_each_other(name):
+def test_differing_ports_and_addresses_do_not_cancel_out(name):
     """Errors find the datagram of their own conversation, though others differ by a port and half an address."""
     family = [in_ipv6(*each) for each in FAMILIES[name]][:100]
     packets = [
@@ -94,7 +94,7 @@ def test_a_table_finds_each_of_many_keys_and_no_other(secret):
     assert -1 == table.row_of((2, 2, 2))
 
 
-def test_a_table_that_forgets_numbers_the_others_anew():
+def test_a_table_renumbers_the_rows_it_keeps():
     table = Table(2, 1, secret_words(1))
     for key in range(1000):
         row = table.add_key([key])

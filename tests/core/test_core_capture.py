@@ -224,7 +224,7 @@ def test_no_bytes_raise_anything_but_a_capture_error(head, rubbish):
     assert [row.frame for row in rows] == sorted({row.frame for row in rows})
 
 
-def test_a_bad_length_that_lands_on_a_record_is_not_stepped_over():
+def test_a_bad_length_that_lands_on_a_record_is_not_skipped():
     good = c.pcap_record(c.Frame(c.START_NS, bytes(1000)))
     count = 262_145 // len(good) + 1
     bad = struct.pack("<4I", c.START_NS // 10**9, 0, count * len(good), 0)
@@ -233,7 +233,7 @@ def test_a_bad_length_that_lands_on_a_record_is_not_stepped_over():
     assert plain_pcap(data) == (read(data)[0], True, {"bad-record": 1})
 
 
-def test_a_frame_later_than_asked_for_waits():
+def test_a_frame_later_than_requested_waits():
     records = records_of(c.bytes_of_pcap([c.Frame(second * 10**9, b"x") for second in (3, 1, 5, 9)]))
 
     records.until_ns = 4 * 10**9
@@ -266,7 +266,7 @@ def test_blocks_before_a_frame_that_waits_are_counted_once():
     ("times", "is_disordered"),
     [((1, 2, 3), False), ((1, 1), False), ((1, 3, 2), True), ((5, 1), False), ((2, 1, 3), True), ((0, 0, 3, 2), True)],
 )
-def test_frames_are_disordered_where_one_is_older_by_a_second_at_most(times, is_disordered):
+def test_frames_are_out_of_order_if_one_is_older_by_up_to_a_second(times, is_disordered):
     records = records_of(c.bytes_of_pcap([c.Frame(second * 10**9, b"x") for second in times]))
     while records.next() == FRAME:
         pass
@@ -276,21 +276,21 @@ def test_frames_are_disordered_where_one_is_older_by_a_second_at_most(times, is_
 
 
 @pytest.mark.parametrize("count", [-1, 101])
-def test_more_bytes_than_there_is_room_for_are_refused(count):
+def test_more_bytes_than_fit_are_refused(count):
     records = Records(Entry(c.pcap_header()), capacity=100)
 
     with pytest.raises(ValueError, match="room"):
         records.filled(count)
 
 
-def test_a_buffer_grows_for_a_record_and_moves_what_is_left():
+def test_a_buffer_grows_for_a_record_and_keeps_the_rest():
     frames = [c.Frame(c.START_NS, bytes(size)) for size in (3, 5000, 7, 200, 9)]
     rows, torn, *_ = walked(c.bytes_of_pcap(frames), 1, 64)
 
     assert (rows_from(frames, unit_ns=1000), False) == (rows, torn)
 
 
-def test_reading_begins_where_somebody_else_ended():
+def test_reading_can_continue_where_another_reader_ended():
     frames = [c.Frame(c.START_NS + number * 1000, b"x" * number) for number in range(9)]
     data = (
         c.section(">")

@@ -69,7 +69,7 @@ def packets(draw):
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 @PROFILE
 @given(packets(), st.integers(0, 100), st.integers(0, 2000), st.sampled_from([1, 12, 113]), st.binary(max_size=3))
-def test_a_frame_passes_where_libpcap_lets_it_pass(expression, packet, captured, length, link_type, before):
+def test_a_frame_passes_if_libpcap_lets_it_pass(expression, packet, captured, length, link_type, before):
     try:
         program = compile_program(expression, link_type)
     except UsageError:
@@ -93,20 +93,20 @@ def test_only_frames_that_match_pass(expression, numbers):
 
 
 @pytest.mark.parametrize("link_type", [101, 228, 12, 14])
-def test_raw_ip_is_filtered_whatever_its_number(link_type):
+def test_raw_ip_is_filtered_under_each_of_its_link_types(link_type):
     apply = filter_of("udp port 123")
 
     assert [False, True] == [passing(apply, packet, link_type=link_type) for packet in DATAGRAMS[:2]]
 
 
-def test_a_length_on_the_wire_is_what_greater_means():
+def test_greater_compares_the_length_on_the_wire():
     apply = filter_of("greater 1000")
 
     assert passing(apply, b.ethernet(DATAGRAMS[0]), 1500)
     assert not passing(apply, b.ethernet(DATAGRAMS[0]))
 
 
-def test_link_types_are_filtered_each_in_its_way():
+def test_each_link_type_has_its_own_filter_program():
     apply = filter_of("udp port 53")
     frames = [(1, b.ethernet(DATAGRAMS[0])), (101, DATAGRAMS[0]), (101, b.ethernet(DATAGRAMS[0])), (1, DATAGRAMS[0])]
 
@@ -150,7 +150,7 @@ PASS = (0x06, 0, 0, 1)
         [(0x8C, 0, 0, 0), PASS],
     ],
 )
-def test_a_program_that_could_leave_itself_is_refused(program):
+def test_a_program_that_jumps_out_of_bounds_is_refused(program):
     with pytest.raises(ValueError, match="filter"):
         packed(program)
 
@@ -161,7 +161,7 @@ def test_a_program_that_never_ends_rejects():
     assert not passing(apply, b"frame")
 
 
-def test_a_program_is_asked_for_once():
+def test_a_program_is_compiled_once():
     asked = []
     apply = Filter(lambda link_type: asked.append(link_type) or [PASS])
 
@@ -169,7 +169,7 @@ def test_a_program_is_asked_for_once():
     assert [5, 7] == asked
 
 
-def test_a_frame_that_is_not_all_in_the_buffer_raises():
+def test_an_incomplete_frame_raises():
     apply = Filter(lambda _: [(0x20, 0, 0, 0), PASS])
     apply.load(b"abc")
     with pytest.raises(IndexError):
@@ -225,7 +225,7 @@ def test_arithmetic_is_that_of_32_bits(operation, a, other, expected):
         [(0x81, 0, 0, 0), (0x87, 0, 0, 0), (0x15, 0, 1, 3), PASS, (0x06, 0, 0, 0)],  # the length in X
     ],
 )
-def test_other_instructions_do_what_they_say(program):
+def test_other_instructions_are_executed_correctly(program):
     assert passing(Filter(lambda _: program), b"abc")
 
 

@@ -38,13 +38,13 @@ def test_a_cut_at_every_byte_gives_the_rows_before_it(variant):
         assert (cut not in ends) == state.cut_short
 
 
-def test_link_type_is_what_stands_below_the_fcs_bits():
+def test_the_link_type_is_read_without_the_fcs_bits():
     rows, _ = read(c.bytes_of_pcap(FRAMES[:1], link_type=0x2400_0001))
 
     assert [1] == [row.link_type for row in rows]
 
 
-def test_a_snap_length_that_lies_does_not_hide_records():
+def test_a_wrong_snap_length_does_not_hide_records():
     frames = [c.Frame(c.START_NS, bytes(size)) for size in [300, 70_000, 5, 255, 256] * 60]
     rows, state = read(c.bytes_of_pcap(frames, snap=64))
 
@@ -52,7 +52,7 @@ def test_a_snap_length_that_lies_does_not_hide_records():
     assert not state.cut_short
 
 
-def test_a_second_of_more_than_a_million_microseconds_is_taken_as_it_is():
+def test_a_fraction_above_a_second_is_added_as_is():
     record = struct.pack("<4I", 10, 2_500_000, 1, 1) + b"x"
     rows, _ = read(c.pcap_header() + record)
 
@@ -60,7 +60,7 @@ def test_a_second_of_more_than_a_million_microseconds_is_taken_as_it_is():
 
 
 @pytest.mark.parametrize("captured", [262_145, 0x8000_0000, 0xFFFF_FFFF])
-def test_an_absurd_length_ends_the_reading(captured):
+def test_an_absurd_length_ends_reading(captured):
     bad = struct.pack("<4I", 1, 1, captured, 60)
     rows, state = read(c.bytes_of_pcap(FRAMES) + bad + bytes(300_000))
 
@@ -68,7 +68,7 @@ def test_an_absurd_length_ends_the_reading(captured):
     assert (True, {"bad-record": 1}) == (state.cut_short, dict(state.faults))
 
 
-def test_an_absurd_length_among_many_records_is_found_where_it_stands():
+def test_an_absurd_length_among_many_records_is_found_at_its_place():
     record = c.pcap_record(c.Frame(c.START_NS, b"x" * 100))
     bad = struct.pack("<4I", c.START_NS // 10**9, 0, 0x0001_0064 + 0x0010_0000, 100) + b"x" * 100
     data = c.pcap_header() + record * 3000 + bad + record * 3000
@@ -84,7 +84,7 @@ def test_more_on_the_wire_than_captured_and_less_are_both_kept():
     assert lengths == [row.length for row in rows]
 
 
-def test_a_file_of_a_header_alone_is_an_empty_capture():
+def test_a_file_with_only_a_header_is_an_empty_capture():
     rows, state = read(c.pcap_header())
 
     assert ([], False) == (rows, state.cut_short)

@@ -130,14 +130,14 @@ def test_drops_are_the_last_count_of_each_interface_in_each_section():
     assert None is read(c.section() + c.interface() + c.statistics())[1].dropped
 
 
-def test_options_that_are_torn_are_left():
+def test_truncated_options_are_ignored():
     torn = struct.pack("<H2xI", 1, 0) + struct.pack("<2H", c.TIME_RESOLUTION, 9999) + b"\x09"
     rows, _ = read(c.section() + c.block(c.INTERFACE, torn) + c.enhanced(ONE))
 
     assert rows_from([ONE]) == rows
 
 
-def test_an_interface_that_is_too_short_keeps_its_number():
+def test_a_truncated_interface_block_keeps_its_number():
     data = c.section() + c.block(c.INTERFACE, b"") + c.interface(link_type=113) + c.enhanced(ONE, number=1)
     rows, state = read(data)
 
@@ -154,7 +154,7 @@ def test_a_trailing_length_that_differs_is_counted_and_the_packet_kept():
 
 
 @pytest.mark.parametrize("length", [0, 4, 11, (16 << 20) + 1, 0xFFFF_FFFF])
-def test_an_absurd_block_length_ends_the_reading(length):
+def test_an_absurd_block_length_ends_reading(length):
     bad = struct.pack("<2I", c.ENHANCED_PACKET, length) + bytes(100)
     rows, state = read(c.bytes_of_pcapng(FRAMES) + bad)
 
@@ -186,7 +186,7 @@ def test_a_block_whose_length_is_no_multiple_of_four_is_padded():
     assert {} == dict(state.faults)
 
 
-def test_a_section_header_of_no_byte_order_ends_the_reading():
+def test_a_section_header_without_a_byte_order_ends_reading():
     bad = c.block(c.SECTION, struct.pack("<IHHq", 0x11223344, 1, 0, -1))
     rows, state = read(c.bytes_of_pcapng([ONE]) + bad + c.bytes_of_pcapng([ONE]))
 
@@ -244,7 +244,7 @@ def test_interfaces_are_not_declared_without_bound():
         "unknown",
     ],
 )
-def test_what_is_empty_costs_no_call_and_no_memory_each(unit):
+def test_empty_blocks_cost_neither_calls_nor_memory(unit):
     """A call of Python's each made a GiB of sections 69 s, and of empty records a minute."""
     head = c.bytes_of_pcap([]) if len(unit) < 20 and unit[:2] == b"\1\0" else c.section() + c.interface()
     costs = [cost_of(head + unit * count) for count in (1_000, 30_000)]
@@ -276,7 +276,7 @@ def cost_of(data):
         os.close(fd)
 
 
-def test_many_short_sections_do_not_take_a_square_of_time():
+def test_many_short_sections_take_linear_time():
     data = (c.section() + c.interface() + c.enhanced(ONE) * 70) * 2000
     rows, _ = read(data)
 
@@ -284,7 +284,7 @@ def test_many_short_sections_do_not_take_a_square_of_time():
 
 
 @pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")
-def test_frames_are_numbered_like_wireshark_does(tmp_path):
+def test_frames_are_numbered_as_in_wireshark(tmp_path):
     path = tmp_path / "numbers.pcapng"
     custom = c.block(c.CUSTOM, struct.pack("<I", 32473) + b"hello")
     journal = c.block(9, b"__REALTIME_TIMESTAMP=1000000\nMESSAGE=hi\n")

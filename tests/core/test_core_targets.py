@@ -55,7 +55,7 @@ def _one(port):
         ("::ffff:192.0.2.1", _block("192.0.2.1"), None),
     ],
 )
-def test_a_target_is_read_as_it_is_written(text, host, ports):
+def test_a_target_is_parsed_as_written(text, host, ports):
     assert TargetSpec(text, host, ports) == parse_target(text)
 
 
@@ -86,7 +86,7 @@ def test_a_target_is_read_as_it_is_written(text, host, ports):
         ("fe80::1%", "with link-local addresses only"),
     ],
 )
-def test_what_is_no_target_is_refused_with_the_reason(text, said):
+def test_an_invalid_target_is_refused_with_the_reason(text, said):
     with pytest.raises(UsageError) as caught:
         parse_target(text)
     assert said in str(caught.value)
@@ -99,7 +99,7 @@ def test_any_word_is_a_target_or_a_usage_error(text):
 
 
 @given(st.ip_addresses())
-def test_every_address_is_a_target_of_its_own(address):
+def test_every_address_is_a_separate_target(address):
     assert single(address) == parse_target(f"[{address}]").host
     assert 1 == single(address).size
 
@@ -136,7 +136,7 @@ def test_ports_are_read_as_nmap_reads_them(text, ports):
         ("٥٣", "is no UDP port"),
     ],
 )
-def test_what_is_no_port_is_refused_with_the_reason(text, said):
+def test_an_invalid_port_is_refused_with_the_reason(text, said):
     with pytest.raises(UsageError) as caught:
         parse_ports(text)
     assert said in str(caught.value)
@@ -147,7 +147,7 @@ def test_in_a_list_of_targets_a_comma_before_a_port_belongs_to_its_target():
     assert ["10.0.0.1", "a.example:53,60-70", "2001:db8::1", "b:-"] == words
 
 
-def test_a_file_has_a_target_a_line_and_comments():
+def test_a_file_has_one_target_per_line_and_comments():
     lines = ["# hosts\n", "10.0.0.1:53 # dns\n", "\n", "  dns.example\n"]
     assert ["10.0.0.1:53", "dns.example"] == [each.text for each in parse_target_lines(lines, "hosts")]
 
@@ -162,7 +162,7 @@ def test_a_bad_line_of_a_file_is_named_by_its_number():
         parse_target_lines(["a", "#", "10.0.0.256"], "hosts")
 
 
-def test_addresses_are_spelled_as_usual():
+def test_addresses_are_written_in_canonical_form():
     assert ("192.0.2.1", "2001:db8::1") == parse_addresses("192.0.2.1, 2001:DB8:0::1")
     with pytest.raises(UsageError, match="'eth0' is no IPv4 or IPv6 address"):
         parse_addresses("192.0.2.1,eth0")
@@ -186,5 +186,5 @@ def test_link_local_addresses_need_their_link(text, expected):
 
 
 @pytest.mark.parametrize(("text", "family"), [("10.0.0.0/8", 4), ("0.0.0.0/0", 4), ("::/0", 6), ("2001:db8::1", 6)])
-def test_an_ipv4_address_stays_one(text, family):
+def test_an_ipv4_address_stays_ipv4(text, family):
     assert family == parse_target(text).host.family

@@ -30,7 +30,7 @@ lists = st.lists(st.lists(st.integers(0, 11), max_size=12), max_size=4)
 
 
 @given(lists, st.lists(st.integers(0, 9), max_size=12), st.binary(min_size=12, max_size=12), st.integers(1, 3))
-def test_a_queue_gives_each_task_that_is_still_wanted_once_and_in_turn(waiting, rooms, wanted, per_host):
+def test_a_queue_yields_each_open_task_once_and_in_turn(waiting, rooms, wanted, per_host):
     hosts, attempts = array("I", [task // 5 for task in range(12)]), array("I", range(12))
     state, again = bytearray(each & 1 for each in wanted), bytearray(each >> 1 & 1 for each in wanted)
     last_ns = array("q", [0]) * 3
@@ -51,7 +51,7 @@ def test_a_queue_gives_each_task_that_is_still_wanted_once_and_in_turn(waiting, 
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=6))
-def test_hosts_are_asked_in_turn(sizes):
+def test_hosts_are_probed_in_turn(sizes):
     starts = array("I", accumulate(sizes, initial=0))
     tasks = array("I", reversed(range(starts[-1])))
     ranked = sorted((rank, host) for host, size in enumerate(sizes) for rank in range(size))
@@ -76,7 +76,7 @@ def packets_of(batch, count):
 
 
 @given(some, st.sampled_from((0, 60)))
-def test_departures_are_those_that_are_noted_one_by_one(batches, size):
+def test_counting_departures_in_bulk_equals_counting_one_by_one(batches, size):
     plans = [plan_of(*PAIRS, source_ports=4, size=size) for _ in range(2)]
     noted, counted = (bytearray(TASKS) for _ in range(2))
     batch, total = Batch(8, 160), 0

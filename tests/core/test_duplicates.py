@@ -32,19 +32,19 @@ def loop_of(frames, *link, **fields):
 
 
 @pytest.mark.parametrize(("family", "apart_ns"), [(4, MS // 2), (6, 20_000)])
-def test_a_datagram_mirrored_at_once_is_one(family, apart_ns):
+def test_a_datagram_mirrored_at_once_counts_once(family, apart_ns):
     story = story_of([sent(1, family)] * 3, times_ns=[0, apart_ns, 2 * apart_ns])
     assert (1, "silent") == (story.destinations[0].sent, story.destinations[0].verdict)
 
 
 @pytest.mark.parametrize(("family", "longest_ms"), [(4, 1000), (6, 20)])
-def test_forwarded_within_that_time_it_is_the_same_datagram(family, longest_ms):
+def test_a_datagram_forwarded_soon_after_counts_once(family, longest_ms):
     both_sides = [sent(1, family), sent(1, family, ttl=63)]
     assert 1 == story_of(both_sides, times_ns=[0, longest_ms * MS]).destinations[0].sent
     assert 2 == story_of(both_sides, times_ns=[0, (longest_ms + 1) * MS]).destinations[0].sent
 
 
-def test_checksums_that_offloading_left_half_computed_tell_no_copies():
+def test_partial_checksums_do_not_distinguish_copies():
     # the sum of the pseudo header alone, the same for every payload of one length
     packet = sent(1, 6)
     pseudo = b.internet_checksum(packet[8:40] + packet[44:46] + bytes([0, 17])) ^ 0xFFFF
@@ -72,7 +72,7 @@ UNTOLD = [sent(1, id=0, checksum=0), unfinished(sent(1, 6)), unfinished(sent(1, 
 @pytest.mark.parametrize("name", SHOWN)
 @pytest.mark.parametrize("packet", UNTOLD)
 @pytest.mark.parametrize("snap", [72, 2000])
-def test_what_several_links_show_counts_as_often_as_the_first_shows_it(name, packet, snap):
+def test_a_datagram_on_several_links_counts_as_often_as_on_the_first(name, packet, snap):
     link_type, shown = SHOWN[name]
     error = error_about(packet, id=0) if b.family_of(packet) == 4 else error_about(packet)
     for times in (1, 2):
@@ -89,13 +89,13 @@ def test_what_several_links_show_counts_as_often_as_the_first_shows_it(name, pac
 
 
 @pytest.mark.parametrize("packet", UNTOLD[:4])
-def test_on_one_link_what_nothing_tells_apart_is_sent_again(packet):
+def test_indistinguishable_datagrams_on_one_link_were_sent_again(packet):
     frames = [b.sll2(packet)] * 2
     assert 2 == story_of(frames, 276, times_ns=[0, 30_000]).destinations[0].sent
 
 
 @pytest.mark.parametrize("packet", [sent(1), sent(1, 6), sent(1, id=0)])
-def test_the_same_again_later_is_a_second_datagram(packet):
+def test_the_same_datagram_later_is_a_second_one(packet):
     assert 2 == story_of([packet] * 2, times_ns=[0, 2 * MS]).destinations[0].sent
 
 
@@ -109,13 +109,13 @@ def test_the_same_again_later_is_a_second_datagram(packet):
         sent(1, id=1, ttl=65),
     ],
 )
-def test_what_differs_or_rises_in_its_ttl_is_another_datagram(other):
+def test_a_difference_or_a_rising_ttl_means_another_datagram(other):
     story = story_of([sent(1, id=1, ttl=64), other])
     assert 2 == sum(each.sent for each in story.destinations)
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_both_sides_of_a_router_show_one_datagram_and_no_loop(family):
+def test_both_sides_of_a_router_show_one_datagram_without_a_loop(family):
     packet = sent(1, family)
     frames = [b.ethernet(packet, macs=MACS[0]), b.ethernet(b.forwarded(packet), macs=MACS[1])]
     story = story_of([*frames, b.ethernet(error_about(packet))], ETHERNET)
@@ -134,7 +134,7 @@ def test_both_sides_of_a_router_show_one_datagram_and_no_loop(family):
         (6, 21_000, 64, 2),
     ],
 )
-def test_an_error_captured_twice_is_one_and_told_as_captured_before(family, apart_ns, ttl, count):
+def test_an_error_captured_twice_counts_once_and_is_marked(family, apart_ns, ttl, count):
     datagram = sent(1, family)
     frames = [datagram, b.port_unreachable(datagram), b.port_unreachable(datagram, **{HOPS[family]: ttl})]
     story = story_of(frames, times_ns=[0, 10 * MS, 10 * MS + apart_ns])
@@ -159,7 +159,7 @@ def test_an_error_captured_twice_is_one_and_told_as_captured_before(family, apar
         ((255, 130, 5), (2, 125)),
     ],
 )
-def test_a_datagram_that_passes_three_times_its_ttl_lower_by_equal_steps_is_in_a_loop(family, ttls, told_as):
+def test_three_passes_with_equally_falling_ttls_are_a_loop(family, ttls, told_as):
     assert told_as == loop_of(round_a_loop(ttls, family))
 
 
@@ -191,24 +191,24 @@ def test_both_directions_of_a_link_in_the_loop_show_its_period_too(family):
     assert (12, 2) == loop_of(frames, ETHERNET)
 
 
-def test_a_steady_step_of_one_is_a_loop_where_an_id_proves_the_datagram():
+def test_a_steady_fall_by_one_is_a_loop_if_the_id_proves_it():
     assert (3, 1) == loop_of(round_a_loop((64, 63, 62, 61)))
 
 
-def test_a_traceroute_that_counts_down_is_no_loop():
+def test_a_traceroute_that_counts_down_is_not_a_loop():
     assert loop_of([sent(1, 6, ttl=ttl) for ttl in (5, 4, 3, 2, 1)]) is None
     assert loop_of([sent(1, 4, ttl=ttl, id=ttl) for ttl in (5, 4, 3, 2, 1)]) is None
 
 
-def test_a_traceroute_that_counts_up_is_no_loop():
+def test_a_traceroute_that_counts_up_is_not_a_loop():
     assert loop_of([sent(1, 6, ttl=ttl) for ttl in (1, 2, 3, 4, 5)]) is None
 
 
-def test_one_step_of_one_on_a_link_is_no_loop():
+def test_a_single_fall_by_one_on_a_link_is_not_a_loop():
     assert loop_of(round_a_loop((64, 63))) is None
 
 
-def test_an_error_about_what_was_seen_going_round_is_of_the_loop():
+def test_an_error_about_a_looping_datagram_belongs_to_the_loop():
     packet = sent(1, ttl=9)
     error = error_about(sent(1, ttl=1), TIME_EXCEEDED, reporter=ROUTER[4])
     (destination,) = story_of([packet, sent(1, ttl=7), sent(1, ttl=5), error]).destinations
@@ -216,7 +216,7 @@ def test_an_error_about_what_was_seen_going_round_is_of_the_loop():
     assert {Loop((ROUTER[4],), 2)} == {finding.loop for finding in destination.findings}
 
 
-def test_an_answer_is_no_copy_of_its_question():
+def test_an_answer_is_not_a_copy_of_its_question():
     packet = b.datagram(CLIENT[4], CLIENT[4], 5000, 5001, b"data")
     back = b.datagram(CLIENT[4], CLIENT[4], 5001, 5000, b"data")
     assert 2 == sum(each.sent + each.answered for each in story_of([packet, back]).destinations)

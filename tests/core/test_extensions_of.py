@@ -36,11 +36,11 @@ def objects_of(*objects, **fields):
 
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("declared", [True, False])
-def test_labels_are_told_top_first(family, declared):
+def test_labels_are_reported_top_first(family, declared):
     assert (TOLD_LABELS,) == objects_of(LABELS, family=family, declared=declared)
 
 
-def test_a_label_entry_that_is_cut_is_left_out():
+def test_a_truncated_label_entry_is_left_out():
     assert ({"class": 1, "type": 1, "mpls": []},) == objects_of(b.extension_object(1, 1, b"\1\2\3"))
 
 
@@ -59,7 +59,7 @@ def test_a_label_entry_that_is_cut_is_left_out():
         ),
     ],
 )
-def test_an_interface_is_told_as_far_as_its_bits_say(fields, told):
+def test_an_interface_has_the_fields_that_its_bits_announce(fields, told):
     (found,) = objects_of(b.interface_information(**fields))
     assert told == found["interface"]
 
@@ -79,19 +79,19 @@ def test_an_interface_is_told_as_far_as_its_bits_say(fields, told):
         (15, b"", {"role": "incoming", "name": ""}),
     ],
 )
-def test_an_interface_that_breaks_off_is_told_as_far_as_it_goes(c_type, payload, told):
+def test_a_truncated_interface_is_read_as_far_as_it_goes(c_type, payload, told):
     (found,) = objects_of(b.extension_object(2, c_type, payload))
     assert told == found["interface"]
 
 
 @pytest.mark.parametrize(("number", "c_type"), [(1, 2), (3, 1), (247, 9)])
-def test_an_object_nobody_here_knows_is_told_by_number(number, c_type):
+def test_an_unknown_object_is_reported_by_number(number, c_type):
     assert ({"class": number, "type": c_type, "data": "beef"},) == objects_of(
         b.extension_object(number, c_type, b"\xbe\xef")
     )
 
 
-def test_several_objects_are_told_in_their_order():
+def test_several_objects_are_reported_in_order():
     found = objects_of(LABELS, b.extension_object(3, 1, b"x"), b.interface_information(0, 3))
     assert [1, 3, 2] == [each["class"] for each in found]
 
@@ -100,11 +100,11 @@ def test_a_structure_without_objects_is_an_empty_extension():
     assert () == objects_of()
 
 
-def test_an_odd_number_of_bytes_adds_up_too():
+def test_a_checksum_over_an_odd_number_of_bytes_is_verified():
     assert ({"class": 9, "type": 9, "data": "01"},) == objects_of(b.extension_object(9, 9, b"\1"))
 
 
-def test_a_checksum_of_zero_says_there_is_none():
+def test_a_checksum_of_zero_means_none():
     assert ((TOLD_LABELS,), Note(0)) == extensions_of(message(b.extension_structure(LABELS, checksum=0)), 4)
 
 
@@ -117,12 +117,12 @@ def test_a_checksum_of_zero_says_there_is_none():
         b.extension_structure(LABELS + b"\0\x08"),  # the rest of one
     ],
 )
-def test_an_extension_that_does_not_add_up_is_told_with_a_note(structure):
+def test_an_extension_with_a_wrong_checksum_is_noted(structure):
     assert ((TOLD_LABELS,), Note.BAD_EXTENSION) == extensions_of(message(structure), 4)
 
 
 @pytest.mark.parametrize("structure", [bytes(16), b.extension_structure(LABELS, version=1)])
-def test_padding_behind_a_declared_quote_is_no_extension(structure):
+def test_padding_after_a_declared_quote_is_not_an_extension(structure):
     assert (None, Note.NO_EXTENSION) == extensions_of(message(structure), 4)
 
 
@@ -136,7 +136,7 @@ def test_padding_behind_a_declared_quote_is_no_extension(structure):
         b.extension_structure(LABELS, checksum=0x1234),
     ],
 )
-def test_what_stands_at_byte_128_without_a_length_field_is_an_extension_only_if_it_adds_up(structure):
+def test_without_a_length_field_byte_128_needs_a_correct_checksum(structure):
     assert (None, Note(0)) == extensions_of(message(structure, declared=False), 4)
 
 

@@ -57,7 +57,7 @@ def test_several_datagrams_of_one_answer_take_one_rtt():
     assert (1, Spread(1, 1, 1)) == (found.answered, found.rtt_ms)
 
 
-def test_who_speaks_first_asks():
+def test_the_first_sender_is_the_client():
     (found,) = destinations_of([answer(2000), ask(dport=2000)], [0, 1])
     assert (CLIENT[4], 5000, "answered") == (found.address, found.port, found.verdict)
 
@@ -80,19 +80,19 @@ def test_sources_of_one_destination_are_counted_together():
     assert (2, 2, Spread(3, 7, 11)) == (found.sent, found.answered, found.rtt_ms)
 
 
-def test_a_report_by_flow_tells_sources_apart():
+def test_a_report_by_flow_separates_sources():
     found = destinations_of([ask(1), ask(2), answer(53, 1)], [0, 10, 11], question=Question(32, True, "flow"))
     assert [(CLIENT[4], 1, "answered"), (CLIENT[4], 2, "silent")] == [
         (each.source, each.source_port, each.verdict) for each in found
     ]
 
 
-def test_what_was_sent_is_counted_in_bytes_of_ip():
+def test_bytes_sent_are_those_of_ip_packets():
     (found,) = destinations_of([ask(data=b"x" * 100), ask(data=b"x" * 200)], [0, 1])
     assert 28 + 100 + 28 + 200 == found.sent_bytes
 
 
-def test_a_conversation_with_oneself_is_one():
+def test_a_conversation_with_oneself_is_counted_once():
     (found,) = story_of([b.datagram(CLIENT[4], CLIENT[4], 5000, 5000, b"x")]).destinations
     assert ("silent", 1) == (found.verdict, found.sent)
 
@@ -114,7 +114,7 @@ def test_an_answer_from_another_port_of_the_host_is_noted():
     ]
 
 
-def test_a_transfer_from_that_port_goes_on_as_a_conversation_of_its_own():
+def test_a_transfer_from_another_port_is_a_conversation_of_its_own():
     frames = [ask(dport=69), answer(2000), ask(dport=2000), answer(2000), ask(dport=2000)]
     found = verdicts_of(frames, range(5))
     assert ("answered", 1, ("answer-from port 2000",)) == found[SERVER[4], 69]
@@ -130,16 +130,16 @@ def test_a_transfer_from_that_port_goes_on_as_a_conversation_of_its_own():
         ([ask(dport=69), answer(2000)], [0, 30_001]),  # much later
     ],
 )
-def test_what_only_looks_like_an_answer_from_another_port_is_none(frames, times_ms):
+def test_what_only_looks_like_an_answer_from_another_port_is_not_one(frames, times_ms):
     assert ("silent", 0, ()) == verdicts_of(frames, times_ms)[SERVER[4], 69]
 
 
-def test_what_was_answered_from_its_own_port_is_not_answered_again_from_another():
+def test_a_question_answered_from_its_port_is_not_answered_from_another():
     found = verdicts_of([ask(dport=69), answer(69), answer(2000)], [0, 1, 2])
     assert ("answered", 1, ()) == found[SERVER[4], 69]
 
 
-def test_what_answers_from_another_port_asks_nobody():
+def test_an_answer_from_another_port_is_not_a_question():
     found = verdicts_of([ask(5000, 69), answer(2000, 5000), ask(5001, 2000)], [0, 1, 2])
     assert {(SERVER[4], 69): ("answered", 1, ("answer-from port 2000",)), (SERVER[4], 2000): ("silent", 0, ())} == found
 
@@ -208,7 +208,7 @@ def test_answers_from_another_host_are_counted_each(family):
     ]
 
 
-def test_a_report_of_a_capture_that_goes_on_counts_answers_from_another_host_once():
+def test_repeated_reports_count_answers_from_another_host_once():
     analyzer = Analyzer(SECRET)
     for count in (1, 2, 3):
         analyzer.feed_frames(
@@ -220,7 +220,7 @@ def test_a_report_of_a_capture_that_goes_on_counts_answers_from_another_host_onc
             assert [(OTHER[4], count)] == [(told.reporter, told.count) for told in found.findings]
 
 
-def test_answers_from_another_host_are_counted_on_when_conversations_are_forgotten():
+def test_answers_from_another_host_survive_forgotten_conversations():
     core = small(horizon=16, window=2, kept=1, conversations=1, group=1)
     analyzer, frames = core.analyzer.Analyzer(SECRET), []
     for number in range(40):
@@ -244,12 +244,12 @@ def test_an_answer_from_another_host_may_be_refused():
 
 
 @pytest.mark.parametrize("question", [Question(32, True, by) for by in ("host", "flow")])
-def test_answers_from_another_host_are_told_however_destinations_are_grouped(question):
+def test_answers_from_another_host_are_reported_in_every_grouping(question):
     ((_, told),) = elsewhere_of([ask(), answer(server=OTHER[4])], question=question).items()
     assert [(OTHER[4], 1, note())] == told
 
 
-def test_a_report_by_reporter_is_of_errors_alone():
+def test_a_report_by_reporter_contains_only_errors():
     assert {} == elsewhere_of([ask(), answer(server=OTHER[4])], question=Question(32, True, "reporter"))
 
 
@@ -266,26 +266,26 @@ def test_a_report_by_reporter_is_of_errors_alone():
         [ask(), b.datagram(OTHER[4], host(3), 53, 5000, b"!")],  # to somebody else
     ],
 )
-def test_what_only_looks_like_an_answer_from_another_host_is_none(frames):
+def test_what_only_looks_like_an_answer_from_another_host_is_not_one(frames):
     assert {} == elsewhere_of(frames)
 
 
-def test_an_answer_from_another_host_comes_soon():
+def test_an_answer_from_another_host_must_come_soon():
     frames = [ask(), answer(server=OTHER[4])]
     assert elsewhere_of(frames, [0, 30_000])
     assert {} == elsewhere_of(frames, [0, 30_001])
 
 
-def test_of_several_that_were_asked_who_is_silent_is_answered_from_elsewhere():
+def test_an_answer_from_another_host_is_for_the_silent_destination():
     frames = [ask(), ask(server=host(2)), answer(server=host(2)), answer(server=OTHER[4])]
     assert {(SERVER[4], 53): [(OTHER[4], 1, note())]} == elsewhere_of(frames)
 
 
-def test_who_is_answered_from_elsewhere_may_answer_too():
+def test_a_host_answered_for_by_another_may_answer_too():
     frames = [ask(), answer(server=OTHER[4]), answer()]
     assert {(SERVER[4], 53): [(OTHER[4], 1, note())]} == elsewhere_of(frames)
     assert {(SERVER[4], 53): "answered"} == story_of(frames).verdicts
 
 
-def test_who_only_answered_is_no_destination():
+def test_a_host_that_only_answered_is_not_a_destination():
     assert {(SERVER[4], 53): "answered"} == story_of([ask(), answer()]).verdicts

@@ -101,7 +101,7 @@ def test_a_source_route_ends_at_its_last_address(name):
 
 
 @pytest.mark.parametrize("name", ROUTED)
-def test_an_error_on_the_way_is_about_the_end_of_the_source_route(name):
+def test_an_error_along_a_source_route_is_about_its_end(name):
     packet = ROUTED[name]
     story = story_of([packet, error_about(packet, reporter=ROUTER[b.family_of(packet)])])
     assert [(host(1, b.family_of(packet)), "rejected", "exact")] == [
@@ -206,7 +206,7 @@ def test_a_tunnel_s_quote_may_end_anywhere(name, family):
     assert {} == story.faults
 
 
-def test_an_mtu_that_the_tunnel_s_packet_fits_is_no_reason_to_shrink():
+def test_an_mtu_that_the_tunnel_packet_fits_is_no_reason_to_shrink():
     outer = TUNNELS["4 in 6"][1](sent(1, size=1200))
     note = TEXTS[Note.MTU_NOT_SMALLER]
     for mtu, is_odd in ((len(outer), True), (len(outer) - 1, False)):
@@ -226,7 +226,7 @@ def test_a_datagram_that_a_nat_changed_inside_a_tunnel_is_found():
     assert [("rewritten", 1)] == story_of([sent(1), too_big(outer, 1300)]).matches
 
 
-def test_a_fragment_inside_a_tunnel_that_is_quoted_is_of_its_datagram():
+def test_a_quoted_fragment_inside_a_tunnel_is_matched_with_its_datagram():
     first, later = b.fragments(sent(1, size=1400), 800, id=9)
     wrap = TUNNELS["4 in 6"][1]
     story = story_of([wrap(first), wrap(later), too_big(wrap(first), 1280), too_big(wrap(later), 1280)])
@@ -254,7 +254,7 @@ def test_a_tunnel_s_packet_that_is_quoted_without_udp_inside_is_no_error_about_u
         (2152, b"\x30\x01" + bytes(30)),
     ],
 )
-def test_what_only_borrowed_a_tunnel_s_port_is_a_plain_datagram(port, payload):
+def test_a_plain_datagram_may_use_the_port_of_a_tunnel(port, payload):
     packet = b.datagram(CLIENT[4], host(1), 5000, port, payload)
     story = story_of([packet, b.port_unreachable(packet)])
     assert {(host(1), port): "refused"} == story.verdicts
@@ -281,7 +281,7 @@ SIXES = ("fd00::1", "fd00::2")
         ((1,) * 12, "bad-ip-version"),
     ],
 )
-def test_a_gtp_header_chain_without_end_is_not_followed_for_ever(chain, fault):
+def test_an_endless_gtp_header_chain_is_abandoned(chain, fault):
     assert {fault: 1} == story_of([gtp_with_chain(*chain)]).faults
 
 
@@ -315,7 +315,7 @@ def test_a_gtp_header_chain_without_end_is_not_followed_for_ever(chain, fault):
         (b.datagram(*OUTER, 6, 5247, r.capwap(r.wlan(b"", flags=0x42), is_wlan=True)), "encrypted-wlan"),
     ],
 )
-def test_a_tunnel_that_breaks_off_is_a_fault_by_name(packet, fault):
+def test_a_truncated_tunnel_is_a_fault_by_name(packet, fault):
     assert {fault: 1} == story_of([packet]).faults
 
 
@@ -414,7 +414,7 @@ def test_a_tunnel_that_cannot_be_entered_is_counted_by_name(packet, fault):
     ],
 )
 @pytest.mark.parametrize("ends", [OUTER, SIXES])
-def test_what_looks_a_little_like_a_tunnel_is_a_plain_datagram(port, payload, ends):
+def test_a_datagram_that_resembles_a_tunnel_is_a_plain_datagram(port, payload, ends):
     packet = b.datagram(*ends, 5000, port, payload)
     story = story_of([packet, b.port_unreachable(packet)])
     assert {(ends[1], port): "refused"} == story.verdicts
@@ -428,18 +428,18 @@ def test_a_first_fragment_of_capwap_stands_for_its_datagram():
     assert ("refused", {}) == (story.only.verdict, story.faults)
 
 
-def test_control_and_sessions_of_l2tpv3_are_told_apart():
+def test_control_and_sessions_of_l2tpv3_are_distinguished():
     assert {} == story_of([b.ipv4(*OUTER, bytes(40), 115)]).faults
 
 
-def test_nested_tunnels_without_end_are_a_fault():
+def test_endlessly_nested_tunnels_are_a_fault():
     packet = sent(1)
     for _ in range(60):
         packet = b.ipv4(*OUTER, packet, b.IPIP)
     assert {"too-many-headers": 1} == story_of([packet]).faults
 
 
-def test_udp_tunnels_without_end_stop_without_a_fault():
+def test_endlessly_nested_udp_tunnels_stop_without_a_fault():
     packet = sent(1)
     for _ in range(60):
         packet = b.datagram(*OUTER, 4000, 2152, b.gtpu(packet))
@@ -526,7 +526,7 @@ def test_an_ipv6_length_of_zero_is_that_of_an_offloaded_or_jumbo_packet():
     assert 52 == story_of([packet]).destinations[0].sent_bytes
 
 
-def test_a_datagram_counts_with_its_whole_length_though_it_was_cut():
+def test_a_truncated_datagram_counts_with_its_whole_length():
     packet = sent(1, size=1000)
     assert 1028 == story_of([packet[:60]], lengths=[len(packet)]).destinations[0].sent_bytes
 
@@ -544,13 +544,13 @@ def test_the_first_fragment_stands_for_the_datagram(family):
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_a_later_fragment_alone_is_no_datagram(family):
+def test_a_later_fragment_alone_is_not_a_datagram(family):
     later = b.fragments(sent(1, family, size=3000), 1448)[1]
     assert ((), {}) == (story_of([later]).destinations, story_of([later]).faults)
 
 
 @pytest.mark.parametrize("length", [0, 7, 29])
-def test_a_udp_length_that_cannot_be_is_a_fault_and_the_datagram_counts(length):
+def test_an_impossible_udp_length_is_a_fault_and_the_datagram_counts(length):
     story = story_of([sent(1, length=length), sent(1, 6, length=length)])
     assert {"bad-udp-length": 2} == story.faults
     assert [1, 1] == [each.sent for each in story.destinations]

@@ -47,7 +47,7 @@ def test_a_refusal_is_found_in_every_link_layer(name, family):
         (100, b"\xaa\xaa\x03\0\x80\xc2\0\x0e" + bytes(40)),
     ],
 )
-def test_what_carries_no_ip_is_no_fault(link_type, frame):
+def test_a_frame_without_ip_is_not_a_fault(link_type, frame):
     story = story_of([frame, *[LINKS_BY_TYPE[link_type](packet) for packet in with_refusal(sent(1))]], link_type)
     assert [("exact", 2)] == story.matches
     assert {} == story.faults
@@ -158,15 +158,15 @@ LINKS_BY_TYPE = {
         (282, bytes(17), "short-ethernet"),
     ],
 )
-def test_a_frame_that_ends_or_lies_is_a_fault_by_name(link_type, frame, fault):
+def test_a_truncated_or_inconsistent_frame_is_a_fault_by_name(link_type, frame, fault):
     assert {fault: 1} == story_of([frame], link_type).faults
 
 
-def test_a_frame_cut_by_the_snap_length_is_cut_not_short():
+def test_a_frame_cut_by_the_snap_length_is_not_a_short_frame():
     assert {"cut-ethernet": 1} == story_of([bytes(13)], ETHERNET, lengths=[60]).faults
 
 
-def test_frames_of_several_link_types_stand_side_by_side():
+def test_frames_of_several_link_types_can_be_mixed():
     both = [b.ethernet(sent(1)), b.sll(b.port_unreachable(sent(1)))]
     assert [("exact", 1)] == story_of(both, [ETHERNET, SLL]).matches
 
@@ -181,7 +181,7 @@ def test_frames_of_several_link_types_stand_side_by_side():
         (105, r.wlan(r.snap(sent(1)))[:50], "cut-ipv4"),
     ],
 )
-def test_rare_headers_are_cut_too(link_type, frame, fault):
+def test_rare_headers_can_be_truncated_too(link_type, frame, fault):
     assert {fault: 1} == story_of([frame], link_type, lengths=[500]).faults
 
 
@@ -207,13 +207,13 @@ def test_a_first_fragment_of_80211_stands_for_its_datagram(family):
     assert ("refused", {}) == (story.only.verdict, story.faults)
 
 
-def test_an_amsdu_whose_length_lies_is_a_fault_and_is_read():
+def test_an_amsdu_with_a_wrong_length_is_a_fault_and_is_read():
     frame = r.wlan(r.msdu(sent(1), 9999), quality=0x80)
     story = story_of([frame, r.wlan(r.snap(error_about(sent(1))))], 105)
     assert ("refused", {"short-wlan": 1}) == (story.only.verdict, story.faults)
 
 
-def test_an_amsdu_that_was_cut_is_read_as_far_as_it_goes():
+def test_a_truncated_amsdu_is_read_as_far_as_it_goes():
     frame = r.amsdu(sent(1), sent(2))
     whole = len(r.amsdu(sent(1)))
     for size in (whole, whole + 9, len(frame) - 20):
@@ -228,7 +228,7 @@ def test_an_amsdu_of_very_many_packets_ends_with_a_fault():
     assert 20 == len(story.destinations)
 
 
-def test_the_rows_of_any_frame_find_room():
+def test_there_is_room_for_the_rows_of_any_frame():
     """A group of 64 is all but full; then come as many rows as a frame can have."""
     packet = b.port_unreachable(b.datagram("10.0.0.1", "10.0.0.2", 4000, 2152, b.gtpu(sent(200))))
     for _ in range(45):
@@ -238,20 +238,20 @@ def test_the_rows_of_any_frame_find_room():
     assert {(host(n), 4242) for n in (*range(1, 20), *range(100, 163))} <= set(story.verdicts)
 
 
-def test_an_amsdu_within_an_amsdu_is_not_followed_for_ever():
+def test_nested_amsdus_are_not_followed_forever():
     inner = b.datagram("10.0.0.1", "10.0.0.2", 5247, 5247, r.capwap(r.amsdu(sent(1), sent(2)), is_wlan=True))
     assert {"too-many-headers": 1} == story_of([r.amsdu(inner, sent(3))], 105).faults
     assert {"too-many-headers": 2} == story_of([r.amsdu(inner, inner, sent(3))], 105).faults
 
 
-def test_what_a_wireless_lan_repeats_at_once_counts_once():
+def test_an_immediate_wireless_repeat_counts_once():
     frames = [r.wlan(r.snap(sent(1))), r.wlan(r.snap(sent(1)), flags=9), r.wlan(r.snap(error_about(sent(1))), flags=2)]
     story = story_of(frames, 105, times_ns=[0, 300_000, 900_000])
     assert (1, 1) == (story.only.sent, story.only.errors)
 
 
 @pytest.mark.parametrize("depth", [2, 9])
-def test_link_layers_within_each_other_end(depth):
+def test_nested_link_layers_come_to_an_end(depth):
     frame = b.ethernet(sent(1))
     for _ in range(depth):
         frame = r.ppi(r.pktap(frame, 1 if frame[:2] == b.MACS[:2] else 192), 258)

@@ -55,7 +55,7 @@ def test_an_interval_is_learned_to_the_percent(interval_ns):
 
 
 @given(st.integers(20 * MS, 3 * SECOND), st.integers(3, 30))
-def test_what_suffices_is_never_shorter_than_the_limit(interval_ns, errors):
+def test_a_learned_interval_is_never_shorter_than_the_limit(interval_ns, errors):
     limiter = Limiter(0)
     poll(limiter, Bucket(interval_ns), errors)
     assert limiter.interval_ns is None or interval_ns <= limiter.interval_ns
@@ -75,7 +75,7 @@ def test_before_anything_is_known_steps_grow_with_the_wait():
     assert 1050 * MS == limiter.next_ns(SECOND, WAIT_NS)
 
 
-def test_where_every_probe_draws_an_error_what_was_waited_will_do():
+def test_if_every_probe_draws_an_error_the_wait_is_the_interval():
     limiter, gap_ns = Limiter(0), 150 * MS
     for number in range(1, MOST_FAR_OFF + 1):
         limiter.hit(number * gap_ns, [])
@@ -90,7 +90,7 @@ def learned(interval_ns=SECOND):
     return limiter
 
 
-def test_a_token_is_sure_from_the_interval_on():
+def test_a_token_is_certain_after_the_interval():
     limiter = learned()
     assert (False, True) == (limiter.suffices(limiter.ready_ns - 1), limiter.suffices(limiter.ready_ns))
     assert not Limiter(0).suffices(1 << 60)
@@ -101,7 +101,7 @@ def slow(limiter, times, *, known_missed):
         limiter.hit(limiter.hit_ns + int(1.2 * SECOND), [], known_missed=known_missed)
 
 
-def test_an_interval_that_several_in_a_row_exceed_is_given_up():
+def test_an_interval_exceeded_several_times_in_a_row_is_dropped():
     limiter = learned()
     slow(limiter, MOST_FAR_OFF - 1, known_missed=True)
     assert limiter.interval_ns is not None
@@ -110,7 +110,7 @@ def test_an_interval_that_several_in_a_row_exceed_is_given_up():
 
 
 @pytest.mark.parametrize("known_missed", [False, True])
-def test_one_that_some_exceed_is_kept(known_missed):
+def test_an_interval_exceeded_only_sometimes_is_kept(known_missed):
     limiter = learned()
     for _ in range(MOST_FAR_OFF):
         slow(limiter, MOST_FAR_OFF - 1, known_missed=known_missed)
@@ -118,25 +118,25 @@ def test_one_that_some_exceed_is_kept(known_missed):
     assert limiter.interval_ns is not None
 
 
-def test_errors_that_come_late_because_others_were_silent_say_nothing():
+def test_late_errors_without_a_missed_closed_port_are_ignored():
     limiter = learned()
     slow(limiter, 3 * MOST_FAR_OFF, known_missed=False)
     assert limiter.interval_ns is not None
 
 
-def test_a_limiter_is_mute_after_seconds_or_several_intervals():
+def test_a_limiter_is_mute_after_four_seconds_or_four_intervals():
     assert (False, True) == (Limiter(0).is_mute(MUTE_NS), Limiter(0).is_mute(MUTE_NS + 1))
     limiter = learned(3 * SECOND)
     assert not limiter.is_mute(limiter.hit_ns + 12 * SECOND)
 
 
-def test_patience_grows_and_ends():
+def test_the_pause_grows_up_to_a_limit():
     limiter = Limiter(0)
     assert [True, True, True, False] == [limiter.be_patient() for _ in range(4)]
     assert limiter.pause_ns > LAST_PAUSE_NS
 
 
-def test_a_patient_limiter_keeps_its_pause_whatever_comes():
+def test_a_patient_limiter_keeps_its_pause():
     limiter = Limiter(0)
     limiter.be_patient()
     assert (5 + FIRST_PAUSE_NS, False) == (limiter.next_ns(5, WAIT_NS), limiter.is_mute(1 << 60))

@@ -16,14 +16,14 @@ def test_lazy_rows_are_a_sequence(count):
     assert "c" in rows
 
 
-def test_the_head_makes_no_more_than_itself():
+def test_slicing_the_head_makes_no_further_rows():
     made = []
     rows = LazyRows(lambda: (made.append(number) or number for number in range(10**9)))
     assert (0, 1, 2) == rows[:3]
     assert [0, 1, 2] == made
 
 
-def test_rows_are_changed_when_they_are_looked_at():
+def test_rows_are_changed_when_they_are_read():
     upper = changed("abc", str.upper)
     assert (3, ["A", "B", "C"], "B", ("A", "B")) == (len(upper), list(upper), upper[1], upper[:2])
 

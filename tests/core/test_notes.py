@@ -26,12 +26,12 @@ def test_the_estimate_is_rfc_1191_s_next_plateau_below_the_datagram(length, plat
     assert plateau == plateau_below(length)
 
 
-def test_several_notes_are_told_in_one_order():
+def test_notes_have_a_fixed_order():
     bits = Note.TUNNELLED | Note.BAD_ICMP_CHECKSUM
     assert (TEXTS[Note.BAD_ICMP_CHECKSUM], TEXTS[Note.TUNNELLED]) == texts_of(int(bits), 1500)
 
 
-def test_the_estimate_stands_in_its_note():
+def test_the_estimate_is_in_its_note():
     assert ("the router names no MTU; RFC 1191's next plateau is 1492",) == texts_of(int(Note.MTU_ZERO), 1500)
 
 

@@ -110,18 +110,18 @@ def known(request, capture):
 
 
 @pytest.mark.parametrize("join", [one_after_the_other, from_the_right, two_and_two][SOME])
-def test_pieces_that_were_pickled_join_to_the_whole(known, join):
+def test_pickled_pieces_join_to_the_whole(known, join):
     of_the_whole, parts = known
     assert of_the_whole == told(join(pickle.loads(parts)))
 
 
-def test_a_piece_of_few_datagrams_travels_small():
+def test_a_piece_with_few_datagrams_pickles_small():
     analyzer = Task(Selection(), 7).analyzer()
     assert len(pickle.dumps(analyzer)) < 4096
     assert told(copy.deepcopy(analyzer)) == told(analyzer)
 
 
-def test_the_last_piece_leaves_its_datagrams_behind(capture):
+def test_the_last_piece_is_pickled_without_its_datagrams(capture):
     task, (piece,) = Task(Selection(), 7), cut(capture, 1)
     last, other = (
         follow_piece(piece, task, is_first=False, is_last=is_last, is_over=lambda: False).part
@@ -130,7 +130,7 @@ def test_the_last_piece_leaves_its_datagrams_behind(capture):
     assert RING_BYTES_A_DATAGRAM * last.recent.count < len(pickle.dumps(other)) - len(pickle.dumps(last))
 
 
-def test_behind_a_last_piece_nothing_is_looked_for(capture):
+def test_nothing_is_matched_after_a_last_piece(capture):
     task = Task(Selection(), 7)
     first, last = followed(capture, task, 2)
     first.append(last)
@@ -141,7 +141,7 @@ def test_behind_a_last_piece_nothing_is_looked_for(capture):
     assert other.packets == PACKETS
 
 
-def test_frames_that_no_filter_could_judge_are_counted_in_all_pieces(tmp_path):
+def test_frames_that_cannot_be_filtered_are_counted_in_all_pieces(tmp_path):
     frames = [c.Frame(c.START_NS + number, bytes(60)) for number in range(100)]
     (tmp_path / "odd.pcap").write_bytes(c.bytes_of_pcap(frames, link_type=148))
     task = Task(Selection("udp"), 7)
@@ -205,7 +205,7 @@ def check(core, frames, cut_at, shape, question):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_pieces_with_small_limits_tell_what_the_whole_tells(size):
+def test_pieces_with_small_limits_give_the_same_as_the_whole(size):
     core = small(**SIZES[size])
 
     @examples(50)
