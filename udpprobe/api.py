@@ -330,8 +330,8 @@ def scan(
             on_event(event)  # type: ignore[misc]  # it is there, or nobody calls this
 
     listeners = ScanListeners(on_events if on_event else None, on_progress=on_progress, on_warning=on_warning)
-    for failure in resolved.failures:
-        listeners.warn(str(failure))
+    for text in (*map(str, resolved.failures), *resolved.warnings):
+        listeners.warn(text)
     options = EngineOptions(
         rate_pps=rate_pps,
         retries=retries,

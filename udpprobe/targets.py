@@ -70,6 +70,8 @@ class Resolved(Struct, frozen=True):
     """By host number, the name as typed."""
     failures: tuple[UdpprobeError, ...] = ()
     """Why some targets are not probed: a name without address, or a forbidden one."""
+    warnings: tuple[str, ...] = ()
+    """What the user may not have meant: addresses of the family that is not wanted."""
 
 
 class _Span(Struct, frozen=True):
@@ -149,10 +151,20 @@ def resolve(targets: Sequence[TargetSpec], excluded: Sequence[TargetSpec], wante
     if not kept:
         raise UsageError(_nothing(wanted.family))
     _refuse_two_links(kept)
-    return Resolved(destinations, names, tuple(failures))
+    return Resolved(destinations, names, tuple(failures), tuple(_left_out_by_family(targets, wanted.family)))
 
 
-def _all_of(failures: Sequence[UdpprobeError]) -> str:
+def _left_out_by_family(targets: Sequence[TargetSpec], family: int | None) -> Iterator[str]:
+    if family and (texts := [each.text for each in targets if not _may_have(each.host, family)]):
+        yield f"only IPv{family} is wanted, so these targets are not probed: {_all_of(texts)}"
+
+
+def _may_have(host: str | Block, family: int) -> bool:
+    """Whether a target may have addresses of a family."""
+    return isinstance(host, str) or host.family == family
+
+
+def _all_of(failures: Sequence[object]) -> str:
     """All failures in one line: a file may have thousands."""
     texts = list(dict.fromkeys(map(str, failures)))
     more = len(texts) - MOST_FAILURES
@@ -168,7 +180,7 @@ def _spans(target: TargetSpec, wanted: Wanted, forbidden: frozenset[int]) -> lis
     if isinstance(target.host, str):
         blocks, name = _looked_up(target.host, wanted.family), target.host
     else:
-        blocks, name = ([target.host] if wanted.family in {None, target.host.family} else []), None
+        blocks, name = ([target.host] if not wanted.family or _may_have(target.host, wanted.family) else []), None
     if not wanted.allow_broadcast:
         for block in blocks:
             _refuse_groups(target, block, forbidden)

@@ -175,6 +175,8 @@ def _resolved(
     resolved = resolve(asked, left_out, Wanted(ports or known_ports(), family, interface, allow_broadcast))
     for failure in resolved.failures:
         complain(str(failure))
+    for warning in resolved.warnings:
+        _warn(warning)
     for meant in filter(None, map(meant_with_port, asked if ports is None else ())):
         host, _, port = meant[1:].partition("]:")
         _warn(f"{host}:{port} is an address without a port; did you mean {meant}?")
