@@ -14,27 +14,19 @@ from contextlib import suppress
 
 from udpprobe.core.addresses import MAPPED_PREFIX, address_text
 from udpprobe.icmpd.registry import ClientSocket, Quote
+from udpprobe.linux.netlink import DONE, DUMP, ERROR, FAMILIES, REQUEST, message, messages
+from udpprobe.linux.sockdiag import ANSWER_BYTES, ANY_STATE, NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY
 
 TRUSTED_S = 1.0
 """Seconds for which an answer of the kernel is cached."""
 MOST_KEPT = 65536
 """Cached answers, whatever errors quote."""
 
-NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY = 4, 20
-NLM_F_REQUEST, NLM_F_DUMP = 1, 0x300
-NLMSG_ERROR, NLMSG_DONE = 2, 3
-HEADER = struct.Struct("=IHHII")
-"""struct nlmsghdr."""
-REQUEST = struct.Struct("=BBBxI2s2s16s16sIQ")
+UDP_REQUEST = struct.Struct("=BBBxI2s2s16s16sIQ")
 """struct inet_diag_req_v2."""
-PORT_AT = 16 + 4
-COOKIE_AT = PORT_AT + 2 + 2 + 16 + 16 + 4
-"""Offsets in an answer: of the source port, after struct nlmsghdr and in struct inet_diag_msg; and of the cookie."""
-HALVES = struct.Struct("=II")
-ANY_COOKIE, ANY_STATE = (1 << 64) - 1, 0xFFFF_FFFF
-FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
-ANSWER_BYTES = 65536
-
+ANSWER = struct.Struct("=4x2s38xII")
+"""struct inet_diag_msg: the source port, and the halves of the cookie."""
+ANY_COOKIE = (1 << 64) - 1
 
 Name = tuple[int, int]
 """A socket's cookie and port; disconnecting a socket releases a port that the kernel chose (connect(2))."""
@@ -130,43 +122,31 @@ class Owners:
             _packed(quote.source, quote.family),
             quote.interface,
         )
-        answers = self._exchange(quote.family, NLM_F_REQUEST, wanted)
+        answers = self._exchange(quote.family, REQUEST, wanted)
         return next(answers, NOBODY)
 
     def _everybody(self) -> set[Name]:
         """All UDP sockets: of several on one port, the kernel names only one."""
         if self._all is None:
             none = (b"", b"", b"", b"", 0)
-            self._all = {
-                name for family in FAMILIES for name in self._exchange(family, NLM_F_REQUEST | NLM_F_DUMP, none)
-            }
+            self._all = {name for family in FAMILIES for name in self._exchange(family, REQUEST | DUMP, none)}
         return self._all
 
     def _exchange(self, family: int, flags: int, wanted: tuple[bytes, bytes, bytes, bytes, int]) -> Iterator[Name]:
-        body = REQUEST.pack(FAMILIES[family], socket.IPPROTO_UDP, 0, ANY_STATE, *wanted, ANY_COOKIE)
+        body = UDP_REQUEST.pack(FAMILIES[family], socket.IPPROTO_UDP, 0, ANY_STATE, *wanted, ANY_COOKIE)
         with suppress(BlockingIOError):
             while self._netlink.recv(ANSWER_BYTES, socket.MSG_DONTWAIT):
                 pass  # the answer to an earlier request that timed out
-        self._netlink.send(HEADER.pack(HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, flags, 0, 0) + body)
+        self._netlink.send(message(SOCK_DIAG_BY_FAMILY, flags, body))
         while True:
-            kinds = list(_messages(self._netlink.recv(ANSWER_BYTES)))
-            yield from (name for kind, name in kinds if kind == SOCK_DIAG_BY_FAMILY)
-            if flags == NLM_F_REQUEST or any(kind in {NLMSG_DONE, NLMSG_ERROR} for kind, _ in kinds):
+            for kind, told in messages(self._netlink.recv(ANSWER_BYTES)):
+                if kind in {DONE, ERROR}:
+                    return
+                if kind == SOCK_DIAG_BY_FAMILY:
+                    port, low, high = ANSWER.unpack_from(told)
+                    yield high << 32 | low, int.from_bytes(port)
+            if flags == REQUEST:
                 return
-
-
-def _messages(answer: bytes) -> Iterator[tuple[int, Name]]:
-    """Kind of each message of a netlink answer, and its socket."""
-    at = 0
-    while at + HEADER.size <= len(answer):
-        size, kind, *_ = HEADER.unpack_from(answer, at)
-        yield kind, _name(answer, at) if kind == SOCK_DIAG_BY_FAMILY else NOBODY
-        at += (size + 3) & ~3
-
-
-def _name(answer: bytes, at: int) -> Name:
-    low, high = HALVES.unpack_from(answer, at + COOKIE_AT)
-    return high << 32 | low, int.from_bytes(answer[at + PORT_AT : at + PORT_AT + 2])
 
 
 def _packed(address: int, family: int) -> bytes:

@@ -55,6 +55,29 @@ IFREQ = struct.Struct("16si20x")
 """struct ifreq: a name and a number; the kernel reads 40 bytes at most."""
 
 
+def message(kind: int, flags: int, body: bytes) -> bytes:
+    """A request to the kernel."""
+    return MESSAGE.pack(MESSAGE.size + len(body), kind, flags, 0, 0) + body
+
+
+def messages(answer: bytes) -> Iterator[tuple[int, bytes]]:
+    """Kind and body of each message of an answer."""
+    at = 0
+    while at + MESSAGE.size <= len(answer):
+        size, kind, *_ = MESSAGE.unpack_from(answer, at)
+        yield kind, answer[at + MESSAGE.size : at + size]
+        at += max(MESSAGE.size, -(-size // 4) * 4)
+
+
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and value of each attribute."""
+    at = 0
+    while at + ATTRIBUTE.size <= len(data):
+        length, name = ATTRIBUTE.unpack_from(data, at)
+        yield name, data[at + ATTRIBUTE.size : at + max(length, ATTRIBUTE.size)]
+        at += max(ATTRIBUTE.size, -(-length // 4) * 4)
+
+
 def outgoing_interface(source: bytes, destination: bytes, interface: int = 0) -> int:
     """The outgoing interface for packets of a flow.
 
@@ -67,16 +90,16 @@ def outgoing_interface(source: bytes, destination: bytes, interface: int = 0) ->
         Its index; 0 without a route.
     """
     bits = len(destination) * 8
-    attributes = _attribute(ROUTE_DESTINATION, destination) + _attribute(ROUTE_SOURCE, source)
+    wanted = _attribute(ROUTE_DESTINATION, destination) + _attribute(ROUTE_SOURCE, source)
     if interface:
-        attributes += _attribute(ROUTE_OUT, struct.pack("=i", interface))
+        wanted += _attribute(ROUTE_OUT, struct.pack("=i", interface))
     head = ROUTE.pack(FAMILIES_BY_SIZE[len(destination)], bits, bits, 0, 0, 0, 0, 0, 0)
     with _kernel() as kernel:
-        kernel.send(_message(GET_ROUTE, REQUEST, head + attributes))
-        answer = kernel.recv(65536)
-    if MESSAGE.unpack_from(answer)[1] != NEW_ROUTE:
+        kernel.send(message(GET_ROUTE, REQUEST, head + wanted))
+        kind, body = next(messages(kernel.recv(65536)))
+    if kind != NEW_ROUTE:
         return 0
-    route = dict(_attributes(answer[MESSAGE.size + ROUTE.size :]))
+    route = dict(attributes(body[ROUTE.size :]))
     return struct.unpack("=i", route[ROUTE_OUT])[0] if ROUTE_OUT in route else 0
 
 
@@ -87,19 +110,16 @@ def interface_addresses() -> Iterator[bytes]:
         OSError: the kernel refuses.
     """
     with _kernel() as kernel:
-        kernel.send(_message(GET_ADDRESS, REQUEST | DUMP, bytes(ADDRESS.size)))
+        kernel.send(message(GET_ADDRESS, REQUEST | DUMP, bytes(ADDRESS.size)))
         while True:
-            answer, at = kernel.recv(65536), 0
-            while at < len(answer):
-                length, kind, *_ = MESSAGE.unpack_from(answer, at)
+            for kind, body in messages(kernel.recv(65536)):
                 if kind == DONE:
                     return
                 if kind == ERROR:
-                    _raise_error(answer, at)
-                known = dict(_attributes(answer[at + MESSAGE.size + ADDRESS.size : at + length]))
+                    _raise_error(body)
+                known = dict(attributes(body[ADDRESS.size :]))
                 if kind == NEW_ADDRESS and (address := known.get(ADDRESS_LOCAL) or known.get(ADDRESS_PEER)):
                     yield address
-                at += -(-length // 4) * 4
 
 
 def set_up(name: str) -> None:
@@ -220,31 +240,19 @@ def bind_to_interface(opened: socket.socket, interface: str) -> None:
 def _set(kind: int, body: bytes) -> None:
     flags = REQUEST | ACKNOWLEDGE | (CREATE if kind != SET_LINK else 0)
     with _kernel() as kernel:
-        kernel.send(_message(kind, flags, body))
-        _raise_error(kernel.recv(65536), 0)  # an acknowledgement is an error with number 0
+        kernel.send(message(kind, flags, body))
+        _raise_error(kernel.recv(65536)[MESSAGE.size :])  # an acknowledgement is an error with number 0
 
 
 def _kernel() -> socket.socket:
     return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
 
 
-def _message(kind: int, flags: int, body: bytes) -> bytes:
-    return MESSAGE.pack(MESSAGE.size + len(body), kind, flags, 0, 0) + body
-
-
-def _raise_error(answer: bytes, at: int) -> None:
-    number = -ERROR_NUMBER.unpack_from(answer, at + MESSAGE.size)[0]
+def _raise_error(body: bytes) -> None:
+    number = -ERROR_NUMBER.unpack_from(body)[0]
     if number:
         raise OSError(number, os.strerror(number))
 
 
 def _attribute(name: int, value: bytes) -> bytes:
     return ATTRIBUTE.pack(ATTRIBUTE.size + len(value), name) + value + bytes(-len(value) % 4)
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + ATTRIBUTE.size <= len(data):
-        length, name = ATTRIBUTE.unpack_from(data, at)
-        yield name, data[at + ATTRIBUTE.size : at + max(length, ATTRIBUTE.size)]
-        at += max(ATTRIBUTE.size, -(-length // 4) * 4)

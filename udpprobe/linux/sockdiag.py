@@ -10,18 +10,13 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from udpprobe.core.addresses import MAPPED_PREFIX
+from udpprobe.linux.netlink import DONE, DUMP, ERROR, REQUEST, attributes, message, messages
 
 NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY = 4, 20
-NLM_F_REQUEST, NLM_F_DUMP = 1, 0x300
-NLMSG_ERROR, NLMSG_DONE = 2, 3
-HEADER = struct.Struct("=IHHII")
-"""struct nlmsghdr."""
-REQUEST = struct.Struct("=BBBxI48x")
+UDP_REQUEST = struct.Struct("=BBBxI48x")
 """struct inet_diag_req_v2: family, protocol, extensions, states; all addresses."""
 MESSAGE = struct.Struct("=BB2x2s2s16s16s28xI")
 """struct inet_diag_msg: family, state, ports and addresses, inode."""
-ATTRIBUTE = struct.Struct("=HH")
-"""struct rtattr: length, type."""
 ANY_STATE, ESTABLISHED = 0xFFFF_FFFF, 1
 INET_DIAG_SOCKOPT, RECVERR = 22, 1
 """Since Linux 5.8: bits of socket options, without those of IPv6."""
@@ -65,31 +60,22 @@ def udp_sockets() -> list[UdpSocket]:
 
 
 def _of_family(asked: socket.socket, family: int) -> Iterator[UdpSocket]:
-    body = REQUEST.pack(family, socket.IPPROTO_UDP, 1 << INET_DIAG_SKMEMINFO - 1, ANY_STATE)
-    asked.send(HEADER.pack(HEADER.size + len(body), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 0, 0) + body)
+    wanted = UDP_REQUEST.pack(family, socket.IPPROTO_UDP, 1 << INET_DIAG_SKMEMINFO - 1, ANY_STATE)
+    asked.send(message(SOCK_DIAG_BY_FAMILY, REQUEST | DUMP, wanted))
     while True:
-        for kind, message in _messages(asked.recv(ANSWER_BYTES)):
-            if kind in {NLMSG_DONE, NLMSG_ERROR}:
+        for kind, body in messages(asked.recv(ANSWER_BYTES)):
+            if kind in {DONE, ERROR}:
                 return
             if kind == SOCK_DIAG_BY_FAMILY:
-                yield udp_socket(message)
+                yield udp_socket(body)
 
 
-def _messages(answer: bytes) -> Iterator[tuple[int, bytes]]:
-    """Type and body of each netlink message."""
-    at = 0
-    while at + HEADER.size <= len(answer):
-        size, kind, *_ = HEADER.unpack_from(answer, at)
-        yield kind, answer[at + HEADER.size : at + size]
-        at += (size + 3) & ~3
-
-
-def udp_socket(message: bytes) -> UdpSocket:
+def udp_socket(body: bytes) -> UdpSocket:
     """Parse a struct inet_diag_msg and its attributes."""
-    family, state, port, peer_port, address, peer, inode = MESSAGE.unpack_from(message)
+    family, state, port, peer_port, address, peer, inode = MESSAGE.unpack_from(body)
     is_v4 = family == socket.AF_INET
-    attributes = _attributes(message)
-    options, memory = attributes.get(INET_DIAG_SOCKOPT), attributes.get(INET_DIAG_SKMEMINFO, b"")
+    known = dict(attributes(body[MESSAGE.size :]))
+    options, memory = known.get(INET_DIAG_SOCKOPT), known.get(INET_DIAG_SKMEMINFO, b"")
     recverr = bool(options[0] & RECVERR) if options else None
     rcvbuf, sndbuf = (
         int.from_bytes(memory[4 * at : 4 * at + 4], sys.byteorder) for at in (MEMINFO_RCVBUF, MEMINFO_SNDBUF)
@@ -107,16 +93,6 @@ def udp_socket(message: bytes) -> UdpSocket:
         int.from_bytes(drops, sys.byteorder) if drops else None,
         0 < rcvbuf < LEAST_RCVBUF and 0 < sndbuf < LEAST_SNDBUF,
     )
-
-
-def _attributes(message: bytes) -> dict[int, bytes]:
-    """By type."""
-    found, at = dict[int, bytes](), MESSAGE.size
-    while at + ATTRIBUTE.size <= len(message):
-        size, kind = ATTRIBUTE.unpack_from(message, at)
-        found[kind] = message[at + ATTRIBUTE.size : at + size]
-        at += max((size + 3) & ~3, ATTRIBUTE.size)
-    return found
 
 
 def _number(address: bytes, *, is_v4: bool) -> int:
