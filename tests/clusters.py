@@ -1,5 +1,7 @@
 """A real Dask scheduler and its workers, each a process of its own; and an S3 store."""
 
+import asyncio
+import multiprocessing
 import os
 import re
 import socket
@@ -9,77 +11,103 @@ import time
 import urllib.request
 from contextlib import contextmanager
 
-DASK = [sys.executable, "-m", "dask"]
+import dask
+from distributed import Scheduler, Worker
+
+from udpprobe.commands.cluster import start_fork_server
+
 PATIENCE_S = 60
 
 
 class Cluster:
-    """On loopback; `folder` takes what it writes."""
+    """On loopback; `folder` takes what it writes. What Dask imports, a server that forks them all has imported once."""
 
-    def __init__(self, folder, **environment):
-        self._folder, self._environment = folder, {**os.environ, **environment}
+    def __init__(self, folder, *, environment=None, **settings):
+        self._folder, self._environment = folder, environment or {}
         self.processes = []
         self.workers = {}
         """Each worker's address, and its process."""
-        log = self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
-        self.address = _address_in(log, "Scheduler at:", "Scheduler at:")
+        start_fork_server()
+        self.address = self._fork(_scheduler, settings)
 
-    def add_worker(self, prefix=(), **environment):
-        """A worker of one thread, its address; `prefix` is a command that runs it."""
-        return self.add_workers(1, prefix, **environment)[0]
+    def add_worker(self):
+        """One of one thread; its address."""
+        address = self._fork(_worker, self.address)
+        self.workers[address] = self.processes[-1]
+        return address
 
-    def add_workers(self, count, prefix=(), **environment):
-        """So many, who start side by side."""
-        words = (
-            self.address,
-            "--nthreads",
-            "1",
-            "--no-nanny",
-            "--no-dashboard",
-            "--local-directory",
-            str(self._folder),
-        )
-        logs = [self._start("worker", *words, prefix=prefix, **environment) for _ in range(count)]
-        addresses = [_address_in(log, "Start worker at:", "Registered to:") for log in logs]
-        self.workers |= zip(addresses, self.processes[-count:], strict=True)
-        return addresses
+    @contextmanager
+    def hired(self, prefix=(), **environment):
+        """A worker as users start it, its address; `prefix` is a command that runs it."""
+        log = self._folder / f"hired-{len(self.processes)}.log"
+        words = [sys.executable, "-m", "dask", "worker", self.address, "--nthreads", "1", "--no-nanny"]
+        words += ["--no-dashboard", "--local-directory", str(self._folder)]
+        with (
+            log.open("wb") as out,
+            subprocess.Popen([*prefix, *words], stdout=out, stderr=out, env=os.environ | environment) as process,
+        ):
+            try:
+                yield _address_in(log)
+            finally:
+                process.kill()
 
-    def _start(self, kind, *words, prefix=(), **environment):
-        """Its log."""
-        log = self._folder / f"{kind}-{len(self.processes)}.log"
-        with log.open("wb") as out:
-            self.processes.append(
-                subprocess.Popen(
-                    [*prefix, *DASK, kind, *words], stdout=out, stderr=out, env=self._environment | environment
-                )
-            )
-        return log
+    def _fork(self, kind, about):
+        """Start a process; its address, once it is ready."""
+        forks = multiprocessing.get_context("forkserver")
+        ours, theirs = forks.Pipe()
+        process = forks.Process(target=_run, args=(kind, about, self._folder, self._environment, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        self.processes.append(process)
+        assert ours.poll(PATIENCE_S), f"{kind.__name__} is not ready"
+        return ours.recv()
 
     def stop(self):
         """At once: whoever says goodbye to those who are gone already takes seconds."""
         for process in self.processes:
             process.kill()
-            process.wait()
+            process.join()
 
 
-def _address_in(log, mark, ready):
-    """What a log says behind a mark, once it says that all is ready."""
+def _run(kind, about, folder, environment, ready):
+    log = os.open(folder / "log", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.environ |= environment
+    os.chdir(folder)
+    asyncio.run(kind(about, ready))
+
+
+async def _scheduler(settings, ready):
+    with dask.config.set(settings):
+        async with Scheduler(host="127.0.0.1", port=0, dashboard=False) as made:
+            ready.send(made.address)
+            await made.finished()
+
+
+async def _worker(scheduler, ready):
+    async with Worker(scheduler, nthreads=1, local_directory=os.curdir) as made:
+        ready.send(made.address)
+        await made.finished()
+
+
+def _address_in(log):
+    """Of the worker that writes it, once it has registered."""
     deadline_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline_s:
-        lines = log.read_text().splitlines()
-        told = [line for line in lines if mark in line]
-        if told and any(ready in line for line in lines):
-            return told[0].split(mark)[1].strip()
+        text = log.read_text()
+        if "Registered to:" in text:
+            return re.search(r"Start worker at:\s+(\S+)", text)[1]
         time.sleep(0.02)
     raise TimeoutError(log.read_text())
 
 
 @contextmanager
-def cluster(folder, workers=2, **environment):
-    made = Cluster(folder, **environment)
+def cluster(folder, workers=2, **how):
+    made = Cluster(folder, **how)
     try:
-        if workers:
-            made.add_workers(workers)
+        for _ in range(workers):
+            made.add_worker()
         yield made
     finally:
         made.stop()

@@ -5,7 +5,6 @@ import socket
 import sys
 import threading
 import time
-from contextlib import contextmanager
 
 import pytest
 from clusters import cluster
@@ -35,15 +34,9 @@ def lone(tmp_path_factory):
         yield made
 
 
-@contextmanager
 def _worker(made, folder):
     """With what is in the folder before all else that Python imports."""
-    address = made.add_worker(PYTHONPATH=str(folder))
-    try:
-        yield address
-    finally:
-        made.workers[address].terminate()
-        made.workers.pop(address).wait(5)
+    return made.hired(PYTHONPATH=str(folder))
 
 
 def _said(capsys, address, capture=CAPTURE):

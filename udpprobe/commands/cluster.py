@@ -358,7 +358,7 @@ async def _role_at(address: str) -> str:
 
 @contextmanager
 def _local_cluster(workers: int) -> Iterator[LocalCluster]:
-    _start_fork_server()
+    start_fork_server()
     with (
         dask.config.set(
             {"distributed.worker.multiprocessing-method": "forkserver", "distributed.worker.profile.enabled": False}
@@ -370,7 +370,7 @@ def _local_cluster(workers: int) -> Iterator[LocalCluster]:
         yield cluster
 
 
-def _start_fork_server() -> None:
+def start_fork_server() -> None:
     """Start a server that loads Dask once for all workers, and lets them ignore the terminal's Ctrl-C."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(["distributed", "udpprobe.commands.cluster"])
     is_main = threading.current_thread() is threading.main_thread()
