@@ -284,7 +284,7 @@ def test_a_name_without_address_is_reported_and_the_others_are_traced(asked, cap
 
 
 @given(st.integers(1, 255), st.integers(1, 64), st.integers(1, 100))
-def test_a_silent_hop_has_numbers_for_all_its_probes(max_ttl, flows, queries):
+def test_accepted_options_need_no_more_probes_than_a_round_allows(max_ttl, flows, queries):
     options = tracing.TraceOptions(max_ttl=max_ttl, flows=flows, queries=queries)
     try:
         tracing.guard(options)

@@ -191,7 +191,7 @@ def test_lengths_and_checksums_are_those_that_scapy_computes(family, row, size):
 
 
 @FAMILIES
-def test_a_probe_s_fields_stand_where_scapy_finds_them(family):
+def test_scapy_reads_the_fields_of_a_probe(family):
     parsed = LAYER[family](packet_of(family, ttl=9))
     ident = quoted(packet_of(family)).ident
     header = (parsed.ttl, parsed.id, str(parsed.flags)) if family == 4 else (parsed.hlim, parsed.fl, parsed.tc)
@@ -212,19 +212,19 @@ def test_a_probe_s_fields_stand_where_scapy_finds_them(family):
         (ONE, lambda token: b"1" * 8 + token[:1]),
     ],
 )
-def test_as_much_of_the_token_as_has_room_stands_in_the_payload(family, row, expected):
+def test_the_payload_has_as_much_of_the_token_as_fits(family, row, expected):
     by = prober()
     token = by.token_of(tasks_to((HOST[family], PORT)), 0, source=SOURCE_OF[family])
     assert expected(token) == packet_of(family, row, by=by)[HEADER[family] :]
 
 
 @FAMILIES
-def test_what_is_filled_up_is_filled_with_zeros(family):
+def test_padding_is_filled_with_zeros(family):
     packet = packet_of(family, BARE, size=200)
     assert (200, b"ask" + bytes(197 - HEADER[family])) == (len(packet), packet[HEADER[family] :])
 
 
-def test_a_checksum_that_comes_out_as_0_is_sent_as_ffff():
+def test_a_checksum_of_0_is_sent_as_ffff():
     checksum = quoted(packet_of(4, EMPTY, port=0)).checksum
     packet = packet_of(4, EMPTY, port=checksum)  # adds so much to the sum
     assert 0xFFFF == quoted(packet).checksum
@@ -250,7 +250,7 @@ def test_scapy_agrees_on_any_address_and_port(ends, pair, row, size, ttl):
     assert rebuilt(packet) == packet
 
 
-def test_a_batch_holds_what_was_asked_for_whatever_it_held_before():
+def test_a_reused_batch_holds_only_the_new_probes():
     destinations = [(HOST[4], 1), (HOST[6], 2), (HOST[6], 3), (HOST[4], 4)]
     tasks = tasks_to(*destinations)
     for task, row in enumerate((LONG, BARE, WHOLE, SHORT)):
@@ -271,7 +271,7 @@ def test_a_batch_holds_what_was_asked_for_whatever_it_held_before():
             assert by.craft_one(tasks, task, source=batch.source[row], attempt=turn, ttl=7 + row, size=size) == packet
 
 
-def test_a_packet_without_room_is_an_error():
+def test_a_packet_that_does_not_fit_is_an_error():
     batch, tasks = Batch(2, 48), tasks_to((HOST[4], PORT), choice=LONG)
     with pytest.raises(ValueError, match="127 bytes has no room in 48"):
         prober().craft(tasks, batch, 1)
@@ -281,12 +281,12 @@ def test_a_packet_without_room_is_an_error():
 
 
 @pytest.mark.parametrize("stride", [0, 50])
-def test_a_stride_is_of_whole_words(stride):
+def test_a_stride_must_be_whole_words(stride):
     with pytest.raises(ValueError, match="multiple of 4"):
         Batch(1, stride)
 
 
-def test_what_is_not_there_is_an_error():
+def test_a_missing_task_or_row_is_an_error():
     batch, tasks = Batch(1, 160), tasks_to((HOST[4], PORT), choice=99)
     for rows in ((5, 0), (0, 9), (0, 0)):
         batch.task[0], batch.source[0] = rows
@@ -314,7 +314,7 @@ def test_payloads_that_do_not_fit_are_refused(rows, choices):
         Payloads(rows, choices)
 
 
-def test_a_generic_payload_varies_in_length_and_attempts_take_their_choices_in_turn():
+def test_a_generic_payload_varies_in_length_and_choices_alternate():
     by = prober((*GENERIC_ROWS, (b"x" * 90, 0, 8)), [[GENERIC], [8, GENERIC]])
     tasks = tasks_to(*((HOST[4], port) for port in range(400)))
     lengths = [len(by.craft_one(tasks, task)) - 28 for task in range(400)]
@@ -345,7 +345,7 @@ def test_id_and_checksum_are_independent():
 
 
 @FAMILIES
-def test_every_attempt_has_a_token_and_an_id_or_label_of_its_own(family):
+def test_every_attempt_has_its_own_token_and_id_or_label(family):
     packets = [packet_of(family, attempt=attempt) for attempt in range(40)]
     assert 40 == len({packet[HEADER[family] :] for packet in packets})
     assert 40 == len({quoted(packet).ident for packet in packets})
@@ -361,7 +361,7 @@ def test_probes_of_a_flow_look_the_same_to_a_load_balancer():
     assert quoted(first).ident != quoted(second).ident
 
 
-def test_source_ports_take_turns_within_a_host_and_start_anywhere():
+def test_source_ports_of_a_host_alternate_from_a_random_start():
     by = prober()
     first = [by.port_for((0, 0xFFFF << 32 | host), 0) for host in range(2000)]
     assert set(range(FIRST_PORT, FIRST_PORT + PORTS)) == set(first)
@@ -405,7 +405,7 @@ def test_the_checksum_counts_what_is_not_quoted_of_the_token():
     ]
 
 
-def test_the_length_of_a_generic_payload_carries_bits_unless_all_are_filled_up():
+def test_the_length_of_a_generic_payload_proves_bits_unless_padded():
     by = prober(GENERIC_ROWS, [[GENERIC]])
     packet = packet_of(by=by, row=0)
     assert (0, 16 + 3 + 16, PORT_BITS, 0, 0) == found(packet[:28], by=by, row=0)
@@ -414,7 +414,7 @@ def test_the_length_of_a_generic_payload_carries_bits_unless_all_are_filled_up()
 
 
 @FAMILIES
-def test_the_attempt_is_found_and_more_attempts_prove_less(family):
+def test_the_attempt_is_found_and_more_attempts_weaken_the_proof(family):
     packets = [packet_of(family, SHORT, attempt=attempt) for attempt in range(40)]
     bits = OWN_BITS[family] + 16
     for attempts, less in ((1, 0), (2, 1), (3, 2), (40, 6)):
@@ -424,14 +424,14 @@ def test_the_attempt_is_found_and_more_attempts_prove_less(family):
     assert -1 == found(packets[5], row=SHORT, attempts=5)[0]
 
 
-def test_the_address_it_left_from_is_found():
+def test_the_source_address_of_a_probe_is_found():
     by = prober(sources=(OWN[4], OWN[6], OTHER[4]))
     packet = by.craft_one(tasks_to((HOST[4], PORT)), 0, source=2)
     assert (0, 80, PORT_BITS, 0, 0) == found(packet, by=by)
     assert 2 == by.source
 
 
-def test_a_swapped_id_costs_a_bit_and_a_cleared_one_all():
+def test_a_swapped_id_costs_one_bit_and_a_cleared_one_all():
     packet = packet_of()
     assert (0, 15 + 64, PORT_BITS, 0, SWAPPED) == found(changed(packet, 4, packet[5:3:-1]))
     assert (0, 64, PORT_BITS, 0, IDENT) == found(changed(packet, 4, bytes(2)))
@@ -446,7 +446,7 @@ def test_a_wrong_id_or_label_differs(family):
 
 
 @FAMILIES
-def test_a_nat_may_adapt_the_checksum_or_not(family):
+def test_a_nat_may_or_may_not_adjust_the_checksum(family):
     packet = packet_of(family)
     at = {4: 12, 6: 8}[family]
     natted = changed(packet, at, ip_address(OTHER[family]).packed)
@@ -461,33 +461,33 @@ def test_a_nat_may_adapt_the_checksum_or_not(family):
 
 @FAMILIES
 @pytest.mark.parametrize("before", [6, 12])
-def test_a_destination_address_or_port_that_differs_is_told(family, before):
+def test_a_changed_destination_address_or_port_is_reported(family, before):
     packet = packet_of(family)
     where = HEADER[family] - before
     assert (0, OWN_BITS[family] + 64, PORT_BITS, 0, DESTINATION) == found(changed(packet, where, b"\x77\x77"))
 
 
 @FAMILIES
-def test_a_cleared_checksum_says_nothing(family):
+def test_a_cleared_checksum_proves_nothing(family):
     packet = changed(packet_of(family, SHORT)[: HEADER[family]], HEADER[family] - 2, bytes(2))
     assert (0, OWN_BITS[family], PORT_BITS, 0, CHECKSUM) == found(packet, row=SHORT)
 
 
 @FAMILIES
 @pytest.mark.parametrize("kept", [0, 3, 4, 7])
-def test_a_quote_that_is_filled_up_with_zeros_is_as_good_as_a_short_one(family, kept):
+def test_a_quote_padded_with_zeros_equals_a_short_one(family, kept):
     short = packet_of(family)[: HEADER[family] + kept]
     assert found(short) == found(short + bytes(100))
 
 
 @FAMILIES
-def test_another_length_or_payload_is_of_another_probe(family):
+def test_a_different_length_or_payload_is_another_probe(family):
     packet = packet_of(family)
     for at, data in ((-4, b"\0\x99"), (1, b"?"), (5, b"??")):
         assert (-1, 0, 0, 0, 0) == found(changed(packet, HEADER[family] + at, data))
 
 
-def test_a_size_may_be_taken_from_the_quote():
+def test_the_size_can_be_taken_from_the_quote():
     packet = packet_of(4, SHORT, size=777)
     assert -1 == found(packet, row=SHORT)[0]
     assert (0, 32, PORT_BITS, 0, 0) == found(packet, row=SHORT, size=777)
@@ -498,13 +498,13 @@ def test_a_size_may_be_taken_from_the_quote():
     assert (0, 36, PORT_BITS, 0, 0) == found(six, row=SHORT, size=ANY_SIZE)
 
 
-def test_a_label_of_a_flow_is_shared():
+def test_the_label_of_a_flow_counts_as_shared():
     by = prober(label_per_flow=True, port_bits=14)
     packet = packet_of(6, by=by)
     assert (0, 64, 34, 0, 0) == found(packet, by=by)
 
 
-def test_only_a_swapped_id_is_no_rewriting():
+def test_a_swapped_id_alone_is_not_rewriting():
     by, packet = prober(), packet_of()
     for quote, expected in (
         (packet, False),
@@ -523,7 +523,7 @@ def test_only_a_swapped_id_is_no_rewriting():
     st.integers(0, 255),
     st.integers(20, 200),
 )
-def test_a_spoiled_quote_never_raises_nor_agrees_in_more_bits(family, row, at, difference, kept):
+def test_a_corrupt_quote_never_raises_or_agrees_in_more_bits(family, row, at, difference, kept):
     packet = packet_of(family, row)
     spoiled = bytearray(packet)
     spoiled[at % len(packet)] ^= difference
@@ -654,7 +654,7 @@ def test_a_quote_that_ends_before_the_checksum_needs_two_probes():
     assert BELIEVED == scan.hear(scan.probe(attempt=2)[:24])
 
 
-def test_a_real_error_does_not_prove_another_task_s():
+def test_a_real_error_does_not_prove_one_about_another_task():
     many = 50 if IS_COMPILED else 12
     scan = Scan(tasks=many)
     quotes = [quoted(scan.probe(task)) for task in range(many)]
@@ -699,7 +699,7 @@ def flooded(misses, destinations=2):
     return judge
 
 
-def test_48_bits_are_proof_whatever_else():
+def test_48_bits_are_always_proof():
     judge = flooded(100)
     assert BELIEVED == weigh(judge, 0, 48)
     assert BELIEVED == weigh(judge, 0, 42, 6, is_rewritten=True)
@@ -713,7 +713,7 @@ def test_few_bits_are_proof_while_misses_of_the_destination_are_rare():
     assert [False, True] == [flooded(misses).is_forged(0) for misses in (16, 17)]
 
 
-def test_the_misses_of_all_destinations_take_bits_from_each():
+def test_misses_of_all_destinations_weaken_each_proof():
     judge = Believer(1000)
     for destination in range(63):
         weigh(judge, -1, 0, destination=destination)
@@ -723,7 +723,7 @@ def test_the_misses_of_all_destinations_take_bits_from_each():
     assert BELIEVED == weigh(judge, 0, 17, 6, destination=998)
 
 
-def test_without_a_single_miss_8_bits_of_a_probe_s_own_are_proof_and_7_are_not():
+def test_without_misses_8_specific_bits_are_proof_and_7_are_not():
     assert BELIEVED == weigh(Believer(1), 0, 8)
     assert MISSED == weigh(Believer(1), 0, 7, 30)
 
@@ -738,7 +738,7 @@ def test_two_probes_must_draw_the_same_error():
 
 
 @pytest.mark.parametrize(("misses", "bits", "probes"), [(20, 32, 2), (20, 19, 2), (20, 18, 3), (5000, 32, 2)])
-def test_the_more_misses_the_more_probes_are_asked_for(misses, bits, probes):
+def test_more_misses_need_more_probes(misses, bits, probes):
     judge = flooded(misses)
     heard = [weigh(judge, attempt, bits) for attempt in range(probes)]
     assert [DOUBTED] * (probes - 1) + [BELIEVED] == heard
@@ -749,12 +749,12 @@ def test_bits_of_the_port_are_not_counted_twice():
     assert [DOUBTED, DOUBTED] == [weigh(judge, attempt, 18, 20) for attempt in (0, 1)]
 
 
-def test_as_many_probes_as_one_likes_prove_nothing_where_the_misses_cover_all_their_bits():
+def test_no_number_of_probes_proves_bits_that_the_misses_cover():
     judge = flooded(5000)
     assert {DOUBTED} == {weigh(judge, attempt, 12, 6) for attempt in range(100)}
 
 
-def test_what_is_remembered_of_doubted_errors_is_bounded():
+def test_memory_of_doubted_errors_is_bounded():
     judge = flooded(20)
     for code in range(20):
         weigh(judge, 0, 32, error=(0, 0, 3, code, 0))
@@ -762,14 +762,14 @@ def test_what_is_remembered_of_doubted_errors_is_bounded():
     assert BELIEVED == weigh(judge, 1, 32, error=(0, 0, 3, 19, 0))
 
 
-def test_counting_misses_ends_somewhere():
+def test_the_miss_counter_saturates():
     judge = Believer(1)
     judge.misses[0] = 2**32 - 1
     assert MISSED == weigh(judge, -1, 0)
     assert 2**32 - 1 == judge.misses[0]
 
 
-def test_of_very_many_doubted_destinations_the_oldest_are_forgotten():
+def test_the_oldest_of_many_doubted_destinations_are_forgotten():
     many = (1 << 16) + 1
     judge = Believer(many)
     for destination in range(many):
@@ -839,7 +839,7 @@ stories = st.tuples(
 
 @settings(max_examples=300, deadline=None)
 @given(stories)
-def test_compiled_and_interpreted_say_the_same(inputs):
+def test_both_twins_of_the_prober_agree(inputs):
     assert story(PLAIN, inputs) == story(probe, inputs)
 
 
@@ -850,7 +850,7 @@ steps = st.tuples(
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(steps, max_size=80))
-def test_compiled_and_interpreted_believe_the_same(errors):
+def test_both_twins_of_the_believer_agree(errors):
     judges = [module.Believer(3) for module in (PLAIN_BELIEVER, believer)]
     heard = [
         [

@@ -54,7 +54,7 @@ def test_fields_that_the_quote_does_not_reach_are_none(family, udp_bytes, missin
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_the_quoted_header_is_told_field_by_field(family):
+def test_the_quoted_header_is_reported_field_by_field(family):
     quoted = quote_of(sent(1, family, ttl=9, **({"id": 0x4321} if family == 4 else {})))
     assert (CLIENT[family], 40001, host(1, family), PORT) == (
         quoted.source,
@@ -107,7 +107,7 @@ def test_a_quote_cut_before_its_header_is_a_cut_fault():
     assert {"quoted-cut-ipv4": 1} == story.faults
 
 
-def test_an_error_about_tcp_or_an_echo_is_none_about_udp():
+def test_an_error_about_tcp_or_an_echo_is_ignored():
     tcp = b.ipv4(CLIENT[4], host(2), bytes(20), 6)
     echo = b.ipv6(CLIENT[6], host(2, 6), bytes(20), b.ICMP6)
     story = story_of([error_about(tcp), error_about(echo)])
@@ -115,11 +115,11 @@ def test_an_error_about_tcp_or_an_echo_is_none_about_udp():
 
 
 @pytest.mark.parametrize(("family", "type_"), [(4, 0), (4, 5), (4, 8), (6, 0), (6, 128), (6, 135), (6, 255)])
-def test_a_message_that_is_no_error_is_none(family, type_):
+def test_a_message_that_is_not_an_error_is_ignored(family, type_):
     assert [] == story_of([b.error(sent(1, family), type_)]).events
 
 
-def test_an_unknown_icmpv6_error_is_passed_on_by_number():
+def test_an_unknown_icmpv6_error_is_reported_by_number():
     (event,) = story_of([sent(1, 6), b.error(sent(1, 6), 100, 3)]).events
     assert (100, 3, None, "unknown-response", 1) == (
         event.type,
@@ -131,7 +131,7 @@ def test_an_unknown_icmpv6_error_is_passed_on_by_number():
 
 
 @pytest.mark.parametrize("inside", [b.ICMP6, b.ICMP])
-def test_icmp_of_the_wrong_family_is_no_error(inside):
+def test_icmp_of_the_wrong_family_is_not_an_error(inside):
     message = b.icmp4(3, 3, 0, sent(1))
     packet = (
         b.ipv6(host(1, 6), CLIENT[6], message, b.ICMP)
@@ -161,7 +161,7 @@ def changed(packet, at, field):
         (lambda q: changed(q, 26, b"\xbe\xef"), ()),
     ],
 )
-def test_a_quoted_length_or_checksum_that_lies_does_not_spoil_the_match(alter, note):
+def test_a_wrong_quoted_length_or_checksum_does_not_prevent_a_match(alter, note):
     packet = sent(1)
     story = story_of(with_refusal(packet, quote=alter(packet)))
     assert [("exact", 1)] == story.matches
@@ -175,7 +175,7 @@ def test_a_byte_swapped_id_is_recognised():
     assert ("the quoted IP id is byte-swapped",) == story.events[0].notes
 
 
-def test_the_quote_of_a_first_fragment_has_no_lying_length():
+def test_the_quoted_length_of_a_first_fragment_is_accepted():
     first = b.fragments(sent(1, size=3000), 1480)[0]
     assert () == event_of(first).notes
 
@@ -194,7 +194,7 @@ def test_a_quoted_later_fragment_is_matched_by_addresses_and_id(family):
     assert (None, None) == (event.quoted.source_port, event.quoted.udp_length)
 
 
-def test_a_quoted_later_fragment_of_a_datagram_nobody_saw_has_no_datagram():
+def test_a_quoted_later_fragment_of_an_unseen_datagram_is_unmatched():
     first, later = b.fragments(sent(1, size=2000), 1480, id=7)
     others = b.fragments(sent(1, size=2000), 1480, id=8)
     assert [("none", None)] == story_of([*others, error_about(later)]).matches
@@ -221,7 +221,7 @@ def test_a_bad_icmp_checksum_is_a_note_and_the_error_is_believed(family):
 
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("size", [20, 21, 530])
-def test_a_right_icmp_checksum_is_found_right(family, size):
+def test_a_correct_icmp_checksum_is_accepted(family, size):
     packet = b.datagram(CLIENT[family], host(1, family), 1, PORT, bytes(range(256)) * 3)
     assert () == event_of(packet, quote=packet[: HEADER[family] + 8 + size]).notes
 
@@ -241,7 +241,7 @@ def test_a_right_icmp_checksum_is_found_right(family, size):
         (65535, ("reported MTU ≥ packet size: bogus",)),
     ],
 )
-def test_the_mtu_of_an_ipv4_error_is_told_as_it_is_and_noted_where_it_is_odd(mtu, notes):
+def test_the_mtu_of_an_ipv4_error_is_reported_and_noted_if_odd(mtu, notes):
     packet = sent(1, size=1400, df=True)
     (event,) = story_of([packet, b.frag_needed(packet, mtu, ROUTER[4])]).events
     assert (mtu, notes) == (event.mtu, event.notes)
@@ -284,13 +284,13 @@ def test_the_length_field_ends_the_quote(family):
 
 
 @pytest.mark.parametrize(("family", "rest"), [(4, 200 << 16), (4, 1 << 16), (6, 200 << 24), (6, 1 << 24)])
-def test_a_length_field_that_cannot_be_does_not(family, rest):
+def test_an_impossible_length_field_is_ignored(family, rest):
     packet = sent(1, family)
     (event,) = story_of([packet, error_about(packet, TIME_EXCEEDED, rest=rest)]).events
     assert (len(packet), 1) == (event.quoted.bytes, event.matched_frame)
 
 
-def test_a_message_without_length_field_keeps_those_bits_for_other_things():
+def test_without_a_length_field_its_bits_have_another_meaning():
     packet = sent(1)
     (event,) = story_of([packet, b.error(packet, 4, 0, 6 << 16)]).events
     assert len(packet) == event.quoted.bytes
@@ -332,7 +332,7 @@ def story(packet):
     )
 
 
-def test_messages_of_a_raw_socket_are_decoded_like_frames_whichever_are_passed_over():
+def test_messages_of_a_raw_socket_are_decoded_like_frames():
     decoder, other = Decoder(4), b.icmp4(8)
     whole = MESSAGES[4]
     found = received(decoder, [b"", whole, b.ipv4("192.0.2.1", "192.0.2.2", other, 1), whole])
@@ -340,7 +340,7 @@ def test_messages_of_a_raw_socket_are_decoded_like_frames_whichever_are_passed_o
     assert [(story(frame), 1), (story(frame), 3)] == [(story(packet), number) for packet, number in found]
 
 
-def test_icmpv6_messages_without_their_header_are_decoded_with_the_addresses_beside_them():
+def test_icmpv6_messages_without_header_use_the_given_addresses():
     whole = MESSAGES[6]
     (frame,) = Decoder(1, keeps_messages=True).packets(whole, len(whole), 0, 101, 1)
     ends = [int.from_bytes(whole[at : at + 8]) for at in (8, 16, 24, 32)]

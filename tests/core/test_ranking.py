@@ -55,7 +55,7 @@ def key(found):
     st.lists(st.tuples(addresses, st.integers(1, 300), st.integers(1, 3), st.integers(0, 2)), max_size=40),
     st.sampled_from(("destination", "flow")),
 )
-def test_destinations_are_in_the_order_of_their_texts_where_all_else_is_equal(asked, by):
+def test_equal_destinations_are_sorted_by_their_text(asked, by):
     packets = []
     for address, port, count, refused in asked:
         family = ip_address(address).version
@@ -66,7 +66,7 @@ def test_destinations_are_in_the_order_of_their_texts_where_all_else_is_equal(as
     assert sorted(rows, key=key) == list(rows)
 
 
-def test_a_row_is_made_when_it_is_asked_for_and_not_before(monkeypatch):
+def test_a_row_is_made_only_on_demand(monkeypatch):
     made = []
     monkeypatch.setattr(destinations, "Destination", lambda **fields: made.append(fields) or Destination(**fields))
     packets = [b.datagram(CLIENT[4], f"198.51.100.{n}", 40000, 53, b"?") for n in range(1, 200)]
@@ -76,7 +76,7 @@ def test_a_row_is_made_when_it_is_asked_for_and_not_before(monkeypatch):
     assert 2 == len(made)
 
 
-def test_the_end_of_an_analyzer_tells_the_same_and_lets_go_of_its_conversations():
+def test_closing_an_analyzer_gives_the_same_report_and_frees_conversations():
     analyzer = analyzer_of(frames_of([packet for n in range(1, 100) for packet in with_refusal(sent(n))]))
     before = [*map(tuple, conclude(analyzer, EVERYTHING))]
     assert before == [*map(tuple, conclude(analyzer, EVERYTHING, is_final=True))]

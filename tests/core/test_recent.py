@@ -52,7 +52,7 @@ def half_computed(packet):
     return packet[:46] + pseudo.to_bytes(2) + packet[48:]
 
 
-def test_a_half_computed_checksum_is_finished_and_then_proves():
+def test_a_partial_checksum_is_completed_and_then_proves():
     packet = probe(6)
     assert [("exact", 1)] == story_of([half_computed(packet), error_about(packet, quote=packet[:48])]).matches
     cut = half_computed(packet)[:50]
@@ -60,12 +60,12 @@ def test_a_half_computed_checksum_is_finished_and_then_proves():
     assert [("flow", 1)] == story.matches
 
 
-def test_a_half_computed_checksum_in_the_quote_too_proves_nothing():
+def test_a_partial_checksum_in_the_quote_too_proves_nothing():
     packet = half_computed(probe(6))
     assert [("flow", 1)] == story_of([packet, error_about(packet, quote=packet[:48])]).matches
 
 
-def test_payloads_that_are_the_same_tell_nothing_and_that_is_ambiguous():
+def test_equal_payloads_are_ambiguous():
     packets = [probe(6, b"same", checksum=0) for _ in range(2)]
     assert [("flow", 2)] == story_of([*packets, error_about(packets[0])]).matches
 
@@ -90,12 +90,12 @@ def test_a_changed_source_with_the_same_id_and_length_is_rewritten():
         b.datagram("203.0.113.77", host(1), 61000, PORT + 1, b"0123456789" * 2, id=7),
     ],
 )
-def test_a_changed_source_without_that_is_none(quoted):
+def test_a_changed_source_without_the_same_id_and_length_is_no_match(quoted):
     assert [("none", None)] == story_of([sent(1, id=7), error_about(quoted)]).matches
 
 
 @pytest.mark.parametrize("quoted_id", [0, 7])
-def test_without_an_id_the_payload_makes_up_for_a_changed_source(quoted_id):
+def test_without_an_id_the_payload_proves_a_changed_source(quoted_id):
     story = story_of([sent(1, id=0), error_about(behind_nat(1, id=quoted_id))])
     assert [("rewritten", 1)] == story.matches
     short = error_about(behind_nat(1, id=0), quote=behind_nat(1, id=0)[:28])
@@ -114,7 +114,7 @@ def translated(packet, service="10.0.0.80"):
     return packet[:16] + b.packed(service) + packet[20:]
 
 
-def test_a_service_address_that_was_translated_is_found_by_who_reports():
+def test_a_translated_service_address_is_found_by_its_reporter():
     packet = sent(1, id=7)
     story = story_of([packet, b.port_unreachable(translated(packet), host(1))])
     assert [("rewritten", 1)] == story.matches
@@ -123,7 +123,7 @@ def test_a_service_address_that_was_translated_is_found_by_who_reports():
     assert [("none", None)] == stranger.matches
 
 
-def test_a_nat_that_changed_the_source_goes_before_a_service_address():
+def test_a_changed_source_is_preferred_to_a_service_address():
     nat = b.datagram("203.0.113.77", "10.0.0.80", 40001, PORT, b"0123456789" * 2, id=7)
     service = sent(1, id=7)
     quoted = b.datagram(CLIENT[4], "10.0.0.80", 40001, PORT, b"0123456789" * 2, id=7)
@@ -132,7 +132,7 @@ def test_a_nat_that_changed_the_source_goes_before_a_service_address():
         assert ("rewritten", packets.index(nat) + 1) == match
 
 
-def test_an_error_whose_datagram_nobody_saw_is_told_apart():
+def test_an_error_without_a_captured_datagram_is_unmatched():
     story = story_of([sent(1), error_about(sent(2))])
     ((unmatched,), destinations) = story.unmatched, story.verdicts
     assert (host(2), PORT, "refused", "none") == (
@@ -182,12 +182,12 @@ def test_a_record_counts_as_one_datagram_until_an_error_quotes_a_segment():
     assert 9 == story_of([unfinished(whole), error_about(pieces[4])]).only.sent
 
 
-def test_the_longest_segment_that_was_quoted_tells_into_how_many():
+def test_the_longest_quoted_segment_gives_the_number_of_datagrams():
     whole, pieces = record(4, 9, last=100)
     assert 9 == story_of([unfinished(whole), error_about(pieces[8]), error_about(pieces[0])]).only.sent
 
 
-def test_the_ids_behind_a_record_s_are_those_of_its_segments():
+def test_the_ids_after_that_of_a_record_belong_to_its_segments():
     whole, pieces = record(4, 9)
     matches = story_of([unfinished(whole), *map(error_about, pieces)]).matches
     assert [("exact", 1)] * 9 == matches
@@ -196,13 +196,13 @@ def test_the_ids_behind_a_record_s_are_those_of_its_segments():
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_a_record_longer_than_any_packet_needs_no_unfinished_checksum(family):
+def test_a_record_longer_than_any_packet_needs_no_partial_checksum(family):
     whole, pieces = record(family, 9)
     assert 9 == story_of([whole, error_about(pieces[3])]).only.sent
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_a_record_has_a_neighbour_that_fits_better(family):
+def test_a_datagram_that_fits_better_wins_over_a_record(family):
     whole, pieces = record(family, 3)
     lone = probe(family, b"Z" * 1200, **({"id": 9} if family == 4 else {}))
     story = story_of([lone, unfinished(whole), error_about(lone), error_about(pieces[0])])
@@ -210,7 +210,7 @@ def test_a_record_has_a_neighbour_that_fits_better(family):
     assert 4 == story.only.sent
 
 
-def test_a_long_datagram_is_no_record():
+def test_a_long_datagram_is_not_a_record():
     jumbo = probe(4, b"A" * 8000, id=100)
     for other in (probe(4, b"A" * 1200, id=200), probe(4, b"A" * 4, id=100)):
         assert 1 == story_of([jumbo, error_about(other)]).only.sent
@@ -218,7 +218,7 @@ def test_a_long_datagram_is_no_record():
     assert 1 == story_of([*pieces, error_about(pieces[0])]).only.sent
 
 
-def test_datagrams_of_other_lengths_with_other_payloads_are_told_apart():
+def test_datagrams_are_distinguished_by_length_and_payload():
     long, short = probe(6, b"A" * 40, checksum=0), probe(6, b"B" * 20, checksum=0)
     assert [("none", None)] == story_of([long, error_about(short)]).matches
     assert [("flow", 1)] == story_of([long, error_about(short, quote=short[:48])]).matches
@@ -228,7 +228,7 @@ def test_datagrams_of_other_lengths_with_other_payloads_are_told_apart():
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_the_latest_datagram_before_the_error_is_meant(family):
+def test_the_latest_datagram_before_the_error_is_matched(family):
     packet = probe(family)
     assert [(3)] == [frame for _, frame in story_of([packet, sent(2), packet, error_about(packet), packet]).matches]
 
@@ -239,13 +239,13 @@ def test_no_error_is_about_a_datagram_sent_after_it(family):
     assert [("none", None)] == story_of([error_about(packet), packet]).matches
 
 
-def test_of_several_in_a_flow_the_one_with_the_quoted_id_is_meant():
+def test_the_datagram_with_the_quoted_id_is_matched():
     packets = [probe(4, id=number) for number in (1, 2, 3)]
     assert [("exact", 2)] == story_of([*packets, error_about(packets[1])]).matches
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_of_several_that_fit_the_one_whose_length_and_checksum_agree_is_meant(family):
+def test_the_datagram_with_the_quoted_length_and_checksum_is_matched(family):
     first, second = probe(family, b"first"), probe(family, b"other")
     assert [1] == [frame for _, frame in story_of([first, second, error_about(first)]).matches]
 
@@ -258,7 +258,7 @@ def test_an_id_outweighs_a_checksum():
 
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("checksum", [0, 0xBEEF])
-def test_a_checksum_that_was_zeroed_or_changed_breaks_no_match(family, checksum):
+def test_a_zeroed_or_changed_checksum_does_not_prevent_a_match(family, checksum):
     first, second = probe(family, b"first"), probe(family, b"other")
     at = {4: 26, 6: 46}[family]
     quote = first[:at] + checksum.to_bytes(2, "big") + first[at + 2 :]
@@ -267,7 +267,7 @@ def test_a_checksum_that_was_zeroed_or_changed_breaks_no_match(family, checksum)
     assert [2] == [frame for _, frame in story_of([first, second, error_about(first, quote=cut)]).matches]
 
 
-def test_a_checksum_alone_is_no_match():
+def test_a_checksum_alone_is_not_a_match():
     sent_one, quoted = probe(6, sport=1, checksum=7), probe(6, sport=2, checksum=7)
     assert [("none", None)] == story_of([sent_one, error_about(quoted)]).matches
 
@@ -277,25 +277,25 @@ def test_a_quote_of_eight_bytes_of_udp_is_enough():
     assert [("exact", 1)] == story_of([first, second, error_about(first, quote=first[:48])]).matches
 
 
-def test_a_quote_of_the_ports_alone_means_the_latest():
+def test_a_quote_of_ports_only_matches_the_latest_datagram():
     first, second = probe(6, b"first"), probe(6, b"other")
     assert [("flow", 2)] == story_of([first, second, error_about(first, quote=first[:44])]).matches
 
 
-def test_what_was_inside_a_tunnel_is_preferred_for_an_error_inside_one():
+def test_an_error_inside_a_tunnel_prefers_a_datagram_inside_one():
     inside, other = sent(1, 6), sent(1, 6)
     tunnel = [b.ip("10.0.0.1", "10.0.0.2", b.gre(packet), b.GRE) for packet in with_refusal(inside)]
     assert [("exact", 1)] == story_of([tunnel[0], other, tunnel[1]]).matches
 
 
 @pytest.mark.parametrize("packets", [with_refusal(sent(1)), with_refusal(sent(1, 6))])
-def test_an_error_inside_a_tunnel_finds_a_datagram_outside_one(packets):
+def test_an_error_inside_a_tunnel_may_match_a_datagram_outside(packets):
     packet, error = packets
     story = story_of([packet, b.ip("10.0.0.1", "10.0.0.2", b.gre(error), b.GRE)])
     assert [1] == [frame for _, frame in story.matches]
 
 
-def test_two_errors_for_one_datagram_are_both_about_it():
+def test_two_errors_can_match_one_datagram():
     packet = sent(1)
     story = story_of([packet, error_about(packet, TIME_EXCEEDED, reporter=ROUTER[4]), error_about(packet)])
     assert [("exact", 1), ("exact", 1)] == story.matches

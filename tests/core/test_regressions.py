@@ -33,13 +33,13 @@ def findings_of(story):
     ],
     ids=["IPv6", "IPv4 with DF and id 0"],
 )
-def test_a_fast_stream_whose_checksums_do_not_differ_is_not_one_datagram(make):
+def test_a_fast_stream_with_equal_checksums_is_not_one_datagram(make):
     story = story_of([make(at) for at in range(100)], times_ns=[at * 100_000 for at in range(100)])
     assert [100] == [each.sent for each in story.destinations]
 
 
 @pytest.mark.parametrize("identity", [0, 1])
-def test_a_traceroute_done_again_is_no_loop(identity):
+def test_a_repeated_traceroute_is_not_a_loop(identity):
     probes = [asked(identity, ttl=ttl) for _ in range(3) for ttl in range(1, 7)]
     frames = [frame for probe in probes for frame in (probe, time_exceeded(probe, f"10.7.{probe[8]}.1"))]
     story = story_of(frames, times_ns=[at * 10 * MS for at in range(len(frames))])
@@ -47,7 +47,7 @@ def test_a_traceroute_done_again_is_no_loop(identity):
     assert [18] == [each.sent for each in story.destinations]
 
 
-def test_the_same_payload_later_with_a_lower_ttl_is_no_loop():
+def test_a_later_equal_payload_with_a_lower_ttl_is_not_a_loop():
     story = story_of([asked(0, ttl=64), asked(0, ttl=32)], times_ns=[0, 500 * MS])
     assert {(SERVER, 53): "silent"} == story.verdicts
 
@@ -55,21 +55,21 @@ def test_the_same_payload_later_with_a_lower_ttl_is_no_loop():
 # ---- the same verdict whatever a row is about
 
 
-def test_a_router_of_two_traceroutes_is_no_loop_by_reporter():
+def test_a_router_seen_by_two_traceroutes_is_not_a_loop_by_reporter():
     probes = [datagram(CLIENT, f"10.8.0.{ttl}", 4000, 33434, b"", ttl=ttl, id=ttl) for ttl in (3, 4)]
     frames = [frame for probe in probes for frame in (probe, time_exceeded(probe, ROUTER))]
     assert {"expired"} == findings_of(story_of(frames, question=Question(group_by="reporter")))
 
 
 @pytest.mark.parametrize("by", ["destination", "host", "flow", "reporter"])
-def test_a_loop_by_its_ttls_is_one_by_whatever_a_row_is(by):
+def test_a_loop_by_its_ttls_is_a_loop_in_every_grouping(by):
     probes = [datagram(CLIENT, SERVER, 4000 + ttl, 33434, b"", ttl=ttl, id=ttl) for ttl in (3, 5, 7)]
     frames = [frame for probe in probes for frame in (probe, time_exceeded(probe, ROUTER))]
     assert {"loop"} == findings_of(story_of(frames, question=Question(group_by=by)))
 
 
 @pytest.mark.parametrize("by", ["destination", "host", "flow", "reporter"])
-def test_a_loop_that_was_seen_is_one_by_whatever_a_row_is(by):
+def test_a_captured_loop_is_a_loop_in_every_grouping(by):
     probe = asked(5, ttl=9)
     rounds = [forwarded(probe, 2 * at) for at in range(5)]
     frames = [*rounds, time_exceeded(rounds[-1], ROUTER)]
@@ -79,20 +79,20 @@ def test_a_loop_that_was_seen_is_one_by_whatever_a_row_is(by):
 # ---- silence
 
 
-def test_a_scan_that_the_hosts_rate_limit_ate_is_not_listening():
+def test_a_scan_beyond_the_rate_limit_is_not_listening():
     probes = [asked(number, 2000 + number) for number in range(1, 31)]
     story = story_of([*probes[:6], *map(port_unreachable, probes[:6]), *probes[6:]])
     assert {"rate-limited"} == {each.meaning for each in story.destinations if each.verdict == "silent"}
 
 
-def test_a_host_that_still_refuses_later_has_not_run_out_of_refusals():
+def test_a_host_that_still_refuses_later_is_not_rate_limited():
     probes = [asked(number, 2000 + number) for number in range(1, 31)]
     frames = [frame for probe in probes[:-1] for frame in (probe, port_unreachable(probe))]
     story = story_of([frames[0], probes[-1], *frames[1:]])
     assert {"listening-or-filtered"} == {each.meaning for each in story.destinations if each.verdict == "silent"}
 
 
-def test_silence_has_a_meaning_also_where_an_error_came_that_nobody_knows():
+def test_silence_with_an_unknown_error_has_a_meaning():
     probe = datagram(CLIENT6, SERVER6, 4000, 53, b"?")
     (told,) = story_of([probe, error(probe, 100, 0, reporter=SERVER6)]).destinations
     assert ("silent", "no-evidence") == (told.verdict, told.meaning)
@@ -111,12 +111,12 @@ BIG = datagram(CLIENT, SERVER, 4000, 53, bytes(1472), id=1)
 
 
 @pytest.mark.parametrize(("length", "size"), [(0, 28), (20, 24)])
-def test_a_quoted_length_that_lies_makes_no_mtu_too_large(length, size):
+def test_a_wrong_quoted_length_does_not_make_an_mtu_too_large(length, size):
     refused = error(BIG, 3, 4, 1400, reporter=ROUTER, quote=quoting(BIG, length, size))
     assert not any("≥ packet size" in note for note in story_of([BIG, refused]).only.findings[0].notes)
 
 
-def test_the_estimate_of_an_mtu_looks_through_a_swapped_length():
+def test_the_estimate_of_an_mtu_corrects_a_swapped_length():
     refused = error(BIG, 3, 4, 0, reporter=ROUTER, quote=quoting(BIG, 0xDC05))
     assert any("1492" in note for note in story_of([BIG, refused]).only.findings[0].notes)
 
@@ -127,7 +127,7 @@ def test_the_estimate_of_an_mtu_is_below_every_datagram_that_was_too_big():
     assert any("1006" in note for note in story.only.findings[0].notes)
 
 
-def test_a_later_fragment_that_nobody_saw_is_not_said_to_be_matched():
+def test_an_unseen_later_fragment_is_not_matched():
     quoted = ipv4(CLIENT, SERVER, bytes(100), id=77, frag_offset=185)
     (lost,) = story_of([error(quoted, 11, 1)]).unmatched
     assert not any("matched" in note for note in lost.finding.notes)

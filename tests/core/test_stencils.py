@@ -27,7 +27,7 @@ def filled(text, *values, is_json=True):
 @example(0)
 @example(9)
 @example(10)
-def test_a_number_loses_the_quotes_around_it_alone(number):
+def test_only_the_quotes_around_a_number_are_removed(number):
     assert f'{{"a":{number},"b":"{number} of {number}"}}' == filled('{"a":"<n0>","b":"<n0> of <n0>"}', number)
     assert f'"{number}"' == filled('"<n0>"', number, is_json=False)
 
@@ -50,7 +50,7 @@ def test_milliseconds_are_written_as_the_encoder_or_python_writes_them(ns):
 @example(-(1 << 63), (1 << 63) - 1)
 @example(0, -1)
 @example(59_999_999_999, 60_000_000_000)
-def test_a_time_is_written_whatever_came_before_it(first_ns, second_ns):
+def test_a_time_is_written_correctly_after_any_other(first_ns, second_ns):
     assert f"{rfc3339(first_ns)} {rfc3339(second_ns)} {rfc3339(first_ns)}" == filled(
         "<t0> <t1> <t0>", first_ns + BIAS_NS, second_ns + BIAS_NS
     )
@@ -67,11 +67,11 @@ def test_an_address_is_written_as_its_text(address):
         assert f'"[{address_text(high, low)}]:53"' == filled(f'"[{mark}]:<n2>"', high, low, 53)
 
 
-def test_text_between_the_values_may_be_any():
+def test_any_text_may_stand_between_the_values():
     assert "€ 53 ü" == filled("€ <n0> ü", 53, is_json=False)
 
 
-def test_rows_are_taken_in_the_order_of_writing_and_once():
+def test_rows_are_taken_once_and_in_order():
     filler, long = Filler(), "x" * 5000
     for number in range(100):
         filler.words[0] = number

@@ -174,7 +174,7 @@ payloads = st.sampled_from(((WHOLE_TOKEN,), (LONG, WHOLE_TOKEN), (EMPTY,), (SHOR
 
 
 @given(st.sampled_from((4, 6)), payloads, st.lists(st.integers(0, 11), max_size=3), happenings)
-def test_a_sweep_finds_what_a_look_at_each_frame_finds(family, payload, asked_again, some):
+def test_a_sweep_finds_the_same_as_looking_at_each_frame(family, payload, asked_again, some):
     scans = [scan_of(family, payload) for _ in range(2)]
     probes = [[scan.send(task, task % 2) for task in range(len(scan.plan))] for scan in scans]
     for scan, sent in zip(scans, probes, strict=True):
@@ -193,7 +193,7 @@ def test_a_sweep_finds_what_a_look_at_each_frame_finds(family, payload, asked_ag
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_a_crowd_of_refusals_is_taken_whole(family):
+def test_many_refusals_are_taken_at_once(family):
     scan = scan_of(family)
     packets = [(b.port_unreachable(scan.send(task)), 0) for task in range(len(scan.plan))]
     assert len(packets) == swept(scan, packets, [START_NS + MS + n for n in range(len(packets))])
@@ -230,14 +230,14 @@ def test_the_next_probes_can_be_sent_while_refusals_are_taken():
     ),
 )
 @pytest.mark.parametrize("family", [4, 6])
-def test_what_is_not_ordinary_is_left(family, what):
+def test_unusual_frames_are_left_to_the_slow_path(family, what):
     scan = scan_of(family)
     error = HAPPENS[what](scan.send(0), 3)
     assert 0 == swept(scan, [(error, 0)], [START_NS + MS])
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_a_short_quote_is_left_once_something_else_may_have_missed(family):
+def test_after_a_miss_short_quotes_are_left_to_the_slow_path(family):
     """Of 28 bytes a guess may hit; each miss takes from what a hit proves, and is counted where frames are looked at."""
     scan = scan_of(family, payload=EMPTY)
     quotes = [(b.port_unreachable(probe := scan.send(task), quote=probe[: HEADER[family]]), 0) for task in range(3)]
@@ -249,7 +249,7 @@ def test_a_short_quote_is_left_once_something_else_may_have_missed(family):
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_a_host_that_is_watched_is_left(family):
+def test_frames_of_a_watched_host_are_left_to_the_slow_path(family):
     scan = scan_of(family)
     packets = [(b.port_unreachable(scan.send(task)), 0) for task in (0, len(PORTS))]
     scan.pacing.watched[0] = 1
@@ -285,7 +285,7 @@ def test_tasks_are_divided_by_marks_and_into_runs(pairs):
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_a_row_of_a_crowd_is_the_one_that_is_told_of_a_destination(family):
+def test_a_row_made_in_bulk_equals_one_made_singly(family):
     scan, errors = mostly_refused(family)
     took_ns = [0, 1, 12, 999, 1000, 10 * US, 999_999, MS, MS + 1, 10 * MS, 123_456_789, 4 * 10**9]
     swept(scan, [(error, 0) for error in errors], [START_NS + each for each in took_ns])
@@ -301,7 +301,7 @@ def test_a_row_of_a_crowd_is_the_one_that_is_told_of_a_destination(family):
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_lines_of_what_is_settled_are_those_of_each_destination(family):
+def test_lines_of_settled_rows_equal_those_of_single_destinations(family):
     scan, errors = mostly_refused(family)
     swept(scan, [(error, 0) for error in errors], [START_NS + MS + n for n in range(len(errors))])
     for tasks in ([0, 1, 2, 4, 6, 7, 8, 9, 3, 5], [5, 9, 8, 7, 6, 4, 2, 1, 0], [0, 3, 1, 5, 2], [4]):
@@ -314,7 +314,7 @@ def test_lines_of_what_is_settled_are_those_of_each_destination(family):
             assert is_crowd == any(isinstance(part, Alike) for part in compact.parts())
 
 
-def test_the_rows_of_a_crowd_are_told_in_the_order_they_were_settled():
+def test_rows_are_reported_in_the_order_they_settled():
     scan = scan_of(4)
     packets = [(b.port_unreachable(scan.send(task)), 0) for task in range(len(scan.plan))]
     swept(scan, packets, [START_NS + MS + n for n in range(len(packets))])

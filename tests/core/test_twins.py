@@ -161,7 +161,7 @@ def test_each_part_of_a_signature_is_compared(declaration, is_same):
 
 
 @pytest.mark.parametrize("name", COMPILED)
-def test_the_wanted_twin_runs(name):
+def test_the_selected_twin_runs(name):
     if os.environ.get("UDPPROBE_PURE") == "1":
         wanted = ".py"
     elif os.environ.get("UDPPROBE_REQUIRE_COMPILED") == "1" or udpprobe.core.is_compiled():
@@ -172,7 +172,7 @@ def test_the_wanted_twin_runs(name):
 
 
 @pytest.mark.parametrize("module", ["headers", "encapsulation", "decode"])
-def test_each_copy_of_a_fault_s_number_is_that_of_its_name(module):
+def test_each_copy_of_a_fault_number_matches_its_name(module):
     """Each compiled module has its own copies: constants do not go over a module's border."""
     source = (CORE / f"{module}.py").read_text()
     copies = {
@@ -192,7 +192,7 @@ def test_each_copy_of_a_fault_s_number_is_that_of_its_name(module):
 
 
 @pytest.mark.parametrize("module", ["analyzer", "findings"])
-def test_each_copy_of_a_number_of_a_conversation_s_record_is_that_of_flows(module):
+def test_each_copied_column_number_equals_that_of_flows(module):
     number = r" = cython\.declare\(cython\.const\[index\], (\d+)\)"
     copies = dict(re.findall(rf"^_CONVERSATION_(\w+){number}", (CORE / f"{module}.py").read_text(), re.MULTILINE))
     numbers = dict(re.findall(rf"^(\w+){number}", (CORE / "flows.py").read_text(), re.MULTILINE))
@@ -201,7 +201,7 @@ def test_each_copy_of_a_number_of_a_conversation_s_record_is_that_of_flows(modul
 
 
 @pytest.mark.parametrize("name", ["LINK", "ETHER", "IP", "PPP", "RAW_IP", "LLC", "MPLS", "OTHER"])
-def test_the_cursor_stands_at_the_same_numbers_in_both_walkers(name):
+def test_both_walkers_use_the_same_header_numbers(name):
     walks, rare = (
         re.search(rf"^_?{name} = cython\.declare\([^,]*, (.*?)\)(?:\s|$)", (CORE / file).read_text(), re.MULTILINE)
         for file in ("headers.py", "encapsulation.py")
@@ -238,7 +238,7 @@ def tree(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("changed", ["m.py", "m.pxd", "n.pxd", "../../setup.py"])
-def test_a_compiled_module_does_not_outlive_its_source(tree, changed):
+def test_a_compiled_module_with_a_changed_source_is_refused(tree, changed):
     _twins.refuse_stale(str(tree))
     before = (tree / changed).read_text()
     (tree / changed).write_text(before + " ")
@@ -263,13 +263,13 @@ def test_a_compiled_module_without_source_or_mark_is_refused(tree):
         _twins.refuse_stale(str(tree))
 
 
-def test_what_is_installed_is_not_looked_at(tree):
+def test_installed_packages_are_not_checked(tree):
     (tree / "m.py").write_text("other")
     (tree.parent.parent / "setup.py").unlink()
     _twins.refuse_stale(str(tree))
 
 
-def test_what_does_not_run_may_be_stale(tree, monkeypatch):
+def test_unused_compiled_modules_may_be_stale(tree, monkeypatch):
     (tree / "m.py").write_text("other")
     monkeypatch.setenv("UDPPROBE_PURE", "1")
     _twins.refuse_stale(str(tree))

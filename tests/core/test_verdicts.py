@@ -25,7 +25,7 @@ def _key(row):
 
 
 @pytest.mark.parametrize("row", MEASURED, ids=lambda row: "v{family}-{type}-{code}".format(**row))
-def test_a_row_says_what_was_measured(row):
+def test_a_row_gives_the_measured_errnos(row):
     meaning = meaning_of(*_key(row))
     assert (row["verdict"].split("|")[0] or None) == meaning.verdict
     assert (row["icmpd"] or None) == meaning.errno
@@ -112,7 +112,7 @@ def test_errors_are_these_types_and_no_others():
 
 
 @pytest.mark.parametrize("key", [(4, 5, 0), (4, 8, 0), (6, 0, 0), (6, 128, 0)])
-def test_what_is_no_error_has_no_meaning(key):
+def test_a_type_that_is_no_error_has_no_meaning(key):
     with pytest.raises(KeyError):
         meaning_of(*key)
 
@@ -145,6 +145,6 @@ def test_a_list_of_verdicts_is_read_in_its_order():
 
 
 @pytest.mark.parametrize("words", ["", "refuse", "refused,,loop", "REFUSED"])
-def test_a_wrong_verdict_is_answered_with_the_right_ones(words):
+def test_an_error_about_a_wrong_verdict_lists_the_valid_ones(words):
     with pytest.raises(UsageError, match=r"is no verdict; there are refused, .*silent, unsent"):
         parse_verdicts(words)

@@ -41,7 +41,7 @@ def test_a_clock_that_was_set_gives_no_rtt():
     assert [("refused", None)] == [(each.verdict, each.rtt_ms) for each in events]
 
 
-def test_a_bridge_shows_each_packet_once_an_interface():
+def test_a_bridge_shows_each_packet_once_per_interface():
     report, _ = told("any-bridge.pcap")
     assert {(3, 3)} == {(each.sent, each.errors) for each in report.destinations}
 
@@ -51,7 +51,7 @@ def test_a_half_computed_checksum_is_finished_and_compared():
     assert [(1, 20.0), (2, 20.0)] == [(each.matched_frame, each.rtt_ms) for each in events]
 
 
-def test_lengths_tell_two_datagrams_apart_and_prove_nothing():
+def test_lengths_distinguish_datagrams_but_prove_nothing():
     _, events = told("lengths-tell.pcap")
     assert [(1, "flow")] == [(each.matched_frame, each.match) for each in events]
 
@@ -79,7 +79,7 @@ def test_a_record_that_was_split_counts_as_its_segments():
     assert "larger record" in found.findings[0].notes[0]
 
 
-def test_an_answer_from_elsewhere_is_told():
+def test_an_answer_from_another_host_is_reported():
     report, _ = told("other-address.pcap")
     (found,) = (each for each in report.destinations if each.port == 53)
     assert ("192.0.2.155", "silent", "172.17.0.1") == (found.address, found.verdict, found.findings[0].reporter)
@@ -93,20 +93,20 @@ def test_an_error_about_a_tunnel_is_about_the_datagram_inside():
     assert "40 bytes, and 1360 remain" in events[1].notes[0]
 
 
-def test_a_mapped_address_in_an_ipv6_header_is_what_it_is():
+def test_a_mapped_address_in_an_ipv6_header_stays_ipv6():
     report, events = told("mapped-reporter.pcap")
     assert {"::ffff:203.0.113.7"} == {report.destinations[0].findings[0].reporter, events[0].reporter}
 
 
 @pytest.mark.parametrize("name", ["same-address-twice.pcap", "nat64-trace.pcap"])
-def test_a_traceroute_is_no_loop(name):
+def test_a_traceroute_is_not_a_loop(name):
     report, events = told(name)
     assert "refused" == report.destinations[0].verdict
     assert "loop" not in {each.verdict for each in events}
 
 
 @pytest.mark.parametrize(("name", "labels"), [("mpls-at-128-v4.pcap", [416240]), ("mpls-at-128-v6.pcap", [27121, 2])])
-def test_extensions_stand_at_128_bytes_whatever_is_declared(name, labels):
+def test_extensions_are_found_at_128_bytes_whatever_is_declared(name, labels):
     _, (event,) = told(name)
     assert labels == [entry["label"] for each in event.extensions for entry in each["mpls"]]
 
@@ -114,14 +114,14 @@ def test_extensions_stand_at_128_bytes_whatever_is_declared(name, labels):
 @pytest.mark.parametrize(
     ("name", "verdict", "sent"), [("middle.pcap", "answered", 2), ("middle-refused.pcap", "refused", 3)]
 )
-def test_who_asks_is_known_where_a_capture_begins_with_an_answer(name, verdict, sent):
+def test_the_client_is_known_if_a_capture_begins_with_an_answer(name, verdict, sent):
     report, _ = told(name)
     assert [("198.51.100.53", 53, verdict, sent)] == [
         (each.address, each.port, each.verdict, each.sent) for each in report.destinations
     ]
 
 
-def test_a_quote_that_ends_behind_the_source_port_is_matched_by_its_id():
+def test_a_quote_that_ends_after_the_source_port_is_matched_by_its_id():
     report, events = told("snap-64.pcap")
     assert {("198.51.100.53", 53): "refused"} == verdicts(report)
     assert ["exact"] == [each.match for each in events]

@@ -139,7 +139,7 @@ def told_badly(family):
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_both_say_the_same_of_what_is_wrong(family, tmp_path):
+def test_we_and_wireshark_agree_on_faults(family, tmp_path):
     expected, packets = zip(*told_badly(family), strict=True)
     ethertype = b.IP4_TYPE if family == 4 else b.IP6_TYPE
     path = tmp_path / "in.pcap"

@@ -33,11 +33,11 @@ def test_this_host_s_addresses_are_known():
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", HOST])
-def test_of_a_single_host_each_port_and_the_control_port_get_one(address):
+def test_for_a_single_host_each_port_and_the_control_port_get_a_source_port(address):
     assert [2, 4, SOURCE_PORTS] == [len(reserved(address, range(53, 53 + count))) for count in (1, 3, 100)]
 
 
-def test_of_several_hosts_the_ports_are_taken_that_the_tasks_may_take_in_turn():
+def test_for_several_hosts_tasks_share_the_source_ports():
     destinations = destinations_of([(HOST, 53), ("198.51.100.8", 53)])
     with reserve_source_ports(destinations, are_own(destinations), EngineOptions()) as ports:
         assert SOURCE_PORTS == len(ports.ports)
@@ -52,7 +52,7 @@ def test_of_several_hosts_the_ports_are_taken_that_the_tasks_may_take_in_turn():
         ([(HOST, 53)], 40_000, 0),
     ],
 )
-def test_a_port_is_worth_what_its_guess_costs_who_is_probed_beside(monkeypatch, pairs, source_port, bits):
+def test_a_source_port_is_worth_the_bits_of_guessing_it(monkeypatch, pairs, source_port, bits):
     own = [[halves("192.0.2.1")]] * len({host for host, _ in pairs})
     monkeypatch.setattr("udpprobe.engines.prepare._sources", lambda *_: (own, None))
     destinations, options = destinations_of(pairs), EngineOptions(source_port=source_port)
@@ -62,17 +62,17 @@ def test_a_port_is_worth_what_its_guess_costs_who_is_probed_beside(monkeypatch, 
 
 
 @pytest.mark.parametrize(("free", "taken"), [(4000, SOURCE_PORTS), (20, 1)])
-def test_no_port_is_taken_that_is_to_be_probed_of_this_host(free, taken):
+def test_ports_to_be_probed_on_this_host_are_not_used_as_sources(free, taken):
     asked = set(OPEN_TO_ALL[:-free])
     ports = reserved("127.0.0.1", asked)
     assert (taken, set()) == (len(ports), ports & asked)
 
 
-def test_where_every_port_is_to_be_probed_one_is_taken():
+def test_if_every_port_is_to_be_probed_one_is_used_anyway():
     assert 1 == len(reserved("127.0.0.1", OPEN_TO_ALL))
 
 
-def test_a_port_that_is_asked_for_is_taken_whatever_is_probed():
+def test_a_requested_source_port_is_used_even_if_probed():
     (port,) = reserved("127.0.0.1", OPEN_TO_ALL)
     assert {port} == reserved("127.0.0.1", [port], source_port=port)
 

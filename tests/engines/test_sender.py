@@ -65,7 +65,7 @@ def test_a_refused_message_has_its_errno_and_the_rest_leaves(receiver, plain):
     assert [1, 2, 5] == [len(receiver.recv(100)) for _ in range(3)]
 
 
-def test_only_the_pieces_that_are_asked_for_are_put(receiver, plain):
+def test_only_the_requested_pieces_are_sent(receiver, plain):
     messages, batch = messages_to([receiver.getsockname()[1]] * 9)
     messages.put(batch, array("I", [7, 2]))
     assert [0, 0] == messages.send(plain, 2)
@@ -85,7 +85,7 @@ class Refusing(Messages):
         return self.words.pop(0)
 
 
-def test_a_full_queue_and_a_signal_are_waited_out(monkeypatch, plain):
+def test_sending_waits_for_a_full_queue_and_survives_a_signal(monkeypatch, plain):
     waits = []
     monkeypatch.setattr(sendmmsg.time, "sleep", waits.append)
     played = Refusing((1, 0), (-1, errno.ENOBUFS), (-1, errno.EINTR), (-1, errno.EAGAIN), (2, 0))
@@ -94,7 +94,7 @@ def test_a_full_queue_and_a_signal_are_waited_out(monkeypatch, plain):
     assert [sendmmsg.WAIT_S, 2 * sendmmsg.WAIT_S] == waits
 
 
-def test_a_queue_that_stays_full_costs_its_packet_only(monkeypatch, plain):
+def test_a_queue_that_stays_full_loses_only_its_packet(monkeypatch, plain):
     waits = []
     monkeypatch.setattr(sendmmsg.time, "sleep", waits.append)
     full = [(-1, errno.ENOBUFS)] * 11  # packets that left nonetheless: some interfaces say so of what they dropped
@@ -118,7 +118,7 @@ def test_probes_arrive_from_the_port_they_name(family):
 
 
 @privileged
-def test_nothing_to_send_is_sent():
+def test_sending_nothing_succeeds():
     batch, _, zones = crafted_for(["127.0.0.1"], [9])
     with RawSender() as sending:
         assert [] == sending.send(batch, 0, zones)
@@ -130,7 +130,7 @@ def test_an_unknown_interface_is_named():
 
 
 @privileged
-def test_without_privilege_the_error_says_which_is_needed():
+def test_without_privilege_the_error_names_the_missing_one():
     crafted = crafted_for(["127.0.0.1"], [9])
     child = os.fork()
     if not child:

@@ -76,7 +76,7 @@ def refused(family, events):
 
 
 @BOTH
-def test_each_of_300_closed_ports_is_heard(family, engine_class, make):
+def test_each_of_300_closed_ports_is_refused(family, engine_class, make):
     source_port, ports = closed_ports(family, 300)
     engine = make(engine_class)
     events = all_heard(engine, probes(family, source_port, ports), 600)
@@ -103,7 +103,7 @@ def test_no_attempt_is_lost_to_the_error_of_the_one_before(family, engine_class,
 
 
 @BOTH
-def test_silence_is_no_event(family, engine_class, make):
+def test_silence_makes_no_event(family, engine_class, make):
     source_port, _ = closed_ports(family, 0)
     with ports_of(family, 1) as (silent,):
         events = all_heard(make(engine_class), probes(family, source_port, [port_of(silent)]), wait_s=0.1)
@@ -112,7 +112,7 @@ def test_silence_is_no_event(family, engine_class, make):
 
 @BOTH
 @pytest.mark.parametrize("size", [0, 1, 5000])
-def test_an_answer_is_heard_however_long(family, engine_class, size, make):
+def test_an_answer_of_any_length_is_received(family, engine_class, size, make):
     source_port, _ = closed_ports(family, 0)
     with ports_of(family, 1) as (server,):
         server.settimeout(PATIENCE_S)
@@ -153,7 +153,7 @@ def test_the_ttl_is_that_of_the_probe(family, engine_class, make):
 
 
 @BOTH
-def test_a_taken_source_port_is_said_in_words(family, engine_class, make):
+def test_a_taken_source_port_is_reported_in_words(family, engine_class, make):
     with ports_of(family, 1) as (taken,), pytest.raises(UdpprobeError, match=f"port {port_of(taken)}: Address already"):
         send(make(engine_class), probes(family, port_of(taken), [9]))
 
@@ -171,26 +171,26 @@ def test_a_reserved_port_can_be_shared(family, engine_class, make):
 
 
 @BOTH
-def test_an_interface_that_is_not_there_is_said_in_words(family, engine_class, make):
+def test_a_missing_interface_is_reported_in_words(family, engine_class, make):
     with pytest.raises(UdpprobeError, match="no interface 'nosuch0'; there are lo"):
         send(make(engine_class, interface="nosuch0"), probes(family, closed_ports(family, 0)[0], [9]))
 
 
 @BOTH
-def test_the_interface_asked_for_is_taken(family, engine_class, make):
+def test_the_requested_interface_is_used(family, engine_class, make):
     source_port, ports = closed_ports(family, 1)
     events = all_heard(make(engine_class, interface="lo"), probes(family, source_port, ports), 2)
     assert [0] == refused(family, events)
 
 
-def test_the_oldest_socket_gives_way_and_is_heard_before(family, make):
+def test_the_oldest_socket_is_read_before_it_is_closed(family, make):
     source_port, ports = closed_ports(family, 20)
     engine = make(Connected, most_sockets=3)
     events = all_heard(engine, probes(family, source_port, ports), 40)
     assert list(range(20)) == refused(family, events)
 
 
-def test_another_ones_error_about_a_probe_nobody_sent_is_foreign(family, make):
+def test_an_error_about_a_probe_that_was_never_sent_is_foreign(family, make):
     """The kernel looks at no more than the port: what another socket sent from it is quoted too."""
     source_port, ports = closed_ports(family, 1)
     engine = make(RecvErr)
@@ -226,7 +226,7 @@ def test_every_errno_that_a_connected_socket_gets_has_its_usual_error(family):
     assert set(USUAL[family]) <= ICMP_ERRNOS
 
 
-def test_an_error_that_comes_while_one_sends_is_told_and_the_probe_sent_again(family, make, monkeypatch):
+def test_an_error_during_sending_is_reported_and_the_probe_is_resent(family, make, monkeypatch):
     source_port, ports = closed_ports(family, 1)
     engine = make(Connected)
     monkeypatch.setattr(ConnectedSocket, "pending", lambda _: 0)
@@ -236,7 +236,7 @@ def test_an_error_that_comes_while_one_sends_is_told_and_the_probe_sent_again(fa
 
 
 @BOTH
-def test_answers_that_found_the_buffer_full_are_counted(family, engine_class, make, monkeypatch):
+def test_answers_lost_to_a_full_buffer_are_counted(family, engine_class, make, monkeypatch):
     monkeypatch.setattr(kernel_sockets, "BUFFER_BYTES", 1)  # the kernel gives its least
     source_port, _ = closed_ports(family, 0)
     with ports_of(family, 1) as (server,):

@@ -33,7 +33,7 @@ def heard(listener, count, wait_s=20):
 @needs_raw
 @LOOPBACK
 @pytest.mark.parametrize("payload", ["auto", "empty", "hex:0102"])
-def test_refusals_are_told_apart_by_number_whatever_is_sent(host, payload):
+def test_refusals_are_assigned_to_probes_for_every_payload(host, payload):
     with wire_to(host, 9, payload, flows=2) as wire, Listener([wire]) as listener:
         probes = [Probe(3, 1), Probe(4, 64, flow=1), Probe(5, 64, size=500)]
         assert [0, 0, 0] == wire.send(probes)
@@ -46,7 +46,7 @@ def test_refusals_are_told_apart_by_number_whatever_is_sent(host, payload):
 
 @needs_raw
 @LOOPBACK
-def test_an_answer_is_heard_though_nobody_listens_on_the_source_port(host):
+def test_an_answer_is_received_without_a_socket_on_the_source_port(host):
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as server:
         server.bind((host, 0))
@@ -62,7 +62,7 @@ def test_an_answer_is_heard_though_nobody_listens_on_the_source_port(host):
 
 @needs_raw
 @LOOPBACK
-def test_two_wires_are_heard_in_order_of_time_by_one_listener(host):
+def test_one_listener_receives_for_two_wires_in_order_of_time(host):
     with wire_to(host, 9) as one, wire_to(host, 10) as other, Listener([one, other], "lo") as listener:
         for number, wire in enumerate((other, one, other)):
             wire.send([Probe(number, 64)])
@@ -72,7 +72,7 @@ def test_two_wires_are_heard_in_order_of_time_by_one_listener(host):
 
 
 @needs_raw
-def test_what_the_kernel_dropped_is_a_fault():
+def test_packets_dropped_by_the_kernel_are_a_fault():
     with wire_to("127.0.0.1", 9) as wire, Listener([wire]) as listener:
         assert {} == listener.faults
         listener._capture.state.dropped = 7  # noqa: SLF001 - a flood would take too long
@@ -80,12 +80,12 @@ def test_what_the_kernel_dropped_is_a_fault():
 
 
 @needs_raw
-def test_where_there_is_no_way_that_is_said():
+def test_a_missing_route_is_reported():
     with pytest.raises(UdpprobeError, match=r"cannot send from 203\.0\.113\.1"):
         wire_to("127.0.0.1", 9, source_address="203.0.113.1").close()
     with pytest.raises(UdpprobeError, match="no interface"):
         wire_to("127.0.0.1", 9, interface="nothing0")
 
 
-def test_a_port_is_sent_what_its_service_speaks():
+def test_a_port_gets_the_payload_of_its_service():
     assert ("dns", "token", "empty") == (payload_for(53).name, payload_for(40_000).name, payload_for(53, "empty").name)

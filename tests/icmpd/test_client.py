@@ -43,7 +43,7 @@ def test_errors_come_by_iteration(served, udp):
     )
 
 
-def test_what_is_pending_does_not_wait(served, udp):
+def test_reading_pending_errors_does_not_wait(served, udp):
     with Icmpd(udp, served.path) as errors:
         assert [] == errors.pending()
         served.refuse(udp, times=3)
@@ -84,7 +84,7 @@ def test_dropped_errors_are_counted(served, udp):
         assert 3 == errors.dropped
 
 
-def test_asyncio_hears_the_same(served, udp):
+def test_asyncio_gets_the_same_errors(served, udp):
     async def hear():
         with Icmpd(udp, served.path) as errors:
             served.refuse(udp, times=2)
@@ -97,7 +97,7 @@ def test_asyncio_hears_the_same(served, udp):
 
 
 @pytest.mark.parametrize("how", ["closed", "ended"])
-def test_asyncio_hears_of_the_end(tmp_path, udp, how):
+def test_asyncio_iteration_ends_with_the_daemon(tmp_path, udp, how):
     async def hear(errors):
         return [error async for error in errors]
 
@@ -111,7 +111,7 @@ def test_asyncio_hears_of_the_end(tmp_path, udp, how):
         assert (how == "ended") == len(asyncio.run(hear(errors)))
 
 
-def test_no_daemon_and_no_udp_socket_are_said_in_a_line(served, udp, tmp_path):
+def test_a_missing_daemon_or_udp_socket_is_reported_in_one_line(served, udp, tmp_path):
     with pytest.raises(IcmpdError, match="nowhere: No such file"):
         Icmpd(udp, str(tmp_path / "nowhere"))
     with socket.socket() as tcp, pytest.raises(IcmpdError, match="does not take the socket: not-udp"):
@@ -139,7 +139,7 @@ def test_a_place_in_a_full_backlog_is_waited_for(tmp_path, udp):
         thread.join()
 
 
-def test_a_daemon_that_says_nothing_is_not_waited_for_for_ever(tmp_path, udp):
+def test_a_silent_daemon_is_not_waited_for_forever(tmp_path, udp):
     path = str(tmp_path / "mute")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as mute:
         mute.bind(path)
@@ -148,7 +148,7 @@ def test_a_daemon_that_says_nothing_is_not_waited_for_for_ever(tmp_path, udp):
             Icmpd(udp, path, timeout_s=0.1)
 
 
-def test_without_a_path_it_is_the_usual_one(udp, monkeypatch, served):
+def test_without_a_path_the_usual_one_is_used(udp, monkeypatch, served):
     monkeypatch.setattr(client_module, "DEFAULT_PATHS", ("/no/such", served.path))
     with Icmpd(udp) as errors:
         assert errors.fileno() >= 0

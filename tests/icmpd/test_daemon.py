@@ -21,7 +21,7 @@ def path(tmp_path):
     return tmp_path / "new" / "socket"
 
 
-def test_a_directory_is_made_and_the_mode_is_as_asked(path):
+def test_the_directory_is_created_and_the_mode_is_set(path):
     with contextlib.closing(listen(path, 0o640, KEEP)):
         assert (0o640, 0o755) == tuple(stat.S_IMODE(each.stat().st_mode) for each in (path, path.parent))
         with socket.socket(socket.AF_UNIX) as client:
@@ -38,7 +38,7 @@ def test_a_stale_socket_is_replaced(path):
         assert path.exists()
 
 
-def test_a_socket_at_which_somebody_listens_is_left_alone(path):
+def test_a_socket_in_use_is_left_alone(path):
     with contextlib.closing(listen(path, 0o600, KEEP)):
         with pytest.raises(UdpprobeError, match="somebody listens"):
             listen(path, 0o600, KEEP)
@@ -58,7 +58,7 @@ def test_anything_else_at_the_path_is_left_alone(tmp_path, make):
 
 
 @pytest.mark.parametrize(("mode", "is_safe"), [(0o777, False), (0o775, False), (0o1777, True), (0o755, True)])
-def test_a_directory_where_others_could_replace_it_is_refused(tmp_path, mode, is_safe):
+def test_a_directory_where_others_could_replace_the_socket_is_refused(tmp_path, mode, is_safe):
     directory = tmp_path / "shared"
     directory.mkdir()
     directory.chmod(mode)
@@ -66,7 +66,7 @@ def test_a_directory_where_others_could_replace_it_is_refused(tmp_path, mode, is
         listen(directory / "socket", 0o600, KEEP).close()
 
 
-def test_what_cannot_be_is_one_line(tmp_path):
+def test_an_impossible_path_is_reported_in_one_line(tmp_path):
     with pytest.raises(UdpprobeError, match="cannot listen at"):
         listen(tmp_path / ("x" * 200), 0o600, KEEP)
     with pytest.raises(UdpprobeError, match="No such file"):
@@ -106,19 +106,19 @@ def test_a_socket_that_systemd_opened_is_used_and_not_removed(path):
         assert f"None {path} False\n" == activated(listener.socket).stdout
 
 
-def test_what_was_passed_has_to_listen():
+def test_a_passed_socket_must_be_listening():
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as mute:
         assert "is no listening Unix stream socket" in activated(mute).stderr
 
 
-def test_sockets_passed_to_another_process_are_not_for_us():
+def test_sockets_passed_to_another_process_are_ignored():
     assert passed({}) is None
     assert passed({"LISTEN_PID": "1", "LISTEN_FDS": "1"}) is None
     assert passed({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "0"}) is None
 
 
 @pytest.mark.parametrize("name", ["{}/notify", "@udpprobe-test-{}"])
-def test_systemd_is_told_by_a_datagram(tmp_path, name):
+def test_systemd_is_notified_by_a_datagram(tmp_path, name):
     name = name.format(tmp_path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(name.replace("@", "\0") if name[0] == "@" else name)
@@ -127,5 +127,5 @@ def test_systemd_is_told_by_a_datagram(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["", "vsock:1", "/no/such/socket"])
-def test_nobody_to_tell_is_no_error(name):
+def test_without_systemd_notifying_does_nothing(name):
     notify({"NOTIFY_SOCKET": name}, "READY=1")

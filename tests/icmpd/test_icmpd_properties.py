@@ -136,7 +136,7 @@ def destinations_of(said):
 
 
 @given(st.lists(steps, max_size=30))
-def test_every_error_is_told_to_whose_it_is_and_to_nobody_else(several):
+def test_every_error_goes_to_its_owner_and_nobody_else(several):
     model = Model()
     for each in several:
         model.step(*each)
@@ -146,7 +146,7 @@ def test_every_error_is_told_to_whose_it_is_and_to_nobody_else(several):
 
 
 @given(st.lists(st.binary(max_size=120), max_size=5), st.sampled_from([b"1", b"J"]))
-def test_any_bytes_may_arrive(several, byte):
+def test_any_bytes_are_handled(several, byte):
     world = World()
     world.connect(1, udp_socket(family=6, carries={4, 6}), byte)
     world.arrive(*several)

@@ -36,11 +36,11 @@ def quote_of(udp, source="127.0.0.1"):
         ("fe80::1", False),
     ],
 )
-def test_an_address_is_own_where_one_may_bind_to_it(owners, address, is_own):
+def test_an_address_is_local_if_a_socket_can_bind_to_it(owners, address, is_own):
     assert is_own == owners.is_own(number(address), 0)
 
 
-def test_an_answer_is_believed_for_a_second(owners, monkeypatch):
+def test_an_answer_is_cached_for_a_second(owners, monkeypatch):
     owners.at(100.0)
     monkeypatch.setattr(owners_module, "_can_bind", lambda *_: True)
     assert owners.is_own(number("192.0.2.1"), 0)
@@ -51,7 +51,7 @@ def test_an_answer_is_believed_for_a_second(owners, monkeypatch):
     assert not owners.is_own(number("192.0.2.1"), 0)
 
 
-def test_answers_are_not_kept_without_end(owners, monkeypatch):
+def test_the_number_of_cached_answers_is_bounded(owners, monkeypatch):
     monkeypatch.setattr(owners_module, "MOST_KEPT", 3)
     monkeypatch.setattr(owners_module, "_can_bind", lambda *_: True)
     owners.at(100.0)
@@ -74,7 +74,7 @@ def test_a_socket_is_alive_until_it_is_closed(owners, family, source):
     assert not owners.is_alive(handed, lambda: quote)
 
 
-def test_a_socket_that_lost_its_port_is_no_more_what_was_handed_over(owners):
+def test_a_socket_that_lost_its_port_is_no_longer_alive(owners):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         handed = inspect(udp.fileno(), 0)  # which lets the kernel choose a port
         quote = quote_of(udp)
@@ -85,7 +85,7 @@ def test_a_socket_that_lost_its_port_is_no_more_what_was_handed_over(owners):
         assert not owners.is_alive(handed, lambda: quote)
 
 
-def test_a_socket_is_alive_though_the_kernel_prefers_another_of_its_port(owners):
+def test_a_socket_is_alive_even_if_the_kernel_prefers_another_on_its_port(owners):
     with contextlib.ExitStack() as opened:
         wide, narrow = (opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(2))
         for each in (wide, narrow):
@@ -95,7 +95,7 @@ def test_a_socket_is_alive_though_the_kernel_prefers_another_of_its_port(owners)
         assert owners.is_alive(inspect(wide.fileno(), 0), lambda: quote_of(wide))
 
 
-def test_what_the_kernel_does_not_tell_is_believed(owners):
+def test_without_an_answer_of_the_kernel_a_socket_counts_as_alive(owners):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.bind(("127.0.0.1", 0))
         handed, quote = inspect(udp.fileno(), 0), quote_of(udp)

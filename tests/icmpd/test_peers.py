@@ -31,7 +31,7 @@ def inspected(opened, user=ME):
         (socket.AF_INET6, "::ffff:127.0.0.1", {4}, number("127.0.0.1")),
     ],
 )
-def test_a_udp_socket_is_what_it_is_bound_to(family, bound, carries, address):
+def test_a_udp_socket_is_described_by_its_bound_address(family, bound, carries, address):
     with socket.socket(family, socket.SOCK_DGRAM) as udp:
         if bound is not None:
             udp.bind((bound, 0))
@@ -77,17 +77,17 @@ def test_other_sockets_are_refused_and_left_alone(family, kind):
         assert before == other.getsockname()
 
 
-def test_udp_lite_is_another_protocol():
+def test_udp_lite_sockets_are_refused():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_UDPLITE) as lite:
         assert Refusal("not-udp") == inspected(lite)
 
 
-def test_what_is_no_socket_is_refused(tmp_path):
+def test_a_descriptor_that_is_not_a_socket_is_refused(tmp_path):
     with (tmp_path / "file").open("w") as opened:
         assert Refusal("not-a-socket") == inspected(opened)
 
 
-def test_a_socket_is_only_for_its_owner_and_the_superuser_to_hand_over():
+def test_only_its_owner_and_root_may_hand_over_a_socket():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         assert Refusal("not-your-socket") == inspected(udp, ME + 1)
         assert isinstance(inspected(udp, ROOT), ClientSocket)
@@ -101,7 +101,7 @@ def test_a_socket_of_another_network_namespace_is_refused(monkeypatch):
         assert Refusal("other-network-namespace") == inspected(udp)
 
 
-def test_what_a_client_says_is_heard_byte_by_byte_and_its_end_as_nothing():
+def test_client_messages_are_read_byte_by_byte_until_the_end():
     ours, theirs = socket.socketpair()
     with ours, theirs, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         ours.setblocking(False)
@@ -139,12 +139,12 @@ class Peer:
         (Gate(frozenset(), frozenset({100})), Peer(1001, 7, (8, 9)), False),
     ],
 )
-def test_who_may_is_told_by_user_and_groups(gate, peer, may, monkeypatch):
+def test_permission_depends_on_user_and_groups(gate, peer, may, monkeypatch):
     monkeypatch.setattr(peers, "_groups", lambda peer: peer.groups)
     assert may == gate.admits(peer)
 
 
-def test_credentials_and_groups_are_the_kernels():
+def test_credentials_and_groups_come_from_the_kernel():
     ours, theirs = socket.socketpair()
     with ours, theirs:
         assert (os.getpid(), ME, os.getegid()) == credentials(ours)
@@ -152,7 +152,7 @@ def test_credentials_and_groups_are_the_kernels():
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser may join groups")
 @pytest.mark.parametrize("many", [1, 300])
-def test_every_group_of_a_process_lets_it_in(monkeypatch, many):
+def test_any_permitted_group_of_a_process_is_enough(monkeypatch, many):
     before, groups = os.getgroups(), range(4000, 4000 + many)
     os.setgroups(groups)
     try:

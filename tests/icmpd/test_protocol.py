@@ -26,13 +26,13 @@ def test_any_byte_but_j_with_a_udp_socket_is_answered_by_1_and_records(byte):
     assert [(111, 3, 3, 16, 2, 9, OTHER, 0)] * 2 == records(world.read(1))
 
 
-def test_what_is_no_udp_socket_is_answered_by_0_and_the_end():
+def test_a_descriptor_that_is_not_udp_is_answered_by_0_and_the_end():
     world = World()
     assert world.connect(1, Refusal("not-udp")) == b"0"
     assert (True, 1) == (world.protocol.ends(1), world.protocol.counts["refused-not-udp"])
 
 
-def test_who_is_to_end_hears_nothing_more():
+def test_a_client_being_closed_gets_no_more_errors():
     world = World()
     world.connect(1, udp_socket())
     world.protocol.received(1, b"x", Refusal("no-descriptor"))
@@ -40,7 +40,7 @@ def test_who_is_to_end_hears_nothing_more():
     assert (b"0", True) == (world.read(1), world.protocol.ends(1))
 
 
-def test_an_error_routed_to_who_is_gone_meanwhile_is_dropped():
+def test_an_error_for_a_client_that_has_left_is_dropped():
     world = World()
     world.connect(1, udp_socket())
     wanted = {1: [0]}
@@ -67,7 +67,7 @@ def test_a_parameter_problem_is_for_json_only():
     assert [("malformed", None)] == [(each["verdict"], each["errno"]) for each in lines(world.read(2))]
 
 
-def test_json_tells_first_what_was_registered():
+def test_json_starts_with_the_registered_socket():
     world = World()
     (said,) = lines(world.connect(1, udp_socket(ME, peer=(OTHER, 9)), b"J"))
     assert ("udpprobe.icmpd/1", "registered", True) == (said["schema"], said["kind"], said["registered"])
@@ -76,7 +76,7 @@ def test_json_tells_first_what_was_registered():
     assert ("refused", False, "not-udp") == (said["kind"], said["registered"], said["reason"])
 
 
-def test_all_that_json_tells_is_in_the_published_schema():
+def test_all_json_lines_follow_the_published_schema():
     world = World()
     said = lines(world.connect(1, udp_socket(ME, peer=(OTHER, 9)), b"J"))
     said += lines(world.connect(2, Refusal("not-udp"), b"J"))
@@ -91,7 +91,7 @@ def test_all_that_json_tells_is_in_the_published_schema():
     check(world.protocol.status())
 
 
-def test_json_tells_what_the_record_leaves_out():
+def test_json_has_fields_that_the_record_lacks():
     world = World()
     world.connect(1, udp_socket(family=6, carries={4, 6}), b"J")
     world.arrive(frag_needed(SENT, 1400, ROUTER), packet_too_big(SENT6, 1300), time_exceeded(SENT, ROUTER), REFUSED)
@@ -104,7 +104,7 @@ def test_json_tells_what_the_record_leaves_out():
     assert ("1970-01-01T00:00:00.001000000Z", 2) == (said[0]["time"], said[0]["interface"])
 
 
-def test_an_unread_queue_is_bounded_and_json_is_told_what_is_missing():
+def test_an_unread_queue_is_bounded_and_json_counts_lost_errors():
     world = World(queue_messages=3)
     world.connect(1, udp_socket())
     world.connect(2, udp_socket(), b"J")
@@ -133,7 +133,7 @@ def test_all_queues_together_are_bounded(monkeypatch):
     assert world.protocol.status()["queued_bytes"] == 0
 
 
-def test_no_line_is_made_for_who_has_no_room_for_it(monkeypatch):
+def test_no_line_is_built_for_a_client_without_room(monkeypatch):
     made = []
     monkeypatch.setattr(protocol_module, "error_object", lambda *_: made.append(1) or {"kind": "error"})
     world = World(queue_messages=3)
@@ -144,7 +144,7 @@ def test_no_line_is_made_for_who_has_no_room_for_it(monkeypatch):
     assert (3, 6, 14) == (len(made), world.protocol.counts["delivered"], world.protocol.counts["dropped"])
 
 
-def test_a_user_shares_a_port_with_itself_so_often_and_root_as_it_likes(monkeypatch):
+def test_a_user_has_a_limit_of_sockets_per_port_and_root_has_none(monkeypatch):
     monkeypatch.setattr(protocol_module, "MOST_ON_PORT", 2)
     world = World()
     assert [b"1"] * 5 == [world.connect(client, udp_socket()) for client in range(5)]
@@ -159,7 +159,7 @@ def test_a_user_shares_a_port_with_itself_so_often_and_root_as_it_likes(monkeypa
     assert b"1" == world.connect(15, udp_socket(), user=1000)
 
 
-def test_a_flood_of_one_user_s_errors_costs_another_none(monkeypatch):
+def test_a_flood_of_errors_for_one_user_costs_another_none(monkeypatch):
     monkeypatch.setattr(protocol_module, "MOST_ERRORS_AT_ONCE", 12)
     world = World()
     for client in range(4):
@@ -176,14 +176,14 @@ def test_a_flood_of_one_user_s_errors_costs_another_none(monkeypatch):
 
 
 @given(st.lists(st.integers(0, 50)), st.integers(0, 200))
-def test_equal_shares_leave_nothing_that_somebody_wants(wanted, total):
+def test_equal_shares_leave_no_wanted_part_unused(wanted, total):
     most = equal_share(wanted, total)
     given_out = sum(min(count, most) for count in wanted)
     assert given_out <= max(total, 0)
     assert sum(wanted) <= total or given_out + len(wanted) > total
 
 
-def test_clients_that_do_not_read_make_nobody_deaf_who_does(monkeypatch):
+def test_clients_that_do_not_read_do_not_affect_those_that_do(monkeypatch):
     monkeypatch.setattr(protocol_module, "MOST_QUEUED_BYTES", 300)
     world = World()
     for client in (1, 2, 3):
@@ -194,7 +194,7 @@ def test_clients_that_do_not_read_make_nobody_deaf_who_does(monkeypatch):
     assert world.protocol.counts["dropped"] > 0
 
 
-def test_a_chunk_is_whole_records_and_what_was_not_taken_goes_first():
+def test_a_chunk_holds_whole_records_and_the_rest_goes_first():
     outbox = Outbox(1000)
     outbox.put([bytes([n % 256]) * 144 for n in range(100)])
     chunk = outbox.take()
@@ -205,13 +205,13 @@ def test_a_chunk_is_whole_records_and_what_was_not_taken_goes_first():
     assert (0, 0) == (outbox.bytes, len(outbox))
 
 
-def test_a_message_longer_than_a_chunk_is_sent_all_the_same():
+def test_a_message_longer_than_a_chunk_is_sent_anyway():
     outbox = Outbox(10)
     outbox.put([b"x" * (CHUNK_BYTES + 1), b"y"])
     assert [CHUNK_BYTES + 1, 1] == [len(outbox.take()), len(outbox.take())]
 
 
-def test_what_the_kernel_did_not_take_is_counted_as_waiting():
+def test_bytes_the_kernel_did_not_take_count_as_waiting():
     world = World()
     world.connect(1, udp_socket())
     world.arrive(REFUSED)
@@ -220,7 +220,7 @@ def test_what_the_kernel_did_not_take_is_counted_as_waiting():
     assert (44, False) == (world.protocol.status()["queued_bytes"], world.protocol.ends(1))
 
 
-def test_who_never_speaks_is_refused_in_time():
+def test_a_silent_client_is_refused_in_time():
     world = World()
     world.connect(1, now_s=0)
     world.connect(2, now_s=10)
@@ -232,7 +232,7 @@ def test_who_never_speaks_is_refused_in_time():
 
 
 @pytest.mark.parametrize(("byte", "told"), [(b"J", ["closed"]), (b"1", [])])
-def test_a_closed_udp_socket_hears_nothing_more_and_its_connection_stays(byte, told):
+def test_a_closed_udp_socket_gets_no_errors_and_its_connection_stays(byte, told):
     world = World()
     world.connect(1, udp_socket(), byte)
     world.protocol.closed(1)
@@ -241,7 +241,7 @@ def test_a_closed_udp_socket_hears_nothing_more_and_its_connection_stays(byte, t
     assert not world.protocol.ends(1)
 
 
-def test_s_without_a_socket_is_told_the_counters():
+def test_s_without_a_socket_is_answered_with_the_counters():
     world = World()
     world.connect(1, udp_socket())
     world.arrive(REFUSED)
@@ -257,7 +257,7 @@ def test_s_without_a_socket_is_told_the_counters():
     assert world.protocol.ends(2)
 
 
-def test_what_quotes_no_udp_is_nobodys():
+def test_an_error_that_quotes_no_udp_belongs_to_nobody():
     world = World()
     world.connect(1, udp_socket())
     world.arrive(ipv4(OTHER, ME, icmp4(8), 1))
@@ -289,17 +289,17 @@ def whole(start, rest):
         (error(SENT, 3, 255), whole("7100000003ff", V4)),
     ],
 )
-def test_a_record_is_what_the_books_daemon_sent_but_for_zeros(packet, said):
+def test_a_record_equals_that_of_the_book_except_for_zeros(packet, said):
     assert said == record_of(arrived(packet), 0)
 
 
-def test_a_link_local_destination_has_the_scope_of_the_interface_it_was_heard_on():
+def test_a_link_local_destination_has_the_scope_of_the_incoming_interface():
     errors = arrived(error(datagram("fe80::1", "fe80::2", SPORT, 9), 1, 4), error(SENT6, 1, 4), interface=7)
     assert [7, 0] == [record(record_of(errors, row))[-1] for row in (0, 1)]
 
 
 @pytest.mark.parametrize("meaning", MEANINGS, ids=lambda row: f"{row.family}-{row.type}-{row.code}")
-def test_errnos_are_the_books(meaning):
+def test_errnos_are_those_of_the_book(meaning):
     said = errno_of(meaning.family, meaning.type, max(meaning.code, 0))
     wanted = {"malformed": 0, "refused": errno.ECONNREFUSED, "too-big": errno.EMSGSIZE}
     if meaning.code >= 0:
@@ -307,5 +307,5 @@ def test_errnos_are_the_books(meaning):
     assert errno_of(6, 100, 0) == 0
 
 
-def test_what_the_book_has_no_errno_for_is_no_record():
+def test_an_error_without_an_errno_in_the_book_makes_no_record():
     assert b"" == record_of(arrived(error(SENT, 12, 0)), 0)

@@ -56,7 +56,7 @@ def test_an_error_is_for_a_socket_whose_family_port_and_addresses_agree(handed, 
     }
 
 
-def test_two_clients_of_one_port_on_two_addresses_hear_their_own():
+def test_two_clients_of_one_port_on_two_addresses_get_their_own_errors():
     world = World()
     for client, address in enumerate([ME, ALSO_ME]):
         world.connect(client, udp_socket(address))
@@ -64,7 +64,7 @@ def test_two_clients_of_one_port_on_two_addresses_hear_their_own():
     assert [1, 0] == [len(records(world.read(client))) for client in (0, 1)]
 
 
-def test_two_clients_of_one_socket_both_hear():
+def test_two_clients_of_one_socket_both_get_its_errors():
     world = World()
     for client in (1, 2):
         world.connect(client, udp_socket())
@@ -98,7 +98,7 @@ def test_headers_before_udp_are_walked(sent):
         (error(ipv6(ME6, OTHER6, fragment(udp(SPORT, 9), offset=181), FRAGMENT), 1, 4), "quotes-later-fragment"),
     ],
 )
-def test_what_no_host_would_believe_is_counted_and_not_delivered(packet, name):
+def test_invalid_errors_are_counted_and_not_delivered(packet, name):
     world = World()
     for client, family in enumerate([4, 6]):
         world.connect(client, udp_socket(family=family))
@@ -107,7 +107,7 @@ def test_what_no_host_would_believe_is_counted_and_not_delivered(packet, name):
     assert world.protocol.counts[name] == 1
 
 
-def test_a_new_socket_replaces_the_old_one_and_nothing_is_left_of_who_went():
+def test_a_new_socket_replaces_the_old_one_and_leaves_nothing_behind():
     registry = Registry()
     registry.add(1, udp_socket())
     registry.add(2, udp_socket())

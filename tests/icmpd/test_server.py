@@ -73,7 +73,7 @@ def test_json_comes_in_lines(served, udp):
     ],
     ids=["vanishes", "deaf", "shut-down", "garbage"],
 )
-def test_clients_that_leave_in_every_way_hurt_nobody(served, udp, leave):
+def test_clients_may_leave_at_any_point(served, udp, leave):
     with served.register(udp) as stays, served.register(udp) as leaves:
         served.refuse(udp)
         served.until(lambda: served.status()["counts"].get("delivered") == 2)
@@ -89,7 +89,7 @@ def test_clients_that_leave_in_every_way_hurt_nobody(served, udp, leave):
         assert [9] * 5 == [each[5] for each in records(got)]
 
 
-def test_who_leaves_without_reading_its_answer_hurts_nobody(served, udp):
+def test_a_client_may_leave_without_reading_its_answer(served, udp):
     for _ in range(20):
         served.hand_over(udp).close()
     with served.register(udp) as client:
@@ -97,7 +97,7 @@ def test_who_leaves_without_reading_its_answer_hurts_nobody(served, udp):
         assert 144 == len(client.recv(1000))
 
 
-def test_a_client_that_does_not_read_makes_nobody_else_deaf(served, udp):
+def test_a_client_that_does_not_read_does_not_affect_others(served, udp):
     with served.register(udp) as deaf, served.register(udp) as client:
         for _ in range(60):
             served.refuse(udp, times=100)
@@ -115,7 +115,7 @@ def test_a_client_that_does_not_read_makes_nobody_else_deaf(served, udp):
             deaf.recv(1)
 
 
-def test_json_clients_are_told_how_many_messages_the_kernel_had_no_room_for(served, udp):
+def test_json_clients_learn_how_many_messages_the_kernel_dropped(served, udp):
     with served.hand_over(udp, byte=b"J") as client, client.makefile("rb") as said:
         assert "registered" == json.loads(said.readline())["kind"]
         served.errors.lost, served.errors.is_full = 7, True
@@ -125,7 +125,7 @@ def test_json_clients_are_told_how_many_messages_the_kernel_had_no_room_for(serv
         assert "error" == json.loads(said.readline())["kind"]
 
 
-def test_a_socket_that_is_registered_again_and_again_makes_nobody_wait(served, udp, monkeypatch):
+def test_registering_a_socket_repeatedly_does_not_delay_others(served, udp, monkeypatch):
     monkeypatch.setattr(server_module, "MOST_MATCHED", 30)
     with contextlib.ExitStack() as opened, udp_socket() as mine:
         for _ in range(20):
@@ -137,7 +137,7 @@ def test_a_socket_that_is_registered_again_and_again_makes_nobody_wait(served, u
         assert [1, 1] == served.errors.asked_for
 
 
-def test_a_reader_of_144_bytes_never_meets_half_a_record(served, udp):
+def test_a_reader_of_144_bytes_always_gets_a_whole_record(served, udp):
     with served.register(udp) as client:
         for _ in range(30):
             served.refuse(udp, times=300)
@@ -179,7 +179,7 @@ def asked_until_blocked(client, udp):
     return asked
 
 
-def test_who_asks_again_and_again_without_reading_is_not_listened_to(served, udp):
+def test_a_client_that_sends_without_reading_is_ignored(served, udp):
     with served.register(udp) as client:
         client.setblocking(False)
         while asked_until_blocked(client, udp):
@@ -190,14 +190,14 @@ def test_who_asks_again_and_again_without_reading_is_not_listened_to(served, udp
             assert 2 == served.status()["clients"]
 
 
-def test_who_says_nothing_is_refused_in_time(served, udp, monkeypatch):
+def test_a_client_that_sends_nothing_is_refused_in_time(served, udp, monkeypatch):
     with served.register(udp), served.connect() as silent:
         monkeypatch.setattr(protocol_module, "HANDSHAKE_S", 0.0)
         assert (b"0", b"") == (silent.recv(1), silent.recv(1))
         assert 1 == served.status()["clients"]
 
 
-def test_a_closed_udp_socket_shares_no_errors_of_who_has_its_port_next(served):
+def test_a_closed_udp_socket_gets_no_errors_of_the_next_owner_of_its_port(served):
     with udp_socket() as first, served.register(first) as client:
         port = first.getsockname()[1]
         first.close()
@@ -224,7 +224,7 @@ def test_sockets_that_share_a_port_are_all_alive(served):
 
 
 @pytest.mark.parametrize("family", LOOPBACK)
-def test_a_socket_that_is_connected_elsewhere_later_hears_of_where_it_is_connected(served, family):
+def test_a_socket_connected_after_registration_gets_errors_of_its_peer(served, family):
     with udp_socket(family) as udp:
         udp.connect((LOOPBACK[family], 9))
         with served.register(udp) as client:
@@ -235,7 +235,7 @@ def test_a_socket_that_is_connected_elsewhere_later_hears_of_where_it_is_connect
             assert [11] == [port for *_, port, _, _ in records(client.recv(1000))]
 
 
-def test_who_shares_a_port_later_is_alive_too(served):
+def test_a_socket_that_shares_a_port_later_is_alive_too(served):
     with contextlib.ExitStack() as opened:
         port, clients = 0, []
         for to in range(1, 11):  # which of them the kernel prefers depends on where it was sent to
@@ -248,7 +248,7 @@ def test_who_shares_a_port_later_is_alive_too(served):
             assert [144] * len(clients) == [len(client.recv(1000)) for client in clients]
 
 
-def test_more_clients_than_fit_are_told_so(tmp_path, udp):
+def test_clients_beyond_the_limit_are_refused_with_a_reason(tmp_path, udp):
     with (
         serving(tmp_path, most_clients=2) as served,
         served.register(udp) as first,
@@ -262,7 +262,7 @@ def test_more_clients_than_fit_are_told_so(tmp_path, udp):
             assert 1 == served.status()["counts"]["refused-too-many-clients"]
 
 
-def test_no_descriptor_left_is_not_the_end(served, udp):
+def test_running_out_of_descriptors_does_not_end_the_daemon(served, udp):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with served.register(udp) as client, contextlib.ExitStack() as held:
         waiting = [held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) for _ in range(5)]
@@ -283,7 +283,7 @@ def test_no_descriptor_left_is_not_the_end(served, udp):
     assert served.status()["counts"]["accept-failed"] >= 5
 
 
-def test_who_may_not_is_refused(tmp_path, udp):
+def test_a_user_without_permission_is_refused(tmp_path, udp):
     with serving(tmp_path, gate=Gate(frozenset())) as served, served.hand_over(udp) as client:
         # the superuser always may
         assert client.recv(1) == (b"0" if os.geteuid() else b"1")
@@ -322,7 +322,7 @@ def lingering():
 
 
 @pytest.mark.parametrize(("gate", "copies"), [(True, 1), (True, 3), (False, 1)])
-def test_a_socket_that_lingers_stops_nobody(tmp_path, udp, monkeypatch, gate, copies):
+def test_a_lingering_socket_does_not_block_the_daemon(tmp_path, udp, monkeypatch, gate, copies):
     """Handed over by who may and by who may not; alone, as one of several, and left unread."""
     started_s = time.monotonic()
     with serving(tmp_path) as served, served.register(udp) as client, lingering() as tcp:
@@ -371,7 +371,7 @@ def is_over(client):
         return False
 
 
-def test_of_who_may_not_only_some_are_waited_for(tmp_path, monkeypatch):
+def test_only_some_unpermitted_clients_are_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(peers, "credentials", lambda _: SOMEBODY)
     with serving(tmp_path, gate=Gate(frozenset())) as served, contextlib.ExitStack() as opened:
         silent = [opened.enter_context(served.connect()) for _ in range(MOST_TURNED_AWAY + 3)]
@@ -383,7 +383,7 @@ def test_of_who_may_not_only_some_are_waited_for(tmp_path, monkeypatch):
         assert not is_over(opened.enter_context(served.connect()))
 
 
-def test_no_user_takes_more_than_half_of_the_places(tmp_path, monkeypatch):
+def test_no_user_gets_more_than_half_of_the_places(tmp_path, monkeypatch):
     with (
         serving(tmp_path, gate=Gate(frozenset(), everybody=True), most_clients=4) as served,
         udp_socket() as udp,
@@ -418,7 +418,7 @@ def no_descriptor_left():
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_a_spare_descriptor_that_another_process_takes_is_not_the_end(tmp_path, monkeypatch, no_descriptor_left):
+def test_losing_the_spare_descriptor_does_not_end_the_daemon(tmp_path, monkeypatch, no_descriptor_left):
     def taken(*_):
         raise OSError(errno.ENFILE, "too many open files in system")
 

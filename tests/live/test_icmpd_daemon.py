@@ -122,7 +122,7 @@ def somebody_else():
 @pytest.mark.parametrize(
     ("words", "answer"), [(["--mode", "666"], b"0"), (["--allow-user", NOBODY], b"1"), (["--allow-user", "*"], b"1")]
 )
-def test_who_may_not_is_refused(start, words, answer):
+def test_a_user_without_permission_is_refused(start, words, answer):
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o755)
         start(Path(directory) / "socket", *words)
