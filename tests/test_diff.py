@@ -80,7 +80,7 @@ def test_a_destination_of_one_report_alone_is_new_or_gone(which):
         ([], "better"),
     ],
 )
-def test_somebody_else_who_rejects_is_worse_and_nobody_any_more_better(reporters, expected):
+def test_a_new_rejecting_reporter_is_worse_and_none_any_more_is_better(reporters, expected):
     def rejected(*names):
         return destination("203.0.113.9", 53, "rejected", *(finding("rejected", (4, 3, 3), name) for name in names))
 
@@ -145,13 +145,13 @@ def test_microseconds_on_a_link_are_noise():
     assert "same" == change(one, other)[0]
 
 
-def test_the_verdict_counts_before_everything_else():
+def test_the_verdict_outweighs_everything_else():
     before = replace(TOO_BIG, verdict="prohibited", findings=(finding("prohibited", (4, 3, 13), "192.0.2.1"),))
     row = compared(report(replace(before, answered=40_000, sent=40_000)), report(replace(TOO_BIG, answered=10)))
     assert ("better", {"verdict", "loss"}) == (row.change, {each.what for each in row.differences})
 
 
-def test_errors_whose_datagram_nobody_saw_belong_to_their_destination():
+def test_errors_without_a_datagram_belong_to_their_destination():
     row = compared(report(), report(unmatched=[LONE]))
     assert ("192.0.2.77", None, "new", "prohibited") == (row.address, row.port, row.change, row.after.verdict)
     both = compare(
@@ -160,12 +160,12 @@ def test_errors_whose_datagram_nobody_saw_belong_to_their_destination():
     assert failing_changes(both.destinations, frozenset({"new-prohibited"}))
 
 
-def test_what_an_interruption_left_undecided_is_the_same():
+def test_an_undecided_verdict_is_not_a_change():
     assert ("same", []) == change(replace(SILENT, verdict=None), SILENT)
     assert ("same", []) == change(REFUSED, replace(REFUSED, verdict=None))
 
 
-def test_reports_that_are_grouped_otherwise_are_not_compared():
+def test_reports_with_different_grouping_are_not_compared():
     with pytest.raises(UdpprobeError, match="by flow"):
         compare(report(REFUSED), report(replace(REFUSED, source="10.0.0.1", source_port=5)), ("a", "b"))
 
@@ -178,7 +178,7 @@ def test_the_worst_comes_first():
     assert tuple(found.counts) == CHANGES
 
 
-def test_what_is_to_be_done_is_said_of_all_that_is_not_well():
+def test_every_failing_destination_has_advice():
     found = compare(report(HEALED, LOOP), report(TOO_BIG, ANSWERED, REFUSED), ("a", "b"))
     for row in found.destinations:
         is_well = row.after is not None and row.after.verdict == "answered"
@@ -196,14 +196,14 @@ def test_the_report_s_own_advice_is_passed_on():
 
 
 @pytest.mark.parametrize("found", [report(REFUSED, TOO_BIG, UNREACHABLE_V6, ANSWERED, unmatched=[LONE]), report()])
-def test_a_report_as_json_says_what_the_report_says(found):
+def test_a_report_read_from_json_equals_the_report(found):
     read = read_report(as_json(found), "x")
     both = compare(found, read, ("a", "b"))
     assert all(row.change == "same" and row.before == row.after for row in both.destinations)
     assert len(both.destinations) == len(found.destinations) + len(found.unmatched)
 
 
-def test_a_report_of_another_version_is_read_by_what_it_has():
+def test_a_report_of_another_version_is_read_as_far_as_possible():
     text = {
         "schema": "udpprobe.report/1",
         "command": "analyze",
@@ -227,7 +227,7 @@ def test_a_report_of_another_version_is_read_by_what_it_has():
         b"{" * 100_000,
     ],
 )
-def test_what_is_no_report_is_named_and_not_guessed_at(text):
+def test_a_file_that_is_not_a_report_is_named(text):
     with pytest.raises(UdpprobeError, match=r"^old: is ") as told:
         read_report(text, "old")
     assert 3 == told.value.exit_status
@@ -251,7 +251,7 @@ def test_what_is_no_report_is_named_and_not_guessed_at(text):
         (None, TOO_BIG, "new-expired", True),  # a finding beside the verdict
     ],
 )
-def test_a_verdict_is_new_where_it_was_not_before(before, after, word, expected):
+def test_a_verdict_absent_before_is_new(before, after, word, expected):
     sides = [report(*([each] if each else [])) for each in (before, after)]
     assert expected == bool(failing_changes([compared(*sides)], parse_failing(f"new-unsent,{word}")))
 
@@ -280,7 +280,7 @@ def told(capsys, *words):
     return status, capsys.readouterr()
 
 
-def test_the_table_says_what_was_and_what_is_in_80_columns(files, tmp_path, monkeypatch, capsys):
+def test_the_table_shows_before_and_after_in_80_columns(files, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     status, out = told(capsys, *(Path(name).name for name in files))
     assert (0, "") == (status, out.err)
@@ -290,7 +290,7 @@ def test_the_table_says_what_was_and_what_is_in_80_columns(files, tmp_path, monk
     assert "10.0.0.1:53" not in out.out
 
 
-def test_all_shows_the_same_ones(files, capsys):
+def test_all_shows_unchanged_destinations(files, capsys):
     assert "10.0.0.1:53          same      answered\n" in told(capsys, *files, "--all")[1].out
 
 
@@ -310,7 +310,7 @@ def test_every_format_has_the_same_rows(files, capsys):
     assert [change for _, change in rows] == [cells[1].strip() for cells in table]
 
 
-def test_the_exit_status_is_1_for_what_fails_and_2_for_a_wrong_word(files, capsys):
+def test_the_exit_status_is_1_for_failures_and_2_for_usage_errors(files, capsys):
     assert 1 == told(capsys, *files, "--fail-on", "new-refused")[0]
     assert 0 == told(capsys, *files, "--fail-on", "new-silent")[0]
     status, out = told(capsys, *files, "--fail-on", "new-nonsense")
@@ -318,7 +318,7 @@ def test_the_exit_status_is_1_for_what_fails_and_2_for_a_wrong_word(files, capsy
 
 
 @pytest.mark.parametrize("text", [None, b"", b"{}", b"\x00" * 50, b'{"schema":'])
-def test_what_cannot_be_read_is_named_and_the_exit_status_is_3(files, tmp_path, capsys, text):
+def test_an_unreadable_report_is_named_with_status_3(files, tmp_path, capsys, text):
     path = tmp_path / "odd"
     if text is not None:
         path.write_bytes(text)
@@ -332,7 +332,7 @@ def test_what_cannot_be_read_is_named_and_the_exit_status_is_3(files, tmp_path, 
     ("word", "said"),
     [("new-refused,gone", "udpprobe: --fail-on: found new-refused; but the answer is incomplete\n"), ("new-loop", "")],
 )
-def test_what_is_found_is_named_beside_what_could_not_be_read(tmp_path, capsys, word, said):
+def test_verdicts_are_named_even_if_a_file_was_unreadable(tmp_path, capsys, word, said):
     (tmp_path / "a.pcap").write_bytes((PCAPS / "refused.pcap").read_bytes())
     (tmp_path / "b.pcap").symlink_to(tmp_path / "missing")
     status, out = told(capsys, str(PCAPS / "silent.pcap"), str(tmp_path / "*.pcap"), "--fail-on", word)
@@ -383,7 +383,7 @@ def run(*words, stdin=None):
 
 
 @pytest.mark.parametrize("name", ["refused.pcap", "too-big.pcap"])
-def test_a_capture_is_as_good_as_its_report(tmp_path, name):
+def test_a_capture_can_be_compared_like_its_report(tmp_path, name):
     path = tmp_path / "report.json"
     assert 0 == main(["analyze", "--all", "--format", "json", "-o", str(path), str(PCAPS / name)])
     for before, after, stdin in (
@@ -396,7 +396,7 @@ def test_a_capture_is_as_good_as_its_report(tmp_path, name):
         assert b"nothing changed; 2 the same" in done.stdout.replace(b"\n", b" ")
 
 
-def test_a_report_without_healthy_destinations_is_said_to_lack_them(tmp_path, capsys):
+def test_a_report_without_healthy_destinations_is_pointed_out(tmp_path, capsys):
     short, full = tmp_path / "short.json", tmp_path / "full.json"
     short.write_bytes(as_json(report(REFUSED)))
     full.write_bytes(as_json(report(REFUSED, ANSWERED)))
@@ -405,6 +405,6 @@ def test_a_report_without_healthy_destinations_is_said_to_lack_them(tmp_path, ca
     assert "" == told(capsys, str(full), str(full))[1].err
 
 
-def test_standard_input_that_is_no_capture_is_called_by_its_name():
+def test_invalid_standard_input_is_named():
     done = run(PCAPS / "refused.pcap", "-", stdin=b"hello")
     assert (3, b"udpprobe: -: not a pcap") == (done.returncode, done.stderr[:23])

@@ -99,7 +99,7 @@ def reference(tmp_path_factory):
     }
 
 
-def test_the_reference_has_something_of_everything(reference):
+def test_the_reference_capture_covers_every_case(reference):
     report, events = reference[4, 6]
     assert {"refused", "rejected", "too-big", "loop", "expired", "answered", "silent"} == {
         each["verdict"] for each in report["destinations"]
@@ -184,7 +184,7 @@ def test_every_container_gives_the_same_report(name, reference, tmp_path):
 
 
 @pytest.mark.parametrize("order", "<>")
-def test_simple_packet_blocks_give_the_same_report_but_for_times(order, reference, tmp_path):
+def test_simple_packet_blocks_give_the_same_report_except_for_times(order, reference, tmp_path):
     data = c.bytes_of_pcapng(frames_of(PACKETS[4, 6]), order=order, link_type=RAW, packet=c.simple)
     assert timeless(reference[4, 6]) == timeless(told_of(data, tmp_path))
 
@@ -201,7 +201,7 @@ def timeless(told):
 
 
 @pytest.mark.parametrize("name", ["qinq", "sll2", "null big 24", "ppp"])
-def test_containers_and_link_layers_do_not_depend_on_each_other(name, reference, tmp_path):
+def test_containers_and_link_layers_are_independent(name, reference, tmp_path):
     link_type, families, wrap = LINKS[name]
     assert reference[families] == told_of(in_sections(frames_of(PACKETS[families], wrap), link_type), tmp_path)
 

@@ -50,11 +50,11 @@ needs_raw = pytest.mark.skipif(os.geteuid() != 0, reason="needs raw sockets")
 
 
 @pytest.mark.parametrize(("page", "words"), [each for each in SESSIONS if not is_in_lab(each[1])])
-def test_a_session_is_what_happens(page, words):
+def test_documented_sessions_show_what_happens(page, words):
     assert SESSIONS[page, words] == session(words)
 
 
-def test_a_session_ends_where_the_next_one_begins():
+def test_a_session_ends_before_the_next_one():
     page = "    $ udpprobe one\n    told\n\n    more\n\n    $ udpprobe two\n\nText.\n\n    $ udpprobe three\n    $ udpprobe four\n"
     assert ["one", "two", "three", "four"] == [found[1] for found in SESSION.finditer(page)]
     assert "    $ udpprobe one\n    told\n\n    more\n" == SESSION.search(page)[0]
@@ -63,7 +63,7 @@ def test_a_session_ends_where_the_next_one_begins():
 @needs_raw
 @pytest.mark.live
 @pytest.mark.parametrize(("page", "words"), [each for each in SESSIONS if is_in_lab(each[1])])
-def test_a_session_in_the_lab_is_what_happens_there_but_for_times(page, words):
+def test_documented_lab_sessions_show_what_happens_except_for_times(page, words):
     assert lasting(SESSIONS[page, words]) == lasting(session(words))
 
 
@@ -74,18 +74,18 @@ def test_each_command_has_a_page_whose_options_are_current(name):
     assert f"\n{options_table(name)}\n" == text.partition(begin)[2].partition(end)[0]
 
 
-def test_the_table_of_calls_is_the_program_s():
+def test_the_table_of_calls_is_current():
     begin, end = CALLS
     text = (DOCS / "why-udp-errors-vanish.md").read_text()
     assert f"\n{calls_table()}\n" == text.partition(begin)[2].partition(end)[0]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_links_lead_somewhere(page):
+def test_links_have_targets(page):
     assert [] == [to for to in LINK.findall(page.read_text()) if not (page.parent / to).exists()]
 
 
-def test_the_targets_of_the_monitoring_page_can_be_read(tmp_path):
+def test_the_targets_of_the_monitoring_page_are_valid(tmp_path):
     block = re.search(r"^    \[defaults\].*?(?=^\S)", (DOCS / "monitoring.md").read_text(), re.MULTILINE | re.DOTALL)[0]
     (tmp_path / "services.toml").write_text(dedent(block))
     assert [("dns.example:53", "resolvers"), ("office", None)] == [
@@ -93,7 +93,7 @@ def test_the_targets_of_the_monitoring_page_can_be_read(tmp_path):
     ]
 
 
-def test_the_python_page_names_what_is_public():
+def test_the_python_page_names_every_public_name():
     text = (DOCS / "python.md").read_text()
     assert set(re.findall(r"udpprobe\.([A-Za-z_]+)\(?", text)) <= set(udpprobe.__all__)
     assert [] == [
@@ -128,26 +128,26 @@ def written(capsys, *words):
     return json.loads(capsys.readouterr().out)
 
 
-def test_schemas_are_those_of_the_program():
+def test_schemas_are_current():
     assert {name: schema_text(each) for name, each in schemas().items()} == {
         path.stem: path.read_text() for path in SCHEMAS.glob("*.json")
     }
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_schemas_are_schemas(name):
+def test_schemas_are_valid(name):
     Draft202012Validator.check_schema(PUBLISHED[name])
 
 
 @pytest.mark.parametrize("capture", CAPTURES, ids=lambda path: path.name)
-def test_golden_reports_are_described(capture):
+def test_golden_reports_match_the_schema(capture):
     golden = json.loads((GOLDEN / f"{capture.name}.json").read_text())
     golden["version"] = golden["source"]["name"] = ""
     check(golden)
 
 
 @pytest.mark.parametrize("capture", CAPTURES, ids=lambda path: path.name)
-def test_events_are_described(capture, capsys):
+def test_events_match_the_schema(capture, capsys):
     check(written(capsys, "analyze", "--events", str(capture)))
 
 
@@ -167,7 +167,7 @@ def test_events_are_described(capture, capsys):
     ],
     ids=" ".join,
 )
-def test_documents_of_commands_are_described(words, capsys, monkeypatch):
+def test_documents_of_commands_match_their_schemas(words, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     check(written(capsys, *words))
 
@@ -187,7 +187,7 @@ def test_documents_of_commands_are_described(words, capsys, monkeypatch):
     ],
     ids=" ".join,
 )
-def test_documents_about_this_host_are_described(words, capsys):
+def test_documents_about_this_host_match_their_schemas(words, capsys):
     check(written(capsys, *words))
 
 
@@ -203,13 +203,13 @@ def test_documents_about_this_host_are_described(words, capsys):
         ("loop-3", "check --no-loop -p 53"),
     ],
 )
-def test_documents_about_the_lab_are_described(scenario, words):
+def test_documents_about_the_lab_match_their_schemas(scenario, words):
     check(json.loads(output(f"lab -s {scenario} -- udpprobe {words} --format json 198.18.9.9")))
 
 
 @needs_raw
 @pytest.mark.live
-def test_lines_of_watch_are_described():
+def test_lines_of_watch_match_the_schema():
     told = output(
         'lab -- sh -c "udpprobe watch -i lab0 --count 1 --format ndjson & sleep 2;'
         ' udpprobe scan -o /dev/null --retries 0 198.18.9.9:54; wait"'
@@ -219,7 +219,7 @@ def test_lines_of_watch_are_described():
     check(line, "events", "WatchedEvent")
 
 
-def test_lines_of_events_are_described(capsys):
+def test_lines_of_events_match_the_schema(capsys):
     main(["analyze", "--events", "--format", "ndjson", str(ROOT / "pcaps" / "rfc4884.pcap")])
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines
@@ -227,7 +227,7 @@ def test_lines_of_events_are_described(capsys):
         check(each, "events", "Event")
 
 
-def test_a_report_of_what_was_interrupted_is_described():
+def test_an_interrupted_report_matches_the_schema():
     undecided = replace(samples.REFUSED, verdict=None, errno=None)
     check(samples.parsed(replace(samples.report(undecided), interrupted=True)))
 
@@ -244,7 +244,7 @@ def test_a_report_of_what_was_interrupted_is_described():
         lambda found: found.update(schema="udpprobe.report/2"),
     ],
 )
-def test_what_is_no_report_is_not_described(change):
+def test_an_invalid_report_does_not_match_the_schema(change):
     found = json.loads(udpprobe.to_json(udpprobe.analyze(ROOT / "pcaps" / "refused.pcap")))
     check(found)
     change(found)
@@ -257,7 +257,7 @@ def test_manual_pages_are_current():
 
 
 @pytest.mark.skipif(not shutil.which("groff"), reason="groff is not installed")
-def test_manual_pages_are_sound_and_keep_what_is_to_be_copied():
+def test_manual_pages_are_valid_and_keep_text_to_be_copied():
     for path in MAN.iterdir():
         done = subprocess.run(
             ["groff", "-man", "-Tascii", "-ww", "-P-cbou", path], capture_output=True, text=True, check=True

@@ -41,14 +41,14 @@ class Endless(io.TextIOBase):
         (["lab", "--show", ZERO], "more than 16 MB"),
     ],
 )
-def test_a_file_without_end_is_refused(words, said, capsys):
+def test_an_endless_file_is_refused(words, said, capsys):
     assert main(words) in {2, 3}
     out, err = capsys.readouterr()
     assert said in out + err
     assert len(out + err) < 400
 
 
-def test_lines_without_end_end_at_a_limit():
+def test_an_endless_line_is_cut_at_a_limit():
     lines = lines_at_most(Endless("192.0.2.1\n"), 10_000)
     with pytest.raises(OSError, match="more than 0 MB"):
         all(lines)
@@ -56,7 +56,7 @@ def test_lines_without_end_end_at_a_limit():
         next(lines_at_most(Endless("x" * 1_000_000)))
 
 
-def test_a_file_of_just_the_limit_is_read(tmp_path):
+def test_a_file_of_exactly_the_limit_is_read(tmp_path):
     path = tmp_path / "some"
     path.write_bytes(bytes(1000))
     assert bytes(1000) == read_at_most(str(path), 1000)
@@ -67,7 +67,7 @@ def test_a_file_of_just_the_limit_is_read(tmp_path):
         assert [MOST_OF_A_LINE, 2] == [len(line) for line in lines_at_most(file)]
 
 
-def test_a_report_without_end_through_a_pipe_is_refused(tmp_path, monkeypatch, capsys):
+def test_an_endless_report_from_a_pipe_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(inputs, "MOST_REPORT_BYTES", 100_000)
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)

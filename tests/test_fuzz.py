@@ -229,7 +229,7 @@ def a_round_of(number, file):
 @pytest.mark.hypothesis  # chooses it for `make fuzz`; the plug-in sees only tests that are properties themselves
 @pytest.mark.slow
 @pytest.mark.timeout(300 + BUDGET_S)
-def test_no_file_makes_it_raise_hang_or_swell(file):
+def test_no_file_makes_the_reader_raise_hang_or_use_much_memory(file):
     started = time.monotonic()
     number = 0
     while number < ROUNDS or time.monotonic() - started < BUDGET_S:
@@ -237,7 +237,7 @@ def test_no_file_makes_it_raise_hang_or_swell(file):
         number += 1
 
 
-def test_a_small_file_that_unpacks_to_much_takes_little(file):
+def test_a_compression_bomb_takes_little_memory(file):
     """Zeros are records of no bytes: half a million frames, but nothing that grows with them."""
     bomb = gzip.compress(c.pcap_header() + bytes(8 << 20))
     check(file, bomb, AnalyzeOptions(), 64 << 20)

@@ -35,7 +35,7 @@ def test_no_verdict_is_invented(name, tmp_path):
 
 
 @every_capture
-def test_errors_without_a_datagram_are_told_apart(name, tmp_path):
+def test_errors_without_a_datagram_are_listed_separately(name, tmp_path):
     unmatched = report_of(PCAPS / name, tmp_path)["unmatched"]
     expected = EXPECTED[name].get("unmatched", [])
     assert len(expected) == len(unmatched)
@@ -44,7 +44,7 @@ def test_errors_without_a_datagram_are_told_apart(name, tmp_path):
 
 
 @every_capture
-def test_every_error_is_an_event_of_its_own(name, tmp_path):
+def test_every_error_is_a_separate_event(name, tmp_path):
     events = events_of(PCAPS / name, tmp_path)
     assert EXPECTED[name].get("event_count", len(events)) == len(events)
     by_frame = {event["frame"]: event for event in events}
@@ -53,7 +53,7 @@ def test_every_error_is_an_event_of_its_own(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", CAPTURES)
-def test_crafted_captures_are_those_that_craft_makes(name):
+def test_crafted_captures_are_current(name):
     assert pcap(*CAPTURES[name]()) == (PCAPS / name).read_bytes()
 
 

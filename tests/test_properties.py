@@ -30,7 +30,7 @@ def report_of(story):
 
 @quickly
 @given(any_frames, st.integers(0, 2000))
-def test_any_bytes_on_any_link_are_decoded_without_a_word(frames, cut_off):
+def test_any_bytes_on_any_link_are_decoded_without_an_exception(frames, cut_off):
     lengths = [len(each) + cut_off for _, each in frames]
     story = follow(frames_of([each for _, each in frames], [link for link, _ in frames], lengths=lengths))
     assert (len(frames), sum(lengths)) == (story.packets, story.bytes)
@@ -43,7 +43,7 @@ def test_any_bytes_on_any_link_are_decoded_without_a_word(frames, cut_off):
 
 @quickly
 @given(worlds(), st.integers(1, 9), any_group)
-def test_following_at_once_changes_no_report_and_no_match(world, step, by):
+def test_flushing_at_once_changes_no_report_and_no_match(world, step, by):
     question, frames = Question(32, True, by), frames_in(world)
     one = follow(frames, question)
     split = analyzer_of([], by_flow=by == "flow")
@@ -56,7 +56,7 @@ def test_following_at_once_changes_no_report_and_no_match(world, step, by):
 
 @quickly
 @given(worlds())
-def test_the_same_frames_tell_the_same_again_whatever_the_secret(world):
+def test_the_secret_does_not_affect_the_report(world):
     story = follow(frames_in(world))
     other = story_of_analyzer(analyzer_of(frames_in(world), secret=77))
     assert story.told == other.told
@@ -67,7 +67,7 @@ def test_the_same_frames_tell_the_same_again_whatever_the_secret(world):
 
 @quickly
 @given(st.lists(worlds(8), min_size=2, max_size=4), st.data(), any_group)
-def test_captures_add_up_in_any_order_to_the_same_report(parts, data, by):
+def test_captures_merge_in_any_order_to_the_same_report(parts, data, by):
     question, reports = Question(32, True, by), []
     for order in (list(range(len(parts))), data.draw(st.permutations(range(len(parts))))):
         first, *others = [
@@ -99,7 +99,7 @@ def in_order(frames):
 
 @quickly
 @given(worlds(), st.lists(st.integers(0, 10**9), min_size=30, max_size=30), any_group)
-def test_frames_out_of_order_by_up_to_a_second_are_put_in_order(world, late_ns, by):
+def test_frames_out_of_order_by_up_to_a_second_are_sorted(world, late_ns, by):
     """Each is written as late as its queue was read."""
     question, frames = Question(32, True, by), in_order(frames_in(world))
     written = [
@@ -120,14 +120,14 @@ def without_frames(event):
 
 @quickly
 @given(worlds(), any_group)
-def test_what_is_in_order_is_the_same_put_in_order(world, by):
+def test_sorting_ordered_frames_changes_nothing(world, by):
     question, frames = Question(32, True, by), in_order(frames_in(world))
     assert follow(frames, question).told == follow(frames, question, is_ordered=True).told
 
 
 @quickly
 @given(worlds(), st.sampled_from((-(1 << 62), -(10**18), -50 * S, -1, 10**18, 1 << 62)))
-def test_odd_times_change_nothing_but_themselves(world, first_ns):
+def test_odd_times_affect_only_times(world, first_ns):
     usual, odd = (
         follow(frames_of([frame for _, frame in world], ETHERNET, times_ns=[ns + more for ns, _ in world]))
         for more in (0, first_ns)
@@ -157,7 +157,7 @@ def timeless(event, first_ns):
 
 @quickly
 @given(worlds())
-def test_every_error_is_told_once_and_counted_at_most_once(world):
+def test_every_error_is_reported_once_and_counted_at_most_once(world):
     story = follow(frames_in(world))
     counted = sum(finding.count for each in story.destinations for finding in each.findings if finding.icmp_type)
     counted += sum(each.finding.count for each in story.unmatched)
@@ -166,7 +166,7 @@ def test_every_error_is_told_once_and_counted_at_most_once(world):
 
 @quickly
 @given(worlds())
-def test_what_is_told_of_a_destination_adds_up(world):
+def test_the_numbers_of_a_destination_add_up(world):
     for each in follow(frames_in(world)).destinations:
         assert each.errors == sum(finding.count for finding in each.findings if finding.icmp_type is not None)
         assert (each.sent > 0) or each.findings
@@ -175,7 +175,7 @@ def test_what_is_told_of_a_destination_adds_up(world):
             assert 0 <= spread.min <= spread.median <= spread.max
 
 
-def test_nothing_and_one_packet_and_errors_alone_are_captures():
+def test_empty_single_packet_and_error_only_captures_are_valid():
     for frames in ([], [(0, b"", 0, ETHERNET)], [(-1, b"", 0, 65535), (0, bytes(64), 64, 0)]):
         story = follow(frames)
         assert (len(frames), [], ()) == (story.packets, story.events, story.destinations)

@@ -87,7 +87,7 @@ def test_no_two_probes_have_the_same_token(family, numbers):
 
 @FAMILIES
 @pytest.mark.parametrize("payload", [TOKEN, DNS])
-def test_no_two_probes_share_what_a_reply_may_tell_them_by(family, payload):
+def test_no_two_probes_share_a_field_that_identifies_a_reply(family, payload):
     """16 bits each: of 1,000 numbers by chance 8 pairs would."""
     packets = Bench(family, payload).send(*(Probe(number, 1, flow=number % 2) for number in range(1000)))
     head, (_, at, size) = HEADER[family], payload
@@ -98,7 +98,7 @@ def test_no_two_probes_share_what_a_reply_may_tell_them_by(family, payload):
 
 
 @FAMILIES
-def test_a_token_is_free_again_once_its_probe_is_forgotten(family, monkeypatch):
+def test_a_token_can_be_reused_once_its_probe_is_forgotten(family, monkeypatch):
     monkeypatch.setattr("udpprobe.replies.MOST_PROBES", 100)
     bench = Bench(family, (b"?rest", 0, 1))
     packets = bench.send(*(Probe(number, 1) for number in range(1000)))
@@ -131,7 +131,7 @@ def test_each_error_is_given_to_its_probe(family):
 
 
 @FAMILIES
-def test_flows_are_told_apart(family):
+def test_flows_are_distinguished(family):
     bench = Bench(family)
     packets = bench.send(Probe(7, 1), Probe(8, 1, flow=1))
     assert [7, 8] == bench.numbers(*map(bench.expired, packets))
@@ -151,7 +151,7 @@ def test_an_ipv6_error_of_a_probe_with_a_short_token_is_believed(payload):
     assert list(range(90)) == bench.numbers(*map(bench.expired, packets))
 
 
-def test_an_id_alone_is_no_proof_where_the_checksum_is_not_quoted():
+def test_an_id_without_a_quoted_checksum_is_no_proof():
     bench = Bench()
     packets = bench.send(*(Probe(number, 1) for number in range(3)))
     assert [] == bench.numbers(bench.expired(packets[0], packets[0][:24]))
@@ -160,7 +160,7 @@ def test_an_id_alone_is_no_proof_where_the_checksum_is_not_quoted():
     assert {} == bench.tracker.faults
 
 
-def test_a_swapped_id_is_made_up_for_and_a_cleared_one_if_the_token_is_quoted():
+def test_a_quoted_token_makes_up_for_a_swapped_or_cleared_id():
     bench = Bench()
     packet, other = bench.send(Probe(3, 1), Probe(4, 1))
     swapped = changed(packet, 4, packet[5:6] + packet[4:5])
@@ -170,7 +170,7 @@ def test_a_swapped_id_is_made_up_for_and_a_cleared_one_if_the_token_is_quoted():
 
 
 @FAMILIES
-def test_what_was_changed_on_the_way_is_told(family):
+def test_changes_on_the_path_are_reported(family):
     (packet,) = Bench(family).send(Probe(3, 1))
     head = HEADER[family]
     source, port, checksum = {4: 12, 6: 8}[family], head - 8, head - 2
@@ -215,7 +215,7 @@ def test_forged_errors_are_foreign(family):
 
 
 @FAMILIES
-def test_a_flood_of_guesses_is_told_and_takes_another_probe_for_proof(family):
+def test_a_flood_of_guesses_is_noted_and_requires_a_second_probe(family):
     bench = Bench(family)
     packets = bench.send(Probe(3, 1), Probe(4, 1))
     head = HEADER[family]
@@ -265,7 +265,7 @@ def test_doubted_errors_are_remembered_in_bounds():
 
 
 @FAMILIES
-def test_errors_of_others_are_not_looked_at(family):
+def test_errors_about_other_traffic_are_ignored(family):
     bench = Bench(family)
     bench.send(Probe(3, 1))
     strange = b.datagram(OWN[family], TO[family], 5353, 53, b"other")
@@ -274,7 +274,7 @@ def test_errors_of_others_are_not_looked_at(family):
     assert {} == bench.tracker.faults
 
 
-def test_a_nat_at_both_ends_takes_the_whole_token_for_proof():
+def test_behind_a_nat_at_both_ends_the_whole_token_is_required():
     bench = Bench()
     (packet,) = bench.send(Probe(3, 1))
     elsewhere = changed(packet, 16, b.packed(NATTED[4]))
@@ -283,7 +283,7 @@ def test_a_nat_at_both_ends_takes_the_whole_token_for_proof():
 
 
 @FAMILIES
-def test_an_error_heard_on_two_interfaces_is_one(family):
+def test_an_error_captured_on_two_interfaces_counts_once(family):
     bench = Bench(family)
     (packet,) = bench.send(Probe(3, 1))
     assert [3] == bench.numbers(bench.expired(packet), bench.expired(packet))
@@ -294,7 +294,7 @@ def test_an_error_heard_on_two_interfaces_is_one(family):
     ("kind", "kinds"),
     [("no-neighbour", {4: (3, 1), 6: (1, 3)}), ("unsent", {4: (3, 13), 6: (1, 1)}), ("unsent", {4: (3, 3), 6: (1, 4)})],
 )
-def test_this_host_s_own_error_about_a_probe_that_never_left_is_of_its_link_or_its_firewall(family, kind, kinds):
+def test_an_error_of_this_host_about_an_unsent_probe_is_local(family, kind, kinds):
     unreachable = kinds[family]
     bench = Bench(family)
     (packet,) = bench.send(Probe(3, 1))
@@ -308,7 +308,7 @@ def test_this_host_s_own_error_about_a_probe_that_never_left_is_of_its_link_or_i
 
 @FAMILIES
 @pytest.mark.parametrize(("ttl", "verdict"), [(31, "expired"), (32, "loop"), (64, "loop")])
-def test_a_high_ttl_that_runs_out_is_a_loop_where_that_is_asked_for(family, ttl, verdict):
+def test_a_high_expired_ttl_is_a_loop_if_configured(family, ttl, verdict):
     bench = Bench(family, loop_ttl=32)
     (packet,) = bench.send(Probe(3, ttl))
     (reply,) = bench.hear(packet, bench.expired(packet))
@@ -329,7 +329,7 @@ def test_a_probe_that_is_routed_back_to_this_host_is_counted(family):
 @pytest.mark.parametrize(
     ("mtu", "size", "is_about_larger"), [(1400, 1400, True), (1400, 36, True), (1399, 1400, False), (0, 36, False)]
 )
-def test_an_mtu_that_is_large_enough_says_nothing_of_the_probe(mtu, size, is_about_larger):
+def test_an_mtu_the_probe_fits_says_nothing_about_it(mtu, size, is_about_larger):
     bench = Bench()
     (packet,) = bench.send(Probe(3, 9, size=size))
     (reply,) = bench.hear(packet, b.frag_needed(packet, mtu, ROUTER[4]))
@@ -344,7 +344,7 @@ def answer(family, data, flow=0, port=PORT):
 
 
 @FAMILIES
-def test_an_answer_that_repeats_the_token_is_the_probe_s(family):
+def test_an_answer_that_repeats_the_token_belongs_to_the_probe(family):
     bench = Bench(family)
     packets = bench.send(Probe(3, 1), Probe(4, 1))
     replies = bench.hear(*packets, *(answer(family, b"said: " + packet[HEADER[family] :]) for packet in packets))
@@ -353,7 +353,7 @@ def test_an_answer_that_repeats_the_token_is_the_probe_s(family):
     ]
 
 
-def test_a_short_token_is_looked_for_where_it_was_sent():
+def test_a_short_token_is_searched_only_at_its_place():
     bench = Bench(payload=DNS)
     packets = bench.send(Probe(3, 1), Probe(4, 1))
     replies = bench.hear(*packets, *(answer(4, packet[28:32]) for packet in packets))
@@ -362,14 +362,14 @@ def test_a_short_token_is_looked_for_where_it_was_sent():
 
 
 @FAMILIES
-def test_an_answer_is_its_own_probe_s_though_a_short_token_be_drawn_by_many(family):
+def test_an_answer_with_a_short_token_belongs_to_its_own_probe(family):
     bench = Bench(family, (b"?rest", 0, 1))
     packets = bench.send(*(Probe(number, 1) for number in range(200)))
     bench.hear(*packets)
     assert list(range(200)) == bench.numbers(*(answer(family, packet[HEADER[family] :]) for packet in packets))
 
 
-def test_an_answer_that_repeats_nothing_is_given_to_the_latest_probe_without_a_reply():
+def test_an_answer_without_a_token_goes_to_the_latest_unanswered_probe():
     bench = Bench()
     packets = bench.send(Probe(3, 1), Probe(4, 1), Probe(5, 1))
     bench.hear(*packets, bench.expired(packets[2]))
@@ -378,7 +378,7 @@ def test_an_answer_that_repeats_nothing_is_given_to_the_latest_probe_without_a_r
     ]
 
 
-def test_an_answer_before_any_probe_is_nobody_s():
+def test_an_answer_before_any_probe_belongs_to_none():
     bench = Bench()
     assert [] == bench.hear(answer(4, b"pong"))
     bench.send(Probe(3, 1), now_ns=1000 * MS)
@@ -386,7 +386,7 @@ def test_an_answer_before_any_probe_is_nobody_s():
 
 
 @FAMILIES
-def test_an_answer_from_another_port_is_one_and_told(family):
+def test_an_answer_from_another_port_counts_and_is_noted(family):
     bench = Bench(family)
     (packet,) = bench.send(Probe(3, 9))
     replies = bench.hear(packet, answer(family, b"pong", port=PORT + 1), answer(family, b"pong"))
@@ -396,7 +396,7 @@ def test_an_answer_from_another_port_is_one_and_told(family):
 # ---- time
 
 
-def test_the_time_a_probe_left_is_the_capture_s_and_only_its_first():
+def test_the_send_time_is_that_of_the_first_capture_of_a_probe():
     bench = Bench()
     (packet,) = bench.send(Probe(3, 9), now_ns=0)
     other = b.datagram(OWN[4], TO[4], SOURCE_PORTS[0], PORT, b"not ours")
@@ -404,11 +404,11 @@ def test_the_time_a_probe_left_is_the_capture_s_and_only_its_first():
     assert (2 * MS, 4 * MS) == (reply.sent_ns, reply.time_ns)
 
 
-def test_nothing_heard_says_nothing():
+def test_without_packets_there_are_no_replies():
     assert [] == Bench().hear()
 
 
-def test_of_probes_without_number_only_the_latest_are_remembered(monkeypatch):
+def test_only_the_latest_of_very_many_probes_are_remembered(monkeypatch):
     monkeypatch.setattr("udpprobe.replies.MOST_PROBES", 3)
     bench = Bench()
     packets = bench.send(*(Probe(number, 1) for number in range(5)))

@@ -52,7 +52,7 @@ def test_every_error_has_its_verdict_and_errno(family, kind, itself, verdict):
     assert (family, *kind) == (finding.family, finding.icmp_type, finding.icmp_code)
 
 
-def test_an_expiry_of_a_low_ttl_is_no_loop():
+def test_an_expired_low_ttl_is_not_a_loop():
     packet = sent(1, ttl=3)
     assert "expired" == story_of([packet, b.time_exceeded(packet, ROUTER[4])]).only.verdict
 
@@ -66,7 +66,7 @@ def test_an_undefined_icmpv6_error_alone_leaves_a_destination_silent_or_answered
     assert "answered" == story_of([packet, unknown, answer]).only.verdict
 
 
-def test_the_most_telling_finding_is_the_destination_s_verdict():
+def test_the_most_significant_finding_gives_the_verdict():
     packet = sent(1, ttl=3)
     errors = [b.error(packet, *kind, reporter=ROUTER[4]) for kind in ((12, 0), (4, 0), (11, 1), (3, 0), (3, 13))]
     errors += [
@@ -124,7 +124,7 @@ def test_another_reporter_mtu_or_code_is_another_finding():
     )
 
 
-def test_the_surest_match_of_a_finding_is_told():
+def test_a_finding_shows_its_most_certain_match():
     frames = [sent(1, id=1), error_about(sent(1, id=2)), error_about(sent(1, id=1))]
     assert "exact" == story_of(frames).only.findings[0].match
 
@@ -134,7 +134,7 @@ def test_matched_and_unmatched_errors_of_one_destination_are_kept_apart():
     assert (1, 1) == (story.only.errors, len(story.unmatched))
 
 
-def test_unmatched_errors_are_told_worst_first():
+def test_unmatched_errors_are_listed_worst_first():
     frames = [
         b.time_exceeded(sent(1, ttl=1), ROUTER[4]),
         error_about(sent(2)),
@@ -161,13 +161,13 @@ def test_silence_of_a_host_that_refused_another_port_means_listening_or_filtered
     } == meanings
 
 
-def test_a_router_s_word_does_not_speak_for_the_host():
+def test_a_refusal_by_a_router_does_not_count_for_the_host():
     other = b.datagram(CLIENT[4], host(1), 40001, 9, b"")
     story = story_of([sent(1), *with_refusal(other, reporter=ROUTER[4])])
     assert ["no-evidence"] == [each.meaning for each in story.destinations if each.verdict == "silent"]
 
 
-def test_an_answer_is_no_silence():
+def test_an_answered_destination_has_no_meaning_of_silence():
     story = story_of([sent(1), b.datagram(host(1), CLIENT[4], PORT, 40001, b"!")])
     assert [("answered", None)] == [(each.verdict, each.meaning) for each in story.destinations]
 
@@ -186,19 +186,19 @@ MIXED = [
 ]
 
 
-def test_healthy_destinations_are_told_only_when_asked_for():
+def test_healthy_destinations_are_listed_only_on_request():
     assert {host(2), host(5)} == {each.address for each in story_of(MIXED, question=Question()).destinations}
     assert 5 == len(story_of(MIXED, question=EVERYTHING).destinations)
 
 
-def test_destinations_are_told_worst_first():
+def test_destinations_are_listed_worst_first():
     assert [host(5), host(2), host(1), host(3), host(4)] == [each.address for each in story_of(MIXED).destinations]
 
 
 # ---- groups
 
 
-def test_by_host_all_ports_are_one():
+def test_by_host_all_ports_are_one_row():
     packets = [b.datagram(CLIENT[4], host(1), 40001, port, b"") for port in (7, 9, 11)]
     answer = b.datagram(host(1), CLIENT[4], 11, 40001, b"!")
     (found,) = story_of(
@@ -216,12 +216,12 @@ def test_by_host_all_ports_are_one():
     assert Spread(1, 1, 1) == found.rtt_ms
 
 
-def test_by_host_a_loop_in_sight_is_the_host_s():
+def test_by_host_a_captured_loop_belongs_to_the_host():
     (found,) = story_of([sent(1, ttl=ttl) for ttl in (64, 62, 60)], question=Question(32, True, "host")).destinations
     assert (host(1), None, "loop", 2) == (found.address, found.port, found.verdict, found.findings[0].loop.period)
 
 
-def test_by_reporter_each_says_what_it_said():
+def test_by_reporter_each_row_has_its_own_errors():
     frames = [
         *with_refusal(sent(1), reporter=ROUTER[4]),
         *with_refusal(sent(2), reporter=ROUTER[4]),
@@ -235,7 +235,7 @@ def test_by_reporter_each_says_what_it_said():
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_advice_by_reporter_is_for_who_reports_and_takes_it_for_no_destination(family):
+def test_advice_by_reporter_does_not_take_the_reporter_for_a_destination(family):
     prohibited = {4: (3, 13), 6: (1, 1)}[family]
     frames = [
         *with_refusal(sent(1, family=family)),
@@ -249,7 +249,7 @@ def test_advice_by_reporter_is_for_who_reports_and_takes_it_for_no_destination(f
     } == rows
 
 
-def test_by_flow_every_source_is_told_apart():
+def test_by_flow_every_source_is_a_row():
     packets = [b.datagram(CLIENT[4], host(1), source, PORT, b"") for source in (1, 2)]
     found = story_of([*with_refusal(packets[0]), packets[1]], question=Question(32, True, "flow")).destinations
     assert [(CLIENT[4], 1, "refused", 1), (CLIENT[4], 2, "silent", 0)] == [
@@ -258,27 +258,27 @@ def test_by_flow_every_source_is_told_apart():
 
 
 @pytest.mark.parametrize("by", ["destination", "flow"])
-def test_a_loop_in_sight_is_told_by_destination_and_by_flow(by):
+def test_a_captured_loop_is_shown_by_destination_and_by_flow(by):
     (found,) = story_of([sent(1, ttl=ttl) for ttl in (64, 62, 60)], question=Question(32, True, by)).destinations
     assert ("loop", host(1), PORT) == (found.verdict, found.address, found.port)
     assert (CLIENT[4] if by == "flow" else None) == found.source
 
 
 @pytest.mark.parametrize("by", ["destination", "host", "reporter", "flow"])
-def test_errors_alone_make_no_destination(by):
+def test_errors_without_datagrams_make_no_destination(by):
     errors = [b.port_unreachable(sent(n)) for n in (1, 2)]
     story = story_of(errors, question=Question(32, True, by))
     assert (2, ()) == (len(story.unmatched), story.destinations)
 
 
-def test_a_report_can_be_concluded_again_in_other_groups():
+def test_a_report_can_be_repeated_with_another_grouping():
     story = story_of(MIXED)
     for _ in range(2):
         assert 5 == len(conclude(story.analyzer, EVERYTHING)[0])
         assert 5 == len(conclude(story.analyzer, Question(32, True, "host"))[0])
 
 
-def test_nothing_seen_is_an_empty_report():
+def test_an_empty_capture_gives_an_empty_report():
     story = story_of([])
     assert ((), (), [], {}) == (story.destinations, story.unmatched, story.events, story.faults)
 
@@ -288,7 +288,7 @@ GROUPS = {4: ("224.0.0.251", "239.1.2.3", "255.255.255.255"), 6: ("ff02::fb", "f
 
 @pytest.mark.parametrize(("family", "group"), [(family, group) for family in (4, 6) for group in GROUPS[family]])
 @pytest.mark.parametrize("kind", [{4: (3, 3), 6: (1, 4)}, {4: (3, 13), 6: (1, 1)}, {4: (3, 1), 6: (1, 3)}])
-def test_what_a_member_says_of_a_group_is_rejected_with_a_note(family, group, kind):
+def test_an_error_about_a_group_address_is_rejected_with_a_note(family, group, kind):
     packet = b.datagram(CLIENT[family], group, 40001, PORT, b"hello")
     story = story_of([packet, b.error(packet, *kind[family], reporter=host(1, family))])
     (finding,), (event,) = story.only.findings, story.events
@@ -306,7 +306,7 @@ def test_no_other_destination_is_a_group(family, address):
     assert ("prohibited", False) == (found.verdict, "group-member" in found.findings[0].notes)
 
 
-def test_a_packet_too_big_about_a_group_is_what_it_says():
+def test_packet_too_big_about_a_group_address_is_too_big():
     packet = b.datagram(CLIENT[6], "ff0e::1", 40001, PORT, b"hello")  # RFC 4443, 2.4 (e.3)
     assert "too-big" == story_of([packet, b.error(packet, 2, 0, 1280, reporter=ROUTER[6])]).only.verdict
 
@@ -315,7 +315,7 @@ def test_a_packet_too_big_about_a_group_is_what_it_says():
 
 
 @pytest.mark.parametrize("ttl", [5, 64])
-def test_of_any_number_of_reporters_a_thousand_are_listed_and_all_are_counted(ttl):
+def test_a_thousand_reporters_are_listed_and_all_are_counted(ttl):
     packet = sent(1, ttl=ttl)
     frames = [packet, *(b.time_exceeded(packet, f"198.51.{n >> 8}.{n & 255}") for n in range(1200))]
     only = story_of(frames).only
@@ -324,7 +324,7 @@ def test_of_any_number_of_reporters_a_thousand_are_listed_and_all_are_counted(tt
 
 
 @pytest.mark.parametrize(("family", "kind"), [(4, (3, 1)), (6, (1, 3))])
-def test_what_a_host_sends_itself_for_want_of_a_neighbour_has_no_reporter_and_no_rtt(family, kind):
+def test_a_missing_neighbour_has_neither_reporter_nor_rtt(family, kind):
     packet = sent(1, family)
     story = story_of([packet, b.error(packet, *kind, reporter=CLIENT[family])])
     (finding,), (event,) = story.only.findings, story.events
@@ -340,14 +340,14 @@ def test_what_a_host_sends_itself_for_want_of_a_neighbour_has_no_reporter_and_no
 
 
 @pytest.mark.parametrize(("family", "kind"), [(4, (3, 13)), (6, (1, 1)), (4, (3, 0)), (6, (1, 0))])
-def test_other_errors_of_the_sender_s_own_address_say_nothing_of_a_neighbour(family, kind):
+def test_other_errors_from_the_own_address_do_not_mean_a_missing_neighbour(family, kind):
     packet = sent(1, family)
     found = story_of([packet, b.error(packet, *kind, reporter=CLIENT[family])]).only.findings[0]
     assert (CLIENT[family], False) == (found.reporter, "no-neighbour" in found.notes)
 
 
 @pytest.mark.parametrize(("family", "kind"), [(4, (3, 1)), (6, (1, 3))])
-def test_the_last_router_s_word_has_a_reporter(family, kind):
+def test_an_error_of_the_last_router_has_a_reporter(family, kind):
     packet = sent(1, family)
     found = story_of([packet, b.error(packet, *kind, reporter=ROUTER[family])]).only.findings[0]
     assert (ROUTER[family], True) == (found.reporter, found.rtt_ms is not None)
@@ -356,7 +356,7 @@ def test_the_last_router_s_word_has_a_reporter(family, kind):
 # ---- every error as an event of its own
 
 
-def test_an_event_tells_what_the_error_says():
+def test_an_event_has_the_fields_of_the_error():
     packet = sent(1, size=1400, df=True, id=0x4321)
     (event,) = story_of([packet, b.frag_needed(packet, 1300, ROUTER[4])], times_ns=[5 * MS, 12 * MS]).events
     assert (2, 12 * MS, 4, 3, 4, ROUTER[4], 1300) == (
@@ -386,13 +386,13 @@ def test_an_event_without_a_datagram_has_no_frame_and_no_rtt():
     assert ("none", None, None) == (event.match, event.matched_frame, event.rtt_ms)
 
 
-def test_events_are_told_in_capture_order_whatever_they_quote():
+def test_events_are_in_capture_order():
     packets = [sent(n, family) for n in range(1, 20) for family in (4, 6)]
     frames = [frame for packet in packets for frame in with_refusal(packet)]
     assert list(range(2, 2 * len(packets) + 1, 2)) == [event.frame for event in story_of(frames).events]
 
 
-def test_extensions_are_told_with_notes_of_their_own():
+def test_extensions_are_reported_with_their_notes():
     def extended(n, structure):
         packet = sent(n, ttl=1)
         return expired(packet, lambda quote: b.padded(quote) + structure, rest=b.quote_length(b.padded(packet), 4))
@@ -410,12 +410,12 @@ def test_extensions_are_told_with_notes_of_their_own():
     ] == [event.notes for event in events]
 
 
-def test_a_later_error_may_tell_that_it_is_a_loop():
+def test_a_later_error_may_show_that_it_is_a_loop():
     frames = [frame for ttl in (5, 7, 9) for frame in expired(sent(1, ttl=ttl, id=ttl))]
     assert ["loop"] * 3 == [event.verdict for event in story_of(frames).events]
 
 
-def test_an_error_about_a_fragment_s_ports_is_told_by_the_datagram_s():
+def test_an_error_about_a_fragment_gets_the_ports_of_its_datagram():
     first, later = b.fragments(sent(1, size=2000), 1480)
     (event,) = story_of([first, later, error_about(later, TIME_EXCEEDED, reporter=ROUTER[4])]).events
     assert (None, None) == (event.quoted.source_port, event.quoted.destination_port)
@@ -453,12 +453,12 @@ def traced(ttls, family=4, reporters=ROUTER, n=1, **fields):
         (255, "loop"),
     ],
 )
-def test_a_datagram_that_left_with_a_ttl_of_32_or_more_went_round(family, ttl, verdict):
+def test_an_expired_datagram_sent_with_ttl_32_or_more_was_in_a_loop(family, ttl, verdict):
     assert verdict == story_of(traced([ttl], family)).only.verdict
 
 
 @pytest.mark.parametrize(("loop_ttl", "verdict"), [(5, "loop"), (6, "expired"), (255, "expired"), (1, "loop")])
-def test_that_ttl_can_be_chosen(loop_ttl, verdict):
+def test_the_ttl_that_means_a_loop_can_be_chosen(loop_ttl, verdict):
     story = story_of(traced([5]), question=Question(loop_ttl, True))
     assert [verdict, verdict] == [story.only.verdict, story.events[0].verdict]
 
@@ -474,7 +474,7 @@ def test_an_error_without_its_datagram_is_no_evidence():
 
 
 @pytest.mark.parametrize(("family", "kind"), [(4, (11, 1)), (4, (11, 2)), (4, (3, 0)), (6, (3, 1)), (6, (1, 0))])
-def test_only_an_expiry_in_transit_is_of_a_loop(family, kind):
+def test_only_a_ttl_expired_in_transit_can_be_a_loop(family, kind):
     packet = sent(1, family, ttl=64)
     assert "loop" != story_of([packet, b.error(packet, *kind, reporter=ROUTER[family])]).only.verdict
 
@@ -489,7 +489,7 @@ def test_one_reporter_at_three_ttls_is_a_loop(family):
 
 
 @pytest.mark.parametrize("ttls", [[5, 7], [5, 6], [5, 6, 7]])
-def test_one_reporter_at_two_ttls_or_at_neighbours_is_none(ttls):
+def test_one_reporter_at_two_or_adjacent_ttls_is_not_a_loop(ttls):
     assert {"expired"} == {finding.verdict for finding in story_of(traced(ttls)).only.findings}
 
 
@@ -499,16 +499,16 @@ def test_another_reporter_at_each_ttl_is_a_traceroute(family):
     assert {"expired"} == {finding.verdict for finding in story_of(frames).only.findings}
 
 
-def test_one_reporter_for_two_destinations_is_none():
+def test_one_reporter_for_two_destinations_is_not_a_loop():
     assert {"expired"} == {each.verdict for each in story_of(traced([5]) + traced([7], n=2)).destinations}
 
 
-def test_one_ttl_again_and_again_is_none():
+def test_one_repeated_ttl_is_not_a_loop():
     frames = [frame for number in range(3) for frame in traced([5], size=20 + 10 * number)]
     assert "expired" == story_of(frames).only.verdict
 
 
-def test_of_any_number_of_reporters_the_first_32_are_named():
+def test_at_most_32_routers_of_a_loop_are_named():
     packet = sent(1, ttl=64)
     story = story_of([packet, *(b.time_exceeded(packet, f"203.0.113.{number}") for number in range(1, 101))])
     assert 100 == len(story.only.findings)
@@ -523,7 +523,7 @@ def test_two_routers_in_turn_are_both_named_and_the_period_is_two():
     assert [loop, loop] == [finding.loop for finding in story_of(frames).only.findings]
 
 
-def test_backwards_too():
+def test_two_alternating_routers_are_a_loop_with_falling_ttls_too():
     frames = [frame for ttl in (6, 5, 4, 3) for frame in traced([ttl], 6, (ROUTER, OTHER_ROUTER)[ttl % 2])]
     assert Loop((ROUTER[6], OTHER_ROUTER[6]), 2) == story_of(frames).only.findings[0].loop
 
@@ -535,7 +535,7 @@ def test_a_loop_beside_an_honest_hop_has_its_routers_only():
     assert Loop((ROUTER[4],), 2) == story_of(frames).only.findings[0].loop
 
 
-def test_a_report_by_flow_has_its_loops_by_flow():
+def test_a_report_by_flow_assigns_loops_to_flows():
     question = Question(32, True, "flow")
     (looping,) = story_of(traced([5, 7, 9]), question=question).destinations
     assert ("loop", CLIENT[4]) == (looping.verdict, looping.source)
@@ -568,5 +568,5 @@ def test_a_report_by_flow_has_its_loops_by_flow():
         ([[5, 8, 11], [6]], 3),
     ],
 )
-def test_the_period_is_told_only_by_what_tells_it(ttl_sets, period):
+def test_the_period_is_given_only_if_the_ttls_determine_it(ttl_sets, period):
     assert period == period_of(ttl_sets)

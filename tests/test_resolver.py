@@ -31,7 +31,7 @@ def dns(monkeypatch):
     return zone
 
 
-def test_names_are_looked_up_side_by_side_and_each_once(dns):
+def test_names_are_looked_up_in_parallel_and_only_once(dns):
     asked, together = [], threading.Barrier(3, timeout=5)
 
     def slow():
@@ -47,7 +47,7 @@ def test_names_are_looked_up_side_by_side_and_each_once(dns):
     assert 3 == len(asked)
 
 
-def test_what_has_no_name_has_none(dns):
+def test_an_address_without_a_name_stays_unnamed(dns):
     dns["192.0.2.2"] = "router.example"
     names = Names()
     names.ask(["192.0.2.1", None, "fe80::1%eth0"])
@@ -55,7 +55,7 @@ def test_what_has_no_name_has_none(dns):
     assert ["", "", ""] == [names.of(each) for each in ("192.0.2.1", "198.51.100.1", "fe80::1%eth0")]
 
 
-def test_a_resolver_that_says_nothing_is_waited_for_a_second_in_all(dns):
+def test_a_silent_resolver_costs_a_second_in_total(dns):
     never = threading.Event()
     dns["192.0.2.1"] = lambda: never.wait() and None
     names = Names()
@@ -68,7 +68,7 @@ def test_a_resolver_that_says_nothing_is_waited_for_a_second_in_all(dns):
     never.set()
 
 
-def test_nothing_asked_is_nothing_waited_for():
+def test_without_look_ups_there_is_no_wait():
     start_s = time.monotonic()
     Names().wait()
     assert time.monotonic() - start_s < 0.1
@@ -83,13 +83,13 @@ def test_a_report_names_addresses_and_escapes_the_names(dns, capsys):
     assert "\x1b" not in out
 
 
-def test_who_reports_is_named_too(dns, capsys):
+def test_reporters_are_named_too(dns, capsys):
     dns["10.0.1.2"] = "router.example"
     assert main(["analyze", "--resolve", "pcaps/too-big.pcap"]) == 0
     assert "reporter router.example" in " ".join(capsys.readouterr().out.split())
 
 
-def test_json_asks_for_no_names(dns, capsys):
+def test_json_needs_no_names(dns, capsys):
     dns["10.0.1.2"] = lambda: pytest.fail("asked")
     assert main(["analyze", "--resolve", "--format", "json", "pcaps/refused.pcap"]) == 0
     assert "advice" in capsys.readouterr().out
@@ -163,7 +163,7 @@ def test_systems_come_from_a_file(tmp_path, network, inside, outside, record, wo
     assert (words, "") == (names.of(inside), names.of(outside))
 
 
-def test_a_file_of_systems_is_named_where_it_is_missing_or_broken(tmp_path):
+def test_a_missing_or_broken_file_of_systems_is_named(tmp_path):
     pytest.importorskip("maxminddb")
     (tmp_path / "broken").write_bytes(b"x" * 100)
     for name, words in (("nowhere", "cannot read"), ("broken", "is no MaxMind database")):
@@ -171,13 +171,13 @@ def test_a_file_of_systems_is_named_where_it_is_missing_or_broken(tmp_path):
             Names(dns=False, asn_db=str(tmp_path / name))
 
 
-def test_without_the_library_it_says_what_to_install(monkeypatch):
+def test_without_the_library_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "maxminddb", None)
     with pytest.raises(UdpprobeError, match=r"install udpprobe\[asn\]"):
         Names(dns=False, asn_db="x")
 
 
-def test_the_environment_names_the_file_too(tmp_path, monkeypatch, capsys):
+def test_the_file_can_be_named_in_the_environment(tmp_path, monkeypatch, capsys):
     pytest.importorskip("maxminddb")
     (tmp_path / "asn.mmdb").write_bytes(database("10.0.0.0/8", {"asn": "AS64500", "as_name": "Example"}))
     monkeypatch.setenv("UDPPROBE_ASN_DB", str(tmp_path / "asn.mmdb"))
@@ -185,7 +185,7 @@ def test_the_environment_names_the_file_too(tmp_path, monkeypatch, capsys):
     assert "AS64500 Example" in " ".join(capsys.readouterr().out.split())
 
 
-def test_nobody_is_named_without_being_asked_for():
+def test_names_are_looked_up_only_on_request():
     assert (Style().name("192.0.2.1"), Style().service(53)) == ("", "")
 
 
@@ -200,7 +200,7 @@ def test_nobody_is_named_without_being_asked_for():
         ("192.0.2.1/24 after 12:04:05, 9.16 ms", "192.0.2.1/24 after 12:04:05, 9.16 ms"),
     ],
 )
-def test_prose_names_an_address_at_its_first_mention_and_no_endpoint(text, shown):
+def test_prose_names_an_address_at_its_first_mention_but_not_an_endpoint(text, shown):
     names = {"192.0.2.1": "fw.example", "2001:db8::1": "v6.example"}
     assert shown == named(text, Style(name=lambda address: names.get(address, "")))
 
@@ -210,7 +210,7 @@ def test_names_in_prose_are_escaped():
 
 
 @pytest.mark.parametrize("output_format", ["plugin", "table"])
-def test_a_check_names_who_refuses(dns, capsys, output_format):
+def test_a_check_names_the_refusing_host(dns, capsys, output_format):
     dns["127.0.0.1"] = "this.example"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as held:
         held.bind(("127.0.0.1", 0))

@@ -31,7 +31,7 @@ def ask(monkeypatch, address, reply=answer):
     ("address", "system"),
     [("20.0.2.7", "AS64500 EXAMPLE-AS Example, DE"), ("2600::7", "AS64502, US"), ("20.0.0.1", ""), ("20.0.0.2", "")],
 )
-def test_a_system_is_told_with_its_owner_or_country(monkeypatch, address, system):
+def test_a_system_is_shown_with_its_owner_or_country(monkeypatch, address, system):
     assert system == ask(monkeypatch, address)[0]
 
 
@@ -50,7 +50,7 @@ def test_a_system_is_told_with_its_owner_or_country(monkeypatch, address, system
         "224.0.0.1",
     ],
 )
-def test_addresses_of_nobody_s_network_are_not_asked_about(monkeypatch, address):
+def test_addresses_without_a_network_are_not_looked_up(monkeypatch, address):
     assert ("", []) == ask(monkeypatch, address)
 
 
@@ -68,19 +68,19 @@ def test_addresses_of_nobody_s_network_are_not_asked_about(monkeypatch, address)
     ],
     ids=["nothing", "empty", "the question", "cut", "another number", "another question", "truncated", "failed"],
 )
-def test_what_is_no_answer_names_nothing(monkeypatch, spoil):
+def test_an_invalid_answer_names_nothing(monkeypatch, spoil):
     monkeypatch.setattr(resolver, "DNS_PATIENCE_S", 0.2)
     assert "" == ask(monkeypatch, "20.0.2.7", spoil)[0]
 
 
 @given(st.binary(max_size=80), st.integers(0, 3))
-def test_no_bytes_raise_what_is_not_expected(data, answers):
+def test_no_bytes_raise_an_unexpected_exception(data, answers):
     whole = struct.pack("!6H", 7, 0x8180, 1, answers, 0, 0) + QUESTION + data
     with contextlib.suppress(ValueError, IndexError, struct.error):
         assert isinstance(resolver._answer_in(whole, 7, QUESTION), str)  # noqa: SLF001 - on arbitrary bytes
 
 
-def test_names_and_systems_are_asked_for_together(monkeypatch):
+def test_names_and_systems_are_looked_up_together(monkeypatch):
     with Server() as server:
         monkeypatch.setattr(resolver, "DNS_PORT", server.port)
         names = Names(dns=False, asn_dns=True)
@@ -89,7 +89,7 @@ def test_names_and_systems_are_asked_for_together(monkeypatch):
         assert ("AS64500 EXAMPLE-AS Example, DE", "AS64502, US") == (names.of("20.0.2.7"), names.of("2600::7"))
 
 
-def test_nobody_is_asked_unasked(monkeypatch):
+def test_without_the_option_no_dns_query_is_sent(monkeypatch):
     monkeypatch.setattr("udpprobe.resolver.system_of", lambda _: pytest.fail("asked"))
     names = Names(dns=False)
     names.ask(["20.0.2.7"])

@@ -158,21 +158,21 @@ def we_say(frame):
 
 @quickly
 @given(links, datagrams)
-def test_a_datagram_is_what_scapy_says(link, packet):
+def test_we_and_scapy_agree_on_a_datagram(link, packet):
     frame, dissected = framed(link, packet)
     assert scapy_says(dissected) == we_say(frame)
 
 
 @quickly
 @given(links, tunnelled)
-def test_every_datagram_of_a_tunnel_is_what_scapy_says(link, packet):
+def test_we_and_scapy_agree_on_every_datagram_of_a_tunnel(link, packet):
     frame, dissected = framed(link, packet)
     assert scapy_says(dissected) == we_say(frame)
 
 
 @quickly
 @given(st.sampled_from((4, 6)), st.data())
-def test_an_error_and_its_quote_are_what_scapy_says(family, data):
+def test_we_and_scapy_agree_on_an_error_and_its_quote(family, data):
     quoted = data.draw(st.builds(stacked, ipv4s if family == 4 else bare_ipv6s, udps, payloads))
     reporter = data.draw(v4_addresses if family == 4 else v6_addresses)
     message = data.draw(st.sampled_from(MESSAGES[family]))
@@ -198,7 +198,7 @@ def test_an_error_and_its_quote_are_what_scapy_says(family, data):
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_scapy_s_icmp_checksum_is_right(family):
+def test_an_icmp_checksum_from_scapy_is_correct(family):
     ends = ("192.0.2.1", "198.51.100.1") if family == 4 else ("2001:db8::1", "2001:db8::2")
     ip = IP if family == 4 else IPv6
     quoted = ip(src=ends[0], dst=ends[1]) / UDP(sport=1, dport=2) / b"odd"

@@ -98,7 +98,7 @@ def test_a_network_has_its_first_and_last_address():
     assert (256, "192.0.2.0 53", "192.0.2.255 53") == (len(told), told[0], told[-1])
 
 
-def test_an_ipv6_network_is_counted_through():
+def test_an_ipv6_network_is_expanded():
     assert [f"2001:db8::{last:x} 53" for last in range(0x10, 0x14)] == _told("2001:db8::10/126")
 
 
@@ -106,7 +106,7 @@ def test_an_ipv6_network_is_counted_through():
     ("network", "left"),
     [("255.255.255.254/31", ["255.255.255.254 53"]), ("239.255.255.254/30", None), ("ff05::/120", None)],
 )
-def test_a_network_stands_for_no_multicast_and_no_broadcast(network, left):
+def test_a_network_excludes_multicast_and_broadcast(network, left):
     if left:
         assert left == _told(network)
     else:
@@ -115,18 +115,18 @@ def test_a_network_stands_for_no_multicast_and_no_broadcast(network, left):
 
 
 @pytest.mark.parametrize("address", ["224.0.0.251", "255.255.255.255", "ff05::1", "0.1.2.3", "10.0.1.255"])
-def test_groups_of_hosts_are_probed_only_where_that_is_allowed(address):
+def test_group_addresses_are_probed_only_if_allowed(address):
     with pytest.raises(UdpprobeError, match=f"{address} is an address of many hosts .*--allow-broadcast probes it"):
         _told(address)
     assert [f"{address} 53"] == _told(address, allow_broadcast=True)
 
 
-def test_a_network_stands_for_none_of_this_host_s_broadcast_addresses():
+def test_a_network_excludes_broadcast_addresses_of_this_host():
     assert ["10.0.1.254 53"] == _told("10.0.1.254/31")
     assert ["10.0.2.254 53", "10.0.2.255 53"] == _told("10.0.2.254/31")
 
 
-def test_what_cannot_be_probed_is_named_and_the_others_are_left():
+def test_targets_that_cannot_be_probed_are_named_and_the_others_kept():
     found = _resolved("192.0.2.1,nowhere.example,224.0.0.1,fe80::1,[fe80::1%nothing0]:7")
     assert 1 == len(found.destinations)
     assert [
@@ -150,7 +150,7 @@ def test_what_cannot_be_probed_is_named_and_the_others_are_left():
 
 
 @pytest.mark.parametrize(("count", "end"), [(3, "; 224.0.0.3 "), (4, "; and 1 more"), (1203, "; and 1,200 more")])
-def test_of_many_targets_that_cannot_be_probed_the_first_are_named(count, end):
+def test_the_first_of_many_impossible_targets_are_named(count, end):
     with pytest.raises(UdpprobeError) as caught:
         _told(",".join(f"224.0.{n >> 8}.{n & 255}" for n in range(1, count + 1)))
     told = str(caught.value)
@@ -211,7 +211,7 @@ def test_contradicting_options_are_usage_errors(text, wanted, said):
         ),
     ],
 )
-def test_where_no_target_can_be_probed_each_is_named_and_none_is_a_usage_error(text, said):
+def test_if_no_target_can_be_probed_each_is_named_without_a_usage_error(text, said):
     with pytest.raises(UdpprobeError, match=said) as caught:
         _told(text)
     assert 3 == caught.value.exit_status
@@ -230,7 +230,7 @@ def test_a_name_without_address_cannot_be_probed(name, family, said):
     assert 3 == caught.value.exit_status
 
 
-def test_a_label_that_is_too_long_is_no_traceback(monkeypatch):
+def test_a_label_that_is_too_long_causes_no_traceback(monkeypatch):
     monkeypatch.undo()
     with pytest.raises(UdpprobeError, match="no address for xxx"):
         _told("x" * 64)
@@ -249,7 +249,7 @@ def test_other_addresses_have_no_zone():
 
 
 @pytest.mark.parametrize("zone", ["nonesuch0", "999999", "99999999999999"])
-def test_an_interface_that_is_not_there_is_said(zone):
+def test_a_missing_interface_is_reported(zone):
     with pytest.raises(UdpprobeError, match=f"no interface is called {zone}"):
         _told(f"fe80::1%{zone}")
 
@@ -261,13 +261,13 @@ def test_one_address_on_two_links_is_refused_and_two_addresses_are_not(monkeypat
     assert [1, 2] == _resolved("fe80::1%a,fe80::2%b").destinations.zone.tolist()
 
 
-def test_the_report_names_the_zone_of_those_that_were_asked_with_one():
+def test_the_report_names_zones_that_were_given():
     resolved = _resolved("[fe80::1%1]:7,[2001:db8::1]:7")
     told = named(report(destination("2001:db8::1", 7, "silent"), destination("fe80::1", 7, "silent")), resolved)
     assert [None, "lo"] == [each.zone for each in told.destinations]
 
 
-def test_a_zone_that_is_gone_is_a_number(monkeypatch):
+def test_a_zone_whose_interface_is_gone_is_a_number(monkeypatch):
     monkeypatch.setattr(targets.socket, "if_nametoindex", {"gone": 987654}.__getitem__)
     told = named(report(destination("fe80::1", 53, "silent")), _resolved("fe80::1%gone"))
     assert ["987654"] == [each.zone for each in told.destinations]
@@ -293,13 +293,13 @@ def test_a_file_of_targets_is_read(tmp_path):
     assert ["192.0.2.1", "[2001:db8::1]:53"] == [each.text for each in read_targets(str(tmp_path / "hosts"))]
 
 
-def test_a_byte_that_is_no_text_is_a_usage_error_with_its_line(tmp_path):
+def test_an_undecodable_byte_is_a_usage_error_with_its_line(tmp_path):
     (tmp_path / "hosts").write_bytes(b"a\n\xff\n")
     with pytest.raises(UsageError, match=r"hosts, line 2: .*xff' is no host"):
         read_targets(str(tmp_path / "hosts"))
 
 
-def test_a_missing_file_is_said(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(UdpprobeError, match=f"cannot read .*: {os.strerror(errno.ENOENT)}"):
         read_targets(str(tmp_path / "hosts"))
 
@@ -317,6 +317,6 @@ def test_standard_input_is_a_file_too(tmp_path):
         os.close(saved)
 
 
-def test_a_byte_order_mark_before_the_first_target_is_none_of_it(tmp_path):
+def test_a_byte_order_mark_before_the_first_target_is_skipped(tmp_path):
     (tmp_path / "hosts").write_bytes(b"\xef\xbb\xbf192.0.2.1:7\r\n")
     assert ["192.0.2.1:7"] == [target.text for target in read_targets(str(tmp_path / "hosts"))]

@@ -34,7 +34,7 @@ def whole(name):
 
 
 @every_capture
-def test_frame_by_frame_tells_what_the_whole_tells(name):
+def test_frame_by_frame_gives_the_same_report_as_the_whole(name):
     alone = analyzer_of([])
     for frame in whole(name):
         alone.feed_frames([frame])
@@ -113,7 +113,7 @@ def test_a_frame_cut_at_every_byte_has_the_same_rows_up_to_the_cut(name):
                 assert known_part(one).items() <= other.items()
 
 
-def test_what_is_cut_to_nothing_is_still_a_frame():
+def test_a_frame_cut_to_nothing_is_still_a_frame():
     frames = [(time_ns, b"", length, link_type) for time_ns, _, length, link_type in whole("refused.pcap")]
     story = follow(frames)
     assert (len(frames), sum(length for _, _, length, _ in frames)) == (story.packets, story.bytes)

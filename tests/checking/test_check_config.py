@@ -183,7 +183,7 @@ def test_text_with_many_dots_is_not_a_long_key():
     assert {"a": "a." * 90, "b": "1.2.3.4, " * 1000} == parse_toml(text)
 
 
-def test_a_file_without_end_is_too_large():
+def test_an_endless_file_is_too_large():
     with pytest.raises(UsageError, match="more than 16 MB"):
         read_config("/dev/zero")
 

@@ -48,7 +48,7 @@ def network(tmp_path_factory):
 
 @BY_FAMILY
 @pytest.mark.parametrize(("port", "verdict"), [(CLOSED, "refused"), (DROPPED, "silent")])
-def test_routers_in_whose_names_a_nat_speaks_are_no_loop(network, family, port, verdict):
+def test_routers_hidden_by_a_nat_are_not_a_loop(network, family, port, verdict):
     said = trace(network, VIRTUAL[family], port, "--timeout 1")
     assert (verdict, None) == (said["verdict"], said["loop"])
     assert {hop: {VIRTUAL[family]} for hop in range(2, HOPS)} == {

@@ -149,7 +149,7 @@ def test_the_largest_datagram_is_taken_and_no_larger_one(tmp_path):
         chosen(ALL, f"file:{path}")
 
 
-def test_a_file_without_end_is_refused():
+def test_an_endless_file_is_refused():
     with pytest.raises(UsageError, match="65507"):
         chosen(ALL, "file:/dev/zero")
 

@@ -324,7 +324,7 @@ def test_comments_say_what_each_frame_s_destination_turned_out_to_be():
     assert {1: "silent (no-evidence)", 2: f"refused by {HOST[4]}"} == comments_of(scan.told(), frames)
 
 
-def test_what_a_member_says_of_a_group_is_rejected_with_a_note():
+def test_an_error_about_a_group_address_is_rejected_with_a_note():
     plan = plan_of(("224.0.0.251", 5353))
     record = ScanRecord(plan)
     record.error(0, kind(), 9 * MS, sent_ns=0, length=48)

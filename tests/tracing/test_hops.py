@@ -36,7 +36,7 @@ def reporter_of(kind=EXPIRED, who=ROUTER, **more):
     return hop.reporters[0]
 
 
-def test_what_a_hop_says_of_itself():
+def test_a_hop_has_reporters_rtts_and_loss():
     said = reporter_of()
     assert (ROUTER, 1, 1.0, 11, 0, "time-exceeded", "expired", None, (), (), (0,), ()) == (
         said.address,
@@ -54,7 +54,7 @@ def test_what_a_hop_says_of_itself():
     )
 
 
-def test_an_answer_is_the_destination_s():
+def test_an_answer_is_reported_for_the_destination():
     said = reporter_of(ANSWER)
     assert (TO, None, None, "answer", "answered") == (said.address, said.type, said.code, said.reason, said.verdict)
 
@@ -69,29 +69,29 @@ def test_an_answer_is_the_destination_s():
         ("ecn", "the ECN bits were changed"),
     ],
 )
-def test_changes_on_the_way_are_told(changed, note):
+def test_changes_along_the_path_are_noted(changed, note):
     assert (note,) == reporter_of(changed=(changed,)).notes
 
 
-def test_notes_of_the_error_itself_are_told_once():
+def test_notes_of_the_error_itself_appear_once():
     said = reporter_of(changed=("source",), notes=("a NAT changed the source", "bad ICMP checksum"))
     assert ("a NAT changed the source", "bad ICMP checksum") == said.notes
 
 
-def test_a_quoted_ttl_of_0_and_of_more_than_1_betray_routers():
+def test_quoted_ttls_of_0_or_above_1_reveal_routers():
     assert "quotes TTL 0" in reporter_of(quoted_ttl=0).notes[0]
     assert "quotes a TTL that is 2 too high" in reporter_of(quoted_ttl=3).notes[0]
     assert () == reporter_of(REFUSED, TO, quoted_ttl=0).notes
 
 
-def test_the_way_back_is_told_where_it_is_another():
+def test_a_different_return_path_is_noted():
     assert ("comes back over 3 hops",) == reporter_of(ttl=253).notes
     assert () == reporter_of(ttl=128).notes
     assert () == reporter_of(HOST_UNREACH, ttl=60).notes
     assert ("comes back over 5 hops",) == reporter_of(REFUSED, TO, ttl=60).notes
 
 
-def test_labels_and_interfaces_are_told_once_each():
+def test_labels_and_interfaces_appear_once_each():
     extensions = (
         {"class": 1, "type": 1, "mpls": [LABEL, LABEL]},
         {"class": 2, "type": 0, "interface": INTERFACE},
@@ -110,11 +110,11 @@ def test_labels_and_interfaces_are_told_once_each():
         ([(TO, ANSWER, {})], PathEnd("answered", None, reached=True)),
     ],
 )
-def test_how_a_way_ends(said, end):
+def test_each_end_of_a_path_has_its_verdict(said, end):
     assert end == end_of(tracing_of(*said).paths[0])
 
 
-def test_what_this_host_could_not_send_is_unsent():
+def test_a_probe_this_host_could_not_send_is_unsent():
     tracing = Schedule(TracePolicy(queries=1, max_ttl=1))
     tracing.refused(tracing.due(0), [90])
     assert PathEnd("unsent", "EMSGSIZE") == end_of(tracing.paths[0])
@@ -127,7 +127,7 @@ def test_what_this_host_could_not_send_is_unsent():
     assert (PathEnd("unsent", "EPERM"), ()) == (end_of(tracing.paths[0]), hops_of(tracing.paths, TO, 0))
 
 
-def test_what_nothing_on_the_link_answers_for_is_unreachable_by_nobody():
+def test_a_missing_neighbour_is_unreachable_without_a_reporter():
     tracing = Schedule(TracePolicy(max_ttl=1, queries=1))
     (probe,) = tracing.due(0)
     reply = reply_of(probe.number, 0, MS, OWN, HOST_UNREACH)
@@ -152,7 +152,7 @@ def test_before_anything_was_sent_nothing_is_known():
     )
 
 
-def test_what_is_still_waited_for_is_not_lost():
+def test_a_probe_still_waiting_is_not_lost():
     tracing = Schedule(TracePolicy(queries=1, max_ttl=1))
     tracing.due(0)
     assert [0, 1] == [hops_of(tracing.paths, TO, now_ns)[0].lost for now_ns in (MS, 9000 * MS)]
@@ -177,11 +177,11 @@ def notes_of(who, kind, **about):
         (EXPIRED, {}, "a NAT speaks in the destination's name for who is behind it"),
     ],
 )
-def test_what_is_odd_about_an_error_is_told(kind, about, note):
+def test_oddities_of_an_error_are_noted(kind, about, note):
     assert note in notes_of(TO, kind, **about)
 
 
-def test_of_an_error_that_was_damaged_nothing_is_said_to_have_changed_before():
+def test_a_damaged_error_is_not_said_to_show_changes():
     damaged = "bad ICMP checksum: a host would not have listened"
     assert (damaged,) == notes_of("10.0.0.1", EXPIRED, changed=("source",), notes=(damaged,))
 
@@ -195,13 +195,13 @@ class Balanced(Way):
         return super().reply(probe, now_ns)
 
 
-def test_where_ways_are_of_different_lengths_a_quoted_ttl_betrays_no_hidden_hops():
+def test_with_paths_of_different_lengths_a_quoted_ttl_reveals_no_hidden_hops():
     said = traced(Balanced([]), queries=9)
     assert {5} == {path.end_ttl for path in said.paths}
     assert not [note for each in said.hops[-1].reporters for note in each.notes if "too high" in note]
 
 
-def test_an_answer_from_another_port_is_told_to_be_one():
+def test_an_answer_from_another_port_is_noted_at_its_hop():
     assert () == notes_of(TO, ANSWER)
     assert ("answers from another port than was asked",) == notes_of(TO, ANSWER, changed=("port",))
 
@@ -215,7 +215,7 @@ class Forgetful(Way):
         return None if probe.ttl == 4 else said
 
 
-def test_a_limit_seen_before_a_loop_is_no_loss_although_the_next_time_round_a_router_is_silent():
+def test_a_limit_before_a_loop_is_no_loss_even_if_a_router_falls_silent():
     routers = ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
     said = traced(Forgetful(routers, period=2, limits={routers[0]: (1, 1)}))
     first = said.hops[0]
@@ -224,12 +224,12 @@ def test_a_limit_seen_before_a_loop_is_no_loss_although_the_next_time_round_a_ro
 
 
 @pytest.mark.parametrize("period", [0, 2])
-def test_where_the_first_ttl_went_too_far_nothing_is_said_of_hidden_hops(period):
+def test_beyond_the_path_a_first_ttl_reveals_no_hidden_hops(period):
     said = traced(Way([f"10.0.0.{n}" for n in range(1, 4)], period=period), first_ttl=6)
     assert set() == {note for hop in said.hops for each in hop.reporters for note in each.notes}
 
 
-def test_where_the_first_ttl_ran_out_hidden_hops_are_told():
+def test_if_the_first_ttl_expired_hidden_hops_are_noted():
     way = Way([f"10.0.0.{n}" for n in range(1, 4)], hidden=2)
     first = traced(way, first_ttl=2).hops[0].reporters[0]
     assert any("quotes a TTL that is 2 too high" in note for note in first.notes)
@@ -238,11 +238,11 @@ def test_where_the_first_ttl_ran_out_hidden_hops_are_told():
 @pytest.mark.parametrize(
     ("who", "kind", "surplus"), [("10.0.0.1", TOO_BIG, 0), (TO, REFUSED, 1), ("10.0.0.1", EXPIRED, 1)]
 )
-def test_a_router_that_cannot_forward_may_say_so_before_it_counts_down(who, kind, surplus):
+def test_a_router_may_report_before_it_decrements_the_ttl(who, kind, surplus):
     assert bool(surplus) == any("too high" in note for note in notes_of(who, kind, quoted_ttl=2))
     assert any(f"that is {surplus + 1} too high" in note for note in notes_of(who, kind, quoted_ttl=3))
 
 
-def test_hidden_hops_before_the_end_are_told_once():
+def test_hidden_hops_before_the_end_are_noted_once():
     end = traced(Way([f"10.0.0.{n}" for n in range(1, 4)], hidden=2)).hops[-1].reporters[0]
     assert 1 == len([note for note in end.notes if "too high" in note])

@@ -18,7 +18,7 @@ def round_of(replies, sent=1, lost=0):
     return report([first, hop(2, "192.0.2.7", verdict="refused")])
 
 
-def test_a_round_a_second_and_target_is_the_pace_where_nobody_says_another():
+def test_the_default_pace_is_one_round_per_second_and_target():
     assert [LEAST_S, 3 * LEAST_S, MOST_S] == [Pace(None, targets).pause_s for targets in (1, 3, 60)]
     pace = Pace(0.25, 9)
     pace.take(round_of(1, sent=6), 0, thorough=True)
@@ -41,13 +41,13 @@ def test_loss_does_not_slow_rounds_down():
 
 
 @pytest.mark.parametrize(("is_limited", "lost"), [(True, 0), (False, 1)])
-def test_what_a_known_limit_explains_is_no_loss_in_a_quick_round(is_limited, lost):
+def test_a_known_limit_is_not_loss_in_a_quick_round(is_limited, lost):
     pace = Pace(1)
     pace.take(round_of(2, sent=6, lost=0 if is_limited else 4), 0, thorough=True)
     assert [lost, 0] == [each.lost for each in pace.take(round_of(0, lost=1), 0, thorough=False).hops]
 
 
-def test_rounds_are_thorough_now_and_then_and_always_where_pauses_are_long():
+def test_rounds_are_thorough_occasionally_and_always_with_long_pauses():
     pace = Pace(1)
     assert pace.is_thorough(0)
     pace.take(round_of(1), 7 * SECOND, thorough=True)
@@ -70,7 +70,7 @@ def test_rounds_are_thorough_now_and_then_and_always_where_pauses_are_long():
         (replace(path(0), hops=()), 0),
     ],
 )
-def test_where_a_path_ended_it_is_likely_to_end_again(made, ttl):
+def test_the_previous_end_is_the_likely_end(made, ttl):
     pace = Pace(1)
     pace.take(made, 0, thorough=True)
     assert ttl == pace.likely_ttl

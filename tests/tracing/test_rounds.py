@@ -31,7 +31,7 @@ def found(path, limit=None, back=None):
 
 
 @given(st.integers(1, 8), st.integers(0, 9), st.data())
-def test_a_loop_is_found_with_its_period_and_where_it_is_entered(period, before, data):
+def test_a_loop_is_found_with_its_period_and_entry(period, before, data):
     routers = [f"loop{n}" for n in range(period)]
     path = [f"way{n}" for n in range(before)] + [routers[n % period] for n in range(LIMIT - before)]
     assert (period, before + 1, tuple(routers)) == found(" ".join(path), LIMIT)
@@ -42,14 +42,14 @@ def test_a_loop_is_found_with_its_period_and_where_it_is_entered(period, before,
 
 
 @given(st.integers(2, 6), st.integers(0, 5), st.sets(st.integers(1, LIMIT), max_size=4))
-def test_a_few_lost_replies_hide_no_loop(period, before, lost):
+def test_a_few_lost_replies_do_not_hide_a_loop(period, before, lost):
     path = [f"way{n}" if n < before else f"loop{(n - before) % period}" for n in range(LIMIT)]
     said = found(" ".join("-" if ttl in lost else each for ttl, each in enumerate(path, 1)), LIMIT)
     assert period == said[0]
 
 
 @given(st.lists(st.sampled_from([*"ABCDEFGH", "-"]), min_size=1, max_size=30, unique=True))
-def test_no_loop_where_nobody_comes_twice(path):
+def test_without_a_repeated_router_there_is_no_loop(path):
     assert None is found(" ".join(path))
 
 
@@ -70,7 +70,7 @@ def test_no_loop_where_nobody_comes_twice(path):
         "",
     ],
 )
-def test_an_address_that_comes_twice_is_no_loop_by_itself(path):
+def test_an_address_seen_twice_is_not_yet_a_loop(path):
     assert None is found(path)
 
 
@@ -87,16 +87,16 @@ def test_an_address_that_comes_twice_is_no_loop_by_itself(path):
         ("A B C B C B C B X B C B C", 2, 2, ("B", "C")),
     ],
 )
-def test_what_goes_round_at_the_end_is_a_loop(path, period, first, routers):
+def test_a_repetition_up_to_the_end_is_a_loop(path, period, first, routers):
     assert (period, first, routers) == found(path)
 
 
-def test_less_is_believed_at_the_limit_only():
+def test_less_evidence_is_enough_only_at_the_limit():
     assert (2, 1, ("A", "B")) == found("A B A B", 4)
     assert None is found("A B A B", 8)
 
 
-def test_a_router_entered_by_another_address_is_known_by_its_distance():
+def test_a_router_with_two_addresses_is_recognised_by_its_distance():
     path = "X A1 B A2 B A2 B A2"
     far = {1: 64, 2: 63, 3: 62, 4: 63, 5: 62, 6: 63, 7: 62, 8: 63}
     back = {ttl: frozenset({value}) for ttl, value in far.items()}
@@ -126,23 +126,23 @@ FARTHER = {ttl: frozenset({255 - ttl}) for ttl in range(1, 31)}
 
 @pytest.mark.parametrize("hidden", [1, 5, 6, 9])
 @pytest.mark.parametrize(("last", "verdict"), [(REFUSED, "refused"), (SILENCE, "silent")])
-def test_routers_in_whose_names_a_nat_speaks_are_no_loop(hidden, last, verdict):
+def test_routers_hidden_by_a_nat_are_not_a_loop(hidden, last, verdict):
     said = traced(Way(["10.0.0.1", *[NAT] * hidden], last), max_ttl=14)
     assert (verdict, None) == (said.end.verdict, said.loop)
     assert ["10.0.0.1", *[NAT] * hidden] == said.routers()[: hidden + 1]
 
 
-def test_two_nats_in_turn_are_no_loop_either():
+def test_two_nats_in_turn_are_not_a_loop():
     assert None is found("A B A B A B A B A B", back=FARTHER)
 
 
-def test_one_router_again_and_again_is_a_loop_of_1_or_none():
+def test_one_repeated_router_is_a_loop_of_1_or_none():
     near = {ttl: frozenset({250}) for ttl in range(1, 7)}
     assert None is find_round(rows_of("A B B B B B"), 30, near)
     assert (1, 2, ("B",)) == found("A B B B B B B", 30)
 
 
-def test_a_loop_is_named_from_its_entry_although_that_is_silent_the_next_time_round():
+def test_a_loop_starts_at_its_entry_even_if_that_falls_silent():
     back = {ttl: frozenset({value}) for ttl, value in {1: 64, 2: 63, 3: 62, 5: 62, 6: 63, 7: 62, 9: 62}.items()}
     assert (2, 2, ("B1", "C")) == found("A B1 C - C B2 C - C", back=back)
     assert (2, 3, ("C", "B2")) == found("A B1 C - C B2 C - C", back=back | {2: frozenset({61})})

@@ -76,12 +76,12 @@ def test_one_reply_has_neither_deviation_nor_jitter():
     assert (None, None) == (said.deviation_ms, said.jitter_ms)
 
 
-def test_what_a_limit_left_out_is_sent_and_not_lost():
+def test_probes_left_unanswered_by_a_limit_are_not_lost():
     said = summary(hop(1.0, None, None, lost=0), hop(2.0))
     assert (4, 0, 2, (1.0, None, None, 2.0)) == (said.sent, said.lost, said.replies, said.history_ms)
 
 
-def test_jitter_is_rfc_3550_s_and_goes_on_over_rounds_and_losses():
+def test_jitter_follows_rfc_3550_across_rounds_and_losses():
     # J(i) = J(i-1) + (|D(i-1,i)| - J(i-1)) / 16, section 6.4.1: |D| is 16, then 8
     assert summary(hop(1.0, 17.0)).jitter_ms == 1.0
     assert summary(hop(1.0, 17.0), hop(None, 9.0)).jitter_ms == 1 + (8 - 1) / 16
@@ -89,7 +89,7 @@ def test_jitter_is_rfc_3550_s_and_goes_on_over_rounds_and_losses():
 
 
 @given(st.lists(st.floats(0.001, 60_000), min_size=2, max_size=50))
-def test_mean_and_deviation_are_those_of_the_book(rtts_ms):
+def test_mean_and_deviation_equal_those_of_the_statistics_module(rtts_ms):
     said = summary(*(hop(each) for each in rtts_ms))
     assert math.isclose(said.average_ms, statistics.fmean(rtts_ms), rel_tol=1e-9)
     assert math.isclose(said.deviation_ms, statistics.stdev(rtts_ms), rel_tol=1e-6, abs_tol=1e-6)
@@ -100,12 +100,12 @@ def test_a_small_deviation_of_large_times_keeps_its_digits():
     assert summary(*[hop(50_000.0, 50_000.002)] * 1000).deviation_ms == pytest.approx(0.001, rel=1e-3)
 
 
-def test_the_history_has_the_last_probes_only():
+def test_the_history_has_only_the_last_probes():
     said = summary(*(hop(float(n)) for n in range(1, 1000)))
     assert (REMEMBERED, 999.0) == (len(said.history_ms), said.history_ms[-1])
 
 
-def test_a_round_under_way_is_shown_and_not_yet_counted():
+def test_a_round_in_progress_is_shown_but_not_counted():
     rounds = Rounds()
     rounds.take(way(A, END))
     running = replace(way(A, verdict=None), hops=(hop(9.0, None, lost=0),))
@@ -115,14 +115,14 @@ def test_a_round_under_way_is_shown_and_not_yet_counted():
     assert [1, 1] == [each.statistics.sent for each in rounds.report().hops]
 
 
-def test_before_the_first_round_is_over_its_verdict_is_open():
+def test_the_verdict_is_open_until_the_first_round_is_over():
     rounds = Rounds()
     assert rounds.shown(None) is rounds.report() is None
     shown = rounds.shown(way(A, verdict=None))
     assert (None, 1, 0) == (shown.verdict, shown.hops[0].statistics.sent, shown.rounds)
 
 
-def test_a_hop_that_is_silent_for_once_keeps_its_router_on_the_screen():
+def test_a_hop_silent_for_one_round_keeps_its_router():
     rounds = Rounds()
     rounds.take(way(A, END))
     rounds.take(way(None, END))
@@ -130,7 +130,7 @@ def test_a_hop_that_is_silent_for_once_keeps_its_router_on_the_screen():
     assert () == rounds.report().hops[0].reporters
 
 
-def test_another_router_is_a_change_although_its_hop_was_silent_meanwhile():
+def test_another_router_after_silence_is_a_change():
     rounds = Rounds()
     assert [()] * 2 == [rounds.take(way(A, END)), rounds.take(way(None, END, time_ns=1))]
     (change,) = rounds.take(way(B, END, time_ns=2))
@@ -144,7 +144,7 @@ def test_another_router_is_a_change_although_its_hop_was_silent_meanwhile():
     assert (change,) == rounds.report().changes
 
 
-def test_a_new_loop_is_a_change_and_its_end_another():
+def test_a_new_loop_and_its_end_are_two_changes():
     rounds = Rounds()
     rounds.take(way(A, END))
     (began,) = rounds.take(way(A, verdict="loop", loop=LOOP))
@@ -157,7 +157,7 @@ def test_a_new_loop_is_a_change_and_its_end_another():
     assert ("verdict", "refused") == (ended.kind, ended.after)
 
 
-def test_a_round_that_was_interrupted_changes_nothing_and_counts_what_it_heard():
+def test_an_interrupted_round_makes_no_change_but_counts_its_replies():
     rounds = Rounds()
     rounds.take(way(A, END))
     assert () == rounds.take(way(B, verdict=None, interrupted=True))
@@ -165,13 +165,13 @@ def test_a_round_that_was_interrupted_changes_nothing_and_counts_what_it_heard()
     assert ("refused", 1, 2) == (report.verdict, report.rounds, report.hops[0].statistics.sent)
 
 
-def test_the_first_round_alone_is_told_even_if_it_was_interrupted():
+def test_an_interrupted_first_round_is_reported():
     rounds = Rounds()
     rounds.take(way(A, verdict=None, interrupted=True))
     assert (None, 0, True) == (rounds.report().verdict, rounds.report().rounds, rounds.report().interrupted)
 
 
-def test_a_reset_forgets_what_was_counted_and_not_the_way():
+def test_a_reset_clears_the_counts_but_keeps_the_path():
     rounds = Rounds()
     rounds.take(way(A, END))
     rounds.take(way(B, END))
@@ -181,7 +181,7 @@ def test_a_reset_forgets_what_was_counted_and_not_the_way():
     assert ["route"] == [each.kind for each in rounds.take(way(A, END))]
 
 
-def test_changes_do_not_grow_for_ever():
+def test_the_number_of_changes_is_bounded():
     rounds = Rounds()
     for n in range(MOST_CHANGES + 10):
         rounds.take(way((A, B)[n % 2], END, time_ns=n))
@@ -189,7 +189,7 @@ def test_changes_do_not_grow_for_ever():
 
 
 @pytest.mark.parametrize(("who", "kind"), [("10.0.0.1", EXPIRED), (TO, REFUSED), (TO, ANSWER)])
-def test_rtts_are_in_the_order_of_probes_and_none_is_still_waited_for(who, kind):
+def test_rtts_are_in_probe_order_without_pending_ones(who, kind):
     tracing = Schedule(TracePolicy(interval_ns=0, queries=3, max_ttl=1))
     first, _, third = tracing.due(0)
     tracing.take([reply_of(probe.number, 0, rtt_ms * MS, who, kind) for probe, rtt_ms in ((third, 7), (first, 5))])
@@ -198,7 +198,7 @@ def test_rtts_are_in_the_order_of_probes_and_none_is_still_waited_for(who, kind)
     assert ((5.0, None, 7.0), 1) == (later.rtts_ms, later.lost)
 
 
-def test_what_this_host_says_of_its_own_link_is_no_rtt():
+def test_an_error_of_this_host_itself_has_no_rtt():
     tracing = Schedule(TracePolicy(interval_ns=0, queries=1, max_ttl=1))
     (probe,) = tracing.due(0)
     tracing.take([replace(reply_of(probe.number, 0, 3000 * MS, "192.0.2.1", (3, 1)), kind="no-neighbour")])

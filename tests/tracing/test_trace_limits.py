@@ -26,7 +26,7 @@ def probes(text):
         ("+--", ["------", "+-----"], 3),
     ],
 )
-def test_what_runs_dry_each_time_is_a_limit(first, bursts, beyond):
+def test_a_burst_that_runs_dry_each_time_is_a_limit(first, bursts, beyond):
     assert UNLIKELY > chance_of_loss(probes(first), list(map(probes, bursts)), beyond)
 
 
@@ -38,7 +38,7 @@ def test_what_runs_dry_each_time_is_a_limit(first, bursts, beyond):
         ("+--", ["+-----"], 0),
     ],
 )
-def test_what_may_be_an_outage_or_has_too_little_to_compare_with_is_perhaps_one(first, bursts, beyond):
+def test_an_outage_or_too_few_probes_may_be_a_limit(first, bursts, beyond):
     assert UNLIKELY <= chance_of_loss(probes(first), list(map(probes, bursts)), beyond) < UNUSUAL
 
 
@@ -51,7 +51,7 @@ def test_what_may_be_an_outage_or_has_too_little_to_compare_with_is_perhaps_one(
         ("+-+", ["++++++"], 9),
     ],
 )
-def test_a_loss_or_two_are_none(first, bursts, beyond):
+def test_one_or_two_losses_are_not_a_limit(first, bursts, beyond):
     assert UNUSUAL <= chance_of_loss(probes(first), list(map(probes, bursts)), beyond) < 1
 
 
@@ -65,7 +65,7 @@ def test_a_loss_or_two_are_none(first, bursts, beyond):
         ("+--", ["+++++-"]),
     ],
 )
-def test_where_a_limit_would_be_no_explanation_it_is_loss(first, bursts):
+def test_losses_that_no_limit_explains_are_loss(first, bursts):
     assert 1 == chance_of_loss(probes(first), list(map(probes, bursts)), 1000)
 
 
@@ -90,7 +90,7 @@ def limits_of(trace):
 
 @pytest.mark.parametrize("also_behind", [True, False])
 @pytest.mark.parametrize("rate", [0.1, 0.3])
-def test_a_lossy_hop_is_not_said_to_limit_its_errors(rate, also_behind):
+def test_a_lossy_hop_is_not_reported_as_limited(rate, also_behind):
     ways = [Lossy(R[:3], at=2, also_behind=also_behind, rate=rate, dice=random.Random(seed)) for seed in range(15)]
     traces = [traced(way) for way in ways]
     assert not [note for trace in traces for note in limits_of(trace) if not note.startswith("perhaps")]
@@ -100,7 +100,7 @@ def test_a_lossy_hop_is_not_said_to_limit_its_errors(rate, also_behind):
 @pytest.mark.parametrize("hops", [2, 5])
 @pytest.mark.parametrize("limit", [(1, 1), (2, 2), (1, 2)])
 @pytest.mark.parametrize("tokens", [0, None])
-def test_a_limit_is_always_recognised_and_is_no_loss(hops, limit, tokens):
+def test_a_limit_is_always_recognised_and_not_counted_as_loss(hops, limit, tokens):
     for place in range(hops):
         way = Way(R[:hops], limits={R[place]: limit})
         if tokens is not None:
@@ -111,13 +111,13 @@ def test_a_limit_is_always_recognised_and_is_no_loss(hops, limit, tokens):
         assert trace.took_ms < 1500
 
 
-def test_a_limit_with_nobody_behind_it_takes_more_bursts():
+def test_a_limit_at_the_last_hop_needs_more_bursts():
     trace = traced(Way(R[:3], last=SILENCE, limits={R[2]: (1, 1)}))
     assert (0, [True]) == (trace.hops[2].lost, [note.startswith("limits") for note in limits_of(trace)])
     assert trace.took_ms < 5600
 
 
-def test_a_path_of_limited_routers_is_concluded():
+def test_a_path_of_limited_routers_is_completed():
     trace = traced(Way(R[:14], limits=dict.fromkeys(R, (1, 1))))
     assert (0, 14) == (sum(hop.lost for hop in trace.hops), len(limits_of(trace)))
 
@@ -129,20 +129,20 @@ def test_a_limit_slower_than_the_pause_is_waited_for(limit):
     assert 3300 < trace.took_ms < 3800
 
 
-def test_a_limit_at_the_end_of_the_path():
+def test_a_limit_at_the_end_of_the_path_is_recognised():
     trace = traced(Way(R[:2], limits={TO: (1, 1)}))
     assert 0 == trace.hops[2].lost
 
 
 @pytest.mark.parametrize("period", [1, 2, 3])
-def test_routers_of_a_loop_with_the_limit_of_linux(period):
+def test_routers_of_a_loop_with_linux_limits_are_recognised(period):
     trace = traced(Way(R[:4], period=period, limits=dict.fromkeys(R, (6, 1))))
     assert (period, 5 - period) == (trace.loop.period, trace.loop.first_ttl)
     assert 0 == sum(hop.lost for hop in trace.hops[:4])
     assert trace.took_ms < 2000
 
 
-def test_what_a_lossy_hop_behind_it_loses_does_not_speak_for_a_limit():
+def test_losses_at_a_later_hop_are_no_evidence_of_a_limit():
     way = Lossy(R[:4], at=4, also_behind=False, rate=0.6, dice=random.Random(3), limits={R[1]: (1, 1)})
     trace = traced(way)
     assert (0, True) == (trace.hops[1].lost, trace.hops[3].lost > 0)
