@@ -309,6 +309,6 @@ class Raw:
     def close(self) -> None:
         """Stop sending and capturing."""
         if self._thread is not None:
-            self._thread.shutdown()
+            self._thread.shutdown(cancel_futures=True)
         self._capture.close()
         self._sender.close()
