@@ -133,7 +133,7 @@ PROBES = [
 
 @examples(15)
 @given(NODE, ROUTER, NODE, LINK)
-def test_any_scenario_that_is_taken_can_be_played(node, router, host, link):
+def test_any_accepted_scenario_can_be_played(node, router, host, link):
     try:
         scenario = page(
             router=pairs({"silent": False} | node | router), host=pairs({"silent": False} | host), link=pairs(link)

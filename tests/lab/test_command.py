@@ -5,7 +5,7 @@ import signal
 from udpprobe.lab.command import Signals
 
 
-def test_what_came_is_read_once_each_with_whether_a_terminal_sent_it():
+def test_each_signal_is_read_once_with_its_origin():
     with Signals() as signals:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
@@ -13,7 +13,7 @@ def test_what_came_is_read_once_each_with_whether_a_terminal_sent_it():
         assert [] == list(signals.read())
 
 
-def test_a_signal_that_nobody_read_does_not_strike_when_the_command_has_ended():
+def test_an_unread_signal_is_dropped_when_the_command_has_ended():
     came = []
     before = signal.signal(signal.SIGUSR1, lambda number, _: came.append(number))
     try:
@@ -24,7 +24,7 @@ def test_a_signal_that_nobody_read_does_not_strike_when_the_command_has_ended():
     assert [] == came
 
 
-def test_signals_do_again_what_they_did_before():
+def test_signals_regain_their_former_effect():
     came = []
     before = signal.signal(signal.SIGUSR1, lambda number, _: came.append(number))
     try:

@@ -126,13 +126,13 @@ def test_a_command_concludes_what_the_scenario_says(family, scenario, command, p
     assert not fault or said["faults"][fault] > 0
 
 
-def test_every_scenario_is_concluded_from():
+def test_every_scenario_has_a_conclusion():
     assert set(names()) == {scenario for _, scenario, *_ in CASES}
 
 
 @pytest.mark.parametrize("scenario", ["lossy-link", "reordering-link", "ecmp-per-packet"])
 @pytest.mark.parametrize("family", [4, 6])
-def test_chance_changes_no_conclusion(scenario, family):
+def test_randomness_changes_no_conclusion(scenario, family):
     said = [
         commanded(scenario, *words, seed=seed)
         for seed in range(5)
@@ -188,7 +188,7 @@ SHORT = {"scan": short_scan, "trace": short_trace, "mtu": short_mtu}
 
 
 @pytest.mark.parametrize(("delay_ms", "rtt_ms", "sent"), [(200, 204, 1), (600, None, 2)])
-def test_a_service_slower_than_the_host_s_refusals_is_told_its_own_rtt_or_none(delay_ms, rtt_ms, sent):
+def test_a_slow_service_gets_its_own_rtt_or_none(delay_ms, rtt_ms, sent):
     slow = page(host=f"udp.53 = {{ echo = true, delay_ms = {delay_ms} }}")
     told = {each["port"]: each for each in commanded(slow, "scan", f"{HOST[4]}:53,54")["destinations"]}
     assert ("answered", "refused") == (told[53]["verdict"], told[54]["verdict"])
@@ -196,7 +196,7 @@ def test_a_service_slower_than_the_host_s_refusals_is_told_its_own_rtt_or_none(d
     assert rtt_ms == (told[53]["rtt_ms"] and round(told[53]["rtt_ms"]["median"]))
 
 
-def test_a_search_tells_at_each_step_what_fits_so_far(monkeypatch):
+def test_a_search_reports_its_progress_at_each_step(monkeypatch):
     told = []
     monkeypatch.setattr("udpprobe.cli.mtu.shown_of_search", lambda: nullcontext(told.append))
     said = commanded("vpn-black-hole", "mtu", f"{HOST[4]}:53")

@@ -30,14 +30,14 @@ def test_a_name_has_an_address_in_each_family(kind, address):
     assert address == said.an[0].rdata
 
 
-def test_what_a_name_does_not_have_is_no_error():
+def test_a_missing_record_type_is_not_an_error():
     chaos = asked(qd=DNSQR(qname="version.bind", qtype="TXT", qclass=3))
     for query in (chaos, asked(kind="MX"), asked(name=".", kind="NS")):
         said = DNS(dns(query, NOW_NS))
         assert (1, 0, 1, 0) == (said.qr, said.rcode, said.qdcount, said.ancount)
 
 
-def test_edns_and_filling_are_ignored():
+def test_edns_and_padding_are_ignored():
     for behind in (bytes(DNSRROPT(rclass=1232)), bytes(1000)):
         assert dns(asked(), NOW_NS) == dns(asked(arcount=1) + behind, NOW_NS)
 
@@ -54,18 +54,18 @@ def test_edns_and_filling_are_ignored():
         (asked(opcode=5), 4),
     ],
 )
-def test_what_it_does_not_understand_is_an_error_without_records(query, code):
+def test_an_unsupported_query_is_an_error_without_records(query, code):
     said = dns(query, NOW_NS)
     assert (12, code) == (len(said), DNS(said).rcode)
     assert query[:2] == said[:2]
 
 
-def test_a_response_is_not_answered_nor_is_what_is_too_short():
+def test_responses_and_short_messages_are_not_answered():
     assert [None, None] == [dns(asked(qr=1, an=DNSRR()), NOW_NS), dns(asked()[:11], NOW_NS)]
 
 
 @pytest.mark.parametrize("version", [1, 3, 4])
-def test_a_clock_tells_the_time_of_the_lab_and_repeats_the_client_s(version):
+def test_an_ntp_answer_has_the_lab_time_and_repeats_the_clients_time(version):
     said = NTP(ntp(bytes(NTPHeader(version=version, mode=3, sent=77)), NOW_NS))
     assert (0, version, 4, 1) == (said.leap, said.version, said.mode, said.stratum)
     assert 77 == said.orig
@@ -79,13 +79,13 @@ def test_time_goes_on_after_2036():
 
 
 @pytest.mark.parametrize("mode", [0, 1, 2, 4, 5, 6, 7])
-def test_a_clock_answers_clients_only(mode):
+def test_an_ntp_service_answers_only_clients(mode):
     assert ntp(bytes(NTPHeader(mode=mode)), NOW_NS) is None
     assert ntp(bytes(NTPHeader(mode=3))[:47], NOW_NS) is None
 
 
 @given(st.binary(max_size=80))
-def test_no_service_answers_what_it_says_itself_or_breaks(request):
+def test_no_service_answers_its_own_answers_or_raises(request):
     for service in SERVICES.values():
         said = service(request, NOW_NS)
         assert said is None or service(said, NOW_NS) is None
@@ -99,14 +99,14 @@ def test_our_scan_recognises_every_service(name, family):
     assert ("answered", [f"answers as {name}"]) == (found["verdict"], found["notes"])
 
 
-def test_a_service_may_be_late_twice_and_silent():
+def test_a_service_can_be_late_repeat_itself_or_stay_silent():
     lab = world(host='udp.53 = { like = "dns", delay_ms = 20, times = 2 }')
     twice = played(lab, probe(data=asked()))
     assert [dns(asked(), 0)] * 2 == [bytes(each[UDP].payload) for each in twice]
     assert [] == played(lab, probe(data=b"no query"), at_ns=SECOND)
 
 
-def test_every_service_has_its_word():
+def test_every_service_has_a_name():
     literal = ServiceSpec.model_fields["like"].annotation
     assert all(repr(name) in str(literal) for name in SERVICES)
 

@@ -51,7 +51,7 @@ def test_an_error_is_as_long_as_the_rfcs_allow(family, size, quote, total):
 
 @BOTH
 @pytest.mark.parametrize("quote", [0, 4, 8, 100])
-def test_a_scenario_says_how_much_is_quoted(family, quote):
+def test_a_scenario_sets_the_length_of_quotes(family, quote):
     assert HEADER[family] + quote == len(quoted(the_error(family, size=200, host=f"quote = {quote}")))
 
 
@@ -79,7 +79,7 @@ def test_in_ipv6_only_the_length_can_be_mangled(mangle, changed):
 
 
 @BOTH
-def test_a_router_may_count_down_before_it_quotes(family):
+def test_a_router_may_decrement_the_ttl_before_quoting(family):
     at = {4: 8, 6: 7}[family]
     assert [1, 0] == [quoted(the_error(family, ttl=1, router=about))[at] for about in ("quote = 8", 'mangles = "ttl"')]
 
@@ -91,7 +91,7 @@ def test_the_precedence_of_an_error_is_that_of_network_control(tos):
 
 
 @BOTH
-def test_the_address_of_errors_may_be_another(family):
+def test_errors_may_come_from_another_address(family):
     about = 'reports_from = ["198.18.77.7", "2001:db8:77::7"]'
     assert {4: "198.18.77.7", 6: "2001:db8:77::7"}[family] == the_error(family, ttl=1, router=about).src
 
@@ -111,11 +111,11 @@ def test_the_address_of_errors_may_be_another(family):
         IP(src=YOU[4], dst=HOST[4], ttl=1, frag=8) / Raw(bytes(32)),
     ],
 )
-def test_about_some_packets_nothing_is_said(packet):
+def test_some_packets_draw_no_error(packet):
     assert [] == played(world(), packet)
 
 
-def test_about_multicast_a_size_may_be_sent_in_ipv6():
+def test_packet_too_big_may_be_sent_about_ipv6_multicast():
     packet = dissect(bytes(IPv6(src=YOU[6], dst="ff0e::1") / UDP()))
     assert may_be_sent(packet, KINDS["packet-too-big"][6])
     assert not may_be_sent(packet, KINDS["port-unreachable"][6])
@@ -129,12 +129,12 @@ def test_about_multicast_a_size_may_be_sent_in_ipv6():
         IPv6(src=YOU[6], dst=HOST[6], hlim=1) / ICMPv6EchoRequest(data=b"ping"),
     ],
 )
-def test_about_a_ping_an_error_is_sent(packet):
+def test_a_ping_draws_errors_too(packet):
     assert ROUTER[packet.version] == played(world(), packet)[0].src
 
 
 @BOTH
-def test_mpls_labels_and_the_interface_stand_behind_128_bytes(family):
+def test_mpls_labels_and_the_interface_follow_128_bytes(family):
     error = the_error(family, ttl=1, router='mpls = [24001, 17], interface = "eth0"')
     shown = quoted(error)
     assert (128, 32 if family == 4 else 16) == (
@@ -148,7 +148,7 @@ def test_mpls_labels_and_the_interface_stand_behind_128_bytes(family):
 
 
 @BOTH
-def test_an_old_router_does_not_say_where_its_labels_stand(family):
+def test_an_old_router_sends_labels_without_a_length_field(family):
     old, new = (the_error(family, ttl=1, router=f"mpls = [16], rfc4884 = {about}") for about in ("false", "true"))
     length, checksum = {4: 5, 6: 4}[family], (2, 3)
     assert [length] == [at for at in differing(bytes(old.payload), bytes(new.payload)) if at not in checksum]
@@ -159,7 +159,7 @@ def differing(one, other):
     return [at for at, (a, b) in enumerate(zip(one, other, strict=True)) if a != b]
 
 
-def test_packet_too_big_has_no_room_for_extensions():
+def test_packet_too_big_carries_no_extensions():
     (error,) = played(world(router="mpls = [16]", link="mtu = 1300"), probe(6, data=bytes(1400)))
     assert (2, 1300, 1232) == (bytes(error.payload)[0], int.from_bytes(bytes(error.payload)[4:8]), len(quoted(error)))
 
@@ -197,12 +197,12 @@ def test_a_firewall_rejects_with_any_error(rule, v4, v6):
         ("every = 2", False),
     ],
 )
-def test_a_rule_is_about_what_it_says(rule, dropped):
+def test_a_rule_matches_what_it_names(rule, dropped):
     back = played(world(router=f'rules = [{{ do = "drop", {rule} }}]'), probe())
     assert dropped == (not back)
 
 
-def test_a_rule_may_let_pass_what_a_later_one_drops():
+def test_an_earlier_rule_can_pass_what_a_later_one_drops():
     firewall = world(router='rules = [{ do = "pass", ports = "53" }, { do = "drop" }]')
     assert ["198.18.9.9 3/3"] == [described(each) for each in played(firewall, probe(port=53), probe(port=54))]
 
@@ -212,7 +212,7 @@ def test_a_rule_may_let_pass_what_a_later_one_drops():
     ("wrong", "fields"),
     [("ports", {"sport"}), ("source", {"src"}), ("destination", {"dst"}), ("token", {"load"}), ("id", {"id"})],
 )
-def test_a_forgery_differs_in_what_it_has_to_guess(family, wrong, fields):
+def test_a_forgery_differs_in_what_must_be_guessed(family, wrong, fields):
     about = f'rules = [{{ do = "reject", wrong = "{wrong}" }}]'
     shown = quoted(played(world(router=about), probe(family))[0])
     layers = IP(shown) if family == 4 else IPv6(shown)
@@ -246,7 +246,7 @@ def test_a_forger_is_silent_about_a_broadcast_too(wrong, packet):
     ]
 
 
-def test_an_unknown_protocol_is_told_and_in_ipv6_where_its_number_stands():
+def test_an_unknown_protocol_draws_an_error_and_in_ipv6_a_pointer():
     v4 = IP(src=YOU[4], dst=HOST[4], proto=99) / Raw(b"x")
     v6 = IPv6(src=YOU[6], dst=HOST[6], nh=99) / Raw(b"x")
     behind = IPv6(src=YOU[6], dst=HOST[6]) / IPv6ExtHdrDestOpt(nh=99) / Raw(bytes(8))
@@ -268,17 +268,17 @@ def test_an_unknown_protocol_is_told_and_in_ipv6_where_its_number_stands():
         (IPv6ExtHdrDestOpt() / IPv6ExtHdrHopByHop(), "4/1 40"),
     ],
 )
-def test_a_host_points_at_what_it_does_not_take_of_extension_headers(headers, said):
+def test_a_host_points_at_extension_headers_it_rejects(headers, said):
     back = played(world(), IPv6(src=YOU[6], dst=HOST[6]) / headers / UDP(sport=4000, dport=54) / b"x")
     words = [bytes(each.payload) for each in back]
     assert ([said] if said else []) == [f"{word[0]}/{word[1]} {int.from_bytes(word[4:8])}" for word in words]
 
 
-def test_nothing_is_said_where_no_upper_layer_is():
+def test_a_packet_without_an_upper_layer_draws_no_error():
     assert [] == played(world(), IPv6(src=YOU[6], dst=HOST[6], nh=59))
 
 
-def test_who_has_no_way_back_is_told_nothing():
+def test_without_a_return_route_no_error_is_sent():
     assert [] == played(world(), IP(src="203.0.113.1", dst=HOST[4]) / UDP(dport=54))
 
 
@@ -288,12 +288,12 @@ def test_any_address_of_the_programs_network_is_answered():
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("3/4", 0xFFFF), ("12/0", 0xFF00_0000), ("4/0", 0)])
-def test_what_is_too_large_for_the_header_is_the_largest(kind, expected):
+def test_a_value_too_large_for_the_header_is_capped(kind, expected):
     (error,) = played(world(router=f'rules = [{{ do = "reject", with = "{kind}", word = 4294967295 }}]'), probe())
     assert expected == int.from_bytes(bytes(error[ICMP])[4:8])
 
 
-def test_a_rule_says_what_stands_in_the_rest_of_the_header():
+def test_a_rule_sets_the_rest_of_the_header():
     (error,) = played(world(router='rules = [{ do = "reject", with = "parameter-problem", word = 22 }]'), probe())
     assert (12, 0, 22) == tuple(bytes(error[ICMP])[n] for n in (0, 1, 4))
 
@@ -321,23 +321,23 @@ def every(gap_s, count):
 
 
 @pytest.mark.parametrize(("family", "gap_s"), [(4, 1.0), (6, 0.1)])
-def test_linux_tells_a_source_six_times_and_then_at_intervals(family, gap_s):
+def test_linux_sends_six_errors_to_a_source_and_then_one_per_interval(family, gap_s):
     moments = [0.0] * 30 + every(gap_s / 10, 40)[1:]
     assert [0.0] * 6 + [gap_s, 2 * gap_s, 3 * gap_s] == pytest.approx(allowed(moments, family))
 
 
-def test_six_are_there_again_after_a_pause():
+def test_six_errors_are_available_again_after_a_pause():
     assert 12 == len(allowed([0.0] * 30 + [6.0] * 30))
     assert 9 == len(allowed([0.0] * 30 + [3.0] * 30))
 
 
-def test_an_mtu_is_always_told():
+def test_packet_too_big_is_never_limited():
     for family in (4, 6):
         assert 1000 == len(allowed([0.0] * 1000, family, TOO_BIG))
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_all_sources_together_get_about_fifty_at_once(family):
+def test_all_sources_together_get_about_fifty_errors_at_once(family):
     """Measured: 37 to 73; the kernel takes 0 to 2 tokens for each, at random."""
     limit = LinuxLimit(Dice(1))
     told_now = sum(limit.allows(CLIENT[family] + n, CLOSED[family], 0, routed=False) for n in range(1000))
@@ -347,11 +347,11 @@ def test_all_sources_together_get_about_fifty_at_once(family):
 @pytest.mark.parametrize(
     ("gap_s", "expected"), [(0.1, [0, 0.1]), (0.5, [0, 0.5, 1.0]), (0.9, [0, 0.9, 1.8]), (2.1, every(2.1, 20))]
 )
-def test_what_the_routing_table_of_linux_refuses_is_told_more_seldom_still(gap_s, expected):
+def test_errors_of_the_linux_routing_table_are_even_rarer(gap_s, expected):
     assert expected == allowed(every(gap_s, 20), routed=True)
 
 
-def test_in_ipv6_the_routing_table_is_as_free_as_all():
+def test_in_ipv6_routing_errors_have_the_usual_limit():
     assert 6 == len(allowed([0.0] * 30, 6, routed=True))
 
 
@@ -359,7 +359,7 @@ def test_in_ipv6_the_routing_table_is_as_free_as_all():
     ("limit", "expected"),
     [("{}", 1), ("{ burst = 5 }", 5), ("{ per_s = 1000, burst = 3 }", 3), ('{ by = "source", burst = 2 }', 4)],
 )
-def test_a_scenario_limits_a_node_or_each_source(limit, expected):
+def test_a_scenario_can_limit_a_node_or_each_source(limit, expected):
     other = probe(port=54)
     other.src = "198.18.0.3"
     assert expected == len(played(world(host=f"limit = {limit}"), *[probe(port=54), other] * 10))
@@ -376,6 +376,6 @@ def test_answers_are_not_limited():
     assert 21 == len(played(host, *[probe()] * 20, *[probe(port=54)] * 5))
 
 
-def test_who_is_silent_tells_nothing_and_answers():
+def test_a_silent_node_sends_no_errors_but_answers():
     host = world(host="silent = true, udp = { 53 = 'echo' }")
     assert ["198.18.9.9 udp 53"] == [described(each) for each in played(host, probe(), probe(port=54))]

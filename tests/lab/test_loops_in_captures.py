@@ -62,7 +62,7 @@ def traced(name, host, port, *, each=1, gap_ns=100 * MS, step=1, source_ports=0,
 
 @pytest.mark.parametrize("name", names())
 @pytest.mark.parametrize("how", TRACES)
-def test_a_traceroute_into_a_loop_is_a_loop_and_no_other_is(name, how):
+def test_only_a_traceroute_into_a_loop_is_a_loop(name, how):
     for host, port in targets_of(load(name)):
         story = traced(name, host, port, **TRACES[how])
         loops = {finding.loop for each in story.destinations for finding in each.findings if finding.verdict == "loop"}

@@ -46,7 +46,7 @@ def differing(one, other):
 
 @BOTH
 @pytest.mark.parametrize("kind", [{}, {"isp": "quote = 8"}, {"isp": "quote = 20"}])
-def test_a_good_nat_restores_a_quote_but_for_its_ttl(family, kind):
+def test_a_good_nat_restores_a_quote_except_its_ttl(family, kind):
     sent = probe(family, ttl=2)
     (error,) = played(behind(**kind), sent)
     shown = quoted(error)
@@ -57,7 +57,7 @@ def test_a_good_nat_restores_a_quote_but_for_its_ttl(family, kind):
 
 
 @BOTH
-def test_a_nat_quotes_itself_what_was_sent(family):
+def test_a_nat_quotes_the_original_packet_in_its_own_errors(family):
     sent = probe(family, ttl=1)
     assert bytes(sent) == quoted(played(behind(), sent)[0])
 
@@ -78,7 +78,7 @@ def test_a_deaf_nat_lets_only_answers_in(family):
 
 
 @BOTH
-def test_pings_and_tcp_come_back(family):
+def test_replies_to_pings_and_tcp_come_back(family):
     header = IP(src=YOU[4], dst=HOST[4]) if family == 4 else IPv6(src=YOU[6], dst=HOST[6])
     ping = ICMP(id=77) / b"x" if family == 4 else ICMPv6EchoRequest(id=77, data=b"x")
     reply, reset = played(behind(), header / ping, header / TCP(sport=4000, dport=443, flags="S", seq=1))
@@ -87,7 +87,7 @@ def test_pings_and_tcp_come_back(family):
 
 
 @pytest.mark.parametrize("isp", ["quote = 4", "quote = 0", 'mangles = "swap-offset"'])
-def test_what_a_nat_cannot_read_is_lost(isp):
+def test_a_packet_that_a_nat_cannot_parse_is_lost(isp):
     """Quotes below 8 bytes of the datagram, or that look like a later fragment; as Linux does."""
     assert [] == played(behind(isp=isp), probe(ttl=2))
 
@@ -102,7 +102,7 @@ def test_what_a_nat_cannot_read_is_lost(isp):
         bytes(IP(src=YOU[4], dst=HOST[4]) / UDP(sport=4000, dport=53)),
     ],
 )
-def test_an_error_about_what_never_left_is_not_translated(quote):
+def test_an_error_about_an_unsent_packet_is_not_translated(quote):
     nat = Translator(Nat(inside=["a"]), [dissect(bytes(IP(dst=OUTSIDE[4]))).destination])
     nat.outbound(dissect(bytes(probe())))
     error = dissect(bytes(IP(src=HOST[4], dst=OUTSIDE[4]) / ICMP(type=3, code=3) / Raw(quote)))
@@ -119,7 +119,7 @@ def test_an_error_with_a_wrong_checksum_is_not_translated():
     assert (YOU[4], OUTSIDE[4]) == (str(nat.inbound(right).destination), str(nat.inbound(wrong).destination))
 
 
-def test_two_who_use_one_port_get_two_and_each_its_own_answers():
+def test_two_hosts_with_one_port_get_two_and_their_own_answers():
     nat = Translator(Nat(inside=["a"]), [dissect(bytes(IP(dst=OUTSIDE[4]))).destination])
     inner = [dissect(bytes(IP(src=f"198.18.0.{n}", dst=HOST[4]) / UDP(sport=65535, dport=53))) for n in (2, 3, 4)]
     outer = [nat.outbound(packet) for packet in inner]
@@ -134,7 +134,7 @@ def test_two_who_use_one_port_get_two_and_each_its_own_answers():
 
 
 @pytest.mark.parametrize(("checksum", "expected"), [(0, 0), (None, None), (0x1234, "wrong")])
-def test_a_wrong_checksum_stays_wrong_and_none_stays_none(checksum, expected):
+def test_a_wrong_checksum_stays_wrong_and_a_missing_one_missing(checksum, expected):
     nat = Translator(Nat(inside=["a"]), [dissect(bytes(IP(dst=OUTSIDE[4]))).destination])
     packet = dissect(bytes(IP(src=YOU[4], dst=HOST[4]) / UDP(sport=9, dport=53, chksum=checksum) / b"x"))
     left = IP(build(nat.outbound(packet)))
@@ -144,7 +144,7 @@ def test_a_wrong_checksum_stays_wrong_and_none_stays_none(checksum, expected):
     assert {0: stored == 0, None: stored == right, "wrong": stored not in {0, right}}[expected]
 
 
-def test_fragments_are_put_together_before_they_are_translated():
+def test_fragments_are_reassembled_before_translation():
     back = played(behind(), *fragment(probe(flags=0, port=54, data=bytes(2000)), 1200))
     assert ["198.18.9.9 3/3"] == [described(each) for each in back]
     assert YOU[4] == IP(quoted(back[0])).src
@@ -152,14 +152,14 @@ def test_fragments_are_put_together_before_they_are_translated():
 
 @BOTH
 @pytest.mark.parametrize("link", ["mtu = 1300", "mtu = 1300, black_hole = true"])
-def test_what_came_in_fragments_leaves_a_nat_in_none_that_are_larger(family, link):
+def test_a_nat_sends_no_fragments_larger_than_it_received(family, link):
     narrow = behind(links=f'"home > isp" = {{ {link} }}')
     whole = dissect(bytes(probe(family, port=54, data=bytes(3000), **({"flags": 0} if family == 4 else {}))))
     back = played(narrow, *map(build, fragments(replace(whole, ip_id=5), 1280)))
     assert [f"{HOST[family]} {'3/3' if family == 4 else '1/4'}"] == [described(each) for each in back]
 
 
-def test_a_nat_whose_link_is_narrow_hides_all_fragments_that_it_makes():
+def test_a_nat_with_a_narrow_link_translates_all_its_fragments():
     narrow = behind(links='"home > isp" = { mtu = 600 }')
     back = played(narrow, probe(flags=0, port=54, data=bytes(1200)))
     assert ["198.18.9.9 3/3"] == [described(each) for each in back]
@@ -167,7 +167,7 @@ def test_a_nat_whose_link_is_narrow_hides_all_fragments_that_it_makes():
 
 
 @BOTH
-def test_what_is_for_nobody_behind_it_is_for_the_nat(family):
+def test_a_packet_for_no_inside_host_is_for_the_nat(family):
     nat = Translator(Nat(inside=["a"]), [dissect(bytes(probe(family, to=OUTSIDE[family]))).destination])
     stranger = dissect(bytes(probe(family, to=OUTSIDE[family])))
     assert stranger == nat.inbound(stranger)
@@ -178,7 +178,7 @@ def test_what_is_for_nobody_behind_it_is_for_the_nat(family):
 @pytest.mark.parametrize(
     "packet", [IP(dst=OUTSIDE[4], proto=1) / Raw(b"\3\3"), IP(dst=OUTSIDE[4], frag=8) / Raw(bytes(64))]
 )
-def test_what_has_no_ports_is_for_the_nat(packet):
+def test_a_packet_without_ports_is_for_the_nat(packet):
     nat = Translator(Nat(inside=["a"]), [dissect(bytes(IP(dst=OUTSIDE[4]))).destination])
     assert dissect(bytes(packet)) == nat.inbound(dissect(bytes(packet)))
 

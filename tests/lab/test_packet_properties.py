@@ -51,19 +51,19 @@ WHOLE = {"flags": 0, "offset": 0, "fragment_header": False}
 
 
 @given(V4 | V6)
-def test_what_is_built_is_dissected_as_the_same(packet):
+def test_a_built_packet_is_dissected_as_the_same(packet):
     assert packet == dissect(build(packet))
     assert packet.size == len(build(packet))
 
 
 @given(V6)
-def test_without_a_fragment_header_too(packet):
+def test_packets_without_a_fragment_header_survive_building_and_dissecting(packet):
     whole = replace(packet, ip_id=0, **WHOLE)
     assert whole == dissect(build(whole))
 
 
 @given(V4, st.binary(max_size=40))
-def test_bytes_behind_a_packet_are_padding(packet, padding):
+def test_bytes_after_a_packet_are_padding(packet, padding):
     assert packet == dissect(build(packet) + padding)
 
 
@@ -95,13 +95,13 @@ def test_a_fragment_is_cut_up_further():
 
 
 @given(V4 | V6, st.integers(0, 0xFFFF), st.integers(0, 0xFFFF), st.binary(max_size=100))
-def test_a_datagram_arrives_as_it_was_said(packet, source_port, destination_port, data):
+def test_a_datagram_arrives_as_sent(packet, source_port, destination_port, data):
     said = Datagram(source_port, destination_port, data)
     body = udp(packet.source, packet.destination, said)
     assert said == datagram(replace(packet, protocol=UDP, payload=body))
 
 
-def test_dice_are_the_same_on_every_machine():
+def test_random_numbers_are_the_same_on_every_machine():
     """The first is the reference's of SplitMix64 for a state of 0 (Vigna's splitmix64.c)."""
     dice = Dice(0)
     dice._state = 0  # noqa: SLF001 - the reference takes a state, we take names
@@ -111,12 +111,12 @@ def test_dice_are_the_same_on_every_machine():
 
 
 @given(st.integers(0, 2**32), st.integers(1, 2**40))
-def test_a_throw_stays_below_its_limit(seed, limit):
+def test_a_random_number_stays_below_its_limit(seed, limit):
     dice = Dice(seed)
     assert all(0 <= dice.below(limit) < limit for _ in range(5))
 
 
-def test_a_chance_is_a_share():
+def test_a_probability_is_the_share_of_hits():
     dice = Dice(5)
     assert [0, 10_000] == [sum(dice.happens(chance) for _ in range(10_000)) for chance in (0, 1)]
     assert 2_800 <= sum(dice.happens(0.3) for _ in range(10_000)) <= 3_200

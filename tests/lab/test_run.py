@@ -74,7 +74,7 @@ def clock(monkeypatch):
     return now_ns
 
 
-def test_packets_come_back_when_their_time_has_come(clock):
+def test_packets_are_delivered_when_due(clock):
     device = Device(b"one")
     carrier = Carrier(device, Later())
     carrier.carry()
@@ -84,7 +84,7 @@ def test_packets_come_back_when_their_time_has_come(clock):
     assert [b"one"] == device.written
 
 
-def test_it_waits_for_what_is_due_and_not_longer(clock):
+def test_the_carrier_waits_until_the_next_due_packet(clock):
     carrier = Carrier(Device(b"one"), Later())
     assert MOST_WAIT_S == carrier.wait_s()
     carrier.carry()
@@ -94,14 +94,14 @@ def test_it_waits_for_what_is_due_and_not_longer(clock):
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_flood_does_not_keep_what_is_due():
+def test_a_flood_does_not_delay_due_packets():
     device = Device(*[b"flood"] * (AT_ONCE + 1))
     carrier = Carrier(device, Later())
     carrier.carry()
     assert [b"flood"] == device.waiting
 
 
-def test_both_directions_are_noted_with_the_time_of_day(clock):
+def test_both_directions_are_recorded_with_wall_clock_times(clock):
     seen = []
     carrier = Carrier(Device(b"one"), Later(), lambda raw, now_ns: seen.append((raw, now_ns)))
     carrier.carry()
@@ -110,7 +110,7 @@ def test_both_directions_are_noted_with_the_time_of_day(clock):
     assert [(b"one", REAL_NS), (b"one", REAL_NS + 10**9)] == seen
 
 
-def test_what_still_waits_at_the_end_is_noted_but_not_played(clock):
+def test_packets_waiting_at_the_end_are_recorded_but_not_played(clock):
     seen, world = [], Later()
     Carrier(Device(b"one", b"two"), world, lambda raw, now_ns: seen.append((raw, now_ns))).finish()
     Carrier(Device(b"three"), world).finish()
@@ -119,7 +119,7 @@ def test_what_still_waits_at_the_end_is_noted_but_not_played(clock):
     assert NOW_NS == clock[0]
 
 
-def test_what_the_kernel_does_not_take_is_a_fault(clock):
+def test_a_packet_the_kernel_rejects_is_a_fault(clock):
     carrier = Carrier(Device(b"bad", b"good"), Later())
     carrier.carry()
     clock[0] += 10**9
@@ -142,7 +142,7 @@ def test_a_host_that_has_too_many_namespaces_says_so(monkeypatch):
         enter()
 
 
-def test_ipv6_on_too_narrow_an_interface_is_refused_before_anything_is_done():
+def test_ipv6_on_too_narrow_an_interface_is_refused_at_once():
     with pytest.raises(UsageError, match="IPv6 needs an MTU of 1280"):
         furnish([ip_interface("198.18.0.2/24"), ip_interface("2001:db8::2/64")], 1279)
 
@@ -182,7 +182,7 @@ def test_every_target_gets_a_datagram_and_time_goes_on():
     assert [START_NS, START_NS + STEP_NS] == [times_ns[0], times_ns[2]]
 
 
-def test_packets_have_the_size_that_was_asked_for():
+def test_packets_have_the_requested_size():
     assert {1500} == {len(raw) for raw, _ in played("two-narrow-links", 1500)[::2]}
 
 
@@ -195,7 +195,7 @@ def test_packets_have_the_size_that_was_asked_for():
         ("two-narrow-links", 1500, {53: "too-big"}),
     ],
 )
-def test_its_capture_says_in_both_families_what_is_wrong(name, size, verdicts, tmp_path, capsys):
+def test_the_capture_of_a_scenario_shows_its_verdict_in_both_families(name, size, verdicts, tmp_path, capsys):
     report = recorded(tmp_path / "seen.pcapng", played(name, size), capsys)
     for version in (4, 6):
         found = {

@@ -22,14 +22,14 @@ udp = { 53 = "echo" }
 
 
 @pytest.mark.parametrize("name", names())
-def test_what_ships_fits_on_a_page_and_says_what_to_conclude(name):
+def test_built_in_scenarios_fit_on_a_page_and_state_their_conclusion(name):
     scenario = load(name)
     assert 10 <= len(scenario.text.splitlines()) <= 30
     assert (name, True, True) == (scenario.name, len(scenario.sentence) > 20, bool(scenario.targets))
     assert [4, 6] == [each.version for each in scenario.networks]
 
 
-def test_about_thirty_ship():
+def test_there_are_about_thirty_built_in_scenarios():
     assert 25 <= len(names()) <= 40
 
 
@@ -100,7 +100,7 @@ def test_a_later_link_refines_an_earlier_one_in_its_direction():
         ('"you - a - b" = {}', '"a - b" = {}', 9, 'no link leads from "you"'),
     ],
 )
-def test_a_mistake_is_told_with_file_line_and_reason(good, bad, line, reason):
+def test_a_mistake_is_reported_with_file_line_and_reason(good, bad, line, reason):
     with pytest.raises(UsageError) as told:
         parse(GOOD.replace(good, bad, 1), "page.toml")
     assert f"page.toml:{line}: " in str(told.value)
@@ -108,7 +108,7 @@ def test_a_mistake_is_told_with_file_line_and_reason(good, bad, line, reason):
     assert "\n" not in str(told.value)
 
 
-def test_no_toml_is_told_with_its_line():
+def test_invalid_toml_is_reported_with_its_line():
     with pytest.raises(UsageError, match=r"^page.toml:2: Invalid statement$"):
         parse("conclude = 'x'\n = 5\n", "page.toml")
     with pytest.raises(UsageError, match=r"^page.toml: .* nested too deeply"):

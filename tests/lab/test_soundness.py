@@ -84,7 +84,7 @@ def test_another_seed_is_another_run(name, runs):
 
 
 @pytest.mark.parametrize("name", sorted(set(names()) - SPOILT))
-def test_scapy_builds_the_same_bytes_of_what_it_dissects(name, runs):
+def test_scapy_rebuilds_the_same_bytes_from_what_it_dissects(name, runs):
     for raw in runs[name]:
         again = dissected(raw)
         for layer in (again, again.payload):
@@ -131,7 +131,7 @@ def tshark(path, condition):
     st.sampled_from(["home-nat", "loop-2", "reordering-link", "rate-limited-host"]),
     st.lists(st.tuples(st.integers(0, 20_000_000), st.integers(0, 3)), min_size=1, max_size=12),
 )
-def test_it_does_not_matter_how_often_what_is_due_is_fetched(name, steps):
+def test_the_result_does_not_depend_on_how_often_due_packets_are_fetched(name, steps):
     """Each step: how much later, and how many shots; in one world everything is fetched in between."""
     scenario = load(name)
     ready = [bytes(shot) for shot in shots(scenario)]
@@ -169,7 +169,7 @@ WHOLE = [
     st.sampled_from(["home-nat", "mpls-core", "firewall-rejects", "rate-limited-host"]),
 )
 @example(b"", "plain")
-def test_any_bytes_may_come_in(raw, name):
+def test_any_bytes_are_accepted_as_input(raw, name):
     world = World(load(name))
     world.receive(raw, 0)
     for back in world.due(100 * SECOND):
@@ -198,7 +198,7 @@ def spoilt(whole, size, changes):
         (bytes(IPv6(nh=44) / Raw(b"\x11\x00")), "extension-cut"),
     ],
 )
-def test_what_is_no_packet_is_counted_by_name(raw, fault):
+def test_invalid_packets_are_counted_by_name(raw, fault):
     world = World(load("plain"))
     world.receive(raw, 0)
     assert {fault: 1} == world.faults

@@ -37,7 +37,7 @@ def test_every_key_is_explained_once(section):
     assert sorted(known) == sorted(explained(section))
 
 
-def test_every_word_is_said_that_a_node_may_choose_from():
+def test_every_allowed_word_is_documented():
     words = [word for name in ("system", "balance") for word in literals(NodeSpec.model_fields[name].annotation)]
     words += [
         *KINDS,
@@ -60,7 +60,7 @@ def literals(annotation):
     return [word for each in found for word in ([each] if isinstance(each, str) else literals(each))]
 
 
-def test_a_wrong_error_is_told_with_the_names_that_there_are():
+def test_a_message_about_an_unknown_error_lists_the_known_names():
     with pytest.raises(ValueError, match="'nope' is no error") as told:
         kinds_of(["nope"])
     assert [] == [name for name in KINDS if name not in str(told.value)]

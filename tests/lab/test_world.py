@@ -67,7 +67,7 @@ def test_packets_are_lost_and_doubled_in_both_directions(link, low, high):
     assert low <= len(times(world(link=link), *[probe()] * 200)) <= high
 
 
-def test_what_is_damaged_on_the_way_there_is_dropped_and_on_the_way_back_is_heard():
+def test_packets_damaged_on_the_way_out_are_dropped_and_on_the_way_back_arrive():
     rows = times(world(host=ECHO, link="corrupt = 0.5"), *[probe()] * 100)
     (sound,) = played(world(host=ECHO), probe())
     damaged = [packet for _, packet in rows if bytes(packet)[20:] != bytes(sound)[20:]]
@@ -75,13 +75,13 @@ def test_what_is_damaged_on_the_way_there_is_dropped_and_on_the_way_back_is_hear
     assert 15 <= len(damaged) <= 40
 
 
-def test_where_there_is_no_payload_nothing_is_damaged():
+def test_a_packet_without_a_payload_is_never_damaged():
     packet = dissect(bytes(IP(src=YOU[4], dst=HOST[4], proto=99)))
     assert [(MS, packet)] == Link(LinkSpec(corrupt=1), Dice(1)).carry(packet, 0)
 
 
 @pytest.mark.parametrize(("family", "size"), [(4, 972), (6, 1252)])
-def test_a_narrow_link_takes_what_fits_and_reports_its_mtu(family, size):
+def test_a_narrow_link_passes_what_fits_and_reports_its_mtu(family, size):
     mtu = {4: 1000, 6: 1300}[family]
     narrow = world(host=ECHO, link=f"mtu = {mtu}")
     assert [f"{HOST[family]} udp 53"] == [described(each) for each in played(narrow, probe(family, data=bytes(size)))]
@@ -92,23 +92,23 @@ def test_a_narrow_link_takes_what_fits_and_reports_its_mtu(family, size):
 
 
 @pytest.mark.parametrize(("about", "expected"), [("reports_mtu = 0", 0), ("reports_mtu = 1480", 1480)])
-def test_a_router_may_lie_about_its_mtu(about, expected):
+def test_a_router_can_report_a_wrong_mtu(about, expected):
     for family in (4, 6):
         (error,) = played(world(link=f"mtu = 1300, {about}"), probe(family, data=bytes(1400)))
         assert expected == int.from_bytes(bytes(error.payload)[4:8])
 
 
 @BOTH
-def test_a_black_hole_says_nothing(family):
+def test_a_black_hole_sends_no_error(family):
     assert [] == played(world(link="mtu = 1300, black_hole = true"), probe(family, data=bytes(1400)))
 
 
-def test_time_exceeded_is_told_before_the_size():
+def test_time_exceeded_takes_precedence_over_packet_too_big():
     (error,) = played(world(link="mtu = 1300"), probe(ttl=1, data=bytes(1400)))
     assert "198.18.0.1 11/0" == described(error)
 
 
-def test_without_df_a_narrow_link_is_passed_in_fragments_there_and_back():
+def test_without_df_packets_pass_a_narrow_link_in_fragments():
     data = bytes(range(256)) * 5
     back = played(world(host=ECHO, link="mtu = 500"), probe(flags=0, data=data))
     assert all(len(bytes(each)) <= 500 for each in back)
@@ -119,7 +119,7 @@ def test_without_df_a_narrow_link_is_passed_in_fragments_there_and_back():
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2, 2, 1), (0, 0, 1, 2)])
 @BOTH
-def test_a_host_puts_fragments_together_in_any_order(family, order):
+def test_a_host_reassembles_fragments_in_any_order(family, order):
     if family == 4:
         pieces = fragment(probe(flags=0, data=bytes(2500)), 1200)
     else:
@@ -133,7 +133,7 @@ def test_a_host_puts_fragments_together_in_any_order(family, order):
 
 
 @BOTH
-def test_fragments_that_stay_alone_are_given_up_and_told_of(family):
+def test_incomplete_fragments_time_out_with_an_error(family):
     if family == 4:
         first, late, wait_s = IP(src=YOU[4], dst=HOST[4], flags="MF") / Raw(bytes(64)), "198.18.9.9 11/1", 30
     else:
@@ -143,11 +143,11 @@ def test_fragments_that_stay_alone_are_given_up_and_told_of(family):
     assert (late, wait_s * 1000 + 4) == (described(error), at_ms)
 
 
-def test_later_fragments_alone_are_given_up_in_silence():
+def test_later_fragments_alone_time_out_silently():
     assert [] == times(world(), IP(src=YOU[4], dst=HOST[4], frag=8) / Raw(bytes(64)))
 
 
-def test_an_atomic_fragment_is_whole_and_mixes_with_no_other():
+def test_an_atomic_fragment_is_complete_by_itself():
     atomic = IPv6(src=YOU[6], dst=HOST[6]) / IPv6ExtHdrFragment(id=5) / UDP(sport=4000, dport=54) / b"x"
     first, last = in_two(probe(6, port=54, data=bytes(2000)))
     back = played(world(), first, atomic, last)
@@ -174,7 +174,7 @@ def test_fragments_of_more_than_a_packet_holds_are_lost(size):
 
 
 @BOTH
-def test_a_packet_has_all_of_its_time_though_another_had_its_id(family):
+def test_reusing_an_id_does_not_shorten_the_reassembly_time(family):
     whole = probe(family, port=54, data=bytes(2000), **({"flags": 0} if family == 4 else {}))
     late_s, (first, last) = {4: 30, 6: 60}[family], in_two(whole)
     host = world()
@@ -202,18 +202,18 @@ def in_two(packet):
         ('{ text = "x", times = 3 }', [("198.18.9.9", 53, b"x")] * 3),
     ],
 )
-def test_a_port_answers_as_it_is_told(answer, rows):
+def test_a_port_answers_as_configured(answer, rows):
     back = played(world(host=f"udp = {{ 53 = {answer} }}"), probe())
     assert rows == [(each.src, each[UDP].sport, bytes(each[UDP].payload)) for each in back]
 
 
-def test_the_narrowest_range_of_ports_counts():
+def test_the_narrowest_range_of_ports_wins():
     host = world(host='otherwise = "silent", udp = { "1-99" = "refuse", "53" = "echo" }')
     back = played(host, probe(port=52), probe(port=53), probe(port=100))
     assert ["198.18.9.9 3/3", "198.18.9.9 udp 53"] == [described(each) for each in back]
 
 
-def test_a_host_may_have_a_whole_network_and_answers_from_the_address_that_was_asked():
+def test_a_host_with_a_whole_network_answers_from_the_requested_address():
     text = NARROW_BEFORE_A_ROUTER.replace('"198.18.9.9", "2001:db8:9::9"', '"198.18.9.0/24", "2001:db8:9::/64"')
     many = World(parse(text, "page"))
     asked = ["198.18.9.0", "198.18.9.77", "198.18.9.255"]
@@ -224,7 +224,7 @@ def test_a_host_may_have_a_whole_network_and_answers_from_the_address_that_was_a
     assert ["198.18.0.1 3/0"] == [described(each) for each in played(many, probe(port=54, to="198.18.10.1"))]
 
 
-def test_an_answer_may_be_late_and_holds_up_no_other():
+def test_a_late_answer_does_not_delay_others():
     slow = world(host='udp = { 53 = { text = "slow", delay_ms = 100 }, 54 = "echo" }')
     assert [(4, 54), (104, 53)] == [(at_ms, each[UDP].sport) for at_ms, each in times(slow, probe(), probe(port=54))]
 
@@ -243,7 +243,7 @@ host = {{ address = ["198.18.9.9", "2001:db8:9::9"], udp = {{ 53 = {{ text = "{"
 
 
 @BOTH
-def test_a_host_learns_what_its_answers_may_take(family):
+def test_a_host_learns_the_path_mtu_of_its_answers(family):
     """The first answer is lost, as on the real Internet; the second comes in fragments."""
     narrow = World(parse(NARROW_BEFORE_A_ROUTER, "page"))
     assert [] == played(narrow, probe(family))
@@ -253,7 +253,7 @@ def test_a_host_learns_what_its_answers_may_take(family):
         assert {0} == {int(each.flags.DF) for each in pieces}
 
 
-def test_a_forged_size_is_learnt_only_with_a_right_checksum_and_to_a_limit():
+def test_a_forged_mtu_is_learned_only_with_a_correct_checksum_and_to_a_limit():
     host = world(host="udp = { 53 = { text = '" + "x" * 1000 + "' } }")
     wrong, right = (
         IP(src=YOU[4], dst=HOST[4])
@@ -265,7 +265,7 @@ def test_a_forged_size_is_learnt_only_with_a_right_checksum_and_to_a_limit():
     assert [548, 500] == [len(bytes(each)) for each in played(host, right, probe(), at_ns=SECOND)]
 
 
-def test_the_programs_interface_takes_what_its_link_does():
+def test_the_programs_interface_has_the_mtu_of_its_link():
     text = NARROW_BEFORE_A_ROUTER.replace('"near - far" = { mtu = 1300 }', '"you > near" = { mtu = 1400 }')
     assert 1400 == parse(text, "page").mtu
 
@@ -284,11 +284,11 @@ def test_the_programs_interface_takes_what_its_link_does():
         IP(src=YOU[4], dst=HOST[4], proto=6) / Raw(b"short"),
     ],
 )
-def test_a_spoilt_message_is_dropped(spoilt):
+def test_a_corrupt_message_is_dropped(spoilt):
     assert [] == played(world(), spoilt)
 
 
-def test_without_a_checksum_a_datagram_is_taken_in_ipv4():
+def test_an_ipv4_datagram_without_a_checksum_is_accepted():
     assert ["198.18.9.9 3/3"] == [
         described(each) for each in played(world(), IP(src=YOU[4], dst=HOST[4]) / UDP(chksum=0))
     ]
@@ -296,7 +296,7 @@ def test_without_a_checksum_a_datagram_is_taken_in_ipv4():
 
 @BOTH
 @pytest.mark.parametrize("to", ["host", "router"])
-def test_pings_are_answered_with_what_they_carry(family, to):
+def test_pings_are_answered_with_their_payload(family, to):
     address = {"host": HOST, "router": {4: "198.18.0.1", 6: "2001:db8::1"}}[to][family]
     ping = (
         IP(src=YOU[4], dst=address) / ICMP(id=3, seq=4) / b"data"
@@ -350,7 +350,7 @@ def test_a_route_may_lead_nowhere(word, expected):
     assert ([expected] if expected else []) == [described(each) for each in back]
 
 
-def test_time_that_goes_back_stands_still():
+def test_time_never_goes_backwards():
     here = World(page())
     assert 1 == len(played(here, probe(), at_ns=SECOND))
     here.receive(bytes(probe()), 0)
@@ -362,7 +362,7 @@ def sent(world, packet, now_ns=0):
     return [IP(raw) if raw[0] >> 4 == 4 else IPv6(raw) for raw in world.due(now_ns + 10**9)]
 
 
-def test_a_port_that_answers_does():
+def test_an_open_port_answers():
     (answer,) = sent(World(load("plain")), IP(src="198.18.0.2", dst="198.18.9.9") / UDP(sport=4000, dport=7) / b"hello")
     assert ("198.18.9.9", "198.18.0.2", 7, 4000, b"hello") == (
         answer.src,
@@ -374,7 +374,7 @@ def test_a_port_that_answers_does():
 
 
 @pytest.mark.parametrize(("ttl", "reporter"), [(1, "2001:db8::1"), (2, "2001:db8:1::1")])
-def test_each_router_on_the_way_reports_a_hop_limit_that_ran_out(ttl, reporter):
+def test_each_router_on_the_path_reports_an_expired_hop_limit(ttl, reporter):
     (error,) = sent(World(load("plain")), IPv6(src="2001:db8::2", dst="2001:db8:9::9", hlim=ttl) / UDP(dport=53))
     assert (reporter, True) == (error.src, ICMPv6TimeExceeded in error)
 
@@ -384,7 +384,7 @@ def test_a_closed_port_refuses():
     assert ("198.18.9.9", 3, 3) == (error.src, error[ICMP].type, error[ICMP].code)
 
 
-def test_the_world_takes_as_few_steps_as_it_is_told_and_goes_on_where_it_was():
+def test_the_world_takes_the_requested_steps_and_then_resumes():
     packets = [bytes(IP(src="198.18.0.2", dst="198.18.9.9") / UDP(sport=4000 + n, dport=7) / b"x") for n in range(5)]
     whole, stepped = World(load("plain")), World(load("plain"))
     for each in (whole, stepped):

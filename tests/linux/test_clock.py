@@ -29,13 +29,13 @@ class Clocks:
         return [steadied(time_ns) - BEGIN_NS for time_ns in times_ns], now_ns - BEGIN_NS
 
 
-def test_while_nobody_sets_the_clock_times_stay_as_they_are():
+def test_without_a_clock_step_times_are_unchanged():
     now_ns, steadied = Clocks().steady.steadied(BEGIN_NS)
     assert (BEGIN_NS, 7) == (now_ns, steadied(7))
 
 
 @pytest.mark.parametrize("jitter_ns", [-5 * MS, 5 * MS])
-def test_what_passes_between_two_looks_is_no_step(jitter_ns):
+def test_time_between_two_readings_is_not_a_step(jitter_ns):
     clocks = Clocks()
     clocks.step_ns = jitter_ns
     clocks.heard()
@@ -53,14 +53,14 @@ def test_times_go_on_when_the_clock_is_set(step_ns):
 
 
 @pytest.mark.parametrize(("step_ns", "expected_ns"), [(-SECOND, 200 * MS), (SECOND, 100 * MS)])
-def test_what_was_stamped_before_the_step_lies_between_the_batches(step_ns, expected_ns):
+def test_times_stamped_before_a_step_lie_between_the_batches(step_ns, expected_ns):
     clocks = Clocks()
     clocks.heard()
     clocks.step_ns = step_ns
     assert ([expected_ns], 200 * MS) == clocks.heard(step_ns + 50 * MS)
 
 
-def test_a_capture_that_waits_for_its_old_time_does_not_hold_up_the_scan():
+def test_a_clock_set_back_does_not_stall_a_scan():
     clocks = Clocks()
     clocks.heard()
     old_ns = clocks.realtime_ns()

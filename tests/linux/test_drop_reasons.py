@@ -62,12 +62,12 @@ def test_a_namespace_s_counters_are_of_both_families():
 
 
 @pytest.mark.parametrize("text", ["", "Udp: InDatagrams\nUdp: 3\n", "Udp: NoPorts\n", "Udp: NoPorts\nUdp: x\n"])
-def test_what_a_kernel_does_not_count_is_not_there(text):
+def test_counters_missing_in_a_kernel_are_absent(text):
     assert {} == namespace_drops(lambda _: text)
 
 
 @given(st.text(alphabet="Udp6: NoPrts\n019²", max_size=60))
-def test_no_text_makes_it_fail(text):
+def test_no_text_makes_parsing_counters_fail(text):
     assert all(number >= 0 for number in numbers_of(text).values())
 
 
@@ -91,7 +91,7 @@ def counts(monkeypatch):
     return made
 
 
-def test_without_the_event_a_namespace_s_counters_say_what_rose(counts):
+def test_without_the_event_drops_come_from_the_namespaces_counters(counts):
     drops = DropReasons()
     assert () == drops.found()
     counts["here"] = {"NO_SOCKET": 6, "UDP_CSUM": 2}
@@ -99,7 +99,7 @@ def test_without_the_event_a_namespace_s_counters_say_what_rose(counts):
     drops.close()
 
 
-def test_with_the_event_reasons_are_counted_that_no_namespace_counts(counts):
+def test_the_event_counts_reasons_that_namespaces_do_not(counts):
     drops = DropReasons()
     drops.count_all(KFREE_SKB)
     counts["host"] = {"NETFILTER_DROP": 7, "NO_SOCKET": 9}
@@ -107,7 +107,7 @@ def test_with_the_event_reasons_are_counted_that_no_namespace_counts(counts):
     assert (DropReason("NO_SOCKET", 9, 4), DropReason("NETFILTER_DROP", 7, None)) == drops.found()
 
 
-def test_numbers_of_reasons_are_the_running_kernel_s(counts):
+def test_reason_numbers_come_from_the_running_kernel(counts):
     DropReasons().count_all(KFREE_SKB)
     event, filters = counts["filters"]
     assert (2310, {"NO_SOCKET", "NETFILTER_DROP"}) == (event, set(filters))
@@ -115,7 +115,7 @@ def test_numbers_of_reasons_are_the_running_kernel_s(counts):
 
 
 @pytest.mark.parametrize("text", ["ID: 7\n", 'ID: 7\n\tfield:int reason;\toffset:8;\tsize:4;\tsigned:0;\n{ 3, "X" }'])
-def test_a_kernel_before_reasons_is_said_to_be_too_old(text):
+def test_a_kernel_without_drop_reasons_is_reported_as_too_old(text):
     with pytest.raises(UdpprobeError, match=r"5\.17"):
         DropReasons().count_all(Format.parse(text))
 
@@ -123,7 +123,7 @@ def test_a_kernel_before_reasons_is_said_to_be_too_old(text):
 @pytest.mark.parametrize(
     ("number", "kind"), [(errno.EPERM, PrivilegeError), (errno.EACCES, PrivilegeError), (errno.ENOSYS, UdpprobeError)]
 )
-def test_what_keeps_it_from_counting_is_said_in_a_line(monkeypatch, number, kind):
+def test_an_obstacle_to_counting_is_reported_in_one_line(monkeypatch, number, kind):
     def refuse(*_):
         raise OSError(number, os.strerror(number))
 
@@ -132,7 +132,7 @@ def test_what_keeps_it_from_counting_is_said_in_a_line(monkeypatch, number, kind
         EventCounters(2310, {"NO_SOCKET": "reason == 3"})
 
 
-def test_every_reason_has_words():
+def test_every_reason_has_a_description():
     assert set(REASONS) == set(WORDS)
     assert set(COUNTERS) <= set(REASONS)
 
@@ -161,7 +161,7 @@ def of(drops, reason):
 
 @pytest.mark.live
 @pytest.mark.parametrize(("domain", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
-def test_datagrams_that_find_no_socket_are_counted_of_host_and_namespace(drops, domain, host):
+def test_datagrams_without_a_socket_are_counted_by_host_and_namespace(drops, domain, host):
     """Others may drop some meanwhile; a busy kernel does so long after `sendto`."""
     with socket.socket(domain, socket.SOCK_DGRAM) as closed, socket.socket(domain, socket.SOCK_DGRAM) as sender:
         closed.bind((host, 0))

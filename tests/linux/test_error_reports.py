@@ -79,14 +79,14 @@ def words(reports):
     return [each.is_reported for each in reports.judged()]
 
 
-def test_a_report_of_the_same_flow_is_the_kernel_s_word(kernel, reports, family):
+def test_a_report_about_the_same_flow_decides(kernel, reports, family):
     reports.expect(error(family), Sender(UNBOUND, "connected"))
     assert [] == words(reports)
     kernel.report(family, address=OWN[family], peer=FAR[family], peer_port=CLOSED)
     assert [True] == words(reports)
 
 
-def test_one_that_was_read_before_its_error_is_kept_for_it(kernel, reports, family):
+def test_a_report_read_before_its_error_is_kept_for_it(kernel, reports, family):
     event = error(family)
     kernel.report(family)
     assert [] == words(reports)
@@ -94,7 +94,7 @@ def test_one_that_was_read_before_its_error_is_kept_for_it(kernel, reports, fami
     assert [True] == words(reports)
 
 
-def test_where_none_comes_in_time_nobody_was_told(kernel, reports, family):
+def test_without_a_report_in_time_no_socket_got_an_errno(kernel, reports, family):
     reports.expect(error(family), Sender(UNBOUND, "unconnected"))
     kernel.now_s += GRACE_S / 2
     assert [] == words(reports)
@@ -113,7 +113,7 @@ def test_where_none_comes_in_time_nobody_was_told(kernel, reports, family):
         {"address": "FAR"},
     ],
 )
-def test_a_report_of_another_errno_port_address_or_time_is_another_error_s(kernel, reports, family, other):
+def test_a_report_with_another_errno_port_address_or_time_does_not_match(kernel, reports, family, other):
     places = {"OWN": OWN[family], "FAR": FAR[family]}
     reports.expect(error(family), Sender(UNBOUND, "unknown"))
     kernel.report(family, **{name: places.get(value, value) for name, value in other.items()})
@@ -122,7 +122,7 @@ def test_a_report_of_another_errno_port_address_or_time_is_another_error_s(kerne
 
 
 @pytest.mark.parametrize(("state", "word"), [("connected", True), ("unknown", None), ("unconnected", None)])
-def test_where_the_program_took_the_errno_first_its_socket_s_state_decides(kernel, reports, family, state, word):
+def test_if_the_program_took_the_errno_first_its_socket_state_decides(kernel, reports, family, state, word):
     """Linux wakes the program before it writes the event; an error queue's time stamp looks the same."""
     reports.expect(error(family), Sender(UNBOUND, state))
     kernel.report(family, 0, address=OWN[family], peer=FAR[family], peer_port=CLOSED)
@@ -130,7 +130,7 @@ def test_where_the_program_took_the_errno_first_its_socket_s_state_decides(kerne
     assert [word] == words(reports)
 
 
-def test_each_error_has_a_report_of_its_own(kernel, reports, family):
+def test_each_error_takes_its_own_report(kernel, reports, family):
     for _ in range(3):
         reports.expect(error(family), Sender(UNBOUND, "recverr"))
     kernel.report(family)
@@ -139,7 +139,7 @@ def test_each_error_has_a_report_of_its_own(kernel, reports, family):
     assert [True, True, False] == words(reports)
 
 
-def test_a_report_goes_to_the_error_that_its_socket_should_hear(kernel, reports):
+def test_a_report_goes_to_the_error_that_its_socket_should_get(kernel, reports):
     """Host unreachable is soft and prohibited is hard, and both are EHOSTUNREACH to a connected socket."""
     reports.expect(error(4, icmp_type=3, code=1), Sender(UNBOUND, "connected"))
     reports.expect(error(4, icmp_type=3, code=13), Sender(UNBOUND, "connected"))
@@ -148,7 +148,7 @@ def test_a_report_goes_to_the_error_that_its_socket_should_hear(kernel, reports)
     assert [False, True] == words(reports)
 
 
-def test_errors_keep_their_order_and_those_of_other_hosts_wait_only_for_them(kernel, reports, family):
+def test_errors_keep_their_order_while_waiting_for_reports(kernel, reports, family):
     reports.expect(error(family), None)
     assert [None] == words(reports)
     reports.expect(error(family), Sender(UNBOUND, "unconnected"))
@@ -159,13 +159,13 @@ def test_errors_keep_their_order_and_those_of_other_hosts_wait_only_for_them(ker
     assert 0 == len(reports)
 
 
-def test_a_wildcard_socket_s_report_against_what_we_see_may_be_another_namespace_s(kernel, reports, family):
+def test_a_contradicting_report_of_a_wildcard_socket_may_be_from_another_namespace(kernel, reports, family):
     reports.expect(error(family), Sender(UNBOUND, "unconnected"))
     kernel.report(family)
     assert [None] == words(reports)
 
 
-def test_but_not_where_the_socket_is_gone_or_the_report_names_both_ends(kernel, reports, family):
+def test_a_report_naming_both_ends_or_a_closed_socket_is_from_this_namespace(kernel, reports, family):
     reports.expect(error(family), Sender(UNBOUND, "unconnected", is_gone=True))
     kernel.report(family)
     [judged] = reports.judged()
@@ -176,14 +176,14 @@ def test_but_not_where_the_socket_is_gone_or_the_report_names_both_ends(kernel, 
     assert ("connected", UNBOUND, True) == (judged.sender.sees, judged.sender.process, judged.is_reported)
 
 
-def test_of_an_unknown_sender_the_report_tells_how_its_socket_stood(kernel, reports, family):
+def test_a_report_about_an_unknown_sender_shows_the_state_of_its_socket(kernel, reports, family):
     reports.expect(error(family), Sender(None, "unknown"))
     kernel.report(family)
     [judged] = reports.judged()
     assert ("recverr", True) == (judged.sender.sees, judged.is_reported)
 
 
-def test_while_events_are_lost_silence_says_nothing(kernel, reports, family):
+def test_while_events_are_lost_a_missing_report_proves_nothing(kernel, reports, family):
     reports.expect(error(family), Sender(UNBOUND, "unconnected"))
     kernel.lost = 0
     kernel.read = lambda: setattr(kernel, "lost", 3) or []
@@ -198,7 +198,7 @@ def test_while_events_are_lost_silence_says_nothing(kernel, reports, family):
     assert [False] == words(reports)
 
 
-def test_of_errors_before_the_events_were_asked_for_silence_says_nothing(kernel, family):
+def test_before_events_were_enabled_a_missing_report_proves_nothing(kernel, family):
     event = error(family)
     reports = ErrorReports(kernel, lambda: kernel.now_s)
     reports.expect(event, Sender(UNBOUND, "unconnected"))
@@ -206,7 +206,7 @@ def test_of_errors_before_the_events_were_asked_for_silence_says_nothing(kernel,
     assert [None] == words(reports)
 
 
-def test_of_sockets_that_share_a_port_each_error_has_the_reports_behind_it(kernel, reports, family):
+def test_errors_of_sockets_sharing_a_port_take_the_reports_after_them(kernel, reports, family):
     """An entry of the error queue is announced twice; the first error went to the socket without IP_RECVERR."""
     for _ in range(2):
         reports.expect(error(family), Sender(UNBOUND, "unknown"))
@@ -216,7 +216,7 @@ def test_of_sockets_that_share_a_port_each_error_has_the_reports_behind_it(kerne
     assert [None, True] == words(reports)  # of the first one, nobody can say
 
 
-def test_many_errors_of_one_port_leave_nothing_behind(kernel, reports):
+def test_many_errors_about_one_port_leave_no_state_behind(kernel, reports):
     """A blind program that sends to a closed port as fast as it can."""
     event = error(4)
     for _ in range(20_000):
@@ -226,7 +226,7 @@ def test_many_errors_of_one_port_leave_nothing_behind(kernel, reports):
     assert not reports
 
 
-def test_off_gives_no_word_and_asks_nobody(monkeypatch):
+def test_off_enables_no_events_and_decides_nothing(monkeypatch):
     monkeypatch.setattr(module, "Tracing", lambda _: pytest.fail("asked"))
     events = KernelEvents("off")
     events.expect(error(4), Sender(UNBOUND, "connected"))
@@ -235,7 +235,7 @@ def test_off_gives_no_word_and_asks_nobody(monkeypatch):
     events.close()
 
 
-def test_auto_goes_on_without_and_says_what_is_missing(monkeypatch):
+def test_auto_continues_without_events_and_says_what_is_missing(monkeypatch):
     def refuse(_):
         raise module.UdpprobeError("the kernel's events need root")
 
@@ -262,11 +262,11 @@ def test_auto_goes_on_without_and_says_what_is_missing(monkeypatch):
         ("unknown", False, "unbound[812]; nobody was told (the kernel: not told)"),
     ],
 )
-def test_the_kernel_s_word_is_said_beside_ours(state, is_reported, text):
+def test_the_kernels_report_is_shown_beside_the_inference(state, is_reported, text):
     assert text == Sender(UNBOUND, state).note(module.meaning_of(4, 3, 3), is_reported)
 
 
-def test_while_no_error_waits_events_are_read_now_and_then(kernel, reports, family):
+def test_while_no_error_waits_events_are_read_occasionally(kernel, reports, family):
     reads = []
     kernel.read = lambda: reads.append(kernel.now_s) or []
     for _ in range(1000):

@@ -79,7 +79,7 @@ def refusal(packet):
     return b.port_unreachable(packet)
 
 
-def test_a_closed_port_is_one_that_no_socket_has(family):
+def test_a_closed_port_has_no_socket(family):
     packet = asked(family)
     assert [(FAR[family], OWN[family], PORT, "refused", 2, None, NOBODY)] == rows(
         Held(), packet, refusal(packet), packet, refusal(packet)
@@ -105,13 +105,13 @@ def test_a_closed_port_is_one_that_no_socket_has(family):
         (4, [udp(address="127.0.0.1"), udp()], "has the port: a firewall rejects, or it was opened after that"),
     ],
 )
-def test_a_socket_that_has_the_port_and_did_not_get_it_is_named_with_the_reason(family, held, why):
+def test_a_socket_with_the_port_that_did_not_match_is_named_with_the_reason(family, held, why):
     packet = asked(family)
     [(_, _, _, _, _, process, text)] = rows(Held(*held), packet, refusal(packet))
     assert (DNS, f"dnsmasq[812] {why}") == (process, text)
 
 
-def test_a_router_says_why_it_does_not_forward(family):
+def test_a_router_reports_why_it_does_not_forward(family):
     packet = asked(family, BEHIND, ttl=1)
     big = (b.frag_needed if family == 4 else b.packet_too_big)(packet, 1400, OWN[family])
     found = {
@@ -127,7 +127,7 @@ def test_a_router_says_why_it_does_not_forward(family):
     } == found
 
 
-def test_what_others_send_is_not_counted_and_not_noted(family):
+def test_errors_sent_by_others_are_not_counted(family):
     packet = asked(family, BEHIND)
     sent = SentErrors(Held())
     [event] = taken(sent, packet, refusal(packet))
@@ -140,7 +140,7 @@ def test_events_are_noted(family):
     assert f"sent by this host: {NOBODY}" == event.notes[-1]
 
 
-def test_an_error_that_several_interfaces_show_counts_once(family):
+def test_an_error_captured_on_several_interfaces_counts_once(family):
     first, second = asked(family), asked(family, length=10)
     sent = SentErrors(Held())
     taken(sent, first, refusal(first), refusal(first), second, refusal(second), refusal(second), each_ns=10_000)
@@ -153,7 +153,7 @@ def test_equal_errors_on_one_interface_all_count(family):
     assert [3] == [each.count for each in sent.found().rows]
 
 
-def test_a_scan_of_all_ports_takes_no_more_than_some_rows(monkeypatch, family):
+def test_a_scan_of_all_ports_takes_a_bounded_number_of_rows(monkeypatch, family):
     monkeypatch.setattr(module, "MOST_ROWS", 3)
     sent = SentErrors(Held())
     for port in range(1, 9):
@@ -162,7 +162,7 @@ def test_a_scan_of_all_ports_takes_no_more_than_some_rows(monkeypatch, family):
     assert (3, 5) == (len(sent.found().rows), sent.found().more)
 
 
-def test_the_most_frequent_stand_first(family):
+def test_the_most_frequent_come_first(family):
     seldom, often = asked(family, port=1), asked(family, port=2)
     assert [2, 1] == [each[2] for each in rows(Held(), seldom, refusal(seldom), often, refusal(often), refusal(often))]
 
@@ -173,7 +173,7 @@ def test_rate_limits_are_read_by_the_names_of_their_columns():
     assert {} == rate_limited_of("")
 
 
-def test_what_was_held_back_before_does_not_count(monkeypatch):
+def test_errors_suppressed_before_the_watch_do_not_count(monkeypatch):
     counters = [{"global": 30, "ipv4_host": 40}, {"global": 31, "ipv4_host": 40, "ipv6_host": 2}]
     monkeypatch.setattr(module, "rate_limited", lambda: counters.pop(0))
     assert {"global": 1, "ipv4_host": 0, "ipv6_host": 2} == SentErrors(Held()).found().rate_limited
@@ -183,7 +183,7 @@ def test_this_kernel_s_counters_are_numbers():
     assert all(number >= 0 for number in rate_limited().values())
 
 
-def test_the_socket_of_a_port_is_asked_of_this_host(family):
+def test_the_socket_of_a_port_is_looked_up_on_this_host(family):
     host = {4: "127.0.0.1", 6: "::1"}[family]
     with socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as opened:
         opened.bind((host, 0))

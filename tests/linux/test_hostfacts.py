@@ -38,7 +38,7 @@ def both_families():
         pytest.skip(f"no IPv6 here: {error}")
 
 
-def test_own_addresses_are_those_that_psutil_knows():
+def test_own_addresses_equal_those_of_psutil():
     known = {
         ip_address(each.address.partition("%")[0])
         for some in psutil.net_if_addrs().values()
@@ -66,7 +66,7 @@ def test_a_point_to_point_link_has_its_own_address_and_not_the_peers():
     assert not {"10.2.2.2", "2001:db8::2"} & found
 
 
-def test_an_interface_that_is_not_there_has_no_mtu():
+def test_a_missing_interface_has_no_mtu():
     assert interface_mtu("lo") > 1500
     with pytest.raises(OSError, match="No such device"):
         interface_mtu("nosuch0")
@@ -78,7 +78,7 @@ def test_own_addresses_have_no_zone():
     assert {None} == {address.scope_id for address in own_addresses() if address.version == 6}
 
 
-def test_an_unknown_interface_is_named_beside_those_there_are():
+def test_an_error_about_an_unknown_interface_lists_the_known_ones():
     assert socket.if_nametoindex("lo") == interface_index("lo")
     with pytest.raises(UdpprobeError, match=r"no interface 'none0'; there are .*lo"):
         interface_index("none0")
@@ -91,25 +91,25 @@ def test_the_source_for_an_own_address_is_that_address(family):
     assert SourceAddress(address | (MAPPED if family == 4 else 0), 0) == source_of(LOOPBACK[family])
 
 
-def test_a_wanted_source_is_taken():
+def test_a_requested_source_address_is_used():
     assert SourceAddress(MAPPED | 0x7F000005, 0) == source_of("127.0.0.1", bind="127.0.0.5")
 
 
-def test_a_wanted_source_of_the_other_family_is_an_errno():
+def test_a_requested_source_of_the_other_family_is_an_errno():
     assert SourceAddress(0, errno.EAFNOSUPPORT) == source_of("::1", bind="127.0.0.5")
 
 
-def test_a_wanted_source_that_is_not_ours_is_an_error():
+def test_a_requested_source_of_another_host_is_an_error():
     with pytest.raises(UdpprobeError, match=r"cannot send from 203\.0\.113\.77: Cannot assign requested address"):
         source_of("127.0.0.1", bind="203.0.113.77")
 
 
-def test_an_interface_that_does_not_lead_there_is_an_errno():
+def test_an_interface_without_a_route_is_an_errno():
     both_families()
     assert SourceAddress(0, errno.ENETUNREACH) == source_of("2001:db8::77", interface="lo")
 
 
-def test_sources_come_in_columns_and_each_destination_is_asked_for_once(monkeypatch):
+def test_sources_are_columns_and_each_destination_is_looked_up_once(monkeypatch):
     both_families()
     asked = []
     monkeypatch.setattr(
@@ -129,7 +129,7 @@ def test_no_destinations_have_no_sources():
     assert [0, 0, 0] == [len(column) for column in sources_for(none, none, array("q"))]
 
 
-def test_a_reserved_port_is_taken_in_both_families_until_it_is_given_back():
+def test_a_reserved_port_is_taken_in_both_families_until_released():
     both_families()
     with reserve_ports() as reserved:
         for family in (4, 6):
@@ -137,7 +137,7 @@ def test_a_reserved_port_is_taken_in_both_families_until_it_is_given_back():
     assert [0, 0] == [bound(family, reserved.port) for family in (4, 6)]
 
 
-def test_not_even_who_would_share_gets_a_reserved_port():
+def test_even_a_sharing_socket_cannot_get_a_reserved_port():
     both_families()
     with reserve_ports() as reserved:
         for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
@@ -150,7 +150,7 @@ def test_several_ports_are_reserved_at_once_and_differ():
         assert [errno.EADDRINUSE] * 3 == [bound(4, port) for port in reserved.ports]
 
 
-def test_a_wanted_port_is_the_one_that_is_reserved():
+def test_a_requested_port_is_reserved():
     with reserve_ports([4]) as free:
         port = free.port
     with reserve_ports([4], port=port) as reserved:
@@ -158,7 +158,7 @@ def test_a_wanted_port_is_the_one_that_is_reserved():
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_a_port_that_is_in_use_in_either_family_is_an_error_and_nothing_stays_reserved(family):
+def test_a_port_in_use_in_either_family_is_an_error_and_reserves_nothing(family):
     both_families()
     with socket.socket(FAMILIES[family], socket.SOCK_DGRAM) as opened:
         opened.bind((LOOPBACK[family], 0))
@@ -169,7 +169,7 @@ def test_a_port_that_is_in_use_in_either_family_is_an_error_and_nothing_stays_re
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_what_comes_to_a_reserved_port_is_neither_queued_nor_refused(family):
+def test_datagrams_to_a_reserved_port_are_neither_queued_nor_refused(family):
     both_families()
     with reserve_ports() as reserved, socket.socket(FAMILIES[family], socket.SOCK_DGRAM) as sender:
         sender.connect((LOOPBACK[family], reserved.port))
@@ -230,14 +230,14 @@ def test_the_families_are_those_of_the_addresses():
 
 
 @pytest.mark.usefixtures("no_v6")
-def test_a_family_that_the_kernel_has_not_is_none_and_its_destinations_have_an_errno():
+def test_destinations_of_a_missing_family_have_an_errno():
     assert [(4,), (4,)] == [families("2001:db8::1"), families("2001:db8::1", "192.0.2.1")]
     assert SourceAddress(0, errno.EAFNOSUPPORT) == source_of("2001:db8::1")
     with reserve_neighbours(3, families("2001:db8::1", "192.0.2.1")) as reserved:
         assert 3 == len(reserved.ports)
 
 
-def test_a_port_of_one_family_is_left_to_the_other():
+def test_reserving_in_one_family_leaves_the_other_free():
     both_families()
     with reserve_neighbours(2, (4,)) as reserved:
         assert [errno.EADDRINUSE, 0] == [bound(family, reserved.port) for family in (4, 6)]

@@ -60,7 +60,7 @@ def seen(*looks, process=UNBOUND):
         (([udp(None)], [udp(None)]), None),
     ],
 )
-def test_what_was_dropped_before_the_first_look_does_not_count(looks, count):
+def test_drops_before_the_first_reading_do_not_count(looks, count):
     assert [count] * (count is not None) == [each.count for each in seen(*looks)]
 
 
@@ -76,25 +76,25 @@ def test_the_socket_is_named_by_its_own_address(address, text):
     ("before", "after", "reason"),
     [(5, 12, "buffer-full"), (5, 13, "buffer-full"), (5, 11, None), (None, 12, None), (5, None, None)],
 )
-def test_it_was_the_buffers_where_these_were_full_as_often(full, before, after, reason):
+def test_drops_are_buffer_full_if_the_counters_rose_as_much(full, before, after, reason):
     full[:] = before, after
     assert [(4, reason), (3, reason)] == [(each.count, each.reason) for each in seen([], [udp(3), udp(4, 2)])]
 
 
 @pytest.mark.usefixtures("full")
-def test_those_that_dropped_most_are_remembered():
+def test_the_sockets_with_most_drops_are_remembered():
     found = seen([], [udp(n, n) for n in range(1, MOST_DROPPING + 2)])
     assert (MOST_DROPPING // 2, MOST_DROPPING + 1) == (len(found), found[0].count)
 
 
-def test_full_buffers_are_read_of_either_family():
+def test_full_buffers_are_counted_in_both_families():
     assert 4102 == full_buffers_of(SNMP)
     assert 77 == full_buffers_of("Udp6InDatagrams 5\nUdp6RcvbufErrors                \t77\nUdpLite6RcvbufErrors 3\n")
     assert [0, 0, 0] == list(map(full_buffers_of, ("", "Udp: InDatagrams\nUdp: 3\n", "Udp6InDatagrams 5\n")))
 
 
 @pytest.mark.parametrize(("numbers", "drops"), [((0,) * 8 + (4102,), 4102), ((0,) * 8, None), ((), None)])
-def test_an_old_kernel_says_nothing_of_drops(numbers, drops):
+def test_an_old_kernel_reports_no_drops(numbers, drops):
     head = MESSAGE.pack(socket.AF_INET, 7, bytes(2), bytes(2), bytes(16), bytes(16), 77)
     memory = struct.pack(f"=HH{len(numbers)}I", 4 + 4 * len(numbers), 7, *numbers)
     assert drops == udp_socket(head + memory).drops
@@ -104,7 +104,7 @@ def test_an_old_kernel_says_nothing_of_drops(numbers, drops):
 @pytest.mark.parametrize(
     ("domain", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"), (socket.AF_INET6, "::ffff:127.0.0.1")]
 )
-def test_the_kernel_counts_what_does_not_fit(domain, host):
+def test_the_kernel_counts_datagrams_that_do_not_fit(domain, host):
     counters = DropCounters()
     counters.see(udp_sockets(), lambda _: None)
     with socket.socket(domain, socket.SOCK_DGRAM) as sink, socket.socket(domain, socket.SOCK_DGRAM) as sender:

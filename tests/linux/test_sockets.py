@@ -98,7 +98,7 @@ def test_an_unconnected_socket_is_blind(sockets, opened, host):
     assert "blind" == sender.sees
 
 
-def test_also_one_that_is_bound_to_any_address(sockets, opened, host):
+def test_an_unconnected_wildcard_socket_is_blind(sockets, opened, host):
     opened.bind(("", 0))
     assert "blind" == sender_of(sockets, host, opened.getsockname()[1]).sees
 
@@ -109,12 +109,12 @@ def test_a_connected_socket_sees_the_errno(sockets, opened, host):
     assert "its next call gives ECONNREFUSED" in sender.note(meaning_of(4, 3, 3))
 
 
-def test_one_that_is_connected_elsewhere_is_blind_to_what_it_sends_to_others(sockets, opened, host):
+def test_a_socket_connected_elsewhere_is_blind_for_other_destinations(sockets, opened, host):
     sender = sender_of(sockets, host, connected(opened, host, OTHER))
     assert ("blind", "elsewhere") == (sender.sees, sender.state)
 
 
-def test_recverr_is_named_also_where_the_socket_is_connected(sockets, opened, host):
+def test_recverr_is_reported_even_if_the_socket_is_connected(sockets, opened, host):
     opened.setsockopt(*RECVERR[opened.family], 1)
     port = connected(opened, host)
     assert "recverr" == sender_of(sockets, host, port).sees
@@ -128,17 +128,17 @@ def test_an_ipv6_socket_may_send_over_ipv4(sockets):
         assert "recverr" == sender_of(sockets, "127.0.0.1", port).sees
 
 
-def test_an_ipv4_socket_is_none_of_ipv6_of_the_same_port(sockets):
+def test_an_ipv4_socket_does_not_match_ipv6_on_its_port(sockets):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
         assert Sender(None, "unknown") == sender_of(sockets, "::1", bound(opened, "0.0.0.0"))
 
 
-def test_a_socket_of_another_address_is_not_meant(sockets):
+def test_a_socket_bound_to_another_address_does_not_match(sockets):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
         assert sender_of(sockets, "127.0.0.1", bound(opened, "127.0.0.2")).process is None
 
 
-def test_a_socket_that_was_seen_sending_is_known_after_it_is_gone(sockets, opened, host):
+def test_a_socket_seen_sending_is_known_after_it_is_closed(sockets, opened, host):
     port = connected(opened, host)
     heed(sockets, frames_of(host, port))
     opened.close()
@@ -146,7 +146,7 @@ def test_a_socket_that_was_seen_sending_is_known_after_it_is_gone(sockets, opene
     assert (os.getpid(), "connected") == (sender.process.pid, sender.sees)
 
 
-def test_one_that_was_left_to_a_child_is_the_child_s(sockets, opened, host):
+def test_a_socket_left_to_a_child_belongs_to_the_child(sockets, opened, host):
     port = bound(opened, host)
     assert os.getpid() == sender_of(sockets, host, port).process.pid
     with subprocess.Popen(
@@ -157,7 +157,7 @@ def test_one_that_was_left_to_a_child_is_the_child_s(sockets, opened, host):
         child.stdin.close()
 
 
-def test_one_that_nobody_saw_is_unknown(sockets, opened, host):
+def test_a_socket_never_seen_is_unknown(sockets, opened, host):
     port = connected(opened, host)
     opened.close()
     sender = sender_of(sockets, host, port)
@@ -167,13 +167,13 @@ def test_one_that_nobody_saw_is_unknown(sockets, opened, host):
     )
 
 
-def test_what_other_hosts_sent_is_not_looked_for(sockets, monkeypatch):
+def test_senders_on_other_hosts_are_not_looked_up(sockets, monkeypatch):
     monkeypatch.setattr(module, "udp_sockets", lambda: pytest.fail("the kernel was asked"))
     assert [None, None] == [sender_of(sockets, host, 53) for host in ("192.0.2.1", "2001:db8::1")]
     heed(sockets, frames_of("192.0.2.1", 53))
 
 
-def test_of_two_processes_that_share_a_port_none_is_accused(sockets):
+def test_with_two_processes_on_a_port_neither_is_named(sockets):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         port = bound(opened, "127.0.0.1")
@@ -185,7 +185,7 @@ def test_of_two_processes_that_share_a_port_none_is_accused(sockets):
             other.stdin.close()
 
 
-def test_many_datagrams_of_known_ports_cost_one_look(opened, host, monkeypatch):
+def test_many_datagrams_from_known_ports_cost_one_look_up(opened, host, monkeypatch):
     looks = []
     monkeypatch.setattr(module, "udp_sockets", lambda: looks.append(1) or [])
     sockets, port = Sockets(own_addresses), bound(opened, host)
@@ -208,7 +208,7 @@ def slow_looks(monkeypatch):
     return clock, looks
 
 
-def test_looks_that_take_long_are_few(slow_looks, monkeypatch):
+def test_slow_look_ups_are_rare(slow_looks, monkeypatch):
     clock, looks = slow_looks
     monkeypatch.setattr(module.time, "thread_time", lambda: clock[0])
     sockets = Sockets(lambda: [ip_address("127.0.0.1")])
@@ -218,14 +218,14 @@ def test_looks_that_take_long_are_few(slow_looks, monkeypatch):
     assert 10 >= len(looks)
 
 
-def test_looks_that_wait_for_the_processor_cost_nothing(slow_looks):
+def test_waiting_for_the_processor_does_not_make_look_ups_rarer(slow_looks):
     sockets = Sockets(lambda: [ip_address("127.0.0.1")])
     for _ in range(10):
         sender_of(sockets, "127.0.0.1", 53)
     assert 10 == len(slow_looks[1])
 
 
-def test_where_no_idleness_is_asked_for_each_error_has_its_look(slow_looks, monkeypatch):
+def test_with_an_idle_share_of_0_each_error_has_its_own_look_up(slow_looks, monkeypatch):
     clock, looks = slow_looks
     monkeypatch.setattr(module.time, "thread_time", lambda: clock[0])
     sockets = Sockets(lambda: [ip_address("127.0.0.1")], idle_share=-1)
@@ -234,7 +234,7 @@ def test_where_no_idleness_is_asked_for_each_error_has_its_look(slow_looks, monk
     assert 10 == len(looks)
 
 
-def test_a_kernel_that_does_not_say_makes_it_unknown(sockets, monkeypatch):
+def test_without_an_answer_of_the_kernel_the_socket_is_unknown(sockets, monkeypatch):
     def refuse():
         raise PermissionError
 
@@ -242,7 +242,7 @@ def test_a_kernel_that_does_not_say_makes_it_unknown(sockets, monkeypatch):
     assert Sender(None, "unknown") == sender_of(sockets, "127.0.0.1", 53)
 
 
-def test_of_a_process_that_may_not_be_looked_into_ipv6_options_are_unknown(sockets, monkeypatch):
+def test_ipv6_options_of_an_inaccessible_process_are_unknown(sockets, monkeypatch):
     monkeypatch.setattr(module, "holders_of", lambda *_: {})
     for state in ("unknown", "connected"):
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as opened:
@@ -262,7 +262,7 @@ def test_closed_sockets_are_forgotten_after_a_while(sockets, monkeypatch):
     assert sender_of(sockets, "127.0.0.1", port).process is None
 
 
-def test_an_old_kernel_says_nothing_of_options():
+def test_an_old_kernel_reports_no_options():
     head = MESSAGE.pack(
         socket.AF_INET,
         7,
@@ -309,19 +309,19 @@ def test_the_kernel_lists_this_process_s_sockets(opened, host):
         ("recverr", "WANT", (4, 11, 1), "Linux keeps this one to itself"),
     ],
 )
-def test_what_a_socket_sees_is_said_in_words(state, mode, error, text):
+def test_what_a_socket_sees_is_described_in_words(state, mode, error, text):
     note = Sender(Process("dnsmasq", 812), state, mode).note(meaning_of(*error))
     assert note.startswith("dnsmasq[812]; ")
     assert text in note
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_mode_of_path_mtu_discovery_is_asked_of_the_socket(sockets, opened, host, mode):
+def test_the_path_mtu_discovery_mode_is_read_from_the_socket(sockets, opened, host, mode):
     opened.setsockopt(*DISCOVER[opened.family], MODES.index(mode))
     assert mode == sender_of(sockets, host, bound(opened, host)).mode
 
 
-def test_a_mode_that_a_program_sets_after_its_first_datagram_is_asked_for_again(sockets, opened, host):
+def test_a_mode_set_after_the_first_datagram_is_read_again(sockets, opened, host):
     port = bound(opened, host)
     assert "WANT" == sender_of(sockets, host, port).mode
     opened.setsockopt(*DISCOVER[opened.family], MODES.index("DO"))
@@ -331,7 +331,7 @@ def test_a_mode_that_a_program_sets_after_its_first_datagram_is_asked_for_again(
 @pytest.mark.parametrize(
     ("buffers", "keeps"), [("RCVBUF SNDBUF", True), ("RCVBUF", False), ("SNDBUF", False), ("", False)]
 )
-def test_a_socket_with_room_for_nothing_is_a_scanner_s(sockets, opened, host, buffers, keeps):
+def test_a_socket_with_no_receive_buffer_belongs_to_a_scanner(sockets, opened, host, buffers, keeps):
     for name in buffers.split():
         opened.setsockopt(socket.SOL_SOCKET, getattr(socket, f"SO_{name}"), 0)
     opened.bind((host, 0))
@@ -341,7 +341,7 @@ def test_a_socket_with_room_for_nothing_is_a_scanner_s(sockets, opened, host, bu
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_what_the_socket_of_a_scan_drops_is_no_loss(sockets, family):
+def test_drops_of_a_scanners_socket_are_not_reported(sockets, family):
     host = {4: "127.0.0.1", 6: "::1"}[family]
     sockets.look()
     with reserve_ports([family]) as kept, socket.socket(DOMAINS[host], socket.SOCK_DGRAM) as sender:

@@ -65,7 +65,7 @@ def of(data, word=8):
     return list(records_of(data, HEADERS[word]))
 
 
-def test_fields_stand_where_the_format_file_says():
+def test_fields_are_read_at_the_offsets_of_the_format_file():
     told = Format.parse(FORMAT)
     assert (2286, {2: "NOT_SPECIFIED", 3: "NO_SOCKET"}) == (told.number, told.symbols)
     record = number(2286, 2) + bytes(2) + number(812) + number(0xFFFFFF91) + number(4000, 2) + bytes(2) + b"\x7f\0\0\1"
@@ -79,22 +79,22 @@ def test_fields_stand_where_the_format_file_says():
     } == told.read(record)
 
 
-def test_what_is_no_format_is_said_to_be_none():
+def test_an_invalid_format_file_is_reported():
     with pytest.raises(ValueError, match="format"):
         Format.parse("nothing of the kind")
 
 
 @pytest.mark.parametrize("word", [8, 4])
-def test_records_have_the_page_s_time_and_what_passed_since(word):
+def test_record_times_add_to_the_time_of_the_page(word):
     data = page(short(b"abcd", 5), short(b"efghijkl", 7), long(b"x" * 200, 1), word=word)
     assert [(1005, b"abcd"), (1012, b"efghijkl"), (1013, b"x" * 200)] == of(data, word)
 
 
-def test_a_record_s_padding_is_not_its_own():
+def test_padding_is_not_part_of_a_record():
     assert [(1000, b"abcde"), (1000, b"next")] == of(page(long(b"abcde"), short(b"next")))
 
 
-def test_long_pauses_and_absolute_times_are_followed():
+def test_long_pauses_and_absolute_times_are_handled():
     extended = head(module.TIME_EXTEND, 3) + number(2)
     assert [(1000 + (2 << 27) + 3 + 1, b"abcd")] == of(page(extended, short(b"abcd", 1)))
     stamp = (1 << 58) + 77
@@ -102,13 +102,13 @@ def test_long_pauses_and_absolute_times_are_followed():
     assert [((1 << 60) + stamp + 1, b"abcd")] == of(page(absolute, short(b"abcd", 1), time_ns=(1 << 60) + 5))
 
 
-def test_padding_in_the_middle_is_passed_over_and_at_the_end_ends_it():
+def test_padding_in_the_middle_is_skipped_and_at_the_end_ends_the_page():
     discarded = head(module.PADDING, 9) + number(8) + bytes(4)
     assert [(1009, b"abcd")] == of(page(discarded, short(b"abcd")))
     assert [] == of(page(head(module.PADDING) + bytes(4), short(b"abcd")))
 
 
-def test_lost_events_are_counted_or_said_to_be_some():
+def test_lost_events_are_counted_or_at_least_flagged():
     assert 0 == lost_before(page(short(b"abcd")), HEADERS[8])
     counted = page(short(b"abcd"), flags=module.MISSED | module.MISSED_COUNTED, behind=number(4102, 8))
     assert (4102, [(1000, b"abcd")]) == (lost_before(counted, HEADERS[8]), of(counted))
@@ -118,7 +118,7 @@ def test_lost_events_are_counted_or_said_to_be_some():
 
 
 @given(st.binary(max_size=200), st.integers(0, 1 << 32))
-def test_no_bytes_make_it_fail_or_go_on_for_ever(data, length):
+def test_no_bytes_make_the_reader_fail_or_loop_forever(data, length):
     whole = number(1000, 8) + number(length, 8) + data
     assert all(len(record) <= len(data) for _, record in of(whole))
     lost_before(whole, HEADERS[8])
@@ -131,7 +131,7 @@ def test_a_page_that_is_cut_short_has_its_first_records(size):
     assert of(whole)[: max(size - 16, 0) // 8] == of(whole[:size])
 
 
-def test_instances_that_nobody_holds_are_removed_and_no_others(tmp_path):
+def test_only_abandoned_instances_are_removed(tmp_path):
     """Whatever process their numbers are here: whoever made them may be in another PID namespace."""
     left, held = f"udpprobe-{os.getppid()}-0123abcd", "udpprobe-4194305-0123abcd"
     others = {"udpprobe-x", "udpprobe-1", "perf", "other-1-0123abcd"}
@@ -154,7 +154,7 @@ def test_instances_that_nobody_holds_are_removed_and_no_others(tmp_path):
         (16, UdpprobeError, "busy"),
     ],
 )
-def test_what_is_missing_is_said_in_a_line(monkeypatch, number, kind, text):
+def test_a_missing_requirement_is_reported_in_one_line(monkeypatch, number, kind, text):
     def refuse(*_):
         raise OSError(number, os.strerror(number))
 
@@ -194,7 +194,7 @@ def owners(made):
 
 
 @pytest.mark.live
-def test_an_instance_is_gone_at_the_end_and_after_a_kill_at_the_next_start(tracing):
+def test_an_instance_is_removed_at_the_end_or_at_the_next_start(tracing):
     assert os.getpid() in owners(tracing)
     with subprocess.Popen([sys.executable, "-c", HOLDING], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as held:
         held.stdout.readline()
@@ -210,7 +210,7 @@ def test_an_instance_is_gone_at_the_end_and_after_a_kill_at_the_next_start(traci
 
 
 @pytest.mark.live
-def test_an_event_that_this_kernel_lacks_is_said(tracing):
+def test_a_missing_kernel_event_is_reported(tracing):
     tracing.close()
     with pytest.raises(UdpprobeError, match="no_such"):
         Tracing({"sock/no_such_event": ""})

@@ -90,7 +90,7 @@ def sent(network, node, host, *payloads, port=CLOSED):
 
 
 @pytest.mark.parametrize("interface", [None, "right"])
-def test_what_leaves_and_what_comes_back_is_seen_once_and_in_order(network, bulk, family, interface):
+def test_departing_and_arriving_packets_are_captured_once_and_in_order(network, bulk, family, interface):
     with capturing(network, "client", bulk, interface) as capture:
         before_ns, after_ns = sent(network, "client", SERVER[family], b"probe")
         datagram, error = heard(capture, 2)
@@ -121,7 +121,7 @@ def test_loopback_shows_a_packet_once(network, bulk, family):
         assert 4 == len(rows)
 
 
-def test_all_interfaces_are_heard_as_one(network, bulk, family):
+def test_all_interfaces_are_captured_together(network, bulk, family):
     with capturing(network, "router", bulk) as capture:
         sent(network, "client", SERVER[family], *[b"%d" % n for n in range(50)])
         rows = heard(capture, 200)
@@ -131,14 +131,14 @@ def test_all_interfaces_are_heard_as_one(network, bulk, family):
     assert sorted(2 * [b"%d" % n for n in range(50)]) == sorted(seen)
 
 
-def test_nothing_is_missed_from_when_it_is_opened(network, bulk):
+def test_no_packet_is_missed_after_opening(network, bulk):
     for _ in range(10):
         with capturing(network, "client", bulk, "right") as capture:
             sent(network, "client", SERVER[4], b"first")
             assert b"first" == payload_of(heard(capture, for_s=0.05)[0])
 
 
-def test_nothing_comes_past_the_filter_while_it_is_opened(network, bulk):
+def test_no_packet_bypasses_the_filter_during_opening(network, bulk):
     flooding = [True]
 
     def flood():
@@ -171,7 +171,7 @@ def test_the_kernels_drops_are_counted(network, bulk):
     assert count == rows + capture.state.dropped
 
 
-def test_a_long_packet_is_whole_or_says_how_long_it_was(network, bulk):
+def test_a_long_packet_is_whole_or_keeps_its_length(network, bulk):
     with capturing(network, "client", bulk, "lo", f"udp port {CLOSED}") as capture:
         sent(network, "client", "127.0.0.1", bytes(60_000))
         [row] = heard(capture)
@@ -179,7 +179,7 @@ def test_a_long_packet_is_whole_or_says_how_long_it_was(network, bulk):
     assert (60_028 + link_bytes, 2048 if bulk else 60_042) == (row.length, len(row.data))
 
 
-def test_a_ring_stands_its_wrapping_around(network):
+def test_a_ring_survives_wrapping_around(network):
     with capturing(network, "client", True, "right", f"udp dst port {CLOSED}") as capture:
         for turn in range(4):
             payloads = [struct.pack("I", n) * 250 for n in range(turn * 25_000, (turn + 1) * 25_000)]
@@ -190,7 +190,7 @@ def test_a_ring_stands_its_wrapping_around(network):
     assert 0 == capture.state.dropped
 
 
-def test_a_ring_that_nobody_reads_for_a_while_loses_nothing(network):
+def test_a_ring_left_unread_for_a_while_loses_nothing(network):
     """Every few milliseconds a block is handed over, however little is in it."""
     with capturing(network, "client", True, "right", f"udp dst port {CLOSED}") as capture:
         for n in range(160):
@@ -199,7 +199,7 @@ def test_a_ring_that_nobody_reads_for_a_while_loses_nothing(network):
         assert [b"%d" % n for n in range(160)] == [payload_of(row) for row in heard(capture, 160)]
 
 
-def test_an_idle_capture_tells_what_time_it_is(network, bulk):
+def test_an_idle_capture_advances_its_time(network, bulk):
     with capturing(network, "client", bulk, expression="udp port 9") as capture:
         waits_ns = []
         for _ in range(5):
@@ -212,7 +212,7 @@ def test_an_idle_capture_tells_what_time_it_is(network, bulk):
     assert min(waits_ns) < 200_000_000  # a busy machine may prolong each but not all of them
 
 
-def test_time_does_not_overtake_a_packet_that_is_not_handed_over_yet(network, bulk):
+def test_time_does_not_overtake_a_packet_not_yet_delivered(network, bulk):
     with capturing(network, "client", bulk, expression=f"udp dst port {CLOSED}") as capture:
         for _ in range(50):
             capture.receive(0)
@@ -233,7 +233,7 @@ def test_a_packet_that_came_after_reading_began_is_in_the_next_batch(network, mo
     assert before_ns < row.time_ns <= after_ns
 
 
-def test_a_packet_is_heard_within_milliseconds(network, bulk):
+def test_a_packet_is_delivered_within_milliseconds(network, bulk):
     waits_ns = []
     with capturing(network, "client", bulk, expression=f"udp dst port {CLOSED}") as capture:
         for _ in range(30):
@@ -243,7 +243,7 @@ def test_a_packet_is_heard_within_milliseconds(network, bulk):
     assert sorted(waits_ns)[7] < 10_000_000  # a busy machine delays some
 
 
-def test_what_is_no_ip_is_no_packet(network, bulk):
+def test_frames_without_ip_are_not_captured(network, bulk):
     """A bridge's BPDU, whose bytes are ICMP's where IP would have them (IEEE 802.1D: priority 0x8001)."""
     bpdu = bytes.fromhex("424203 0000 00 00 00 8001 020000000001") + bytes(40)
     with capturing(network, "router", bulk) as capture:
@@ -254,7 +254,7 @@ def test_what_is_no_ip_is_no_packet(network, bulk):
         assert b"after" == payload_of(heard(capture)[0])
 
 
-def test_an_interface_that_goes_down_is_heard_again_when_it_is_up(network, bulk):
+def test_capturing_resumes_when_an_interface_comes_back_up(network, bulk):
     network.run("client: ip link add spare type veth peer name other")
     play(network, ["client: ip addr add 10.0.7.1/24 dev spare", "client: ip link set other up"])
     try:
@@ -277,7 +277,7 @@ def test_an_interface_that_goes_down_is_heard_again_when_it_is_up(network, bulk)
         network.run("client: ip link del spare")
 
 
-def test_a_link_without_header_is_heard(network, bulk):
+def test_a_link_without_a_header_is_captured(network, bulk):
     network.run("client: ip tuntap add dev point mode tun")
     try:
         with network.inside("client"), Path("/dev/net/tun").open("r+b", buffering=0) as held:
@@ -297,7 +297,7 @@ def test_a_link_without_header_is_heard(network, bulk):
     ("interface", "expression", "message"),
     [("nowhere", "udp", "no interface 'nowhere'; there are lo, right"), (None, "udp prt 5", "syntax error")],
 )
-def test_what_the_user_got_wrong_is_said(network, bulk, interface, expression, message):
+def test_mistakes_of_the_user_are_reported(network, bulk, interface, expression, message):
     with pytest.raises(UdpprobeError, match=message):
         capturing(network, "client", bulk, interface, expression)
 
@@ -306,7 +306,7 @@ def test_what_the_user_got_wrong_is_said(network, bulk, interface, expression, m
     ("capabilities", "expected"),
     [("-all", "PrivilegeError: capturing needs CAP_NET_RAW"), ("-all,+net_raw", "captures")],
 )
-def test_one_capability_is_needed_and_no_more(network, bulk, capabilities, expected):
+def test_one_capability_is_enough(network, bulk, capabilities, expected):
     code = f"from udpprobe.capture.live import open_capture; open_capture('udp', capture={'ring' if bulk else 'scapy'!r}).close()"
     line = f"client: setpriv --bounding-set={capabilities} --inh-caps={capabilities} {sys.executable} -c"
     done = subprocess.run(

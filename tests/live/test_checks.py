@@ -144,14 +144,14 @@ def test_a_black_hole_is_named_with_what_fits(network, family):
     assert re.search(rf"PMTU black hole( after \S+)?: {NARROW} fits, {NARROW + 1} is lost", told)
 
 
-def test_a_silent_host_does_not_hold_it_beyond_its_time(network):
+def test_a_silent_host_does_not_delay_the_check_beyond_its_time_limit(network):
     start_s = time.monotonic()
     status, told = check(network, f"--wait 30 --min-mtu 1400 --no-loop -t 2 {target(MUTE[4], CLOSED)}")
     assert (3, True) == (status, "undecided: time ran out" in told)  # nobody knows yet that it is silent
     assert time.monotonic() - start_s < 15  # not the 30 s that it was to wait
 
 
-def test_a_service_that_comes_back_is_no_failure_where_failures_are_confirmed(network):
+def test_a_service_that_recovers_is_no_confirmed_failure(network):
     port = 7777
     place = target(HOST[4], port)
     process = subprocess.Popen(
@@ -164,7 +164,7 @@ def test_a_service_that_comes_back_is_no_failure_where_failures_are_confirmed(ne
     assert (0, True) == (process.returncode, "answered in" in told), told
 
 
-def test_many_targets_are_checked_at_once_and_the_worst_is_told_first(network, tmp_path):
+def test_many_targets_are_checked_at_once_and_the_worst_comes_first(network, tmp_path):
     config = tmp_path / "many.toml"
     lines = ["[templates.closed]", 'expect = "refused"', "[groups.all]", 'template = "closed"']
     for number in range(100):
@@ -188,7 +188,7 @@ def test_many_targets_are_checked_at_once_and_the_worst_is_told_first(network, t
 @pytest.mark.parametrize(
     ("port", "status", "said"), [(CLOSED, 0, "UDPPROBE OK - "), (ANSWERING, 2, "UDPPROBE CRITICAL - ")]
 )
-def test_negate_turns_it_round(network, port, status, said):
+def test_negate_inverts_the_state(network, port, status, said):
     words = f"prober: {NEGATE} -s {UDPPROBE} check {target(HOST[4], port)}"
     done = subprocess.run(network.command(words), check=False, capture_output=True, text=True, timeout=30)
     assert (status, said) == (done.returncode, done.stdout[: len(said)]), done

@@ -44,7 +44,7 @@ def test_every_closed_port_is_refused(network, family):
     assert {"exact"} == {found["match"] for found in once}
 
 
-def test_an_answer_among_them_has_a_round_trip(network):
+def test_an_answer_among_many_refusals_has_an_rtt(network):
     network.start("host: answer 4000")
     (row,) = [
         row
@@ -55,7 +55,7 @@ def test_an_answer_among_them_has_a_round_trip(network):
     assert row["sent"] > 1 or row["rtt_ms"]["min"] > 0
 
 
-def test_this_host_is_scanned_as_others_are(network):
+def test_this_host_is_scanned_like_others(network):
     rows = scanned(network, f"-p 1-{PORTS} 127.0.0.1", node="host")["destinations"]
     assert (PORTS, 0) == (len(rows), sum(row["verdict"] not in {"refused", "answered"} for row in rows))
 
@@ -63,7 +63,7 @@ def test_this_host_is_scanned_as_others_are(network):
 @pytest.mark.parametrize(
     ("family", "refusing"), [(4, ["198.51.100.1", "198.51.100.2"]), (6, ["2001:db8:ffff::1", "2001:db8:ffff::2"])]
 )
-def test_ports_that_this_host_cannot_send_to_are_unsent_and_the_others_refused(network, family, refusing):
+def test_unsendable_ports_are_unsent_and_the_others_refused(network, family, refusing):
     for kind, to in zip(("unreachable", "prohibit"), refusing, strict=True):
         network.run(f"prober: ip route replace {kind} {to}")
     told = scanned(network, f"-p 1-2000 {refusing[0]} {address(family, 1, 2)} {refusing[1]}")
@@ -76,7 +76,7 @@ def test_ports_that_this_host_cannot_send_to_are_unsent_and_the_others_refused(n
     assert {0} == {row["sent"] for row in told["destinations"] if row["verdict"] == "unsent"}
 
 
-def test_ports_that_a_firewall_of_this_host_refuses_are_unsent_and_do_not_count_as_sent(network):
+def test_ports_blocked_by_our_firewall_are_unsent_and_not_counted_as_sent(network):
     """The errno comes from the sender's thread, when they have been counted as sent."""
     play(network, ["prober: output: udp dport 6001-6500 drop"])
     try:
@@ -89,7 +89,7 @@ def test_ports_that_a_firewall_of_this_host_refuses_are_unsent_and_do_not_count_
     assert told["source"]["packets"] == sum(row["sent"] + sum(f["count"] for f in row["findings"]) for row in rows)
 
 
-def test_a_recording_has_the_probes_too(network, tmp_path):
+def test_a_recording_contains_the_probes_too(network, tmp_path):
     path = tmp_path / "scan.pcapng"
     scanned(network, f"-p 1-{PORTS} -w {path} {address(4, 1, 2)}")
     done = subprocess.run(

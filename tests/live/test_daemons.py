@@ -129,7 +129,7 @@ def await_port(network, port, process):
 
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("engine", ["recverr"])
-def test_a_scan_finds_a_daemon_and_says_what_its_closed_neighbour_is(engine, family, served, network):
+def test_a_scan_finds_a_daemon_and_its_closed_neighbour_port(engine, family, served, network):
     target = address(family, 1, 2)
     command = network.command(
         f"client: {sys.executable} -m udpprobe scan --engine {engine} --format json -p {served.port},40000 {target}"
@@ -142,7 +142,7 @@ def test_a_scan_finds_a_daemon_and_says_what_its_closed_neighbour_is(engine, fam
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_a_daemon_answers_what_auto_sends_to_its_port(family, served, network):
+def test_a_daemon_answers_the_automatic_payload(family, served, network):
     command = network.command(f"client: {sys.executable} {ASK} {address(family, 1, 2)} {served.port}")
     told = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)[str(served.port)]
     assert {name: name for name in served.answering} == {name: told[name] for name in served.answering}

@@ -95,7 +95,7 @@ def check_flows(said, network, engine, flows, *, wait_s=0.1, **options):
     assert said == [told[f"{to} {port}"] for _, to, port in flows]
 
 
-def test_what_ports_say(network, engine):
+def test_each_kind_of_port_has_its_verdict(network, engine):
     ports = [CLOSED, ANSWERING, PROHIBITED, DROPPED, ALSO_CLOSED]
     said = both(
         lambda family: [
@@ -109,12 +109,12 @@ def test_what_ports_say(network, engine):
     check(said, network, engine, lambda family: [(SERVER[family], port) for port in ports])
 
 
-def test_every_attempt_is_sent_in_spite_of_the_errors_before(network, engine):
+def test_earlier_errors_do_not_block_later_attempts(network, engine):
     said = both(lambda family: [refused(family), ["answered", 3]])
     check(said, network, engine, lambda family: [(SERVER[family], port) for port in (CLOSED, ANSWERING)], attempts=3)
 
 
-def test_300_closed_ports_are_all_heard(network, engine):
+def test_300_closed_ports_are_all_refused(network, engine):
     check(
         both(lambda family: [refused(family)] * 300),
         network,
@@ -123,7 +123,7 @@ def test_300_closed_ports_are_all_heard(network, engine):
     )
 
 
-def test_too_big_for_a_link_on_the_way_says_its_mtu_and_what_comes_later_is_no_smaller(network, engine):
+def test_a_narrow_link_reports_its_mtu_and_later_probes_keep_their_size(network, engine):
     reporter = {"recverr": ROUTER, "connected": SERVER}[engine]
     said = both(lambda family: [["too-big", reporter[family], *{4: (3, 4), 6: (2, 0)}[family], MTU]] * 2)
     check(
@@ -136,7 +136,7 @@ def test_too_big_for_a_link_on_the_way_says_its_mtu_and_what_comes_later_is_no_s
     )
 
 
-def test_too_big_for_the_own_link_is_unsent(network, engine):
+def test_a_probe_larger_than_the_own_link_is_unsent(network, engine):
     check(
         [["unsent", "EMSGSIZE"]] * 4,
         network,
@@ -146,7 +146,7 @@ def test_too_big_for_the_own_link_is_unsent(network, engine):
     )
 
 
-def test_an_expired_ttl_is_told_by_recverr_only(network, engine):
+def test_only_recverr_reports_an_expired_ttl(network, engine):
     said = {
         "recverr": lambda family: [["expired", ROUTER[family], *{4: (11, 0), 6: (3, 0)}[family], None]],
         "connected": lambda _: [["silent", 0]],
@@ -154,7 +154,7 @@ def test_an_expired_ttl_is_told_by_recverr_only(network, engine):
     check(both(said[engine]), network, engine, lambda family: [(SERVER[family], CLOSED)], ttl=1)
 
 
-def test_what_the_host_refuses_is_unsent_and_the_rest_goes_on(network, engine):
+def test_a_refused_send_is_unsent_and_the_scan_continues(network, engine):
     unsent = [["unsent", name] for name in REFUSING_ROUTES.values()]
     check(
         both(lambda family: [refused(family), *unsent, refused(family)]),
@@ -168,7 +168,7 @@ def test_what_the_host_refuses_is_unsent_and_the_rest_goes_on(network, engine):
     )
 
 
-def test_what_the_own_firewall_drops_or_rejects_is_unsent(network, engine):
+def test_probes_stopped_by_our_firewall_are_unsent(network, engine):
     check(
         both(lambda family: [["unsent", "EPERM"]] * 2 + [refused(family)]),
         network,
@@ -178,7 +178,7 @@ def test_what_the_own_firewall_drops_or_rejects_is_unsent(network, engine):
     )
 
 
-def test_a_host_that_nobody_finds_is_told_by_recverr_only(network, engine):
+def test_only_recverr_reports_a_missing_neighbour(network, engine):
     def said(family):
         if engine == "connected":
             return [["silent", 0]] * 2

@@ -125,7 +125,7 @@ def verdicts_of(report):
 
 
 @pytest.mark.parametrize("ports_of", [guessed, seen])
-def test_no_forged_error_is_believed_and_no_true_one_is_lost(network, tmp_path, ports_of):
+def test_forged_errors_are_rejected_and_true_ones_kept(network, tmp_path, ports_of):
     capture = tmp_path / "scan.pcapng"
     with Forger(network, list(forged(random.Random(28), ports_of))) as forger:
         report = scan(network, capture)

@@ -111,7 +111,7 @@ def record_of(case, family):
 @every_family
 @every_case
 @pytest.mark.parametrize("bound", ["unbound", "any address", "own address"])
-def test_the_books_client_hears_the_books_record(path, make, case, family, bound):
+def test_the_book_client_gets_the_record_of_the_book(path, make, case, family, bound):
     wildcard = {4: "0.0.0.0", 6: "::"}[family]
     address = {"unbound": None, "any address": wildcard, "own address": PROBER[family]}[bound]
     udp = make(family, address)
@@ -123,7 +123,7 @@ def test_the_books_client_hears_the_books_record(path, make, case, family, bound
 
 @every_family
 @every_case
-def test_json_tells_more(path, make, case, family):
+def test_json_has_more_fields_than_the_record(path, make, case, family):
     udp = make(family)
     with Icmpd(udp, str(path)) as errors:
         send(udp, case, family)
@@ -140,7 +140,7 @@ def test_json_tells_more(path, make, case, family):
 
 
 @every_family
-def test_a_connected_socket_hears_of_its_peer(path, make, family):
+def test_a_connected_socket_gets_errors_of_its_peer(path, make, family):
     udp = make(family)
     udp.connect((HOST[family], CLOSED))
     with register(path, udp) as client:
@@ -148,7 +148,7 @@ def test_a_connected_socket_hears_of_its_peer(path, make, family):
         assert record_of(CASES["refused"], family) == client.recv(1000)
 
 
-def test_an_ipv6_socket_hears_of_the_ipv4_it_sends(path, make):
+def test_an_ipv6_socket_gets_errors_about_its_ipv4_datagrams(path, make):
     udp = make(6)
     with register(path, udp) as client:
         udp.sendto(b"x", (f"::ffff:{HOST[4]}", CLOSED))
@@ -156,7 +156,7 @@ def test_an_ipv6_socket_hears_of_the_ipv4_it_sends(path, make):
 
 
 @every_family
-def test_clients_of_one_port_on_two_addresses_hear_their_own(path, make, family):
+def test_clients_of_one_port_on_two_addresses_get_their_own_errors(path, make, family):
     first = make(family, PROBER[family])
     port = first.getsockname()[1]
     second = make(family, SIDE[family], port)
@@ -220,7 +220,7 @@ def build(tmp_path_factory):
 
 
 @every_family
-def test_a_c_client_of_the_books_kind_is_told(network, path, build, family):
+def test_a_c_client_like_that_of_the_book_gets_errors(network, path, build, family):
     program = build(ROOT / "tests/icmpd/book_client.c")
     line = f"prober: {program} {path} {HOST[family]} {CLOSED}"
     done = subprocess.run(network.command(line), input="one\ntwo\n", capture_output=True, text=True, check=True)
@@ -231,7 +231,7 @@ def test_a_c_client_of_the_books_kind_is_told(network, path, build, family):
     ] * 2 == done.stdout.splitlines()
 
 
-def test_the_example_in_c_says_who_is_gone(network, path, build):
+def test_the_c_example_names_the_unreachable_peer(network, path, build):
     program = build(ROOT / "examples/icmpd/who_is_gone.c")
     line = f"prober: {program} {path} {HOST[4]} {CLOSED} {PROHIBITED_NET[4]} 53 {HOST[4]} {LISTENING}"
     with subprocess.Popen(network.command(line), stdout=subprocess.PIPE, text=True) as process:
@@ -243,7 +243,7 @@ def test_the_example_in_c_says_who_is_gone(network, path, build):
     } == said
 
 
-def test_the_server_of_the_docs_knows_who_is_gone(network, path, tmp_path):
+def test_the_documented_server_notices_unreachable_peers(network, path, tmp_path):
     text = (ROOT / "docs/icmpd.md").read_text()
     source = textwrap.dedent(text[text.index("    import select\n") :].partition("\n\nIn asyncio")[0])
     program = tmp_path / "server.py"

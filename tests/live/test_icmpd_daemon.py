@@ -57,7 +57,7 @@ def refused(udp, client):
     return client.recv(144, socket.MSG_WAITALL)
 
 
-def test_it_gives_up_what_it_needed_and_still_hears(start, path, udp):
+def test_the_daemon_drops_privileges_and_still_receives_errors(start, path, udp):
     started = start(path, "--allow-user", "*", "--user", NOBODY)
     with register(path, udp) as client:
         assert 144 == len(refused(udp, client))
@@ -77,7 +77,7 @@ def test_the_superuser_without_user_option_gives_up_capabilities_too(start, path
 
 
 @pytest.mark.parametrize(("how", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_it_ends_in_order_and_tells_its_counters(start, path, udp, how, status):
+def test_the_daemon_stops_cleanly_and_reports_its_counters(start, path, udp, how, status):
     started = start(path)
     with register(path, udp) as client:
         refused(udp, client)
@@ -87,7 +87,7 @@ def test_it_ends_in_order_and_tells_its_counters(start, path, udp, how, status):
     assert "delivered=1" in said.splitlines()[-1]
 
 
-def test_sighup_tells_the_counters_and_goes_on(start, path, udp):
+def test_sighup_reports_the_counters_and_continues(start, path, udp):
     started = start(path)
     with register(path, udp) as client:
         started.process.send_signal(signal.SIGHUP)
@@ -95,7 +95,7 @@ def test_sighup_tells_the_counters_and_goes_on(start, path, udp):
         assert 144 == len(refused(udp, client))
 
 
-def test_nobody_reading_the_log_ends_nothing(start, path, udp):
+def test_an_unread_log_does_not_end_the_daemon(start, path, udp):
     started = start(path)
     started.process.stderr.close()
     with register(path, udp) as client:
@@ -135,7 +135,7 @@ def test_a_user_without_permission_is_refused(start, words, answer):
 
 
 @pytest.mark.parametrize("output_format", ["table", "json", "ndjson", "csv", "markdown"])
-def test_status_tells_the_counters(start, path, udp, capsys, output_format):
+def test_status_shows_the_counters(start, path, udp, capsys, output_format):
     start(path)
     with register(path, udp) as client:
         refused(udp, client)
@@ -150,7 +150,7 @@ def test_status_tells_the_counters(start, path, udp, capsys, output_format):
         assert "delivered" in said
 
 
-def test_systemds_socket_is_served_and_systemd_told(path, tmp_path, udp):
+def test_a_socket_from_systemd_is_served_and_systemd_is_notified(path, tmp_path, udp):
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(PATIENCE_S)
@@ -183,14 +183,14 @@ def test_systemds_socket_is_served_and_systemd_told(path, tmp_path, udp):
         (["status", "--socket", "/no/such"], 3, "no icmpd at /no/such"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_a_line(capsys, words, status, said):
+def test_an_impossible_task_is_reported_in_one_line(capsys, words, status, said):
     assert status == main(["icmpd", *words])
     told = capsys.readouterr().err
     assert said in told
     assert 1 == told.count("\n")
 
 
-def test_without_the_privilege_it_says_what_would_help(path):
+def test_without_privilege_it_says_what_would_help(path):
     require(SETPRIV[0])
     done = subprocess.run([*SETPRIV, *UDPPROBE, "icmpd", "--socket", path], capture_output=True, text=True, check=False)
     assert 3 == done.returncode

@@ -40,7 +40,7 @@ def test_every_error_is_measured_in_every_state_and_mode(measured):
 
 
 @pytest.mark.parametrize("kind", ["IPv4", "mapped", "IPv6"])
-def test_three_sends_and_three_receives_give_what_the_table_says(measured, kind):
+def test_three_sends_and_three_receives_match_the_table(measured, kind):
     wrong = {
         " ".join(map(str, row[:5])): (row[5:8], expected(*row[:5]))
         for row in measured
@@ -56,7 +56,7 @@ def test_the_kernel_s_own_event_agrees_with_the_calls(measured):
     assert not {" ".join(map(str, row[:5])): row[7:9] for row in measured if row[7][0] != row[8]}
 
 
-def test_what_we_infer_from_the_socket_s_state_agrees_with_the_calls(measured):
+def test_the_inference_from_the_socket_state_agrees_with_the_calls(measured):
     asked = [row for row in measured if row[9] is not None]
     assert 2 * 3 * (4 + 5) + 2 * 3 * 4 <= len(asked) // 2
     assert not {" ".join(map(str, row[:5])): row[7:] for row in asked if (row[7][0] is not None) != row[9]}

@@ -102,7 +102,7 @@ def soon(happens):
         (["test", "-z", ""], 0),
     ],
 )
-def test_its_exit_status_is_the_labs(command, status):
+def test_the_lab_exits_with_the_status_of_its_command(command, status):
     assert status == in_lab(*command).returncode
 
 
@@ -110,7 +110,7 @@ def test_a_missing_command_is_one_line():
     assert "udpprobe: cannot run no-such-program: No such file or directory\n" == in_lab("no-such-program").stderr
 
 
-def test_a_missing_command_says_nothing_on_standard_output_where_that_is_all_there_is():
+def test_a_missing_command_writes_nothing_to_standard_output():
     done = run(["sh", "-c", 'exec "$@" 2>&-', "sh", *lab_words("no-such-program")])
     assert (127, "") == (done.returncode, done.stdout)
 
@@ -122,14 +122,14 @@ def test_a_missing_command_says_nothing_on_standard_output_where_that_is_all_the
         ("ip link set lab0 down; ip link set lab0 name other; exit 7", 7, ""),
     ],
 )
-def test_a_command_that_spoils_its_interface_is_no_traceback(command, status, said):
+def test_a_command_that_breaks_its_interface_causes_no_traceback(command, status, said):
     require("ip")
     done = in_lab("sh", "-c", command)
     assert (status, bool(said)) == (done.returncode, "\n" in done.stderr)
     assert done.stderr.startswith(said)
 
 
-def test_its_output_is_its_own():
+def test_the_output_of_a_command_is_unchanged():
     done = in_lab("sh", "-c", "echo out; echo error >&2")
     assert ("out\n", "error\n") == (done.stdout, done.stderr)
 
@@ -149,7 +149,7 @@ def test_a_signal_is_passed_on_once(number):
         assert 0 == process.wait(PATIENCE_S)
 
 
-def test_a_command_that_is_stopped_takes_a_signal_all_the_same():
+def test_a_stopped_command_still_receives_signals():
     with started(lab_words("sh", "-c", "echo ready; kill -STOP $$")) as process:
         assert "ready\n" == process.stdout.readline()
         network = network_of(process.pid)
@@ -190,18 +190,18 @@ def status_after_ctrl_c_on_a_terminal(words):
         return process.wait(PATIENCE_S)
 
 
-def test_ctrl_c_on_a_terminal_reaches_it_once():
+def test_ctrl_c_on_a_terminal_reaches_the_command_once():
     require("script", "ping")
     assert 0 == status_after_ctrl_c_on_a_terminal(lab_words(sys.executable, "-c", SLOW_TO_STOP))
 
 
-def test_ctrl_c_of_a_command_that_has_ended_since_does_not_end_a_lab_that_was_busy():
+def test_a_ctrl_c_for_an_ended_command_does_not_end_a_busy_lab():
     require("script", "ping")
     words = in_a_world("time.sleep(5)", [sys.executable, "-c", SLOW_TO_STOP])
     assert 0 == status_after_ctrl_c_on_a_terminal(words)
 
 
-def test_it_ends_with_the_terminal_that_it_was_opened_for():
+def test_the_lab_ends_with_its_terminal():
     pid, terminal = pty.fork()
     if not pid:
         os.execv(UDPPROBE[0], lab_words("sh", "-c", "trap 'exit 9' HUP; echo ready; while :; do sleep 0.1; done"))
@@ -262,7 +262,7 @@ def test_nothing_is_left_when_the_world_breaks():
     assert soon(lambda: not processes_in(network))
 
 
-def test_a_world_that_never_comes_to_rest_ends_with_its_command(tmp_path):
+def test_a_world_that_never_settles_ends_with_its_command(tmp_path):
     """Two hosts that echo each other for ever, in no time."""
     page = tmp_path / "echoes.toml"
     page.write_text(
@@ -287,7 +287,7 @@ def test_there_is_no_way_out():
     assert {"lo", "lab0"} == set(re.findall(r"(\S+):", done.stdout))
 
 
-def test_proc_and_sys_show_what_is_inside():
+def test_proc_and_sys_show_the_namespace():
     done = in_lab("sh", "-c", "ls /sys/class/net; echo $$; exec readlink /proc/self")
     assert ["lab0", "lo", "2", "2"] == done.stdout.split()
 
@@ -297,7 +297,7 @@ def test_the_scenario_is_in_the_environment():
 
 
 @FAMILIES
-def test_who_is_no_root_can_ping_at_once(family):
+def test_an_unprivileged_user_can_ping_at_once(family):
     require("ping", "setpriv")
     assert 0 == in_lab(*UNPRIVILEGED, "ping", f"-{family}", "-c", 1, "-W", 5, HOST[family]).returncode
 
@@ -329,7 +329,7 @@ def test_dig_is_answered(family):
 
 
 @FAMILIES
-def test_a_clock_is_set_by_it(family, tmp_path):
+def test_an_ntp_client_can_set_its_clock(family, tmp_path):
     require("chronyd")
     page = tmp_path / "clock.toml"
     page.write_text(
@@ -354,7 +354,7 @@ def told(*words, scenario="plain"):
 
 
 @FAMILIES
-def test_scan_tells_the_open_from_the_closed(family):
+def test_scan_distinguishes_open_from_closed_ports(family):
     report = told("scan", target(family, f"{OPEN},{CLOSED}"))
     told_of = {each["port"]: each for each in report["destinations"]}
     assert ("answered", ["answers as dns"]) == (told_of[OPEN]["verdict"], told_of[OPEN]["notes"])
@@ -375,7 +375,7 @@ def test_mtu_measures_the_path(family):
 
 
 @FAMILIES
-def test_check_is_content(family):
+def test_check_is_ok(family):
     done = in_lab(*UDPPROBE, "check", target(family, OPEN))
     assert (0, "UDPPROBE OK") == (done.returncode, done.stdout[:11])
 
@@ -397,7 +397,7 @@ def test_mtu_measures_a_black_hole(family):
 
 
 @FAMILIES
-def test_scan_hears_refusals_through_a_nat(family):
+def test_scan_gets_refusals_through_a_nat(family):
     report = told("scan", target(family, CLOSED), scenario="home-nat")
     assert "refused" == next(each["verdict"] for each in report["destinations"] if CLOSED == each["port"])
 
@@ -425,7 +425,7 @@ def test_watch_names_the_process_inside():
 
 
 @FAMILIES
-def test_icmpd_tells_programs_inside(family, tmp_path):
+def test_icmpd_serves_programs_inside(family, tmp_path):
     path = tmp_path / "icmpd"
     code = (
         "import socket, subprocess, time, os\n"
@@ -453,7 +453,7 @@ def test_two_thousand_packets_a_second_pass():
 
 
 @pytest.mark.parametrize(("sent", "least", "most"), [(5_000, 0, 0), (15_000, 4_500, 5_000)])
-def test_what_came_too_fast_is_counted(tmp_path, sent, least, most):
+def test_packets_sent_too_fast_are_counted(tmp_path, sent, least, most):
     """While the world is busy with the first packet, all the others come."""
     all_sent = tmp_path / "all-sent"
     flood = (
@@ -470,7 +470,7 @@ def test_what_came_too_fast_is_counted(tmp_path, sent, least, most):
 # ---- what passed
 
 
-def test_what_passed_is_a_capture_of_both_directions(tmp_path):
+def test_the_capture_has_both_directions(tmp_path):
     require("tshark")
     path = tmp_path / "seen.pcapng"
     in_lab(*UDPPROBE, "scan", *(target(family, f"{OPEN},{CLOSED}") for family in (4, 6)), options=["--write", path])
@@ -500,7 +500,7 @@ def test_what_passed_is_a_capture_of_both_directions(tmp_path):
     }.items() <= verdicts.items()
 
 
-def test_what_the_command_sent_last_is_in_the_capture(tmp_path):
+def test_the_last_packet_of_the_command_is_in_the_capture(tmp_path):
     path = tmp_path / "seen.pcapng"
     code = (
         "import os, socket\n"
@@ -514,7 +514,7 @@ def test_what_the_command_sent_last_is_in_the_capture(tmp_path):
     assert [300] == [each["sent"] for each in found["destinations"] if each["address"] == HOST[4]]
 
 
-def test_what_is_sent_last_into_a_world_that_is_held_is_in_the_capture_or_counted(tmp_path):
+def test_the_last_packet_into_a_held_world_is_captured_or_counted(tmp_path):
     require("nsenter")
     path = tmp_path / "seen.pcapng"
     flood = (
@@ -532,7 +532,7 @@ def test_what_is_sent_last_into_a_world_that_is_held_is_in_the_capture_or_counte
     assert 10_500 - lost == found["source"]["packets"]
 
 
-def test_in_ipv4_the_interface_may_be_narrower_than_ipv6_takes(tmp_path):
+def test_an_ipv4_interface_may_be_narrower_than_ipv6_allows(tmp_path):
     require("ping")
     path = tmp_path / "narrow.toml"
     path.write_text(
@@ -555,7 +555,7 @@ def test_a_world_is_held_until_ctrl_c():
 
 
 @pytest.mark.parametrize("shell", ["bash", "sh"])
-def test_a_shell_says_where_it_is(shell):
+def test_a_shell_prompt_names_the_scenario(shell):
     require("script", shell)
     words = " ".join([*UDPPROBE, "lab", "--shell"])
     done = run(
@@ -588,7 +588,7 @@ def _nobody():
 
 @pytest.mark.usefixtures("_nobody")
 @FAMILIES
-def test_any_user_may_where_the_device_allows(family):
+def test_any_user_may_run_the_lab_if_the_device_allows(family):
     require("ping")
     done = as_nobody(666, "ping", "-c", 1, "-W", 5, HOST[family])
     if "allow user namespaces" in done.stderr:

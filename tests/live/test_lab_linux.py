@@ -176,7 +176,7 @@ def test_what_linux_emits_is_emitted_byte_for_byte(prober, name):
 
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("name", LIMITS)
-def test_at_once_it_says_as_much_as_linux(network, prober, name, family):
+def test_a_burst_of_errors_is_as_large_as_that_of_linux(network, prober, name, family):
     for node in ("router", "host"):
         network.run(f"{node}: {LIMITED}")
     real = prober.ask(burst(name, family), 0.05)

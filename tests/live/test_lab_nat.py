@@ -79,7 +79,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_a_linux_nat_lets_through_is_the_same(prober, name):
+def test_the_nat_passes_the_same_packets_as_linux(prober, name):
     packets = [CASES[name]]
     real = prober.ask(packets)
     assert 1 == len(real)

@@ -83,7 +83,7 @@ def reporters(told):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_clean_path_takes_what_the_interface_takes(path, family):
+def test_a_clean_path_has_the_mtu_of_the_interface(path, family):
     told = measure(path, HOST[family])
     assert ("ok", 1500, 1500, "refusal", []) == (*found(told), told["interface_mtu"], told["proof"], told["reports"])
     assert 1500 - LEAST[family] == told["udp_payload_max"]
@@ -105,14 +105,14 @@ def test_a_narrow_link_is_found_whatever_the_service_does(path, family, port):
         assert ["refusal", "refusal"] == proofs
 
 
-def test_without_control_a_silent_service_has_only_the_routers_word(path):
+def test_without_control_a_silent_service_gives_only_the_reported_mtu(path):
     narrow(path, 1400)
     told = measure(path, HOST[4], LISTENING, "--no-control --timeout 1")
     assert ("too-big", 1400, "routers") == (*found(told), told["proof"])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_of_two_narrow_links_both_speak(path, family):
+def test_both_of_two_narrow_links_are_reported(path, family):
     narrow(path, 1450, "near")
     narrow(path, 1400)
     told = measure(path, HOST[family])
@@ -141,7 +141,7 @@ def test_a_black_hole_in_the_middle_is_placed_there(path, family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_first_link_speaks_and_the_second_is_a_black_hole(path, family):
+def test_a_black_hole_behind_a_reporting_link_is_found(path, family):
     narrow(path, 1450, "near")
     narrow(path, 1400)
     for text in NO_WORD:
@@ -151,7 +151,7 @@ def test_the_first_link_speaks_and_the_second_is_a_black_hole(path, family):
     assert FAR[family] == told["black_hole"]["after"]
 
 
-def test_a_router_that_names_no_mtu_is_believed_only_that_it_is_too_big(path):
+def test_a_router_without_an_mtu_is_believed_only_about_too_big(path):
     rule(path, "near f", "ip length gt 1000 reject with icmp type frag-needed")
     told = measure(path, HOST[4])
     assert ("too-big", 1000, {NEAR[4]: 0}) == (*found(told), reporters(told))
@@ -162,7 +162,7 @@ def test_a_router_that_names_no_mtu_is_believed_only_that_it_is_too_big(path):
 @pytest.mark.parametrize(
     ("mtu", "words"), [(1300, "more than that fits"), (9000, "≥ packet size"), (60, "below what every link must carry")]
 )
-def test_a_router_that_lies_costs_time_and_is_exposed(path, family, mtu, words):
+def test_a_wrong_reported_mtu_costs_time_and_is_exposed(path, family, mtu, words):
     rule(path, "near f", "ip length gt 1400 drop")
     rule(path, "near f", "ip6 length gt 1360 drop")
     with lying(path, 1400, mtu) as lies:
@@ -181,7 +181,7 @@ def test_a_router_that_complains_and_forwards_is_not_believed(path, family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_limits_that_linux_comes_with_are_waited_for(path, family):
+def test_the_default_limits_of_linux_are_waited_for(path, family):
     narrow(path, 1387)
     mute(path)
     for node in ("near", "far", "host"):
@@ -198,21 +198,21 @@ def test_a_dead_target_is_silent(path, family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_narrow_link_before_a_dead_target_is_the_routers_word(path, family):
+def test_a_narrow_link_before_a_dead_target_is_reported_by_the_router(path, family):
     narrow(path, 1400)
     rule(path, "host i", "meta l4proto udp drop")
     told = measure(path, HOST[family], options="--timeout 1")
     assert ("too-big", 1400, "routers") == (*found(told), told["proof"])
 
 
-def test_a_filter_on_the_way_is_said_to_be_one(path):
+def test_a_filter_on_the_path_is_named(path):
     rule(path, "near f", "meta l4proto udp reject with icmpx admin-prohibited")
     assert ("prohibited", None) == found(measure(path, HOST[4], options="--timeout 1"))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("speaks", [True, False])
-def test_a_nat_on_the_way_changes_nothing(path, family, speaks):
+def test_a_nat_on_the_path_changes_nothing(path, family, speaks):
     rule(path, "near n", "masquerade random")
     narrow(path, 1400)
     if not speaks:
@@ -221,26 +221,26 @@ def test_a_nat_on_the_way_changes_nothing(path, family, speaks):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_own_interface_is_the_limit_where_it_is_the_narrowest(path, family):
+def test_the_own_interface_can_be_the_limit(path, family):
     path.run("prober: ip link set right mtu 1400")
     told = measure(path, HOST[family])
     assert ("ok", 1400, 1400) == (*found(told), told["interface_mtu"])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_this_host_learns_nothing_from_what_routers_say_of_probes(path, family):
+def test_errors_about_probes_do_not_change_the_routes_of_this_host(path, family):
     narrow(path, 1400)
     assert "too-big" == measure(path, HOST[family])["verdict"]
     line = f"prober: ip -{family} route get {HOST[family]}"
     assert "mtu" not in subprocess.run(path.command(line), check=True, capture_output=True, text=True).stdout
 
 
-def test_no_more_is_tried_than_asked_for(path):
+def test_no_size_above_the_requested_one_is_tried(path):
     told = measure(path, HOST[4], options="--max 1300")
     assert ("ok", 1300, ["more than 1300 bytes were not tried"]) == (*found(told), told["notes"])
 
 
-def test_a_payload_beyond_the_most_is_wrong_usage(path):
+def test_a_payload_above_the_largest_size_is_a_usage_error(path):
     line = f"prober: {UDPPROBE} mtu --max 100 --payload hex:{'00' * 100} {HOST[4]}"
     done = subprocess.run(path.command(line), check=False, capture_output=True, text=True)
     assert (2, "") == (done.returncode, done.stdout)
@@ -256,7 +256,7 @@ def errors_heard(path):
     return int(dict(zip(names, numbers, strict=True))["InDestUnreachs"])
 
 
-def test_ctrl_c_tells_what_is_known(path):
+def test_ctrl_c_shows_the_results_so_far(path):
     rule(path, "host i", "meta l4proto udp drop")
     narrow(path, 1400)
     command = path.command(f"prober: {UDPPROBE} mtu --format json --timeout 30 {HOST[4]}")
@@ -272,19 +272,19 @@ def test_ctrl_c_tells_what_is_known(path):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_neighbour_that_nobody_finds_is_unreachable(path, family):
+def test_a_missing_neighbour_is_unreachable(path, family):
     told = measure(path, address(family, 1, 99))
     assert ("unreachable", None, "no-neighbour") == (told["verdict"], told["path_mtu"], told["notes"][0])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_loopback_takes_what_ip_takes(path, family):
+def test_loopback_passes_the_largest_ip_packet(path, family):
     told = measure(path, {4: "127.0.0.1", 6: "::1"}[family])
     assert ("ok", {4: 65_535, 6: 65_536}[family]) == found(told)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_ping_and_tracepath_find_the_same(path, family):
+def test_ping_and_tracepath_agree(path, family):
     narrow(path, 1387)
     size = 1387 - LEAST[family]
     pings = [f"prober: ping -{family} -M do -c 1 -W 1 -s {each} {HOST[family]}" for each in (size, size + 1)]

@@ -38,12 +38,12 @@ def measure(network, to, port=CLOSED, options=""):
 
 @BY_FAMILY
 @pytest.mark.parametrize(("ttl", "verdict"), [(64, "loop"), (20, "expired")])
-def test_a_loop_is_named_where_the_ttl_is_evidence_of_it(network, family, ttl, verdict):
+def test_a_loop_is_named_if_the_ttl_is_evidence(network, family, ttl, verdict):
     told = measure(network, LOOP[family], options=f"--timeout 0.5 --ttl {ttl}")
     assert (verdict, None) == (told["verdict"], told["path_mtu"])
 
 
-def test_a_cleared_df_is_noted_for_what_arrives_may_be_fragments(network):
+def test_a_cleared_df_is_noted_because_fragments_may_arrive(network):
     network.run("far: ip link set right mtu 1400")
     try:
         kept, cleared = measure(network, HOST[4]), measure(network, HOST[4], CLEARED, "--no-control")
@@ -55,7 +55,7 @@ def test_a_cleared_df_is_noted_for_what_arrives_may_be_fragments(network):
 
 
 @BY_FAMILY
-def test_a_packet_that_the_interface_s_peer_does_not_take_is_not_sent_again_and_again(network, family):
+def test_a_packet_the_peer_interface_drops_is_not_resent_endlessly(network, family):
     network.run("prober: ip link set right mtu 9000")
     try:
         before = packets_sent(network)

@@ -17,7 +17,7 @@ RAW_IP = 101
 pytestmark = pytest.mark.live
 
 
-def test_systems_are_asked_for_where_the_user_wants_it_and_only_there(tmp_path):
+def test_autonomous_systems_are_looked_up_only_on_request(tmp_path):
     try:
         require("unshare", "ip", "mount")
     except CannotRun as reason:

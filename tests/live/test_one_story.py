@@ -69,7 +69,7 @@ def story(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("engine", ["raw", "recverr"])
-def test_an_unused_neighbour_is_unreachable_by_nobody_for_scan(network, engine, family):
+def test_a_missing_neighbour_is_unreachable_without_reporter_in_scan(network, engine, family):
     before = "" if engine == "raw" else UNPRIVILEGED
     report, status, _ = told(
         network, f"scan --format json --engine {engine} {target(NOBODY[family], 53)}", before=before
@@ -88,7 +88,7 @@ def test_an_unused_neighbour_is_unreachable_by_nobody_for_scan(network, engine, 
 
 @pytest.mark.usefixtures("_quick_neighbours")
 @pytest.mark.parametrize("family", FAMILIES)
-def test_and_so_it_is_for_check_trace_and_mtu(network, family):
+def test_a_missing_neighbour_is_unreachable_in_check_trace_and_mtu(network, family):
     place = target(NOBODY[family], 53)
     found, status, _ = told(network, f"check --format json {place}")
     assert (2, "unreachable", f"unreachable: {story(family)[1]}") == (
@@ -115,7 +115,7 @@ def test_and_so_it_is_for_check_trace_and_mtu(network, family):
 @pytest.mark.usefixtures("_quick_neighbours")
 @pytest.mark.parametrize("output", ["", "--format csv", "--format ndjson", "--format markdown"])
 @pytest.mark.parametrize("command", ["scan", "trace", "mtu"])
-def test_every_format_can_tell_of_nobody(network, command, output):
+def test_every_format_can_show_a_missing_reporter(network, command, output):
     done = subprocess.run(
         network.command(f"prober: {UDPPROBE} {command} {output} {target(NOBODY[4], 53)}"),
         check=False,
@@ -128,7 +128,7 @@ def test_every_format_can_tell_of_nobody(network, command, output):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("engine", ENGINES)
-def test_what_this_host_stops_is_unsent_from_every_engine(network, engine, family):
+def test_probes_this_host_stops_are_unsent_in_every_engine(network, engine, family):
     places = " ".join(target(to[family], port) for to, port, _ in UNSENT)
     before = "" if engine == "raw" else UNPRIVILEGED
     report, _, _ = told(network, f"scan --format json --engine {engine} {places}", before=before)
@@ -143,7 +143,7 @@ def test_what_this_host_stops_is_unsent_from_every_engine(network, engine, famil
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("to", "port", "errno"), UNSENT)
-def test_and_for_trace_and_mtu_without_hop_or_path_mtu(network, family, to, port, errno):
+def test_probes_this_host_stops_give_no_hop_and_no_path_mtu(network, family, to, port, errno):
     place, status = target(to[family], port), 3 if errno == "ENETUNREACH" else 0
     found, ended, said = told(network, f"trace --format json {place}")
     assert ("unsent", errno, [], False, status) == (

@@ -180,25 +180,25 @@ def named(case):
 
 
 @pytest.mark.parametrize("case", ERRORS, ids=named)
-def test_real_sockets_get_what_the_table_says(heard, case):
+def test_real_sockets_get_the_errnos_of_the_table(heard, case):
     assert meaning_of(*case).linux == {kind: heard[*case, kind][0].errno for kind in KINDS}
 
 
 @pytest.mark.parametrize("case", [case for case in ERRORS if meaning_of(*case).recverr], ids=named)
-def test_the_error_queue_tells_type_code_and_what_is_behind_them(heard, case):
+def test_the_error_queue_has_type_code_and_info(heard, case):
     info = int(MEASURED.get(case, EMPTY)["linux_ee_info"] or 0)
     assert (meaning_of(*case).recverr, *case[1:], info) == heard[*case, "recverr"][0].queued
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case not in ERRORS], ids=named)
-def test_a_redirect_is_an_error_to_nobody(heard, case):
+def test_a_redirect_is_an_error_for_no_socket(heard, case):
     assert [(None, None, None)] * 3 == [
         (found.errno, found.queued, event) for found, event in (heard[*case, kind] for kind in KINDS)
     ]
 
 
 @pytest.mark.parametrize("case", ERRORS, ids=named)
-def test_we_say_of_the_same_error_what_the_table_says(heard, case):
+def test_our_report_of_the_same_error_matches_the_table(heard, case):
     meaning = meaning_of(*case)
     for kind in KINDS:
         found, event = heard[*case, kind]

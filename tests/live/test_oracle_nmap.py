@@ -174,12 +174,12 @@ def named(key):
 
 
 @pytest.mark.parametrize("key", PORTS, ids=named)
-def test_we_say_what_became_of_the_datagram(we_say, key):
+def test_we_report_what_happened_to_the_datagram(we_say, key):
     assert (PORTS[key].verdict, PORTS[key].reason) == we_say[key]
 
 
 @pytest.mark.parametrize("key", [key for key in PORTS if not PORTS[key].why], ids=named)
-def test_nmap_says_the_same_state(nmap_says, we_say, key):
+def test_nmap_reports_the_same_state(nmap_says, we_say, key):
     assert nmap_says[key][0] == STATES[we_say[key][0]]
 
 
@@ -189,6 +189,6 @@ def test_nmap_gives_the_same_reason(nmap_says, we_say, key):
 
 
 @pytest.mark.parametrize("key", [key for key in PORTS if PORTS[key].why], ids=named)
-def test_where_we_differ_we_know_more(nmap_says, we_say, key):
+def test_differences_from_nmap_are_additional_knowledge(nmap_says, we_say, key):
     assert ("open|filtered", "no-response") == nmap_says[key], PORTS[key].why
     assert "silent" != we_say[key][0]

@@ -123,12 +123,12 @@ def about(said, case, family):
     return said.by_destination()[case.to[family], case.port]
 
 
-def test_every_engine_gives_the_verdict_that_it_can_see(said, engine, case, family):
+def test_every_engine_gives_the_verdict_it_can_observe(said, engine, case, family):
     assert expected_verdict(case, engine) == about(said[engine], case, family)["verdict"], case.why
 
 
 @pytest.mark.parametrize("engine", ["raw", "recverr"])
-def test_the_error_is_told_with_its_reporter_type_and_code(said, engine, case, family):
+def test_an_error_is_reported_with_its_reporter_type_and_code(said, engine, case, family):
     told = {
         (each["reporter"], each["icmp_type"], each["icmp_code"], each["match"])
         for each in about(said[engine], case, family)["findings"]
@@ -137,12 +137,12 @@ def test_the_error_is_told_with_its_reporter_type_and_code(said, engine, case, f
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.verdict == "silent"])
-def test_silence_says_what_it_can(said, engine, name, family):
+def test_silence_has_a_meaning_and_a_reason(said, engine, name, family):
     assert CASES[name].detail == about(said[engine], CASES[name], family)["meaning"]
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.verdict == "unsent"])
-def test_what_this_host_refuses_has_its_errno_and_was_not_sent(said, engine, name, family):
+def test_a_refused_send_has_its_errno_and_does_not_count_as_sent(said, engine, name, family):
     told = about(said[engine], CASES[name], family)
     assert (CASES[name].detail, 0) == (told["errno"], told["sent"])
 
@@ -157,7 +157,7 @@ def test_nothing_else_is_reported(said, engine):
     assert (0, "probe") == (said[engine].status, said[engine].report["source"]["kind"])
 
 
-def test_an_engine_says_what_it_cannot_see_in_one_line(said, engine):
+def test_an_engine_names_its_limits_in_one_line(said, engine):
     assert engine == "raw" or f"--engine {engine} cannot see" in said[engine].stderr
     assert (engine != "raw") == said[engine].stderr.count("\n")
 
@@ -168,7 +168,7 @@ def test_a_loop_names_its_routers(said, family):
     assert loop["loop"]["routers"]
 
 
-def test_connected_makes_up_no_origin(said):
+def test_connected_invents_no_reporter(said):
     origins = {
         (each["reporter"], each["icmp_type"], each["icmp_code"], each["mtu"])
         for told in said["connected"].report["destinations"]
@@ -182,12 +182,12 @@ def test_an_answer_from_another_port_is_noted(said, engine, family):
     assert f"answer-from port {OTHER_PORT}" in about(said[engine], CASES["answered-from-another-port"], family)["notes"]
 
 
-def test_a_datagram_that_is_answered_twice_is_answered_once(said, engine, family):
+def test_two_answers_to_a_datagram_count_once(said, engine, family):
     told = about(said[engine], CASES["answered-twice"], family)
     assert (1, 1) == (told["sent"], told["answered"])
 
 
-def test_only_what_said_nothing_is_asked_again(said, engine, family):
+def test_only_silent_ports_are_probed_again(said, engine, family):
     asked_once = [
         case
         for case in CASES.values()

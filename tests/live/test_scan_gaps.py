@@ -28,7 +28,7 @@ def begun(network, family, options=""):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("change", ["ip link set right down", "ip addr flush dev right"])
-def test_ports_that_this_host_cannot_ask_any_more_are_not_called_listening(network, family, change):
+def test_ports_that_can_no_longer_be_probed_are_not_listening(network, family, change):
     scan = begun(network, family)
     network.run(f"prober: {change}")
     said = scan.said()
@@ -39,7 +39,7 @@ def test_ports_that_this_host_cannot_ask_any_more_are_not_called_listening(netwo
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_after_ctrl_c_ports_that_were_never_asked_are_not_reported(network, family):
+def test_after_ctrl_c_ports_never_probed_are_not_reported(network, family):
     scan = begun(network, family)
     scan.interrupt()
     said = scan.said()
@@ -59,7 +59,7 @@ def test_after_ctrl_c_ports_that_were_never_asked_are_not_reported(network, fami
         (address(4, 1, 1), "20000-25000", 0),
     ],
 )
-def test_a_scan_of_this_host_finds_no_port_of_its_own_but_where_it_has_no_other(network, own, ports, held):
+def test_a_scan_of_this_host_holds_requested_ports_only_if_it_must(network, own, ports, held):
     network.run(f"prober: {UNLIMITED}")
     if not held:
         network.run("prober: sysctl -q net.ipv4.ip_local_port_range='20000 26000'")

@@ -53,23 +53,23 @@ def seconds(time):
 
 
 @pytest.mark.parametrize(("name", "family"), [("v4", 4), ("v6", 6), ("two-sources", 4)])
-def test_every_port_of_a_limited_host_is_right(said, name, family):
+def test_every_port_of_a_limited_host_gets_its_verdict(said, name, family):
     assert {(HOST[family], port): verdict for port, verdict in TRUTH.items()} == said[name].verdicts()
     assert (0, "") == (said[name].status, said[name].stderr)
 
 
 @pytest.mark.parametrize(("name", "family"), [("v4", 4), ("v6", 6), ("two-sources", 4)])
-def test_its_silent_ports_are_told_from_those_the_limit_hid(said, name, family):
+def test_silent_ports_are_distinguished_from_rate_limited_ones(said, name, family):
     meanings = {said[name].by_destination()[HOST[family], port]["meaning"] for port in SILENT}
     assert {"listening-or-filtered"} == meanings
 
 
-def test_the_limit_is_what_the_scan_takes_its_time_for(said):
+def test_the_scan_takes_as_long_as_the_limit_requires(said):
     assert duration_s(said["v4"]) >= len(CLOSED) - BURST - 1  # one error a second: the limit was real
     assert duration_s(said["v6"]) < 0.5 * duration_s(said["v4"])
 
 
-def test_a_router_that_must_be_asked_with_patience_is_heard_about_every_port(said):
+def test_a_router_with_a_resetting_limit_reports_every_port(said):
     assert {(PROHIBITED[family], port): "prohibited" for family in FAMILIES for port in FOUR_PORTS} == said[
         "router"
     ].verdicts()

@@ -84,7 +84,7 @@ def bind_once(family):
     return 0
 
 
-def test_nobody_else_gets_the_source_port_while_a_scan_runs(network, engine):
+def test_no_other_program_gets_the_source_port_during_a_scan(network, engine):
     begun = under_way(network, f"--engine {engine} {both(MUTE, CLOSED)}")
     assert [False, False] == bind_all(network)
     begun.interrupt()
@@ -111,7 +111,7 @@ def test_our_kernel_refuses_no_answer(network, engine, tmp_path):
     assert 0 == counted(network, path, "icmp or icmpv6")
 
 
-def test_other_peoples_traffic_does_not_enter_the_report(network, engine):
+def test_other_traffic_does_not_enter_the_report(network, engine):
     before = packets_sent(network)
     others = [
         network.start(f"prober: send {HOST[family]} {port} --count 1000 --source-port {40_000 + port + family}")
@@ -132,7 +132,7 @@ def test_other_peoples_traffic_does_not_enter_the_report(network, engine):
     assert (sent + 2, [], {}) == (report["source"]["packets"], report["unmatched"], report["faults"])
 
 
-def test_two_scans_at_once_of_one_host_are_both_right(network, engine):
+def test_two_simultaneous_scans_of_a_host_are_both_correct(network, engine):
     ports = {
         CLOSED: "refused",
         ANSWERING: "answered",
@@ -150,7 +150,7 @@ def test_two_scans_at_once_of_one_host_are_both_right(network, engine):
         assert (0, expected) == (said.status, said.verdicts())
 
 
-def test_ctrl_c_tells_what_is_known(network, engine):
+def test_ctrl_c_shows_the_results_so_far(network, engine):
     begun = under_way(network, f"--engine {engine} {both(HOST, CLOSED)} {both(MUTE, CLOSED)}")
     begun.interrupt()
     said = begun.said()
@@ -160,7 +160,7 @@ def test_ctrl_c_tells_what_is_known(network, engine):
     } == said.verdicts()  # it might still have answered
 
 
-def test_without_privilege_recverr_does_it_and_says_so(network):
+def test_without_privilege_recverr_is_used_and_named(network):
     said = Scan(network, both(HOST, CLOSED, ANSWERING, REJECTED), before=UNPRIVILEGED).said()
     assert {
         (HOST[family], port): verdict
@@ -173,7 +173,7 @@ def test_without_privilege_recverr_does_it_and_says_so(network):
 
 
 @pytest.mark.parametrize("engine", ["recverr", "connected"])
-def test_who_asks_for_no_privilege_needs_none(network, engine):
+def test_unprivileged_engines_need_no_privilege(network, engine):
     said = scan(network, f"--engine {engine} {both(HOST, CLOSED)}", before=UNPRIVILEGED)
     assert {"refused"} == set(said.verdicts().values())
 

@@ -63,7 +63,7 @@ def flows(network, path):
     return {(each["source"], each["source_port"]) for each in json.loads(done.stdout)["destinations"]}
 
 
-def test_a_probe_too_big_for_a_link_on_the_way_says_its_mtu(network, engine):
+def test_a_probe_too_big_for_a_link_on_the_path_gets_its_mtu(network, engine):
     said = scan(network, f"--engine {engine} --size 1500 {both(HOST, CLOSED)}")
     assert [("too-big", NEAR[4], 3, 4, NARROW), ("too-big", NEAR[6], 2, 0, NARROW)] == findings(said, HOST, CLOSED)
 
@@ -74,7 +74,7 @@ def test_a_probe_that_just_fits_arrives(network, engine):
 
 
 @pytest.mark.parametrize("any_engine", ["raw", "recverr", "connected"])
-def test_a_probe_too_big_for_the_own_link_is_unsent(network, any_engine):
+def test_a_probe_too_big_for_our_own_link_is_unsent(network, any_engine):
     said = scan(network, f"--engine {any_engine} --size 1501 {both(HOST, CLOSED)}")
     assert {("unsent", "EMSGSIZE", 0)} == {
         (each["verdict"], each["errno"], each["sent"]) for each in said.report["destinations"]
@@ -82,7 +82,7 @@ def test_a_probe_too_big_for_the_own_link_is_unsent(network, any_engine):
     assert 2 == len(said.report["destinations"])
 
 
-def test_a_ttl_of_one_expires_at_the_first_router_and_is_no_loop(network, engine):
+def test_a_ttl_of_one_expires_at_the_first_router_without_a_loop(network, engine):
     said = scan(network, f"--engine {engine} --ttl 1 {both(HOST, CLOSED)}")
     assert [("expired", NEAR[4], 11, 0, None), ("expired", NEAR[6], 3, 0, None)] == findings(said, HOST, CLOSED)
 
@@ -106,7 +106,7 @@ def test_probes_leave_from_every_source_address_and_from_the_source_port(network
     assert {(source, 45000) for source in sources} == flows(network, path)
 
 
-def test_a_source_address_of_somebody_else_is_an_error_in_one_line(network, engine):
+def test_a_foreign_source_address_is_an_error_in_one_line(network, engine):
     said = Scan(network, f"--engine {engine} --source-address 192.0.2.1 {target(HOST[4], CLOSED)}").said()
     assert (3, 1) == (said.status, said.stderr.count("\n"))
     assert "192.0.2.1" in said.stderr
@@ -169,7 +169,7 @@ def test_a_verdict_of_fail_on_is_exit_status_1(network, verdicts, status):
     assert (status, "") == (said.status, said.stderr)
 
 
-def test_without_control_no_other_port_is_touched(network, tmp_path):
+def test_without_control_no_other_port_is_probed(network, tmp_path):
     path = tmp_path / "no-control.pcapng"
     said = scan(network, f"--no-control -w {path} --timeout 0.5 {both(HOST, LISTENING, DROPPED)}")
     assert {("silent", "no-evidence")} == {(each["verdict"], each["meaning"]) for each in said.report["destinations"]}
@@ -182,17 +182,17 @@ def test_without_control_no_other_port_is_touched(network, tmp_path):
     assert {LISTENING, DROPPED} == {each["port"] for each in json.loads(told.stdout)["destinations"]}
 
 
-def test_with_control_silence_beside_nothing_else_is_told_from_a_dead_host(network):
+def test_control_distinguishes_a_silent_port_from_a_dead_host(network):
     said = scan(network, f"--timeout 1 {both(HOST, LISTENING)}").report["destinations"]
     assert {("silent", "listening-or-filtered")} == {(each["verdict"], each["meaning"]) for each in said}
 
 
-def test_a_hasty_scan_does_not_wait_for_a_router_that_looks_for_the_host(network):
+def test_a_scan_with_a_short_timeout_does_not_wait_for_arp(network):
     hasty = scan(network, f"--timeout 0.3 --retries 0 {both(NOBODY, CLOSED)}").report["destinations"]
     assert {"silent"} == {each["verdict"] for each in hasty}
 
 
-def test_at_no_rate_the_scan_goes_past_the_firewall_of_its_own_host(network):
+def test_no_rate_bypasses_the_firewall_of_this_host(network):
     said = scan(network, f"--rate 0 {both(HOST, '1-3000', FORBIDDEN)}")
     told = said.by_destination()
     assert {("unsent", "EPERM")} == {

@@ -54,7 +54,7 @@ def network(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("engine", "family"), [("raw", 4), ("raw", 6), ("recverr", 4), ("connected", 6)])
-def test_what_the_host_prohibits_is_not_silent_because_a_router_prohibits_other_ports(network, engine, family):
+def test_a_port_prohibited_by_the_host_is_not_silent_because_of_a_router(network, engine, family):
     before = "" if engine == "raw" else UNPRIVILEGED
     ports = (*HOST_S, *ROUTER_S, LISTENING)
     said = Scan(network, f"--engine {engine} {target(HOST[family], *ports)}", before=before).said()
@@ -87,7 +87,7 @@ def test_an_answer_that_takes_longer_than_the_wait_is_an_answer(network, family)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_other_traffic_of_this_host_that_uses_up_a_host_s_limit_leaves_it_rate_limited(network, family):
+def test_other_traffic_that_uses_up_a_limit_leaves_ports_rate_limited(network, family):
     flood = start(network, "prober", family, 45000, OTHER[family], [9], 0.002)
     try:
         time.sleep(1)
@@ -103,7 +103,7 @@ def test_other_traffic_of_this_host_that_uses_up_a_host_s_limit_leaves_it_rate_l
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("node", "engine"), [("host", "raw"), ("router", "raw"), ("host", "recverr")])
-def test_what_comes_from_elsewhere_unasked_is_no_answer_and_is_written(network, tmp_path, family, node, engine):
+def test_a_datagram_from_an_unprobed_address_is_no_answer_but_is_written(network, tmp_path, family, node, engine):
     source, path = 41000, tmp_path / "scan.pcapng"
     write = f"-w {path} " if engine == "raw" else ""
     stream = start(network, node, family, 7777, address(family, 1, 1), range(source, source + 1), 0.05)

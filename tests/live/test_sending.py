@@ -84,7 +84,7 @@ def sent_to(network, addresses, ports=None, **probe):
     return [refused.get(row, 0) for row in range(count)], batch
 
 
-def test_what_the_client_refuses_has_its_errno_and_the_rest_arrives(network, family, listening):
+def test_a_refused_packet_has_its_errno_and_the_rest_arrives(network, family, listening):
     refusing = [NETS[family].format(n) for n in range(1, 4)]
     addresses = [SERVER[family], *refusing, SERVER[family], NOWHERE[family], SERVER[family]]
     expected = [0, *REFUSING_ROUTES.values(), 0, errno.ENETUNREACH, 0]
@@ -93,7 +93,7 @@ def test_what_the_client_refuses_has_its_errno_and_the_rest_arrives(network, fam
     assert [data_of(batch, row) for row in (0, 4, 6)] == [listening.recv(100) for _ in range(3)]
 
 
-def test_the_source_is_refused_with_the_errno_of_the_sending(network, family):
+def test_an_unusable_source_has_the_errno_of_sending(network, family):
     addresses = [*(NETS[family].format(n) for n in range(1, 4)), NOWHERE[family]]
     with network.inside("client"):
         assert [*REFUSING_ROUTES.values(), errno.ENETUNREACH] == [source_of(each).errno for each in addresses]
@@ -140,7 +140,7 @@ def test_a_broadcast_leaves(network):
         assert 0 == source_of("10.0.1.255").errno
 
 
-def test_the_interface_that_is_asked_for_is_the_one_that_is_taken(network, family, listening):
+def test_the_requested_interface_is_the_one_used(network, family, listening):
     crafted = crafted_for([SERVER[family]], [LISTENING], source=CLIENT[family])
     for interface in ("right", "lo"):
         with network.inside("client"), RawSender(interface=interface) as sending:
@@ -162,7 +162,7 @@ def engine(network):
         opened.close()
 
 
-def test_a_thread_sends_batches_in_order_and_what_was_refused_is_known_behind_them(network, family, listening, engine):
+def test_a_thread_sends_batches_in_order_and_reports_refusals(network, family, listening, engine):
     refusing, left = NETS[family].format(1), []
     with network.inside("client"):
         batches = [
@@ -178,7 +178,7 @@ def test_a_thread_sends_batches_in_order_and_what_was_refused_is_known_behind_th
     assert [] == engine.unsent()
 
 
-def test_what_fails_on_the_thread_is_raised_to_who_sends(network, engine, monkeypatch):
+def test_a_failure_on_the_thread_is_raised_to_the_sender(network, engine, monkeypatch):
     def fail(*_):
         raise UdpprobeError("no such family")
 
@@ -251,7 +251,7 @@ def test_the_interface_is_the_kernels(network, way):
         assert 0 == outgoing_interface(own, nowhere)
 
 
-def test_a_link_local_destination_leaves_by_the_interface_that_is_named(network):
+def test_a_link_local_destination_leaves_by_its_interface(network):
     own, other = (socket.inet_pton(socket.AF_INET6, f"fe80::ff:fe00:10{end}") for end in (1, 2))
     with network.inside("client"):
         index = interface_index("right")

@@ -63,7 +63,7 @@ def whole(network, words):
     return lines, process.returncode
 
 
-def test_a_scan_tells_each_port_once_when_it_is_settled(network):
+def test_a_scan_reports_each_port_once_when_settled(network):
     lines, status = whole(network, f"scan --format ndjson {HOST}:{CLOSED}-{ALSO_CLOSED}")
     said = [(line["kind"], line.get("port"), line.get("verdict")) for _, line in lines]
     assert [("destination", CLOSED, "refused"), ("destination", ALSO_CLOSED, "refused")] == sorted(said[:2])
@@ -72,7 +72,7 @@ def test_a_scan_tells_each_port_once_when_it_is_settled(network):
     assert (0, False) == (status, lines[-1][1]["interrupted"])
 
 
-def test_a_check_tells_each_target_once_when_it_is_settled(network):
+def test_a_check_reports_each_target_once_when_settled(network):
     targets = " ".join(f"{HOST}:{port}" for port in (DROPPED, CLOSED, ALSO_CLOSED))
     lines, status = whole(network, f"check --expect refused --format ndjson {targets}")
     said = [(line["kind"], line.get("port"), line["state"]) for _, line in lines]
@@ -82,7 +82,7 @@ def test_a_check_tells_each_target_once_when_it_is_settled(network):
     assert (2, False) == (status, lines[-1][1]["interrupted"])
 
 
-def test_a_trace_tells_each_hop_once(network):
+def test_a_trace_reports_each_hop_once(network):
     lines, status = whole(network, f"trace --format ndjson --timeout 1 {HOST}:{CLOSED}")
     assert [("hop", 1), ("summary", None)] == [(line["kind"], line.get("ttl")) for _, line in lines]
     assert ("refused", False, 0) == (lines[-1][1]["verdict"], lines[-1][1]["interrupted"], status)
@@ -97,14 +97,14 @@ def test_an_interrupted_command_gives_no_verdict_it_did_not_reach(network, words
 
 
 @pytest.mark.parametrize("words", ["scan --no-control", "trace", "mtu --no-control"])
-def test_and_says_so_on_the_screen(network, words):
+def test_an_interrupted_command_says_undecided_on_the_screen(network, words):
     _, told = stopped(network, f"{words} {HOST}:{DROPPED}")
     assert "undecided" in told
     assert "interrupted" in told
     assert not {"silent", "black-hole", "ok"} & set(told.replace(":", " ").split())
 
 
-def test_what_was_settled_before_ctrl_c_keeps_its_verdict(network):
+def test_verdicts_settled_before_ctrl_c_are_kept(network):
     _, out = stopped(network, f"scan --format json --no-control {HOST}:{CLOSED} {HOST}:{DROPPED}")
     told = json.loads(out)
     assert {CLOSED: "refused", DROPPED: None} == {row["port"]: row["verdict"] for row in told["destinations"]}
@@ -112,13 +112,13 @@ def test_what_was_settled_before_ctrl_c_keeps_its_verdict(network):
 
 
 @pytest.mark.parametrize("words", ["scan", "trace", "mtu"])
-def test_a_document_says_when_it_was_not_interrupted(network, words):
+def test_a_document_says_that_it_was_not_interrupted(network, words):
     process = started(network, f"{words} --format json {HOST}:{CLOSED}")
     assert json.loads(process.communicate(timeout=20)[0])["interrupted"] is False
 
 
 @pytest.mark.parametrize("words", ["scan", "trace", "mtu"])
-def test_scapy_hears_where_there_is_no_ring(network, words):
+def test_scapy_captures_if_there_is_no_ring(network, words):
     process = started(network, f"{words} --capture scapy --format json {HOST}:{CLOSED}")
     told = json.loads(process.communicate(timeout=20)[0])
     (row,) = told.get("destinations") or [told]

@@ -51,7 +51,7 @@ def way(family, hops=5):
 
 @BY_FAMILY
 @pytest.mark.parametrize(("port", "verdict"), [(CLOSED, "refused"), (ANSWERING, "answered")])
-def test_a_clean_way(network, family, port, verdict):
+def test_a_clean_path_is_traced(network, family, port, verdict):
     said = trace(network, HOST[family], port)
     assert (verdict, True, None) == (said["verdict"], said["reached"], said["loop"])
     assert way(family) == routers(said)
@@ -60,14 +60,14 @@ def test_a_clean_way(network, family, port, verdict):
 
 
 @BY_FAMILY
-def test_a_silent_destination(network, family):
+def test_a_silent_destination_is_named(network, family):
     said = trace(network, HOST[family], DROPPED, "--timeout 1")
     assert ("silent", False, None) == (said["verdict"], said["reached"], said["loop"])
     assert way(family, 4) == routers(said)
 
 
 @BY_FAMILY
-def test_a_filter_on_the_way(network, family):
+def test_a_filter_on_the_path_is_the_end(network, family):
     said = trace(network, HOST[family], REJECTED)
     assert ("prohibited", False) == (said["verdict"], said["reached"])
     assert way(family, 4).keys() == routers(said).keys() - {5}
@@ -85,7 +85,7 @@ def test_a_loop_is_named(network, family, to, period, first):
 
 
 @BY_FAMILY
-def test_a_silent_hop_and_a_silent_router_in_a_loop(network, directory, family):
+def test_silent_hops_and_silent_routers_of_a_loop_are_shown(network, directory, family):
     with silent_b(network, directory):
         clean, looping = trace(network, HOST[family], CLOSED), trace(network, LOOP_BC[family], CLOSED)
     assert ("refused", [1, 3, 4, 5]) == (clean["verdict"], list(routers(clean)))
@@ -94,7 +94,7 @@ def test_a_silent_hop_and_a_silent_router_in_a_loop(network, directory, family):
 
 
 @BY_FAMILY
-def test_a_nat_is_seen_in_what_is_quoted_beyond_it(network, family):
+def test_a_nat_is_noticed_in_quotes_from_beyond_it(network, family):
     said = trace(network, HOST[family], REWRITTEN)
     assert ("refused", [1, 2, 3, 4, 5]) == (said["verdict"], list(routers(said)))
     told = {hop["ttl"]: [note for each in hop["reporters"] for note in each["notes"]] for hop in said["hops"]}
@@ -103,13 +103,13 @@ def test_a_nat_is_seen_in_what_is_quoted_beyond_it(network, family):
 
 
 @BY_FAMILY
-def test_a_changed_class_is_seen(network, family):
+def test_a_changed_traffic_class_is_noticed(network, family):
     said = trace(network, HOST[family], MARKED)
     assert {"the DSCP was changed"} == notes(said)
 
 
 @BY_FAMILY
-def test_a_flow_keeps_to_one_way_and_several_show_both(network, family):
+def test_a_flow_keeps_to_one_path_and_several_show_both(network, family):
     both = {address(family, 2, 2), SIDE[family][1]}
     one = routers(trace(network, BALANCED[family], CLOSED, "--queries 5"))
     assert {1} == {len(one[ttl]) for ttl in (1, 2, 3)}
@@ -117,7 +117,7 @@ def test_a_flow_keeps_to_one_way_and_several_show_both(network, family):
 
 
 @BY_FAMILY
-def test_a_router_that_limits_its_errors_is_no_loss(network, family):
+def test_a_limited_router_is_not_reported_as_loss(network, family):
     network.run(f"b: {LIMITED}")
     try:
         said = [trace(network, HOST[family], CLOSED, "--queries 5") for _ in range(2)][-1]
@@ -130,14 +130,14 @@ def test_a_router_that_limits_its_errors_is_no_loss(network, family):
 
 
 @BY_FAMILY
-def test_what_this_host_cannot_send(network, family):
+def test_a_trace_this_host_cannot_send_is_unsent(network, family):
     said = trace(network, HOST[family], CLOSED, "--size 1501")
     assert ("unsent", "EMSGSIZE") == (said["verdict"], said["errno"])
 
 
 @BY_FAMILY
 @pytest.mark.parametrize("name", PEERS)
-def test_a_peer_finds_no_router_that_is_not_found(network, family, name):
+def test_a_peer_tracer_finds_no_additional_router(network, family, name):
     require(name)
     theirs = routers_of_peer(network, name, HOST[family])
     ours = routers(trace(network, HOST[family], CLOSED))

@@ -57,7 +57,7 @@ def test_routers_hidden_by_a_nat_are_not_a_loop(network, family, port, verdict):
     assert "a NAT speaks in the destination's name for who is behind it" in notes(said)
 
 
-def test_a_router_that_clears_df_is_betrayed_by_the_next_one(network):
+def test_a_router_that_clears_df_is_revealed_by_the_next_one(network):
     said = trace(network, HOST[4], CLEARED)
     cleared = [
         hop["ttl"]
@@ -68,7 +68,7 @@ def test_a_router_that_clears_df_is_betrayed_by_the_next_one(network):
 
 
 @BY_FAMILY
-def test_an_answer_from_another_port_is_an_answer_and_told(network, family):
+def test_an_answer_from_another_port_is_an_answer_with_a_note(network, family):
     said = trace(network, HOST[family], ELSEWHERE)
     assert ("answered", True) == (said["verdict"], said["reached"])
     assert {"answers from another port than was asked"} == notes(said)

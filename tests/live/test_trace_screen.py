@@ -73,7 +73,7 @@ def is_restored(told):
     return before == after and "speed" in told and " icanon" in before and " echo " in before
 
 
-def test_keys_drive_the_screen_and_changes_stay(closed_port):
+def test_keys_control_the_screen_and_changes_stay(closed_port):
     with Tmux(watch(closed_port)) as terminal:
         screen = terminal.until(r"next round in|round [2-9]")
         assert re.search(r"^ +1 127\.0\.0\.1 +0\.0 +\d+ .*[▁▂▃▄▅▆▇█]", screen, re.MULTILINE)
@@ -131,7 +131,7 @@ def test_targets_are_side_by_side_and_tab_chooses_one(closed_port):
         assert is_restored(told)
 
 
-def test_ctrl_c_ends_with_130_and_the_terminal_as_it_was(closed_port):
+def test_ctrl_c_ends_with_130_and_restores_the_terminal(closed_port):
     with Tmux(watch(closed_port)) as terminal:
         terminal.until("^refused by")
         terminal.press("C-c")
@@ -142,7 +142,7 @@ def test_ctrl_c_ends_with_130_and_the_terminal_as_it_was(closed_port):
         assert is_restored(told)
 
 
-def test_a_first_round_that_is_not_over_is_running():
+def test_an_unfinished_first_round_is_running():
     silent = f"{UDPPROBE} trace --watch --timeout 20 --max-ttl 2 -n"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
         listening.bind(("127.0.0.1", 0))
@@ -153,7 +153,7 @@ def test_a_first_round_that_is_not_over_is_running():
             assert "undecided: interrupted" in terminal.all_lines()
 
 
-def test_without_keys_the_screen_says_ctrl_c(closed_port):
+def test_without_keys_the_screen_mentions_ctrl_c(closed_port):
     with Tmux(f"{watch(closed_port)} < /dev/null") as terminal:
         terminal.until("^Ctrl-C ends it")
         terminal.press("C-c")

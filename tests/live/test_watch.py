@@ -142,7 +142,7 @@ def client(network, kind, host, port=CLOSED, options=""):
 
 @pytest.mark.parametrize("host", [*SERVER.values(), *FAR.values()])
 @pytest.mark.parametrize("kind", HEARD)
-def test_each_program_is_named_with_what_it_hears_itself(network, kind, host):
+def test_each_program_is_named_with_the_errnos_it_gets(network, kind, host):
     sees, hears = HEARD[kind]
     with watching(network, "--format ndjson --count 2") as process:
         who, heard = client(network, kind, host)
@@ -163,7 +163,7 @@ def tracefs():
 
 
 @pytest.mark.usefixtures("tracefs")
-def test_the_kernel_itself_says_whether_programs_were_told(network):
+def test_kernel_events_show_which_programs_got_an_errno(network):
     """To the mapped address, one has IPV6_RECVERR, which does nothing for IPv4."""
     hosts = [SERVER[4], SERVER[6], f"::ffff:{SERVER[4]}"]
     with watching(network, "--kernel on --format ndjson --count 27") as process:
@@ -203,7 +203,7 @@ def opened(network, node, family, *options, port=0):
 
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.usefixtures("tracefs")
-def test_of_sockets_that_share_a_port_the_kernel_says_whether_it_told_one(network, family):
+def test_kernel_events_show_which_socket_of_a_port_got_an_errno(network, family):
     shared = socket.SOL_SOCKET, socket.SO_REUSEPORT
     with contextlib.ExitStack() as held, watching(network, "--kernel on --format ndjson --count 20") as process:
         until_it_sleeps(process)
@@ -229,7 +229,7 @@ def test_of_sockets_that_share_a_port_the_kernel_says_whether_it_told_one(networ
 
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.usefixtures("tracefs")
-def test_a_report_to_another_namespace_s_socket_of_the_port_is_not_ours(network, family):
+def test_a_report_to_a_socket_in_another_namespace_is_ignored(network, family):
     with contextlib.ExitStack() as held, watching(network, "--kernel on --format ndjson --count 1") as process:
         until_it_sleeps(process)
         blind = held.enter_context(opened(network, "client", family))
@@ -275,7 +275,7 @@ def dropped_in(report, port):
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_what_a_full_socket_dropped_meanwhile_is_told_of_its_process(network, family):
+def test_drops_of_a_full_socket_name_its_process(network, family):
     with small(network, family) as early, small(network, family) as before:
         assert flooded(network, family, early)
         assert flooded(network, family, before)
@@ -294,7 +294,7 @@ def test_what_a_full_socket_dropped_meanwhile_is_told_of_its_process(network, fa
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_what_a_socket_s_own_filter_dropped_is_no_full_buffer(network, family):
+def test_drops_by_a_socket_filter_are_not_a_full_buffer(network, family):
     with opened(network, "client", family) as sink, watching(network, "--format json -v") as process:
         program = ctypes.create_string_buffer(REJECT_ALL)
         sink.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", 1, ctypes.addressof(program)))
@@ -306,7 +306,7 @@ def test_what_a_socket_s_own_filter_dropped_is_no_full_buffer(network, family):
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_a_scan_beside_it_drops_nothing_and_its_closed_ports_ask_for_nothing(network, family):
+def test_a_scan_on_the_same_host_causes_no_drops_and_no_advice(network, family):
     """Its sockets keep its ports, and swallow what comes to them; its control port is meant to be closed."""
     own, host = address(family, 1, 1), SERVER[family]
     with watching(network, "--all --format json -v") as process:
@@ -341,7 +341,7 @@ def kfree_skb():
 
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.usefixtures("kfree_skb")
-def test_what_this_host_drops_is_counted_by_the_kernel_s_reason(network, family):
+def test_drops_of_this_host_are_counted_by_kernel_reason(network, family):
     """A rule of its firewall, bad checksums, a closed port, and what came on an interface that does not lead back."""
     own, peer, unroutable = address(family, 1, 1), address(family, 1, 2), "203.0.113.1"
     echo = (b.icmp4(8) if family == 4 else b.icmp6(128, src=peer, dst=own)), 1 if family == 4 else 58
@@ -411,7 +411,7 @@ def counters(process):
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_what_this_host_refuses_is_said_with_the_reason_and_what_it_held_back(network, family, tmp_path):
+def test_errors_sent_by_this_host_have_reasons_and_suppressed_ones_are_counted(network, family, tmp_path):
     if "OutRateLimitHost" not in Path("/proc/net/snmp").read_text():
         pytest.skip("this kernel does not count what its rate limits hold back")
     record, own, numbers = tmp_path / "record.pcapng", address(family, 1, 1), itertools.count()
@@ -450,7 +450,7 @@ def test_what_this_host_refuses_is_said_with_the_reason_and_what_it_held_back(ne
     assert sent < total
 
 
-def test_events_are_lines_for_people_while_it_goes_on(network):
+def test_events_are_readable_lines_while_the_watch_runs(network):
     with watching(network, "--events --utc") as process:
         who, _ = client(network, "unconnected", SERVER[4])
         line = process.stdout.readline()  # of a pipe, and the watch is not over
@@ -466,7 +466,7 @@ def test_events_are_lines_for_people_while_it_goes_on(network):
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_dig_is_named_with_what_it_says_itself(network, family):
+def test_dig_is_named_and_reports_the_same_error(network, family):
     with watching(network, "--format ndjson --count 1") as process:
         said = subprocess.run(
             network.command(f"client: dig +tries=1 +timeout=5 @{FARTHER[family]} example.org"),
@@ -480,7 +480,7 @@ def test_dig_is_named_with_what_it_says_itself(network, family):
     assert f"dig[{event['process']['pid']}]" in event["notes"][-1]
 
 
-def test_a_line_comes_while_nothing_else_does(network):
+def test_a_line_is_written_while_the_link_is_idle(network):
     with watching(network, "--format ndjson") as process:
         for turn in range(3):
             sent_s = time.time()
@@ -491,7 +491,7 @@ def test_a_line_comes_while_nothing_else_does(network):
             assert time.time() - sent_s < PATIENCE_S, turn  # nothing comes behind the last one that could bring it
 
 
-def test_lines_are_there_before_the_next_datagram(network):
+def test_lines_are_written_before_the_next_datagram(network):
     """It is sent only once the line about the one before was read."""
     command = network.command(f"client: {CLIENT} unconnected {SERVER[4]} {CLOSED} --ask")
     with (
@@ -505,7 +505,7 @@ def test_lines_are_there_before_the_next_datagram(network):
             assert "refused" == json.loads(process.stdout.readline())["verdict"]
 
 
-def test_the_report_is_that_of_analyze_on_a_capture_of_the_same(network, tmp_path):
+def test_the_report_equals_that_of_analyze_on_a_capture(network, tmp_path):
     capture, written = tmp_path / "same.pcap", tmp_path / "errors.pcapng"
     with watching(network, f"--format json --all -w {written} --filter {NO_NEIGHBOURS!r}") as process:
         with network.capturing(capture, f"client: tcpdump -i right {NO_NEIGHBOURS!r}"):
@@ -580,13 +580,13 @@ def test_on_a_terminal_the_table_grows_while_it_runs(network):
     os.close(screen)
 
 
-def test_it_ends_when_its_time_is_over(network):
+def test_the_watch_ends_after_its_duration(network):
     with watching(network, "--duration 2 --format json") as process:
         assert 0 == json.loads(ended(process))["source"]["dropped"]
         assert 0 == process.returncode
 
 
-def test_an_interface_that_goes_away_ends_it_and_one_that_goes_down_does_not(network):
+def test_a_removed_interface_ends_the_watch_and_one_that_goes_down_does_not(network):
     play(
         network,
         [

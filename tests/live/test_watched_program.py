@@ -32,7 +32,7 @@ def run(network, options, script):
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=180)
 
 
-def test_each_socket_has_what_it_was_told_was_blind_to_and_ignored(network, tmp_path):
+def test_each_socket_counts_errors_it_got_could_not_see_and_ignored(network, tmp_path):
     record, count = tmp_path / "record.pcapng", len(HOSTS) * sum(errors for errors, *_ in FOUND.values())
     started = "".join(f"{PROGRAM} {kind} {host} 7 {record} {count} & " for kind in FOUND for host in HOSTS)
     done = run(network, f"-i right -w {record} --format json --fail-on ignored,too-big", f"{started} wait; exit 5")
@@ -51,7 +51,7 @@ def test_each_socket_has_what_it_was_told_was_blind_to_and_ignored(network, tmp_
 
 
 @pytest.mark.parametrize(("script", "status"), [("exit 5", 5), ("kill -9 $$", 137)])
-def test_where_nothing_is_found_the_exit_status_is_the_program_s(network, script, status, tmp_path):
+def test_without_findings_the_exit_status_is_that_of_the_program(network, script, status, tmp_path):
     done = run(network, f"--fail-on blind,refused -o {tmp_path / 'report'}", f"echo own; {script}")
     assert (status, "own\n", "") == (done.returncode, done.stdout, done.stderr)
     assert "no ICMP errors" in (tmp_path / "report").read_text()

@@ -28,11 +28,11 @@ def notes(answers, payload="auto", ports=(53, 123, 9999)):
     return notes_of_answers(catalogue, plan_of(catalogue, *ports), answers)
 
 
-def test_an_answer_is_named_by_its_bytes_whatever_its_port():
+def test_an_answer_is_recognised_by_its_bytes_on_any_port():
     assert {0: "answers as dns", 2: "answers as dns"} == notes({0: DNS, 2: DNS})
 
 
-def test_who_was_asked_in_a_protocol_and_answers_otherwise_speaks_none_that_is_known():
+def test_an_answer_in_an_unknown_protocol_is_noted():
     assert {1: UNKNOWN} == notes({1: b"\x1b[31mred"})
 
 
@@ -41,15 +41,15 @@ def test_no_text_from_the_network_enters_a_note():
 
 
 @pytest.mark.parametrize("payload", ["token", "empty", "hex:00"])
-def test_who_was_asked_in_no_protocol_is_not_blamed(payload):
+def test_an_answer_to_a_generic_payload_is_not_noted(payload):
     assert {0: "answers as dns"} == notes({0: DNS, 1: b"what?", 2: b""}, payload)
 
 
-def test_a_port_of_no_protocol_may_say_what_it_likes():
+def test_a_port_without_a_protocol_may_answer_anything():
     assert {} == notes({2: b"what?"})
 
 
-def test_without_answers_there_is_nothing_to_say():
+def test_without_answers_there_are_no_notes():
     assert {} == notes({})
 
 
@@ -62,7 +62,7 @@ def test_without_answers_there_is_nothing_to_say():
         ("token", 53, b"what?", "answer-from port 4242"),
     ],
 )
-def test_an_answer_from_another_port_that_is_not_what_was_asked_for_is_told_of(payload, port, answer, expected):
+def test_an_answer_from_another_port_in_another_protocol_is_noted(payload, port, answer, expected):
     catalogue = chosen(load(), payload)
     plan = plan_of(catalogue, port)
     plan.next_attempt(0, 1)

@@ -23,11 +23,11 @@ def sent_to(catalogue, port):
     ]
 
 
-def test_the_file_is_what_the_recipes_make():
+def test_the_payload_file_is_current():
     assert table() == TABLE.read_text()
 
 
-def test_the_file_says_all_that_the_recipes_know():
+def test_the_payload_file_has_every_field_of_the_recipes():
     assert RECIPES == TABLE_ROWS
 
 
@@ -37,11 +37,11 @@ def test_generic_payloads_come_first_and_differ_in_length_only():
     assert ("empty", b"", 0) == (CATALOGUE.rows[8].name, CATALOGUE.rows[8].data, CATALOGUE.rows[8].token_size)
 
 
-def test_control_ports_are_sent_the_generic_payload():
+def test_control_ports_get_the_generic_payload():
     assert [(GENERIC,)] * 2 == [catalogue.choices[CONTROL] for catalogue in (CATALOGUE, chosen(CATALOGUE, "empty"))]
 
 
-def test_where_errors_have_to_prove_more_the_generic_payload_takes_turns():
+def test_if_errors_must_prove_more_the_generic_payload_alternates():
     choice = CATALOGUE.choices_by_port()[53]
     assert (*CATALOGUE.choices[choice], GENERIC) == CATALOGUE.choices[CATALOGUE.proving[choice]]
     assert [0, 1] == chosen(CATALOGUE, "dns").proving  # what the user asks for stays
@@ -66,7 +66,7 @@ def test_every_port_of_the_table_gets_its_payload():
 
 
 @pytest.mark.parametrize("row", TABLE_ROWS, ids=lambda row: row.name)
-def test_a_token_fits_and_nothing_stands_in_its_place(row):
+def test_a_token_fits_into_zero_bytes_of_its_payload(row):
     assert 0 <= row.token_size <= 8
     assert bytes(row.token_size) == row.data[row.token_at : row.token_at + row.token_size]
 
@@ -106,19 +106,19 @@ def sent(text):
     return [catalogue.rows[row].data for row in rows_for(catalogue)]
 
 
-def test_auto_is_the_table():
+def test_auto_selects_the_payload_table():
     assert ALL is chosen(ALL, "auto")
 
 
-def test_token_is_the_generic_payload_for_every_port():
+def test_token_selects_the_generic_payload_for_every_port():
     assert [GENERIC] == rows_for(chosen(ALL, "token")) == rows_for(chosen(ALL, "token"), 40000)
 
 
-def test_empty_has_no_bytes():
+def test_empty_payloads_have_no_bytes():
     assert [b""] == sent("empty")
 
 
-def test_a_name_goes_to_every_port_and_several_go_in_turn():
+def test_named_payloads_go_to_every_port_in_turn():
     dns, ntp = (next(row.data for row in ALL.rows if row.name == name) for name in ("dns", "ntp"))
     assert [dns] == sent("dns")
     assert [dns, ntp] == sent("dns, ntp")
@@ -140,7 +140,7 @@ def test_a_file_is_sent_as_it_is(tmp_path):
     assert [b"\0\xffabc"] == sent(f"file:{path}")
 
 
-def test_the_largest_datagram_is_taken_and_no_larger_one(tmp_path):
+def test_the_largest_datagram_is_accepted_and_no_larger_one(tmp_path):
     path = tmp_path / "payload"
     path.write_bytes(bytes(65507))
     assert [65507] == [len(data) for data in sent(f"file:{path}")]
@@ -154,7 +154,7 @@ def test_an_endless_file_is_refused():
         chosen(ALL, "file:/dev/zero")
 
 
-def test_a_missing_file_cannot_be_done(tmp_path):
+def test_a_missing_payload_file_is_an_error(tmp_path):
     with pytest.raises(UdpprobeError, match="No such file") as raised:
         chosen(ALL, f"file:{tmp_path}/none")
     assert 3 == raised.value.exit_status
@@ -167,13 +167,13 @@ def test_bad_digits_are_a_usage_error(text):
 
 
 @pytest.mark.parametrize(("text", "near"), [("ikev3", "ikev"), ("dsn", "dns"), ("Auto", "auto"), ("dns,nttp", "ntp")])
-def test_an_unknown_name_is_answered_with_near_ones(text, near):
+def test_an_error_about_an_unknown_name_suggests_similar_ones(text, near):
     with pytest.raises(UsageError, match=rf"\(.*{near}.*\?\)"):
         chosen(ALL, text)
 
 
 @pytest.mark.parametrize("text", ["", "zzzzzz", "ftp:x"])
-def test_a_name_that_is_near_none_points_to_the_list(text):
+def test_an_error_about_a_dissimilar_name_points_to_the_list(text):
     with pytest.raises(UsageError, match="--list-payloads"):
         chosen(ALL, text)
 
@@ -209,26 +209,26 @@ def bytes_to(catalogue, port):
     ]
 
 
-def test_strings_are_joined_and_escapes_are_bytes(read):
+def test_adjacent_strings_are_joined_and_escapes_decoded(read):
     catalogue = read(TEXT)
     assert b"\r\n" == bytes_to(catalogue, 7)[0]
     assert [b'ab#c"\\\0\n\xff'] == bytes_to(catalogue, 1001)
 
 
-def test_several_payloads_of_a_port_go_in_turn(read):
+def test_several_payloads_of_a_port_are_sent_in_turn(read):
     assert [b'ab#c"\\\0\n\xff', b"second"] == bytes_to(read(TEXT), 53)[:2]
 
 
-def test_what_nmap_has_goes_before_the_own_payload(read):
+def test_nmap_payloads_are_sent_before_our_own(read):
     assert bytes_to(load(), 53) == bytes_to(read(TEXT), 53)[2:]
     assert bytes_to(load(), 123) == bytes_to(read(TEXT), 123)
 
 
-def test_comments_and_other_keywords_send_nothing(read):
+def test_comments_and_other_keywords_are_ignored(read):
     assert [GENERIC] == bytes_to(read(TEXT), 1)
 
 
-def test_a_row_says_where_it_stands(read):
+def test_a_row_names_its_line_in_the_file(read):
     assert ["nmap-2", "nmap-4", "nmap-10"] == [row.name for row in read(TEXT).rows[9:12]]
 
 
@@ -252,7 +252,7 @@ def test_the_built_in_payloads_stay(read):
         ('udp 53 "a"\n"b"\n"\\', 3),
     ],
 )
-def test_a_fault_is_told_with_its_line(read, text, line):
+def test_a_fault_is_reported_with_its_line(read, text, line):
     with pytest.raises(UsageError, match=f"line {line}:"):
         read(text)
 
@@ -262,7 +262,7 @@ def test_only_nmaps_files_are_known(tmp_path):
         from_nmap(load(), str(tmp_path))
 
 
-def test_a_missing_file_of_nmap_s_cannot_be_done(tmp_path):
+def test_a_missing_nmap_file_is_an_error(tmp_path):
     with pytest.raises(UdpprobeError, match="cannot read"):
         from_nmap(load(), f"nmap:{tmp_path}/none")
 

@@ -108,6 +108,6 @@ def test_tshark_reads_a_whole_request_of_the_protocol(name, dissected):
 
 
 @pytest.mark.parametrize("name", FIELD)
-def test_the_token_stands_in_a_field_that_is_free(name, dissected):
+def test_the_token_is_in_a_free_field(name, dissected):
     field, value = FIELD[name]
     assert value == dissected[name][field].replace(":", "").split(",")[0]

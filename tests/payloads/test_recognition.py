@@ -84,12 +84,12 @@ def test_an_answer_is_recognised(name):
 
 
 @pytest.mark.parametrize("name", [name for name in ANSWERS if "(?P<token>" in BY_NAME[name].answer])
-def test_an_answer_to_another_token_is_not(name):
+def test_an_answer_to_another_token_is_not_recognised(name):
     assert not recognise(BY_NAME[name], OTHER, ANSWERS[name])
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_an_answer_of_another_protocol_is_not(name):
+def test_an_answer_of_another_protocol_is_not_recognised(name):
     family = next((names for names in SAME_FORMAT if name in names), {name})
     assert [] == [
         other
@@ -99,20 +99,20 @@ def test_an_answer_of_another_protocol_is_not(name):
 
 
 @pytest.mark.parametrize("name", sorted(set(ANSWERS) - LOOSE))
-def test_half_an_answer_and_noise_are_not(name):
+def test_truncated_answers_and_noise_are_not_recognised(name):
     for noise in (b"", b"\0", ANSWERS[name][:3], bytes(64), b"\xff" * 64, b"GET / HTTP/1.0\r\n\r\n" * 4):
         assert not recognise(BY_NAME[name], TOKEN, noise)
 
 
 @pytest.mark.parametrize("name", [row.name for row in ROWS if "(?P<token>" in row.answer and row.name != "echo"])
-def test_a_request_that_is_reflected_is_no_answer(name):
+def test_a_reflected_request_is_not_an_answer(name):
     row = BY_NAME[name]
     assert not recognise(
         row, TOKEN, row.data[: row.token_at] + TOKEN[: row.token_size] + row.data[row.token_at + row.token_size :]
     )
 
 
-def test_nothing_is_an_answer_where_none_is_expected():
+def test_if_no_answer_is_expected_nothing_is_recognised():
     assert not recognise(BY_NAME["wireguard"], TOKEN, b"")
     assert not recognise(Payload("hex", (), b"x"), TOKEN, b"x")
 
@@ -128,5 +128,5 @@ def test_an_answer_names_its_protocol_at_a_strange_port(name):
 
 
 @pytest.mark.parametrize("answer", [b"", b"\0\0\0\0", b"12345678", b"hello, world\r\n"])
-def test_what_could_be_anything_names_nothing_at_a_strange_port(answer):
+def test_an_ambiguous_answer_at_a_strange_port_is_not_named(answer):
     assert None is name_of_answer(ROWS, 40000, answer)
