@@ -66,7 +66,7 @@ def test_no_module_takes_the_place_of_a_public_name():
     assert {"errors"} == modules & set(udpprobe.__all__)
 
 
-def test_public_names_stay_what_they_are_whatever_is_imported():
+def test_imports_do_not_change_public_names():
     program = (
         "import pkgutil, importlib, udpprobe\n"
         "before = [getattr(udpprobe, name) for name in udpprobe.__all__]\n"
@@ -95,7 +95,7 @@ def test_importing_the_package_loads_nothing_else():
     assert ["udpprobe"] == loaded
 
 
-def test_analyzing_loads_nothing_that_sends_or_prints():
+def test_analyzing_loads_no_sending_or_printing_code():
     program = (
         f"import sys; import udpprobe; udpprobe.analyze({str(PCAPS / 'refused.pcap')!r})\n"
         "loaded = {'typer', 'scapy', 'udpprobe.cli', 'udpprobe.engines.wire', 'udpprobe.commands.scan'} & set(sys.modules)\n"
@@ -105,12 +105,12 @@ def test_analyzing_loads_nothing_that_sends_or_prints():
 
 
 @pytest.mark.parametrize("name", udpprobe.__all__)
-def test_each_public_name_is_there(name):
+def test_each_public_name_exists(name):
     assert name in dir(udpprobe)
     assert getattr(udpprobe, name) is not None
 
 
-def test_what_is_not_public_is_no_attribute():
+def test_private_names_are_not_attributes():
     with pytest.raises(AttributeError, match="no attribute 'analyse'"):
         udpprobe.analyse  # noqa: B018 - the look-up is what is tested
 
@@ -118,7 +118,7 @@ def test_what_is_not_public_is_no_attribute():
 # ---- analyze: what it takes
 
 
-def test_a_path_gives_what_the_command_writes(capsys):
+def test_a_path_gives_the_same_report_as_the_command(capsys):
     path = str(PCAPS / "loop3-link.pcap")
     cli.main(["analyze", "--format", "json", path])
     assert capsys.readouterr().out == udpprobe.to_json(udpprobe.analyze(path))
@@ -135,13 +135,13 @@ def test_capture_points_are_only_counted_together():
     assert [2, 2] == [each.errors for each in udpprobe.analyze([name, name], vantage=True).destinations]
 
 
-def test_a_directory_is_the_captures_in_it(tmp_path):
+def test_a_directory_stands_for_its_captures(tmp_path):
     (tmp_path / "one.pcap").write_bytes((PCAPS / "refused.pcap").read_bytes())
     assert found(udpprobe.analyze(PCAPS / "refused.pcap")) == found(udpprobe.analyze(tmp_path))
 
 
 @pytest.mark.parametrize("capture", CAPTURES, ids=lambda path: path.name)
-def test_a_file_object_gives_what_its_path_gives(capture):
+def test_a_file_object_gives_the_same_report_as_its_path(capture):
     with capture.open("rb") as file:
         assert found(udpprobe.analyze(capture, all_destinations=True)) == found(
             udpprobe.analyze(file, all_destinations=True)
@@ -170,13 +170,13 @@ def test_a_report_names_the_file_objects():
 @pytest.mark.parametrize(
     "capture", [each for each in CAPTURES if each.name != UNKNOWN_TO_SCAPY], ids=lambda path: path.name
 )
-def test_packets_that_scapy_read_give_what_the_file_gives(capture):
+def test_packets_read_by_scapy_give_the_same_report_as_the_file(capture):
     assert found(udpprobe.analyze(capture, all_destinations=True)) == found(
         udpprobe.analyze(rdpcap(str(capture)), all_destinations=True)
     )
 
 
-def test_a_link_that_scapy_does_not_know_is_counted_unless_it_is_named():
+def test_a_link_unknown_to_scapy_is_a_fault_unless_named():
     capture = PCAPS / UNKNOWN_TO_SCAPY
     packets = rdpcap(str(capture))
     assert 4 == udpprobe.analyze(packets).faults["unknown-link-type"]
@@ -195,13 +195,13 @@ def test_pairs_of_time_and_bytes_are_ethernet(family):
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_pairs_may_be_of_another_link(family):
+def test_pairs_can_have_another_link_type(family):
     raw = [(time_ns, data[14:]) for time_ns, data in refusal(family)]
     assert ["refused"] == [each.verdict for each in udpprobe.analyze(raw, link_type=101).destinations]
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_packets_out_of_order_are_put_in_order_first(family):
+def test_packets_out_of_order_are_sorted_first(family):
     (only,) = udpprobe.analyze(reversed(refusal(family))).destinations
     assert "flow" != only.findings[0].match or only.findings[0].rtt_ms is not None
 
@@ -215,7 +215,7 @@ def test_packets_made_with_scapy_need_no_link_layer():
         assert ["refused"] == [each.verdict for each in udpprobe.analyze(packets).destinations]
 
 
-def test_a_packet_that_scapy_cut_counts_with_its_length_on_the_wire():
+def test_a_packet_truncated_by_scapy_keeps_its_wire_length():
     sent = Ether(ethernet(datagram(*SIDES[4], 1, 2, bytes(1000))))
     cut = Ether(bytes(sent)[:60])
     cut.time, cut.wirelen = 1.0, len(sent)
@@ -237,7 +237,7 @@ def test_the_options_are_those_of_the_command():
 
 
 @pytest.mark.parametrize("capture", ["loop3-link.pcap", "too-big.pcap", "both-sides.pcapng"])
-def test_events_are_the_same_of_a_file_and_of_its_packets(capture):
+def test_a_file_and_its_packets_give_the_same_events(capture):
     of_file, of_packets = [], []
     udpprobe.analyze(PCAPS / capture, on_event=of_file.append)
     udpprobe.analyze(rdpcap(str(PCAPS / capture)), on_event=of_packets.append)
@@ -258,7 +258,7 @@ def test_events_are_the_same_of_a_file_and_of_its_packets(capture):
         (["name", io.BytesIO()], "no path"),
     ],
 )
-def test_what_is_no_capture_is_said_to_be_none(source, reason):
+def test_a_file_that_is_not_a_capture_is_reported(source, reason):
     with pytest.raises(udpprobe.UdpprobeError, match=reason):
         udpprobe.analyze(source)
 
@@ -309,7 +309,7 @@ def test_a_follower_fits_scapys_sniff(capture, capsys):
     assert "" == capsys.readouterr().out  # what prn returns, Scapy prints
 
 
-def test_a_follower_tells_an_error_as_soon_as_it_is_fed():
+def test_a_follower_reports_an_error_as_soon_as_it_is_fed():
     events = []
     follower = udpprobe.Follower(on_event=events.append)
     for number, packet in enumerate(refusal(4) + refusal(6, at_ns=T0_NS + 10**9), 1):
@@ -318,7 +318,7 @@ def test_a_follower_tells_an_error_as_soon_as_it_is_fed():
     assert ["refused", "refused"] == [each.verdict for each in events]
 
 
-def test_a_report_is_not_changed_by_what_comes_behind_it():
+def test_a_report_is_not_changed_by_later_packets():
     follower = udpprobe.Follower()
     follower.extend(refusal(4))
     first = follower.report()
@@ -329,7 +329,7 @@ def test_a_report_is_not_changed_by_what_comes_behind_it():
     )
 
 
-def test_a_follower_forgets_what_was_quiet_for_longest(monkeypatch):
+def test_a_follower_forgets_the_longest_quiet_destinations(monkeypatch):
     monkeypatch.setattr("udpprobe.api.AGED_EVERY", 64)
     monkeypatch.setattr("udpprobe.api.MOST_ROWS", 32)
     follower = udpprobe.Follower()
@@ -368,7 +368,7 @@ def test_ports_may_be_numbers_or_text():
 
 
 @needs_raw
-def test_targets_without_address_are_warned_of_and_the_others_probed():
+def test_targets_without_address_cause_a_warning_and_others_are_probed():
     warnings = []
     report = udpprobe.scan(
         [f"127.0.0.1:{closed_port('127.0.0.1')}", "no.such.invalid:53"], retries=0, on_warning=warnings.append
@@ -378,7 +378,7 @@ def test_targets_without_address_are_warned_of_and_the_others_probed():
 
 
 @needs_raw
-def test_events_of_a_scan_are_told_one_by_one():
+def test_events_of_a_scan_are_reported_one_by_one():
     events = []
     udpprobe.scan(f"127.0.0.1:{closed_port('127.0.0.1')}", retries=0, control=False, on_event=events.append)
     assert ["refused"] == [each.verdict for each in events]
@@ -399,7 +399,7 @@ def test_ctrl_c_raises_with_the_report_so_far():
 
 
 @needs_raw
-def test_ctrl_c_ends_a_scan_with_what_is_known():
+def test_ctrl_c_ends_a_scan_with_the_results_so_far():
     port = closed_port("127.0.0.1")
     with pytest.raises(udpprobe.Interrupted) as stopped:
         udpprobe.scan("127.0.0.1", ports=[port], on_event=ctrl_c_once())
@@ -429,7 +429,7 @@ def test_wrong_arguments_are_usage_errors(call):
         call()
 
 
-def test_to_json_is_of_reports_only():
+def test_to_json_accepts_only_reports():
     with pytest.raises(udpprobe.UsageError, match="no report"):
         udpprobe.to_json("report")
 

@@ -32,7 +32,7 @@ def test_every_error_is_matched_with_the_datagram_that_the_truth_names(capture, 
     assert found.errors
 
 
-def test_an_error_matched_otherwise_than_the_truth_says_is_seen(tmp_path):
+def test_a_wrongly_matched_error_is_detected(tmp_path):
     capture = catalogue.hundred()
     truth = truth_of(capture.ready(tmp_path))
     first, *others = truth.read_text().splitlines()
@@ -42,7 +42,7 @@ def test_an_error_matched_otherwise_than_the_truth_says_is_seen(tmp_path):
     assert (found.errors - found.right, found.complaints) == (1, ())
 
 
-def test_the_table_has_a_line_for_each_row_that_was_asked_for(tmp_path):
+def test_the_table_has_a_line_for_each_requested_row(tmp_path):
     argv = ("--scale", "0.0001", "--rounds", "1", "--dir", str(tmp_path), "-k", "conversations", "memory")
     told = subprocess.run(
         (sys.executable, "-m", "tests.bench", *argv), cwd=ROOT, capture_output=True, check=True, text=True

@@ -77,7 +77,7 @@ def test_a_missing_compiler_can_be_made_an_error(tree):
     assert build(tree, "build_ext", **NO_COMPILER | {"UDPPROBE_REQUIRE_COMPILED": "1"}).returncode
 
 
-def test_a_compiled_module_that_cannot_be_made_again_is_removed(tree):
+def test_a_compiled_module_that_cannot_be_rebuilt_is_removed(tree):
     stale = tree / "udpprobe" / "core" / f"siphash{EXTENSION_SUFFIXES[0]}"
     stale.write_bytes(b"\x7fELF, from another source")
     done = build(tree, "build_ext", "--inplace", **NO_COMPILER)

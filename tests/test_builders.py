@@ -12,7 +12,7 @@ V4, V6 = ("192.0.2.1", "198.51.100.1"), ("2001:db8::1", "2001:db8:1::1")
 UDP_FIELDS = {"sport": 40000, "dport": 53}
 
 
-def test_datagrams_are_those_of_scapy():
+def test_datagrams_equal_those_of_scapy():
     assert bytes(IP(src=V4[0], dst=V4[1], id=7, ttl=9, flags="DF") / UDP(**UDP_FIELDS) / b"odd") == b.datagram(
         *V4, 40000, 53, b"odd", id=7, ttl=9, df=True
     )
@@ -21,7 +21,7 @@ def test_datagrams_are_those_of_scapy():
     )
 
 
-def test_errors_are_those_of_scapy():
+def test_errors_equal_those_of_scapy():
     packet4, packet6 = b.datagram(*V4, 40000, 53, b"data"), b.datagram(*V6, 40000, 53, b"data")
     assert bytes(IP(src=V4[1], dst=V4[0], id=0x1234) / ICMP(type=3, code=3) / Raw(packet4)) == b.port_unreachable(
         packet4

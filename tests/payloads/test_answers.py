@@ -41,7 +41,7 @@ def test_no_text_from_the_network_enters_a_note():
 
 
 @pytest.mark.parametrize("payload", ["token", "empty", "hex:00"])
-def test_an_answer_to_a_generic_payload_is_not_noted(payload):
+def test_an_unknown_answer_to_a_generic_payload_is_not_noted(payload):
     assert {0: "answers as dns"} == notes({0: DNS, 1: b"what?", 2: b""}, payload)
 
 

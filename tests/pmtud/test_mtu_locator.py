@@ -40,39 +40,39 @@ def said_of(probe, last, away, mute):
     return replace(EVENT, verdict="expired", reporter=router(probe.ttl), mtu=None)
 
 
-def test_the_last_router_that_gets_the_large_ones_is_named_and_the_next_one_too():
+def test_the_routers_before_and_behind_the_black_hole_are_named():
     made = locate(last=3)
     assert (router(3), router(4)) == (made.after, made.before)
 
 
 @pytest.mark.parametrize("answers", [True, False])
-def test_behind_the_last_router_there_is_the_destination(answers):
+def test_the_destination_may_be_behind_the_black_hole(answers):
     made = locate(last=5, answers=answers)
     assert (router(5), DESTINATION) == (made.after, made.before)
 
 
-def test_a_silent_router_is_stepped_over():
+def test_a_silent_router_is_skipped():
     made = locate(last=3, mute=(3, 4))
     assert (router(2), router(5)) == (made.after, made.before)
 
 
-def test_nobody_at_all_is_nobody():
+def test_without_replies_no_router_is_named():
     made = locate(last=0, mute=range(1, 20))
     assert (None, None) == (made.after, made.before)
 
 
-def test_a_path_that_is_known_to_be_short_is_not_searched_beyond():
+def test_a_path_is_not_searched_beyond_its_known_length():
     made = locate(last=3, hops=3)
     assert (router(3), None, 3) == (made.after, made.before, made.sent)
 
 
-def test_it_waits_for_replies():
+def test_the_locator_waits_for_replies():
     made = Locator(LocatorPlan(0, LARGE, SMALL, 2, 1, 0, 100, DESTINATION))
     assert 2 == len(made.due(0))
     assert [] == made.due(1)
 
 
-def test_a_small_packet_from_the_next_hop_ends_the_wait_for_the_large_one_and_one_from_beyond_does_not():
+def test_only_a_small_packet_from_the_next_hop_ends_the_wait_for_a_large_one():
     made = Locator(LocatorPlan(0, LARGE, SMALL, 3, 3, 0, 100, DESTINATION))
     made.due(0)
     outgoing = made.due(made.wake_ns)
@@ -89,7 +89,7 @@ def test_a_small_packet_from_the_next_hop_ends_the_wait_for_the_large_one_and_on
     ]
 
 
-def test_replies_to_others_and_other_errors_are_nothing():
+def test_other_replies_and_errors_are_ignored():
     made = Locator(LocatorPlan(0, LARGE, SMALL, 2, 1, 0, 100, DESTINATION))
     made.due(0)
     for number, verdict in ((99, "expired"), (100, "too-big")):
@@ -102,5 +102,5 @@ def test_replies_to_others_and_other_errors_are_nothing():
     ("ttl", "hops"),
     [(64, 3), (62, 5), (128, 3), (250, 8), (255, 3), (33, MOST_HOPS), (0, MOST_HOPS), (None, MOST_HOPS)],
 )
-def test_a_reply_s_ttl_says_how_far_it_is(ttl, hops):
+def test_the_ttl_of_a_reply_gives_its_distance(ttl, hops):
     assert hops == hops_to(ttl)

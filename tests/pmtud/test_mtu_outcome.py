@@ -61,7 +61,7 @@ def reports_of(*words):
         (World(1400, lambda size, _mtu: 1420 * (size > 1420), service="silent", control=False), "too-big", None, None),
     ],
 )
-def test_the_verdict_says_who_limits_it(world, verdict, mtu, proof):
+def test_the_verdict_names_the_limiting_router(world, verdict, mtu, proof):
     report = of(world)
     assert (verdict, mtu, proof) == (report.verdict, report.path_mtu, report.proof)
     assert (None if mtu is None else mtu - 28) == report.udp_payload_max
@@ -86,17 +86,17 @@ def test_a_black_hole_has_its_sizes_and_its_place():
     ) == report.advice
 
 
-def test_without_a_place_it_may_be_this_host():
+def test_an_unlocated_black_hole_may_be_this_host():
     assert "behind this host" in of(World(1400, mute)).advice
 
 
-def test_a_service_that_answers_its_own_request_only_proves_nothing():
+def test_a_service_that_answers_only_its_own_request_proves_nothing():
     report = of(World(1500, service="picky"), control=False)
     assert ("answered", None, None) == (report.verdict, report.path_mtu, report.black_hole)
     assert "larger than its own request" in report.notes[0]
 
 
-def test_a_search_that_did_not_begin_to_compare_says_no_more_than_who_spoke():
+def test_a_search_without_arrivals_reports_only_router_errors():
     rounds = untold()
     rounds.due(0)
     refusal = structs.replace(EVENT, verdict="refused", reporter=EVENT.quoted.destination)
@@ -106,14 +106,14 @@ def test_a_search_that_did_not_begin_to_compare_says_no_more_than_who_spoke():
     assert "too little" in " ".join(report.notes)
 
 
-def test_a_search_that_broke_off_says_what_it_knows():
+def test_an_interrupted_search_reports_the_results_so_far():
     report = of(World(lambda now_ns: 1400 if now_ns < SECOND // 2 else 20, mute))
     assert "SEARCHING" == report.state
     assert "the search did not end: " in " ".join(report.notes)
     assert report.advice is None
 
 
-def test_other_errors_are_the_verdict_where_nothing_arrived_the_most_telling_first():
+def test_without_arrivals_the_most_significant_other_error_is_the_verdict():
     rounds = untold()
     rounds.due(0)
     for verdict in ("expired", "prohibited", "prohibited"):
@@ -121,13 +121,13 @@ def test_other_errors_are_the_verdict_where_nothing_arrived_the_most_telling_fir
     assert "expired" == verdict_of(rounds)
 
 
-def test_and_a_note_where_something_did():
+def test_with_arrivals_other_errors_are_a_note():
     rounds, _ = run(World(1500))
     rounds.take(Reply(0, 0, 1, "error", structs.replace(EVENT, verdict="prohibited"), 64))
     assert "errors of another kind came back: prohibited (1)" in report_of(rounds).notes
 
 
-def test_what_this_host_cannot_send_has_its_errno():
+def test_a_size_this_host_cannot_send_has_its_errno():
     rounds = untold()
     rounds.due(0)
     rounds.refused(0, 101, 0)
@@ -143,13 +143,13 @@ def test_the_host_s_own_limit_is_ok_and_noted():
     assert ("ok", ("this host itself does not send 1401 bytes",)) == (report.verdict, report.notes)
 
 
-def test_a_limit_that_was_asked_for_is_noted():
+def test_a_requested_limit_is_noted():
     rounds, _ = run(World(1500, interface=1300))
     assert ("more than 1300 bytes were not tried",) == report_of(rounds, most_asked=1300).notes
     assert () == report_of(rounds, most_asked=1300, interface_mtu=1300).notes
 
 
-def test_a_silent_service_is_named_as_such():
+def test_a_silent_service_is_noted():
     assert "the service is silent; refusals of port 55555" in of(World(1400, service="silent")).notes[0]
 
 
@@ -162,13 +162,13 @@ def test_a_path_that_changed_is_noted():
     assert "1500 bytes arrived at first" in " ".join(report.notes)
 
 
-def test_a_link_that_no_ipv6_may_have_is_noted():
+def test_an_mtu_below_the_ipv6_minimum_is_noted():
     report = of(World(1000, mute, family=6))
     assert (1000, 952) == (report.path_mtu, report.udp_payload_max)
     assert "every link must carry 1280 bytes: look for a filter" in report.notes
 
 
-def test_what_to_do_has_the_numbers():
+def test_advice_contains_the_numbers():
     assert (
         "Send UDP payloads of at most 1372 bytes to 198.51.100.7:53: more does not fit behind 192.0.2.1."
         == report_of(run(World(1400))[0], reports_of((1400, 1500))).advice
@@ -184,7 +184,7 @@ def test_what_to_do_has_the_numbers():
         (1300, "Ask whoever runs 192.0.2.1 to correct the MTU it reports; until then,"),
     ],
 )
-def test_an_mtu_is_to_be_set_where_routers_report_another_one(mtu, words):
+def test_setting_an_mtu_is_advised_if_routers_report_a_wrong_one(mtu, words):
     assert words in report_of(run(World(1400))[0], reports_of((mtu, 1500))).advice
 
 
@@ -199,7 +199,7 @@ def test_an_mtu_is_to_be_set_where_routers_report_another_one(mtu, words):
         (lambda _: None, "See how far packets get with `udpprobe trace 198.51.100.7:53`"),
     ],
 )
-def test_where_nothing_arrives_advice_says_where_to_look(make, words):
+def test_if_nothing_arrives_advice_says_where_to_look(make, words):
     rounds = untold()
     rounds.due(0)
     make(rounds)
@@ -210,7 +210,7 @@ def said(*words, family=4, passed=1400):
     return reports_of(*words).reported(family, passed)
 
 
-def test_what_routers_said_is_counted_the_most_frequent_first():
+def test_reported_mtus_are_counted_most_frequent_first():
     first, second = said((1450, 1500), (1400, 1450), (1400, 1401))
     assert (1400, 2, 1401, ()) == (first.mtu, first.count, first.smallest, first.notes)
     assert (1450, 1, 1500, ()) == (second.mtu, second.count, second.smallest, second.notes)
@@ -228,7 +228,7 @@ def test_what_routers_said_is_counted_the_most_frequent_first():
         (1200, 1400, "packets of 1400 bytes arrived all the same"),
     ],
 )
-def test_lies_are_named(mtu, size, words):
+def test_wrong_reported_mtus_are_named(mtu, size, words):
     (report,) = said((mtu, size))
     assert words in "; ".join(report.notes)
 
@@ -245,12 +245,12 @@ def test_ipv6_has_a_higher_minimum():
         ("port", "the service answers from another port than was asked"),
     ],
 )
-def test_what_had_changed_in_what_arrived_is_noted(changed, words):
+def test_changes_in_arrived_packets_are_noted(changed, words):
     assert (words,) == of(World(1500), changed=frozenset({changed})).notes
     assert () == of(World(1500), changed=frozenset({"source"})).notes
 
 
-def test_nobody_is_told_to_set_an_mtu_that_no_link_may_have():
+def test_advice_never_suggests_an_mtu_below_the_minimum():
     report = of(World(1000, mute, family=6))
     assert (
         "Look for a filter on the way to 198.51.100.7:53: every link must carry 1280 bytes, and more than 1000 bytes "
@@ -259,7 +259,7 @@ def test_nobody_is_told_to_set_an_mtu_that_no_link_may_have():
     assert "every link must carry 1280 bytes: look for a filter" in report.notes
 
 
-def test_where_only_answers_show_what_arrives_the_way_back_may_be_the_hole():
+def test_if_only_answers_prove_arrival_the_return_path_may_be_the_hole():
     words = "only answers show what arrives: large ones may get lost on their way back"
     assert words in of(World(1400, mute, service="answers"), control=False).notes
     assert words in of(World(1400, mute, service="answers", control=False)).notes
@@ -302,14 +302,14 @@ class Seeking(World):
 
 @pytest.mark.parametrize("control", [True, False])
 @pytest.mark.parametrize("verdict", ["unreachable", "prohibited", "rejected", "loop", "malformed"])
-def test_what_is_said_again_of_the_smallest_packets_is_believed(verdict, control):
+def test_a_repeated_error_about_the_smallest_packets_is_believed(verdict, control):
     rounds, now_ns = run(World(1500, objects=always(verdict)), control=control)
     assert ({verdict}, 0, 500 * MS) == (set(rounds.complaints), rounds.search.passed, now_ns)
     assert len(rounds.sent) <= 6
 
 
 @pytest.mark.parametrize(("limit", "most_ms"), [(2, 1050), (3, 1050), (5, 520)])
-def test_who_limits_what_he_says_is_believed_when_nothing_arrives_meanwhile(limit, most_ms):
+def test_a_rate_limited_error_is_believed_if_nothing_arrives(limit, most_ms):
     _, now_ns = run(Limited(1500, objects=first(limit)))
     assert 500 * MS <= now_ns <= most_ms * MS
 
@@ -327,30 +327,30 @@ def test_one_error_every_half_second_is_enough():
     assert now_ns < 600 * MS
 
 
-def test_errors_that_come_when_a_neighbour_was_sought_for_three_seconds_are_believed_at_once():
+def test_errors_after_three_seconds_of_arp_are_believed_at_once():
     _, now_ns = run(Seeking(1500, objects=always("unreachable")))
     assert 3 * SECOND < now_ns <= 3 * SECOND + 10 * MS
 
 
 @pytest.mark.parametrize("until_ms", [1, 200])
-def test_an_error_of_the_moment_is_not_believed(until_ms):
+def test_a_transient_error_is_not_believed(until_ms):
     world = World(1500, objects=lambda _probe, now_ns: "unreachable" if now_ns < until_ms * MS else None)
     assert 1500 == run(world)[0].search.passed
 
 
 @pytest.mark.parametrize("rtt_ms", [20, 400])
-def test_who_forwards_all_the_same_is_not_believed(rtt_ms):
+def test_a_router_that_forwards_anyway_is_not_believed(rtt_ms):
     world = World(1500, objects=always("unreachable"), is_barred=False, rtt_ns=rtt_ms * MS)
     assert 1500 == run(world)[0].search.passed
 
 
 @pytest.mark.parametrize("verdict", ["unreachable", "prohibited"])
-def test_an_error_about_the_size_is_none_about_the_host(verdict):
+def test_an_error_about_the_size_is_not_about_the_host(verdict):
     world = World(1500, objects=lambda outgoing, _now_ns: verdict if outgoing.probe.size > 1000 else None)
     assert 1000 == run(world)[0].search.passed
 
 
-def test_nor_where_the_host_says_nothing_of_small_ones_either():
+def test_an_error_about_the_size_is_not_about_a_silent_host_either():
     world = World(
         1500,
         service="silent",
@@ -361,7 +361,7 @@ def test_nor_where_the_host_says_nothing_of_small_ones_either():
 
 
 @pytest.mark.parametrize("verdict", ["prohibited", "rejected"])
-def test_an_error_about_one_port_leaves_the_other(verdict):
+def test_an_error_about_one_port_does_not_affect_the_other(verdict):
     world = World(1400, objects=lambda outgoing, _now_ns: verdict if outgoing.role == SERVICE else None)
     assert 1400 == run(world)[0].search.passed
     world = World(1400, control=False, objects=world.objects)
@@ -387,10 +387,10 @@ def test_losses_delay_the_verdict_and_do_not_change_it(seed):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_an_error_of_the_moment_on_a_lossy_path_is_not_believed(seed):
+def test_a_transient_error_on_a_lossy_path_is_not_believed(seed):
     world = World(1400, loss=0.2, seed=seed, objects=lambda _probe, now_ns: "unreachable" if now_ns < MS else None)
     assert 1400 == run(world)[0].search.passed
 
 
-def test_other_errors_say_nothing_of_what_gets_through():
+def test_other_errors_say_nothing_about_what_arrives():
     assert 4 * SECOND == run(World(1500, objects=always("reassembly")))[1]

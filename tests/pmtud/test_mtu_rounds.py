@@ -72,7 +72,7 @@ def test_the_mtu_is_exact_on_every_path(world):
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("says", ["honest", "mute"])
 @pytest.mark.parametrize("service", ["answers", "refuses"])
-def test_random_loss_is_not_taken_for_size(service, says, seed):
+def test_random_loss_is_not_mistaken_for_size(service, says, seed):
     assert 1400 == passed(World(1400, LIARS[says], service=service, loss=0.05, seed=seed))
 
 
@@ -84,7 +84,7 @@ def test_a_clean_path_takes_one_round_trip():
 
 
 @pytest.mark.parametrize(("says", "most_refusals", "most_s"), [("honest", 6, 0.1), ("zero", 6, 0.2), ("mute", 12, 5)])
-def test_refusals_are_spent_sparingly(says, most_refusals, most_s):
+def test_refusals_are_used_sparingly(says, most_refusals, most_s):
     world = World(1400, LIARS[says])
     _, now_ns = run(world)
     assert world.refusals <= most_refusals
@@ -96,29 +96,29 @@ def test_a_limit_is_noticed_and_waited_for():
     assert 0.8 * SECOND < rounds.refusals.gap_ns < 1.3 * SECOND
 
 
-def test_a_service_that_repeats_nothing_is_known_by_the_port_its_answer_comes_to():
+def test_an_answer_without_a_token_is_assigned_by_its_port():
     rounds, _ = run(World(1387, mute, service="forgets"), control=False)
     assert 1387 == rounds.search.passed
     assert len({sent.flow for sent in rounds.sent.values()}) > 5
 
 
-def test_a_service_that_dislikes_padding_is_no_witness():
+def test_a_service_that_rejects_padding_proves_nothing():
     world = World(1387, service="picky")
     assert 1387 == passed(world)
 
 
-def test_but_alone_it_proves_its_own_request_only():
+def test_a_service_that_rejects_padding_proves_its_own_request():
     rounds, _ = run(World(1387, service="picky"), control=False)
     assert LEAST[4][0] == rounds.search.passed
 
 
-def test_of_a_silent_host_the_routers_words_remain():
+def test_for_a_silent_host_only_router_reports_remain():
     rounds, now_ns = run(World(1400, service="silent", control=False))
     assert (0, {1400}, 4 * SECOND) == (rounds.search.passed, rounds.search.hints, now_ns)
     assert not rounds.search.is_reported(1400)
 
 
-def test_words_are_followed_from_router_to_router():
+def test_reported_mtus_are_followed_from_router_to_router():
     links = (1480, 1450, 1400)
     world = World(1400, lambda size, _mtu: next(mtu for mtu in links if mtu < size))
     _, now_ns = run(world)
@@ -126,13 +126,13 @@ def test_words_are_followed_from_router_to_router():
 
 
 @pytest.mark.parametrize(("says", "when_ns"), [("honest", 30 * MS), ("mute", 3 * SECOND)])
-def test_a_path_that_shrinks_is_measured_as_it_is_in_the_end(says, when_ns):
+def test_a_shrinking_path_is_measured_as_it_ends_up(says, when_ns):
     world = World(lambda now_ns: 1500 if now_ns < when_ns else 1400, LIARS[says], interface=9000)
     rounds, _ = run(world)
     assert (1400, {1500}) == (rounds.search.passed, rounds.search.shrunk_from)
 
 
-def test_a_reply_from_before_a_change_does_not_undo_it():
+def test_a_reply_sent_before_a_change_does_not_undo_it():
     world = World(lambda now_ns: 1500 if now_ns < 3 * SECOND else 1400, mute, interface=9000)
     rounds, now_ns = run(world)
     number = next(number for number, sent in rounds.sent.items() if sent.size == 1500 and sent.arrived)
@@ -140,7 +140,7 @@ def test_a_reply_from_before_a_change_does_not_undo_it():
     assert 1400 == rounds.search.passed
 
 
-def test_a_path_that_grows_is_measured_as_it_is_in_the_end():
+def test_a_growing_path_is_measured_as_it_ends_up():
     assert 1492 == passed(World(lambda now_ns: 1400 if now_ns < SECOND else 1492, mute))
 
 
@@ -151,7 +151,7 @@ def test_a_host_that_goes_silent_is_given_up():
     assert now_ns < 10 * SECOND
 
 
-def test_a_path_that_changes_all_the_time_is_given_up(monkeypatch):
+def test_a_constantly_changing_path_is_given_up(monkeypatch):
     monkeypatch.setattr("udpprobe.pmtud.rounds.MOST_PROBES", 50)
     rounds, _ = run(World(1387, mute))
     assert 50 <= len(rounds.sent) < 60
@@ -169,7 +169,7 @@ def refusal(**changes):
     return replace(EVENT, **{"verdict": "refused", "reporter": HOST, "mtu": None, **changes})
 
 
-def test_what_the_host_itself_does_not_send_is_found_by_searching():
+def test_the_limit_of_this_host_is_found_by_searching():
     rounds, now_ns = rounds_of(), 0
     while not rounds.is_over:
         for outgoing in rounds.due(now_ns):
@@ -181,7 +181,7 @@ def test_what_the_host_itself_does_not_send_is_found_by_searching():
     assert (1444, 1445) == (rounds.search.passed, rounds.search.local_limit)
 
 
-def test_a_host_that_cannot_send_at_all_stops_at_once():
+def test_the_search_stops_at_once_if_this_host_cannot_send():
     rounds = rounds_of()
     for outgoing in rounds.due(0):
         rounds.refused(outgoing.probe.number, errno.ENETUNREACH, 0)
@@ -189,7 +189,7 @@ def test_a_host_that_cannot_send_at_all_stops_at_once():
     assert (True, {errno.ENETUNREACH: 2}) == (rounds.is_over, rounds.errnos)
 
 
-def test_a_control_that_is_sent_does_not_stand_for_a_service_that_is_not():
+def test_a_sent_control_does_not_replace_an_unsent_service_probe():
     rounds = rounds_of()
     for outgoing in rounds.due(0):
         if outgoing.role == SERVICE:
@@ -207,14 +207,14 @@ def test_a_full_queue_is_no_reason_to_stop():
     assert not rounds.errnos
 
 
-def test_an_own_error_that_comes_later_stops_too():
+def test_a_later_error_of_this_host_stops_the_search_too():
     rounds = rounds_of()
     rounds.due(0)
     rounds.take(reply(0, replace(EVENT, verdict="unreachable"), "unsent"))
     assert {errno.EPERM: 1} == rounds.errnos
 
 
-def test_a_neighbour_that_is_not_there_stops_it_too():
+def test_a_missing_neighbour_stops_the_search_too():
     rounds = rounds_of()
     rounds.due(0)
     own = reply(0, replace(EVENT, verdict="unreachable"), "no-neighbour")
@@ -231,13 +231,13 @@ def test_other_errors_are_counted_by_verdict():
     assert {"prohibited": 1, "unreachable": 1} == rounds.complaints
 
 
-def test_a_reply_to_what_was_never_sent_is_nothing():
+def test_a_reply_to_an_unsent_probe_is_ignored():
     rounds = rounds_of()
     rounds.take(reply(99, refusal()))
     assert 0 == rounds.search.passed
 
 
-def test_a_word_about_what_arrived_has_no_weight():
+def test_an_error_about_a_size_that_arrived_is_ignored():
     rounds = rounds_of()
     rounds.due(0)
     rounds.take(reply(0, refusal()))
@@ -245,7 +245,7 @@ def test_a_word_about_what_arrived_has_no_weight():
     assert set() == rounds.search.hints
 
 
-def test_a_word_about_something_smaller_than_what_arrived_has_none_either():
+def test_an_error_about_a_size_smaller_than_one_that_arrived_is_ignored():
     rounds = rounds_of()
     rounds.due(0)
     rounds.take(reply(0, refusal()))
@@ -253,14 +253,14 @@ def test_a_word_about_something_smaller_than_what_arrived_has_none_either():
     assert (1500, None) == (rounds.search.passed, rounds.search.smallest_lost)
 
 
-def test_an_answer_that_repeats_nothing_proves_the_smallest_of_what_was_sent():
+def test_an_answer_without_a_token_proves_the_smallest_size_sent():
     rounds = rounds_of()
     rounds.due(0)
     rounds.take(reply(0, kind="answer", is_sure=False))
     assert 60 == rounds.search.passed
 
 
-def test_what_the_destination_says_of_a_datagram_proves_that_it_has_it():
+def test_an_error_of_the_destination_proves_arrival():
     itself, other = {"reporter": HOST}, {"reporter": "192.0.2.1"}
     cases = [
         ("refused", itself, ARRIVED),
@@ -276,7 +276,7 @@ def test_what_the_destination_says_of_a_datagram_proves_that_it_has_it():
     assert UNSENT == result_of(reply(0, kind="unsent"))
 
 
-def test_a_reply_is_overdue_by_what_replies_took_before():
+def test_the_deadline_of_a_reply_depends_on_earlier_replies():
     trip = RoundTrip()
     assert SECOND == trip.timeout_ns
     for _ in range(20):

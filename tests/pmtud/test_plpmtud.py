@@ -16,7 +16,7 @@ def search(passed=LEAST, most=MOST, family=4):
     return made
 
 
-def test_it_begins_with_the_least_and_goes_for_the_most():
+def test_the_search_tries_the_least_size_and_then_the_largest():
     made = search(0)
     assert (LEAST, Phase.BASE) == (made.next(), made.state)
     made.arrived(LEAST)
@@ -25,7 +25,7 @@ def test_it_begins_with_the_least_and_goes_for_the_most():
     assert (None, Phase.SEARCH_COMPLETE) == (made.next(), made.state)
 
 
-def test_a_router_s_word_is_tried_first_and_then_one_byte_more():
+def test_a_reported_mtu_is_tried_first_and_then_one_byte_more():
     made = search()
     made.reported(1500, 1387)
     assert 1387 == made.next()
@@ -37,7 +37,7 @@ def test_a_router_s_word_is_tried_first_and_then_one_byte_more():
     assert (None, Phase.SEARCH_COMPLETE) == (made.next(), made.state)
 
 
-def test_without_any_word_a_size_must_go_missing_twice():
+def test_without_a_report_a_size_must_be_lost_twice():
     made = search(1400)
     made.missed(1401)
     assert 1401 == made.next()
@@ -45,7 +45,7 @@ def test_without_any_word_a_size_must_go_missing_twice():
     assert made.next() is None
 
 
-def test_without_hints_likely_sizes_come_before_the_middle():
+def test_without_hints_likely_sizes_are_tried_before_bisecting():
     made = search()
     made.missed(MOST)
     assert 1280 == made.next()
@@ -57,7 +57,7 @@ def test_without_hints_likely_sizes_come_before_the_middle():
     assert 1340 == made.next()
 
 
-def test_below_the_base_it_is_an_error_that_is_searched_on():
+def test_below_the_base_size_the_search_continues():
     made = search()
     made.missed(1280)
     assert Phase.ERROR is made.state
@@ -65,27 +65,27 @@ def test_below_the_base_it_is_an_error_that_is_searched_on():
 
 
 @pytest.mark.parametrize("mtu", [None, 0, 1, 67, 1500, 9000])
-def test_an_impossible_word_is_no_hint(mtu):
+def test_an_impossible_reported_mtu_is_no_hint(mtu):
     made = search()
     made.reported(1500, mtu)
     assert set() == made.hints
 
 
-def test_ipv6_knows_no_hint_below_1280():
+def test_in_ipv6_hints_below_1280_are_ignored():
     made = search(family=6)
     made.reported(1500, 1279)
     made.reported(1500, 1280)
     assert {1280} == made.hints
 
 
-def test_routers_that_are_wrong_again_and_again_are_not_followed():
+def test_routers_that_are_repeatedly_wrong_are_not_followed():
     made = search()
     for size in range(1500, 1490, -1):
         made.reported(size, size - 1)
     assert 1280 == made.next()
 
 
-def test_what_was_given_up_and_arrives_after_all_takes_the_rest_with_it():
+def test_a_late_arrival_revives_all_smaller_sizes():
     made = search(1400)
     for size in (1401, 1500):
         made.missed(size)
@@ -93,7 +93,7 @@ def test_what_was_given_up_and_arrives_after_all_takes_the_rest_with_it():
     assert MOST == made.next()
 
 
-def test_a_size_that_arrives_against_a_router_s_word_clears_words_only():
+def test_an_arrival_that_contradicts_a_report_clears_only_reports():
     made = search(1400)
     made.missed(1492)
     made.reported(1450, None)
@@ -101,7 +101,7 @@ def test_a_size_that_arrives_against_a_router_s_word_clears_words_only():
     assert 1492 == made.smallest_lost
 
 
-def test_a_path_that_shrinks_is_searched_again_below():
+def test_a_shrinking_path_is_searched_again_at_smaller_sizes():
     made = search(1500, most=9000)
     made.missed(1500)
     made.shrink(LEAST)
@@ -111,14 +111,14 @@ def test_a_path_that_shrinks_is_searched_again_below():
     assert set() == made.shrunk_from
 
 
-def test_what_this_host_does_not_send_is_sure_at_once():
+def test_a_size_this_host_refuses_counts_as_lost_at_once():
     made = search(1400)
     made.refused(1401)
     assert (None, 1401) == (made.next(), made.local_limit)
 
 
 @given(data=st.data(), most=st.integers(LEAST, 65_535))
-def test_it_is_exact_whatever_routers_say(data, most):
+def test_the_result_is_exact_whatever_routers_report(data, most):
     mtu = data.draw(st.integers(LEAST, 65_535))
     made = Search(4, LEAST, most)
     for _ in range(300):

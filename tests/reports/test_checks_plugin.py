@@ -32,7 +32,7 @@ def test_one_destination_is_one_line_with_its_performance_data():
     assert f"UDPPROBE OK - [{LONG_V6}]:53 answered\n" == plugin(of(V6), 0)
 
 
-def test_of_several_the_failures_are_told_the_gravest_first():
+def test_failures_are_listed_worst_first():
     told = plugin(of(FINE, LOST, LATE, NAMED), 0)
     assert told.startswith("UDPPROBE CRITICAL - 3 of 4 not as expected: office (198.51.100.7:53) refused, no address ")
     assert "'office (198.51.100.7:53) mtu'=1500B;;1400:;0" in told
@@ -54,7 +54,7 @@ def test_verbosity_adds_lines():
 
 
 @pytest.mark.parametrize("verbosity", [0, 3])
-def test_nothing_foreign_can_pass_for_performance_data_or_a_further_line(verbosity):
+def test_untrusted_text_cannot_add_performance_data_or_lines(verbosity):
     hostile = replace(NAMED, target="a|b='c'\nd\x1b[1m", text="x | y\nz", notes=("p|q\n",))
     for outcome in (of(hostile), of(hostile, FINE)):
         lines = plugin(outcome, verbosity).splitlines()
@@ -65,14 +65,14 @@ def test_nothing_foreign_can_pass_for_performance_data_or_a_further_line(verbosi
     assert "UDPPROBE UNKNOWN - a b/c" == line_of(CheckState.UNKNOWN, "a\n b|c")
 
 
-def test_a_place_is_what_was_written_or_the_name_with_the_endpoint():
+def test_a_target_is_shown_as_written_or_by_name_and_endpoint():
     assert ["10.0.0.1:53", "office (198.51.100.7:53)", "nowhere.example:53"] == list(map(place_of, (FINE, NAMED, LOST)))
     assert "10.0.0.1:53" == place_of(replace(FINE, target="10.0.0.1"))
     linked = replace(FINE, target="[fe80::1%eth0]:53", address="fe80::1")
     assert linked.target == place_of(linked)
 
 
-def test_json_is_whole_and_ndjson_a_line_a_destination():
+def test_json_is_one_document_and_ndjson_one_line_per_destination():
     told = json.loads(CHECK_FORMATS["json"](of(FINE, NAMED), 80))
     assert ("udpprobe.check/1", "check", "CRITICAL", 0.5, ["odd\x1b[1m"]) == tuple(
         told[name] for name in ("schema", "command", "state", "duration_s", "warnings")
@@ -92,7 +92,7 @@ def test_json_is_whole_and_ndjson_a_line_a_destination():
     assert [*told["checks"], {name: value for name, value in told.items() if name != "checks"}] == lines
 
 
-def test_a_table_has_a_row_a_destination():
+def test_a_table_has_one_row_per_destination():
     lines = CHECK_FORMATS["table"](of(FINE, LOST), 80).splitlines()
     assert [("10.0.0.1:53", "OK"), ("nowhere.example:53", "UNKNOWN")] == [tuple(line.split()[:2]) for line in lines[2:]]
 
@@ -115,7 +115,7 @@ def samples(text):
     }
 
 
-def test_a_text_file_has_a_gauge_of_what_is_known():
+def test_a_text_file_has_a_gauge_for_each_known_value():
     found = samples(CHECK_FORMATS["prometheus"](of(FINE, NAMED, LOST), 80))
     assert {"10.0.0.1:53": 0, "office": 2, "nowhere.example:53": 3} == {
         target: value for (name, target), value in found.items() if name == "udpprobe_check_state"
@@ -128,7 +128,7 @@ def test_a_text_file_has_a_gauge_of_what_is_known():
     assert ("udpprobe_check_rtt_seconds", "nowhere.example:53") not in found
 
 
-def test_a_probe_has_what_the_blackbox_exporter_has_and_a_verdict():
+def test_a_probe_has_the_metrics_of_the_blackbox_exporter_and_a_verdict():
     found = samples(probe_text(NAMED, 0.25, {(4, 3, 3): 7}).decode())
     assert (0, 0.25, 4, 2, 1500, 7) == tuple(
         found[name, label]

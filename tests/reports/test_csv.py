@@ -17,7 +17,7 @@ def rows_of(told):
     return list(csv.DictReader(io.StringIO("".join(report_csv(told)))))
 
 
-def test_there_is_a_row_a_finding_and_columns_from_the_fields():
+def test_csv_has_one_row_per_finding_and_columns_from_the_fields():
     rows = rows_of(REPORT)
     assert ["refused", "expired", "too-big", "loop", "", "prohibited"] == [row["finding_verdict"] for row in rows]
     assert ["destination"] * 5 + ["unmatched"] == [row["kind"] for row in rows]
@@ -35,7 +35,7 @@ def test_there_is_a_row_a_finding_and_columns_from_the_fields():
     assert rows[4]["rtt_ms_median"] == "2.5"
 
 
-def test_an_unmatched_error_stands_in_the_columns_of_a_destination():
+def test_an_unmatched_error_uses_the_columns_of_a_destination():
     row = rows_of(report(unmatched=[replace(LONE, port=53, source="10.0.0.9", source_port=4000)]))[0]
     told = {name: value for name, value in row.items() if value and not name.startswith("finding_")}
     assert {
@@ -47,18 +47,18 @@ def test_an_unmatched_error_stands_in_the_columns_of_a_destination():
     } == told
 
 
-def test_nothing_is_lost_between_pieces():
+def test_nothing_is_lost_between_chunks():
     ports = range(2 * ROWS_AT_A_TIME + 1)
     told = replace(report(), destinations=LazyRows(lambda: (replace(TOO_BIG, port=port) for port in ports), len(ports)))
     assert [str(port) for port in ports for _ in TOO_BIG.findings] == [row["port"] for row in rows_of(told)]
 
 
-def test_nothing_found_has_its_header():
+def test_an_empty_report_has_a_header():
     assert "".join(report_csv(report())).startswith("kind,address,port,verdict,")
     assert "".join(EventsCsv().end(report(), 80)).startswith("frame,time,family,type,code,")
 
 
-def test_what_came_from_outside_is_escaped():
+def test_untrusted_text_is_escaped_in_csv():
     evil = replace(REFUSED, notes=("\x1b[2J\n",))
     assert r"\x1b[2J\n" in "".join(report_csv(report(evil)))
 
@@ -81,7 +81,7 @@ def test_what_came_from_outside_is_escaped():
         (" =1", " =1"),
     ],
 )
-def test_a_cell_that_could_be_a_formula_begins_with_a_quote(text, told):
+def test_a_cell_that_could_be_a_formula_gets_a_quote(text, told):
     assert told == harmless(text)
 
 
@@ -95,14 +95,14 @@ def test_no_format_has_a_formula_in_a_cell():
     assert "'@a\n-1,'=x\n" == csv_text([["@a"], [-1, "=x"]])
 
 
-def test_cells_are_quoted_where_they_must_be():
+def test_cells_are_quoted_if_necessary():
     told = [["a,b", 'say "x"', "", None, 1.5, True, [1, 2], {"a": "b"}, ["x", "y"]]]
     assert [["a,b", 'say "x"', "", "", "1.5", "true", "[1,2]", '{"a":"b"}', "x; y"]] == list(
         csv.reader(io.StringIO(csv_text(told)))
     )
 
 
-def test_events_are_told_as_they_come():
+def test_events_are_written_as_they_come():
     told = EventsCsv()
     text = told.add([]) + told.add([EVENT]) + told.add([EVENT_V6]) + "".join(told.end(report(), 80))
     rows = list(csv.DictReader(io.StringIO(text)))

@@ -17,14 +17,14 @@ from udpprobe.reports.explain import (
 )
 
 
-def test_the_whole_table_fits_80_columns_with_a_row_an_error():
+def test_the_whole_table_fits_80_columns_with_one_row_per_error():
     lines = meanings_table(MEANINGS, 80).splitlines()
     assert max(map(len, lines)) <= 80
     starts = [line.split()[0] for line in lines if line]
     assert len(MEANINGS) == sum(word.replace("*", "0").replace("/", "").isdigit() for word in starts)
 
 
-def test_one_error_is_told_as_a_story():
+def test_one_error_is_explained_as_text():
     assert (
         meanings_table([meaning_of(4, 3, 4)], 80)
         == """\
@@ -79,7 +79,7 @@ sk_error_report     wakes the program (POLLERR): its next call gives EMSGSIZE,
         ((4, 11, 1), "nothing: Linux drops it", "nothing: Linux drops it"),
     ],
 )
-def test_each_kind_of_socket_is_told_in_words(key, connected, recverr):
+def test_each_kind_of_socket_is_explained(key, connected, recverr):
     words = linux_words(meaning_of(*key))
     assert words["unconnected"] == "nothing, ever: the kernel cannot know which sendto it belongs to"
     assert words["connected"].startswith(connected)
@@ -97,7 +97,7 @@ def test_each_kind_of_socket_is_told_in_words(key, connected, recverr):
         ((6, 99, 0), "none: nobody has defined this error"),
     ],
 )
-def test_a_verdict_says_when_it_is_another_one(key, words):
+def test_a_verdict_says_when_it_differs(key, words):
     assert words == verdict_words(meaning_of(*key))
 
 
@@ -111,7 +111,7 @@ def test_markdown_has_every_row():
     assert len(MEANINGS) + 2 == len(meanings_markdown(MEANINGS, 80).splitlines())
 
 
-def test_meanings_are_told_alike_in_every_format():
+def test_meanings_are_the_same_in_every_format():
     asked = [meaning_of(4, 3, 3), meaning_of(6, 100, 0), meaning_of(4, 3, -1)]
     told = json.loads(MEANINGS_FORMATS[OutputFormat.JSON](asked, 80))
     rows = list(csv.DictReader(io.StringIO(MEANINGS_FORMATS[OutputFormat.CSV](asked, 80))))
@@ -140,7 +140,7 @@ def test_meanings_are_told_alike_in_every_format():
         ((6, 100, 0), "sk_error_report", "EPROTO"),
     ],
 )
-def test_the_way_of_an_error_ends_where_linux_drops_it(key, last, text):
+def test_the_path_of_an_error_ends_where_linux_drops_it(key, last, text):
     step = path_of(meaning_of(*key))[-1]
     assert last == step.function
     assert text in step.text

@@ -115,7 +115,7 @@ each_page = pytest.mark.parametrize("text", PAGES.values(), ids=PAGES)
 
 
 @each_page
-def test_a_page_is_whole_and_has_its_landmarks(text):
+def test_a_page_is_complete_and_has_landmarks(text):
     tree = Tree(text)
     assert text.startswith('<!DOCTYPE html>\n<html lang="en">')
     for tag in ("header", "main", "h1", "footer"):
@@ -199,7 +199,7 @@ def hostile_pages():
 
 
 @pytest.mark.parametrize("text", [*hostile_pages()], ids=["report", "trace", "mtu", "diff"])
-def test_foreign_text_is_only_text(text):
+def test_untrusted_text_cannot_become_html(text):
     tree = Tree(text)
     assert not tree.all("img")
     assert len(tree.all("script")) <= 2
@@ -210,7 +210,7 @@ def test_foreign_text_is_only_text(text):
     assert "alert" not in "".join(tree.scripts)
 
 
-def test_the_summary_says_what_happened_to_whom_since_when_and_how_sure():
+def test_the_summary_says_what_happened_where_when_and_how_certainly():
     said = " ".join(Tree(PAGES["report"]).text)
     for words in (
         "4 destinations: 1 refused, 1 too-big, 1 loop, 1 unreachable; 2 errors without a datagram",
@@ -224,7 +224,7 @@ def test_the_summary_says_what_happened_to_whom_since_when_and_how_sure():
     assert "Nothing failed" in PAGES["empty"]
 
 
-def test_what_was_interrupted_says_so():
+def test_an_interrupted_report_says_so():
     found = replace(report(REFUSED, replace(ANSWERED, verdict=None)), interrupted=True)
     text = " ".join(Tree(page(found)).text)
     assert "1 destination: 1 refused; interrupted" in text
@@ -235,7 +235,7 @@ def test_what_was_interrupted_says_so():
     assert "undecided" in MTU_FORMATS[OutputFormat.HTML](replace(SILENT, verdict=None), 80)
 
 
-def test_sections_without_anything_in_them_are_left_out():
+def test_empty_sections_are_left_out():
     headings = re.findall(r"<h2 [^>]*>(.*?)</h2>", PAGES["empty"])
     assert ["What was read"] == headings
     assert [
@@ -272,7 +272,7 @@ def test_ten_thousand_destinations_fit_into_a_megabyte_and_the_rest_is_summed_up
     Tree(text)
 
 
-def test_what_there_is_much_of_does_not_hide_what_is_rare():
+def test_frequent_verdicts_do_not_hide_rare_ones():
     many = [
         destination(
             f"10.0.{number >> 8}.{number & 255}",
@@ -294,7 +294,7 @@ def test_what_there_is_much_of_does_not_hide_what_is_rare():
         assert words in text, words
 
 
-def test_of_many_pairs_the_ports_of_a_host_are_one_ribbon():
+def test_with_many_pairs_the_ports_of_a_host_share_a_ribbon():
     def ribbons(ports):
         text = page(
             report(
@@ -310,7 +310,7 @@ def test_of_many_pairs_the_ports_of_a_host_are_one_ribbon():
     assert ["192.0.2.9 about 192.0.2.1: 51 rejected"] == ribbons(51)
 
 
-def test_rows_without_javascript_say_all_that_the_table_says():
+def test_rows_are_complete_without_javascript():
     text = html.unescape(re.sub(r"<[^>]+>", " ", PAGES["report"]))
     for each in (REFUSED, TOO_BIG, LOOP, UNREACHABLE_V6):
         for found in each.findings:
@@ -319,14 +319,14 @@ def test_rows_without_javascript_say_all_that_the_table_says():
     assert "no such file" in text
 
 
-def test_pieces_and_events_are_written_as_other_formats_are():
+def test_html_is_written_like_the_other_formats():
     assert "".join(report_pieces(EVERYTHING, OutputFormat.HTML, 80)) == "".join(report_html(EVERYTHING))
     writer = events_in(OutputFormat.HTML, lambda: None)
     assert "" == writer.add([EVENT])
     assert "Errors one by one" in "".join(writer.end(EVERYTHING, 80))
 
 
-def test_the_script_draws_from_all_errors():
+def test_the_script_draws_all_errors():
     events = [
         replace(EVENT, time_ns=T0_NS + number * 10**6, verdict=("refused", "loop")[number % 2]) for number in range(999)
     ]

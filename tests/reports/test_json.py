@@ -208,12 +208,12 @@ def test_milliseconds_are_rounded_as_python_does(ms):
     ],
     ids=lambda record: type(record).__name__,
 )
-def test_so_has_every_other_record(record):
+def test_every_other_record_has_its_fields_in_order(record):
     assert json.dumps(naive(record)) == json.dumps(json.loads(lines([record]))) == json.dumps(plain(record))
 
 
 @pytest.mark.parametrize("kind", [Checked, MtuReport, TraceReport])
-def test_no_kind_of_report_has_a_time_that_json_shows_in_nanoseconds(kind):
+def test_no_time_in_json_is_a_number_of_nanoseconds(kind):
     assert not [name for name in kind.__struct_encode_fields__ if name.endswith("_ns")]
 
 
@@ -226,7 +226,7 @@ def test_no_kind_of_report_has_a_time_that_json_shows_in_nanoseconds(kind):
         report(unmatched=[LONE]),
     ],
 )
-def test_a_report_has_a_row_a_line(told):
+def test_a_report_has_one_row_per_line(told):
     whole = {
         "schema": "udpprobe.report/1",
         **{
@@ -245,7 +245,7 @@ def test_a_report_has_a_row_a_line(told):
     assert [*whole["destinations"], *whole["unmatched"]] == list(map(json.loads, rows))
 
 
-def test_nothing_is_lost_between_pieces_and_nothing_is_kept():
+def test_nothing_is_lost_or_kept_between_chunks():
     made = []
 
     def many():
@@ -284,7 +284,7 @@ def test_json_has_the_values_of_the_report():
     assert told["faults"] == {"truncated": 3}
 
 
-def test_json_of_a_name_that_is_no_text_is_valid_and_ascii():
+def test_json_of_an_undecodable_name_is_valid_and_ascii():
     text = "".join(report_json(report(name="caf\udce9\x1b.pcap")))
     assert text.isascii()
     assert "\x1b" not in text

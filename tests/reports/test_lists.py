@@ -21,7 +21,7 @@ def _told(rows, name):
     return ROWS_FORMATS[OutputFormat(name)](rows, 80)
 
 
-def test_a_plan_in_json_is_of_its_schema():
+def test_a_plan_in_json_has_its_schema():
     told = json.loads(_told(PLAN, "json"))
     assert ("udpprobe.plan/1", 2) == (told["schema"], len(told["probes"]))
     assert {
@@ -35,7 +35,7 @@ def test_a_plan_in_json_is_of_its_schema():
     } == told["probes"][1]
 
 
-def test_ndjson_is_a_line_a_row():
+def test_ndjson_has_one_line_per_row():
     assert [53, 7] == [json.loads(line)["port"] for line in _told(PLAN, "ndjson").splitlines()]
 
 
@@ -46,21 +46,21 @@ def test_csv_has_the_columns_of_json():
     assert "" == rows[1]["source"]
 
 
-def test_a_table_has_a_line_a_row():
+def test_a_table_has_one_line_per_row():
     assert ["2001:db8::1", "7", "token", "56", "ENETUNREACH"] == _told(PLAN, "table").splitlines()[3].split()
 
 
-def test_a_long_list_of_ports_may_be_broken():
+def test_a_long_list_of_ports_can_be_wrapped():
     many = payload_rows([("dtls", ",".join(map(str, range(5000, 5100))), 115, "yes", "RFC 6347 4.1,  4.2.1")])
     assert max(map(len, _told(many, "table").splitlines())) <= 80
 
 
 @pytest.mark.parametrize("name", ["table", "csv", "markdown"])
-def test_nothing_steers_a_terminal(name):
+def test_no_text_can_control_a_terminal(name):
     text = _told(PAYLOADS, name)
     assert "\x1b" not in text
     assert r"\x1b" in text
 
 
-def test_a_bar_does_not_end_a_cell_of_markdown():
+def test_a_vertical_bar_does_not_end_a_markdown_cell():
     assert r"x\|\x1b" in _told(PAYLOADS, "markdown")

@@ -16,7 +16,7 @@ def events_told(events):
     return "".join([*(writer.add([event]) for event in events), *writer.end(report(), 80)])
 
 
-def test_there_are_the_rows_of_the_table():
+def test_markdown_has_the_rows_of_the_table():
     text = told(REFUSED, LOOP)
     assert "| 198.51.100.7:53     | refused   | 12 of 14              | itself     |" in text
     assert "loop of 2 via 192.0.2.1, 192.0.2.2" in text
@@ -27,13 +27,13 @@ def test_there_are_the_rows_of_the_table():
     assert text.endswith("UTC.\n")
 
 
-def test_nothing_found_is_a_line():
+def test_an_empty_report_is_one_line():
     assert 1 == told().count("\n")
     assert told().startswith("No ICMP errors about UDP")
     assert events_told([]) == told()
 
 
-def test_a_scan_is_summed_up():
+def test_many_similar_results_of_a_scan_are_summed_up():
     crowd = [
         destination("10.0.0.1", port, "refused", finding("refused", (4, 3, 3), "10.0.0.1"), sent=1)
         for port in range(1, 200)
@@ -43,7 +43,7 @@ def test_a_scan_is_summed_up():
     )
 
 
-def test_all_rows_are_there_and_few_are_held():
+def test_all_rows_are_written_and_few_are_in_memory():
     made = []
 
     def rows():
@@ -64,7 +64,7 @@ def test_events_are_rows_too():
 
 
 @pytest.mark.parametrize("text", ["\x1b[2J", "<script>", "<!--"])
-def test_foreign_text_is_harmless(text):
+def test_untrusted_text_is_harmless(text):
     evil = replace(REFUSED, findings=(replace(REFUSED.findings[0], notes=(text,), reporter=text),), notes=(text,))
     for whole in (told(evil, name=text, faults={text: 1}), events_told([replace(EVENT, notes=(text,))])):
         assert text not in whole

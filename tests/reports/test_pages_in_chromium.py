@@ -148,7 +148,7 @@ FIRST = "document.querySelector('#destinations table')"
 
 @pytest.mark.parametrize("name", PAGES)
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
-def test_a_page_is_shown_without_a_complaint_and_fits_the_screen(shown, name, width, dark):
+def test_a_page_shows_no_console_error_and_fits_the_screen(shown, name, width, dark):
     browser = shown(PAGES[name], width=width, dark=dark)
     assert [] == browser.console
     assert browser.run("document.documentElement.scrollWidth") <= width
@@ -200,7 +200,7 @@ def test_a_table_filters_by_text_and_by_verdict(shown):
     assert [] == browser.console
 
 
-def test_the_errors_over_time_zoom_and_come_back(shown):
+def test_the_chart_of_errors_zooms_in_and_out(shown):
     browser = shown(FULL)
     tools = "[...document.querySelectorAll('#over-time .tools button')]"
     bars = "document.querySelectorAll('#bars rect').length"
@@ -216,14 +216,14 @@ def test_the_errors_over_time_zoom_and_come_back(shown):
 
 
 @pytest.mark.parametrize("number", range(4), ids=["report", "trace", "mtu", "diff"])
-def test_hostile_text_runs_nothing(shown, number):
+def test_hostile_text_runs_no_script(shown, number):
     browser = shown([*hostile_pages()][number])
     assert [] == browser.console
     assert 0 == browser.run("document.images.length")
     assert HOSTILE[:20] in browser.run("document.body.textContent")
 
 
-def test_without_javascript_all_is_there(browser, tmp_path):
+def test_a_page_is_complete_without_javascript(browser, tmp_path):
     path = tmp_path / "page.html"
     path.write_text(FULL)
     browser.ask("Emulation.setScriptExecutionDisabled", value=True)
@@ -239,7 +239,7 @@ def test_without_javascript_all_is_there(browser, tmp_path):
         browser.ask("Emulation.setScriptExecutionDisabled", value=False)
 
 
-def test_every_control_can_be_reached_and_named(shown):
+def test_every_control_is_focusable_and_has_a_name(shown):
     browser = shown(FULL)
     nameless = browser.run("""
         [...document.querySelectorAll("button, input, select, a[href], [tabindex]")].filter(each =>
@@ -263,7 +263,7 @@ def complaints_of_axe(browser):
 @pytest.mark.skipif(not AXE, reason="axe-core-python is not installed")
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_nothing_in_a_page(shown, name, dark):
+def test_axe_finds_no_problem_in_a_page(shown, name, dark):
     assert [] == complaints_of_axe(shown(PAGES[name], dark=dark))
 
 

@@ -80,11 +80,11 @@ def test_an_event_is_a_row_with_the_fields_of_json(ask):
     assert [json.loads(line) for line in lines([EVENT, EVENT_V6]).splitlines()] == told
 
 
-def test_events_that_watch_tells_have_their_process(ask):
+def test_events_of_watch_have_their_process(ask):
     assert [("resolver", 7, "recverr")] == ask(_events(WATCHED), "SELECT process.name, process.pid, sees FROM {}")
 
 
-def test_moments_are_moments_to_the_nanosecond(ask):
+def test_times_are_timestamps_with_nanoseconds(ask):
     query = "SELECT typeof(time), epoch_ns(time) FROM {}"
     assert [("TIMESTAMPTZ_NS", EVENT.time_ns)] == ask(_events(EVENT), query)
 
@@ -98,7 +98,7 @@ def test_source_and_faults_are_in_the_metadata(ask, told):
 
 
 @pytest.mark.parametrize("told", [_report(report()), _events()], ids=["report", "events"])
-def test_nothing_found_is_a_table_without_rows(ask, told):
+def test_an_empty_report_is_a_table_without_rows(ask, told):
     assert [(0,)] == ask(told, "SELECT count(*) FROM {}")
 
 
@@ -120,7 +120,7 @@ def _group_sizes(data):
     return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
 
 
-def test_row_groups_are_the_same_however_events_came(monkeypatch):
+def test_row_groups_do_not_depend_on_how_events_arrive(monkeypatch):
     monkeypatch.setattr(parquet, "GROUP_EVENTS", 3)
     files = []
     for size in (1, 2, 5, 8):
@@ -131,6 +131,6 @@ def test_row_groups_are_the_same_however_events_came(monkeypatch):
     assert [files[0]] * 4 == files
 
 
-def test_a_name_of_any_bytes_is_told(ask):
+def test_a_name_of_any_bytes_is_stored(ask):
     odd = replace(REFUSED, notes=("caf\udce9",))
     assert [(["caf\\udce9"],)] == ask(_report(report(odd)), "SELECT notes FROM {}")

@@ -40,7 +40,7 @@ def shown(report, output_format=OutputFormat.TABLE):
     return MTU_FORMATS[output_format](report, 80)
 
 
-def test_the_table_says_what_fits_who_says_so_and_what_to_do():
+def test_the_table_shows_what_fits_who_reported_it_and_advice():
     assert """\
 198.51.100.7:53: path MTU 1400, too-big: 192.0.2.1 says so; 9 probes in 43.6 ms.
 
@@ -99,13 +99,13 @@ def test_the_first_sentence_is_the_verdict_in_words(report, words):
     assert words in shown(report, OutputFormat.MARKDOWN)
 
 
-def test_markdown_has_the_same():
+def test_markdown_has_the_same_content():
     text = shown(TOO_BIG, OutputFormat.MARKDOWN)
     assert "| 192.0.2.1 | 1400" in text
     assert "- UDP payloads of up to 1372 bytes fit (1400 - 28).\n" in text
 
 
-def test_json_is_the_contract_s():
+def test_json_has_the_documented_fields():
     told = json.loads(shown(HOLE, OutputFormat.JSON))
     assert {
         "schema": "udpprobe.mtu/1",
@@ -120,7 +120,7 @@ def test_json_is_the_contract_s():
     assert 1 == shown(HOLE, OutputFormat.NDJSON).count("\n")
 
 
-def test_a_router_s_report_has_its_number_and_count():
+def test_a_reported_mtu_has_its_value_and_count():
     first, _ = json.loads(shown(TOO_BIG, OutputFormat.JSON))["reports"]
     assert {"reporter": "192.0.2.1", "mtu": 1400, "count": 4, "smallest": 1401, "notes": []} == first
 
@@ -132,13 +132,13 @@ def test_csv_has_one_row_with_the_same_columns(report):
     assert ("1401" if report is HOLE else "") == row["black_hole_smallest_lost"]
 
 
-def test_what_came_from_the_network_is_escaped():
+def test_text_from_the_network_is_escaped():
     report = replace(TOO_BIG, notes=("\x1b[31m",), reports=(replace(ROUTER, reporter="\x1b[0m"),))
     assert "\x1b" not in shown(report) + shown(report, OutputFormat.MARKDOWN)
 
 
 @pytest.mark.parametrize("reports", [(ROUTER,), (replace(LIAR, mtu=1480),)])
-def test_colour_is_that_of_the_verdict(reports):
+def test_the_colour_is_that_of_the_verdict(reports):
     text = MTU_FORMATS[OutputFormat.TABLE](replace(TOO_BIG, reports=reports), 80)
     coloured = mtu_table(replace(TOO_BIG, reports=reports), 80, Style(is_coloured=True))
     assert coloured.startswith("\x1b[31m198.51.100.7:53: path MTU 1400")

@@ -69,7 +69,7 @@ def test_a_report_is_written_as_if_all_its_rows_had_been_made(world, by, has_hea
         "port-0",
     ],
 )
-def test_so_it_is_of_many_that_are_alike(family, kind):
+def test_many_alike_rows_are_written_as_if_each_had_been_made(family, kind):
     packets = []
     for n in range(1, 40):
         address = {4: f"198.51.{n}.1", 6: f"2001:db8:{n:x}::1"}[family]
@@ -205,7 +205,7 @@ def test_a_scan_is_written_as_if_all_its_rows_had_been_made(family, spans):
 
 @pytest.mark.parametrize("zone", ["eth0", "<n2>", "bücher0"])
 @pytest.mark.parametrize("number", [2, 60])
-def test_names_and_zones_of_what_was_asked_leave_rows_alike(zone, number):
+def test_names_and_zones_keep_rows_alike(zone, number):
     eager, compact = scan_of(6, [(2, "alike", number), (1, "alike", 20), (2, "alike", 20), (1, "silent", 2)])
 
     def change(each):
@@ -225,7 +225,7 @@ def test_names_and_zones_of_what_was_asked_leave_rows_alike(zone, number):
 
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("number", [49, 50, 51, 1500])
-def test_one_row_of_a_host_is_made_for_a_table_and_one_for_csv(family, number, monkeypatch):
+def test_few_rows_of_a_host_are_built_for_a_table_or_csv(family, number, monkeypatch):
     eager, compact = scan_of(family, [(0, "alike", number - 3), (1, "alike", 3)])
     made = []
     row = Alike._row  # noqa: SLF001 - how often it is made is what counts here
@@ -240,6 +240,6 @@ def test_one_row_of_a_host_is_made_for_a_table_and_one_for_csv(family, number, m
             assert not made
 
 
-def test_parts_are_the_rows_where_none_is_known_to_be_alike():
+def test_without_known_alike_rows_parts_are_the_rows():
     rows = (refused("192.0.2.1", 53),)
     assert rows == tuple(parts_of(rows))

@@ -18,7 +18,7 @@ COLOURS = re.compile(r"\x1b\[\d*m")
 
 
 @given(st.sampled_from(sorted(views())), st.integers(80, 200), st.integers(10, 60), st.booleans())
-def test_a_screen_has_exactly_its_lines_and_none_is_too_long(name, width, height, is_coloured):
+def test_a_screen_has_exactly_its_lines_and_width(name, width, height, is_coloured):
     lines = COLOURS.sub("", trace_screen(views()[name], width, height, PLAIN._replace(is_coloured=is_coloured)))
     assert height == len(lines.split("\n"))
     assert width >= max(map(len, lines.split("\n")))
@@ -30,7 +30,7 @@ def test_colours_change_nothing_else():
         assert COLOURS.sub("", coloured) == trace_screen(each, 80, 24)
 
 
-def test_names_take_the_place_of_addresses_and_are_cut_and_escaped():
+def test_names_replace_addresses_and_are_shortened_and_escaped():
     style = PLAIN._replace(name=lambda address: f"router-{address}.{'long.' * 9}example\x1b[2J")
     screen = trace_screen(view(rounds_of(path, 3), has_names=True), 80, 24, style)
     assert "router-10.0.1" in screen
@@ -39,11 +39,11 @@ def test_names_take_the_place_of_addresses_and_are_cut_and_escaped():
     assert "router-" not in trace_screen(view(rounds_of(path, 3)), 80, 24, style)
 
 
-def test_an_address_is_never_cut():
+def test_an_address_is_never_shortened():
     assert "2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff" in trace_screen(view(rounds_of(v6, 2)), 80, 24)
 
 
-def test_of_many_hops_the_last_ones_stay():
+def test_with_many_hops_the_last_ones_are_shown():
     wide = path(0)
     hops = tuple(
         type(hop)(ttl, hop.reporters, 3, 0, rtts_ms=hop.rtts_ms)
@@ -61,13 +61,13 @@ def test_the_verdict_of_an_unsettled_round_is_running():
     assert "\nrunning: last reply from hop 2, 10.0.2.2\n" in trace_screen(views()["first-round"], 80, 24)
 
 
-def test_changes_stay_with_their_times_when_the_way_is_as_before():
+def test_changes_stay_listed_after_the_path_has_recovered():
     screen = trace_screen(views()["loop-gone"], 80, 24)
     assert re.search(r"^00:00:40 verdict: refused -> loop of 2 between", screen, re.MULTILINE)
     assert re.search(r"^00:00:50 verdict: loop of 2 .* -> refused$", screen, re.MULTILINE) or "00:00:50" in screen
 
 
-def test_what_is_left_of_the_screen_is_the_whole_story():
+def test_the_remaining_text_has_all_hops_and_changes():
     told = statistics_table(rounds_of(path, 3, [around(4)]).report(), 80)
     assert "goes round in a loop." in " ".join(told.split())
     assert told.endswith("entered at hop 2\n")
@@ -82,7 +82,7 @@ made = cache(screens)
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in SCREENS.iterdir()))
-def test_a_screen_is_as_it_was_and_fits(name):
+def test_each_screen_equals_its_golden_file_and_fits(name):
     shown = made()[name]
     assert (SCREENS / f"{name}.txt").read_text() == shown
     assert int(name.rpartition("-")[2]) >= max(map(len, shown.splitlines()))

@@ -52,7 +52,7 @@ def closing(told):
 ALL = (REFUSED, TOO_BIG, LOOP, UNREACHABLE_V6, ANSWERED)
 
 
-def test_a_small_table_has_a_line_a_destination():
+def test_a_small_table_has_one_line_per_destination():
     lines = report_table(report(REFUSED), 120).splitlines()
     assert "198.51.100.7:53  refused    12 of 14       itself      RTT 0.213 ms; 22:13:20 to 22:13:21" == lines[3]
     assert [line.rstrip() for line in lines[:3]] == [
@@ -79,7 +79,7 @@ def test_a_table_fits_80_columns_and_breaks_no_address(destinations):
         assert shown in text.split()
 
 
-def test_the_main_finding_stands_first_and_the_others_below_it():
+def test_the_main_finding_comes_first():
     lines = report_table(report(TOO_BIG), 120).splitlines()
     assert lines[3].split() == [
         "203.0.113.9:4500",
@@ -97,7 +97,7 @@ def test_the_main_finding_stands_first_and_the_others_below_it():
     assert lines[4].split()[:3] == ["expired", "33.0k", "192.0.2.254"]
 
 
-def test_a_verdict_that_no_finding_gives_has_its_own_line():
+def test_a_verdict_without_a_finding_has_its_own_line():
     odd = destination("10.0.0.1", 53, "answered", finding(None, (6, 100, 0), "fe80::1"), answered=3)
     lines = report_table(report(odd), 120).splitlines()
     assert lines[3].split() == ["10.0.0.1:53", "answered", "0", "of", "14", "3", "answered"]
@@ -110,12 +110,12 @@ def test_a_loop_without_any_error_names_no_reporter():
     assert ["0", "of", "14", "loop", "of", "3;", "9", "rounds;"] == row[2:10]
 
 
-def test_an_error_of_which_only_the_errno_is_known_is_no_loop():
+def test_an_error_known_only_by_errno_is_not_a_loop():
     heard = destination("10.0.0.1", 53, "refused", finding("refused", 4, None, 9))
     assert report_table(report(heard), 80).splitlines()[3].split()[:5] == ["10.0.0.1:53", "refused", "9", "of", "14"]
 
 
-def test_a_loop_of_several_reporters_is_told_once():
+def test_a_loop_of_several_reporters_is_described_once():
     ring = Loop(("192.0.2.1", "192.0.2.2"), 2)
     seen = destination(
         "10.0.0.1", 53, "loop", *(finding("loop", (4, 11, 0), router, loop=ring) for router in ring.routers)
@@ -128,7 +128,7 @@ def test_a_stacked_verdict_is_not_repeated_for_each_reporter():
     assert report_table(report(seen), 80).count("  loop  ") == 1
 
 
-def test_a_lone_reporter_is_not_named_again_as_the_loop_s_router():
+def test_a_single_reporter_is_not_named_again_as_the_router_of_a_loop():
     seen = destination("10.0.0.1", 53, "loop", finding("loop", (4, 11, 0), "192.0.2.1", loop=Loop(("192.0.2.1",), 2)))
     assert report_table(report(seen), 80).partition("What to do")[0].count("192.0.2.1") == 1
 
@@ -159,18 +159,18 @@ def test_an_unmatched_error_says_so():
         (Loop(tuple("abcdef"), None), "loop via a, b, c, d and 2 more"),
     ],
 )
-def test_a_loop_is_told_in_words(loop, words):
+def test_a_loop_is_described_in_words(loop, words):
     assert words == loop_words(loop)
 
 
-def test_nothing_found_is_said_plainly():
+def test_an_empty_report_says_so_plainly():
     assert report_table(report(), 120) == (
         "No ICMP errors about UDP, no loops; office.pcap: 12,345 packets (Ethernet) in 12.0 s from "
         "2023-11-14 22:13:20 UTC.\n"
     )
 
 
-def test_the_last_line_tells_what_was_wrong_with_the_capture():
+def test_the_last_line_lists_faults_of_the_capture():
     text = closing(
         report(
             REFUSED, unmatched=[LONE], faults={"b": 2, "a": 1000}, dropped=1, cut_short=True, link_types=(113, 276, 113)
@@ -188,7 +188,7 @@ def test_an_empty_capture_has_no_time():
     assert text == "No ICMP errors about UDP, no loops; office.pcap: 0 packets."
 
 
-def test_foreign_text_is_escaped():
+def test_untrusted_text_is_escaped():
     evil = replace(
         REFUSED, findings=(replace(REFUSED.findings[0], notes=("\x1b[2J",), reporter="\x07"),), notes=("\x9b",)
     )
@@ -212,7 +212,7 @@ def many(*, kind="file", made=None, **changes):
     return replace(report(kind=kind, **changes), destinations=LazyRows(rows, MANY)), made
 
 
-def test_of_many_destinations_the_worst_are_shown_and_the_rest_is_counted():
+def test_the_worst_of_many_destinations_are_shown_and_the_rest_counted():
     told, made = many()
     lines = report_table(told, 80).splitlines()
     assert ROWS_SHOWN == sum(line.startswith("10.0.") for line in lines)
@@ -220,18 +220,18 @@ def test_of_many_destinations_the_worst_are_shown_and_the_rest_is_counted():
     assert 2 * ROWS_SHOWN >= len(made)
 
 
-def test_of_many_unmatched_errors_the_first_are_shown_and_the_rest_is_counted():
+def test_the_first_of_many_unmatched_errors_are_shown_and_the_rest_counted():
     text = report_table(report(*[REFUSED] * (ROWS_SHOWN + 1), unmatched=[LONE] * (ROWS_SHOWN + 2)), 200)
     assert ROWS_SHOWN == text.count("192.0.2.77  ")
     assert "\n1 more destination and 2 more unmatched errors not shown: --format" in text
     assert f"; {2 * (ROWS_SHOWN + 2):,} errors had no datagram." in text
 
 
-def test_as_many_as_are_shown_are_all():
+def test_exactly_as_many_rows_as_fit_leave_no_rest():
     assert "not shown" not in report_table(report(*[REFUSED] * ROWS_SHOWN, unmatched=[LONE]), 80)
 
 
-def test_health_behind_much_health_is_looked_for():
+def test_findings_behind_many_healthy_destinations_are_noticed():
     odd = replace(ANSWERED, findings=(finding(None, (6, 100, 0), "fe80::1"),))
     healthy = [ANSWERED] * (ROWS_SHOWN + 1)
     assert "No ICMP errors" in report_table(report(*healthy), 80)
@@ -247,7 +247,7 @@ def advice_in(text):
     return " ".join(below.split())
 
 
-def test_what_to_do_is_said_once_for_all_that_need_the_same():
+def test_equal_advice_is_given_once_for_all_destinations():
     crowd = [_refused(port) for port in (7, 53, 123, 161, 500)]
     assert (
         "Nothing listens on 10.0.0.1:7, 10.0.0.1:53, 10.0.0.1:123 and 2 more: start the service or check the port."
@@ -255,16 +255,16 @@ def test_what_to_do_is_said_once_for_all_that_need_the_same():
     )
 
 
-def test_what_is_healthy_asks_for_nothing():
+def test_healthy_destinations_have_no_advice():
     assert "What to do" not in report_table(report(ANSWERED), 80)
 
 
-def test_advice_for_a_row_of_many_says_how_many():
+def test_advice_for_several_destinations_says_how_many():
     text = report_table(report(*[_refused(port) for port in range(1, 101)], kind="probe"), 80)
     assert "Nothing listens on 100 ports of 10.0.0.1: start the service or check the port." == advice_in(text)
 
 
-def test_advice_about_who_reports_names_that_and_no_destination():
+def test_advice_about_a_reporter_names_the_reporter_only():
     told = replace(report(replace(REFUSED, port=None)), group_by="reporter")
     assert f"Nothing listens on some ports of {REFUSED.address}: start the service or check the port." == advice_in(
         report_table(told, 80)
@@ -287,19 +287,19 @@ def test_no_more_advice_is_shown_than_a_screen_holds():
 # ---- times and colours
 
 
-def test_a_day_is_named_where_the_capture_has_several():
+def test_dates_are_shown_if_the_capture_spans_several_days():
     text = report_table(report(REFUSED, last_time_ns=T0_NS + 86_400 * 10**9), 120)
     assert "2023-11-14 22:13:20 to 22:13:21" in text
 
 
-def test_times_are_in_the_zone_that_is_named():
+def test_times_are_in_the_named_zone():
     text = report_table(report(REFUSED), 120, Style(timezone(timedelta(hours=2), "CEST")))
     assert "00:13:20 to 00:13:21" in text
     assert "from 2023-11-15 00:13:20 CEST" in text
     assert "CEST" in events_table(report(), [EVENT], 160, Style(timezone(timedelta(hours=2), "CEST")))
 
 
-def test_an_rtt_that_the_last_router_waited_in_vain_says_so():
+def test_an_rtt_that_is_an_arp_timeout_says_so():
     waited = finding("unreachable", (4, 3, 1), "192.0.2.1", rtt_ms=Spread(3060, 3060, 3060))
     assert "RTT 3.06 s, an ARP timeout" in report_table(report(destination("10.0.0.1", 7, "unreachable", waited)), 120)
     quick = replace(waited, rtt_ms=Spread(1, 1, 1))
@@ -322,7 +322,7 @@ def events_table(told, events, width, style=PLAIN):
     return "".join([*(writer.add([event]) for event in events), *writer.end(told, width)])
 
 
-def test_an_event_is_a_line_where_it_fits():
+def test_an_event_is_one_line_if_it_fits():
     assert events_table(report(), [EVENT], 160).splitlines()[2] == (
         "7        22:13:20.123456  too-big    203.0.113.9:4500  192.0.2.1   "
         "packet-too-big 3/4; MTU 1400; sent in frame 3; RTT 0.250 ms; bad checksum"
@@ -336,11 +336,11 @@ def test_events_of_long_addresses_fit_80_columns_unbroken():
     assert "datagram not seen" in text
 
 
-def test_no_events_leave_the_last_line():
+def test_without_events_only_the_last_line_remains():
     assert events_table(report(), [], 200).startswith("No ICMP errors about UDP")
 
 
-def test_of_many_events_the_first_are_shown():
+def test_the_first_of_many_events_are_shown():
     text = events_table(report(), [EVENT] * (ROWS_SHOWN + 2), 160)
     assert ROWS_SHOWN == text.count("22:13:20.123456")
     assert "\n2 more errors not shown: --format" in text
@@ -372,12 +372,12 @@ def _told(*destinations):
     return [(each.address, each.port, each.verdict, each.notes) for each in rows_of(destinations)]
 
 
-def test_fifty_of_a_kind_are_shown_one_by_one():
+def test_up_to_fifty_of_a_verdict_are_shown_one_by_one():
     few = [_refused(port) for port in range(1, 51)]
     assert few == rows_of(few)
 
 
-def test_a_crowd_is_a_row_a_host():
+def test_many_equal_ports_are_one_row_per_host():
     many = [_refused(port) for port in range(1, 41)] + [_refused(port, "10.0.0.2") for port in range(1, 41)]
     assert [
         ("10.0.0.1", None, "refused", ("40 ports: 1-40",)),
@@ -385,13 +385,13 @@ def test_a_crowd_is_a_row_a_host():
     ] == _told(*many)
 
 
-def test_a_row_of_a_crowd_counts_all_of_it():
+def test_a_summed_up_row_counts_all_its_destinations():
     (row,) = rows_of([_refused(port) for port in range(1, 101)])
     assert (100, 140_000, 100, None) == (row.sent, row.sent_bytes, row.errors, row.rtt_ms)
     assert (100, None, "10.0.0.1") == (row.findings[0].count, row.findings[0].rtt_ms, row.findings[0].reporter)
 
 
-def test_who_fared_otherwise_is_a_row_of_its_own():
+def test_a_different_result_has_its_own_row():
     crowd = [_silent(port, meaning="listening-or-filtered") for port in range(1, 101)]
     assert [
         ("10.0.0.1", None, "silent", ("100 ports: 1-100",)),
@@ -400,7 +400,7 @@ def test_who_fared_otherwise_is_a_row_of_its_own():
     ] == _told(*crowd, _silent(200), _refused(7, "10.0.0.9"))
 
 
-def test_reporters_are_kept_apart():
+def test_different_reporters_are_not_summed_up_together():
     crowd = [_refused(port, reporter=f"192.0.2.{port % 2}") for port in range(1, 101)]
     assert [("rejected", "192.0.2.1"), ("rejected", "192.0.2.0")] == [
         (each.verdict, each.findings[0].reporter) for each in rows_of(crowd)
@@ -412,18 +412,18 @@ def test_answers_are_never_summed_up():
     assert answers == rows_of(answers)
 
 
-def test_a_crowd_of_hosts_is_one_row():
+def test_many_equal_hosts_are_one_row():
     crowd = [_silent(port, f"10.0.{host}.1") for host in range(100) for port in (53, 123)]
     assert [("10.0.0.1 and 99 other hosts", None, "silent", ("2 ports: 53, 123",))] == _told(*crowd)
 
 
-def test_hosts_of_one_port_each_are_one_row():
+def test_hosts_with_one_port_each_are_one_row():
     crowd = [_refused(53, f"10.0.{host}.1") for host in range(100)]
     assert [("10.0.0.1 and 99 other hosts", None, "refused", ("1 port: 53",))] == _told(*crowd)
     assert "itself" in report_table(report(*crowd, kind="probe"), 120)
 
 
-def test_notes_that_all_have_are_kept():
+def test_notes_shared_by_all_are_kept():
     crowd = [_silent(port, notes=("asked 3 times", f"n{port}")) for port in range(1, 101)]
     assert [("10.0.0.1", None, "silent", ("100 ports: 1-100", "asked 3 times"))] == _told(*crowd)
 
@@ -438,7 +438,7 @@ def test_notes_that_all_have_are_kept():
         (range(1, 20, 2), "1, 3, 5, 7, 9, 11, 13, 15 and 2 more"),
     ],
 )
-def test_ports_are_told_as_ranges(ports, text):
+def test_ports_are_shown_as_ranges(ports, text):
     assert text == ranges(ports)
 
 
@@ -484,7 +484,7 @@ def test_the_last_line_of_a_scan_counts_destinations_and_probes():
         ),
     ],
 )
-def test_the_last_line_says_whose_socket_dropped_datagrams(drops, text):
+def test_the_last_line_names_sockets_that_dropped_datagrams(drops, text):
     told = replace(report(kind="interface"), receive_drops=(drops,))
     assert closing(told).endswith(f"; {text}.")
     rest = tuple(replace(drops, port=port) for port in range(1, 9))
@@ -515,7 +515,7 @@ def test_the_last_line_says_whose_socket_dropped_datagrams(drops, text):
         ([DropReason("NO_SOCKET", 5000, 0)], "22:13:20 UTC."),
     ],
 )
-def test_the_last_line_says_why_packets_were_dropped_that_may_explain_silence_here(reasons, text):
+def test_the_last_line_says_why_packets_were_dropped(reasons, text):
     assert closing(replace(report(kind="interface"), drop_reasons=tuple(reasons))).endswith(text)
 
 
@@ -537,7 +537,7 @@ SENT = ErrorSent(
 HELD_BACK = {"ipv4_host": 188, "global": 0, "ipv6_host": 2}
 
 
-def test_errors_that_this_host_sent_are_a_table_of_their_own():
+def test_errors_that_this_host_sent_have_their_own_table():
     told = replace(report(REFUSED, kind="interface"), errors_sent=ErrorsSent((SENT,), 3, HELD_BACK))
     text = report_table(told, 80)
     assert 80 >= max(map(len, text.splitlines()))
@@ -549,14 +549,14 @@ def test_errors_that_this_host_sent_are_a_table_of_their_own():
     )
 
 
-def test_errors_that_this_host_sent_are_a_table_in_markdown_too():
+def test_errors_that_this_host_sent_have_a_markdown_table_too():
     told = replace(report(REFUSED, kind="interface"), errors_sent=ErrorsSent((SENT,), 3, HELD_BACK))
     text = "".join(report_markdown(told))
     assert next(each.strip() for each in text.splitlines() if SENT.to in each).count("|") == 6
     assert "sent to" not in "".join(report_markdown(report(REFUSED, kind="interface")))
 
 
-def test_a_host_that_sent_none_says_so_and_one_that_was_not_asked_says_nothing():
+def test_errors_sent_are_mentioned_only_if_they_were_counted():
     told = report(kind="interface")
     assert closing(replace(told, errors_sent=ErrorsSent((), 0, {}))).endswith(
         "; this host sent no ICMP errors about UDP."
@@ -564,7 +564,7 @@ def test_a_host_that_sent_none_says_so_and_one_that_was_not_asked_says_nothing()
     assert "this host sent" not in report_table(told, 80)
 
 
-def test_of_many_rows_of_errors_sent_the_first_are_shown():
+def test_the_first_of_many_rows_of_errors_sent_are_shown():
     rows = tuple(replace(SENT, port=port) for port in range(1, 100))
     text = report_table(replace(report(kind="interface"), errors_sent=ErrorsSent(rows, 0, {})), 80)
     assert "59 more rows" in text
@@ -591,13 +591,13 @@ def test_a_scan_that_was_interrupted_at_once_has_a_last_line_too():
         ("E2BIG", ""),
     ],
 )
-def test_what_this_host_did_not_send_has_its_errno_and_reason(errno, reason):
+def test_unsent_datagrams_show_errno_and_reason(errno, reason):
     told = report(destination("10.0.0.1", 53, "unsent", sent=0, errno=errno), kind="probe")
     line = " ".join(report_table(told, 120).splitlines()[3].split())
     assert f"10.0.0.1:53 unsent 0 {reason} ({errno})".replace("  (E2BIG)", " E2BIG") == line
 
 
-def test_a_table_of_crowds_fits_80_columns():
+def test_a_table_of_summed_up_rows_fits_80_columns():
     crowd = [_silent(port, LONG_V6) for port in range(1, 200, 2)] + [_refused(port) for port in range(1, 200)]
     text = report_table(report(*crowd, kind="probe"), 80)
     assert max(map(len, text.splitlines())) <= 80
@@ -609,14 +609,14 @@ def test_a_report_of_captures_shows_every_row():
     assert 199 == report_table(report(*crowd), 80).count("10.0.0.1:") - 3  # as advice names the first three
 
 
-def test_a_crowd_on_a_link_keeps_its_zone():
+def test_a_summed_up_row_keeps_its_zone():
     many = [_silent(port, "fe80::1", zone="eth0") for port in range(1, 100)]
     assert "fe80::1%eth0 " in report_table(report(*many, kind="probe"), 100)
     hosts = [_silent(7, f"fe80::{host:x}", zone="eth0") for host in range(1, 100)]
     assert "fe80::1%eth0 and 98 other hosts " in report_table(report(*hosts, kind="probe"), 100)
 
 
-def test_a_scan_of_many_is_looked_at_once_and_summed_up():
+def test_a_large_scan_is_summed_up_in_one_pass():
     told, made = many(kind="probe")
     text = report_table(told, 120)
     assert list(range(MANY)) == made
@@ -632,7 +632,7 @@ def test_answers_beyond_those_shown_are_counted():
     assert f"{ROWS_SHOWN + 65:,} destinations: {ROWS_SHOWN + 5:,} answered, 60 silent;" in " ".join(text.split())
 
 
-def test_hosts_alike_are_looked_for_among_so_many_kinds(monkeypatch):
+def test_equal_hosts_are_searched_among_a_bounded_number_of_kinds(monkeypatch):
     monkeypatch.setattr(table, "_KINDS_AT_A_TIME", 60)
     crowd = [_silent(1 + host % 100, f"10.0.{host >> 8}.{host & 255}") for host in range(300)]
     rows = rows_of(crowd)
@@ -649,7 +649,7 @@ def test_hosts_alike_are_looked_for_among_so_many_kinds(monkeypatch):
         max_size=300,
     )
 )
-def test_summing_up_in_passing_is_summing_up_at_leisure(rows):
+def test_summing_up_in_one_pass_gives_the_same_rows(rows):
     kinds = {"r": _refused, "s": _silent, "u": lambda port, address: _refused(port, address, "192.0.2.9")}
     found = [kinds[kind](port, f"10.0.0.{host}") for host, port, kind in sorted(rows, key=lambda row: (row[2], row))]
     for verdict, some in groupby(found, lambda each: each.verdict):
@@ -686,19 +686,19 @@ def told(output_format):
 
 
 @pytest.mark.parametrize("output_format", [OutputFormat.TABLE, OutputFormat.MARKDOWN])
-def test_people_are_told_what_it_means(output_format):
+def test_people_see_what_no_neighbour_means(output_format):
     for text in told(output_format):
         assert "no ARP (neighbour) reply on eth0" in " ".join(text.split())
         assert "no-neighbour" not in text
 
 
 @pytest.mark.parametrize("output_format", [OutputFormat.JSON, OutputFormat.NDJSON, OutputFormat.CSV])
-def test_programs_are_told_the_word(output_format):
+def test_programs_get_the_word_no_neighbour(output_format):
     for text in told(output_format):
         assert "no-neighbour" in text
 
 
-def test_a_report_s_table_tells_it_once():
+def test_a_table_explains_no_neighbour_once():
     text = "".join(report_table(FOUND, 80))
     assert "no-neighbour" not in text
     assert "(neighbour) reply on" in text

@@ -33,7 +33,7 @@ NARROW = Layout(("key", "story"), (("a\nb", "one\n  two"),), 1)
         ("\udcff", r"\udcff"),
     ],
 )
-def test_nothing_foreign_steers_the_terminal(foreign, shown):
+def test_untrusted_text_cannot_control_the_terminal(foreign, shown):
     assert shown == escape(foreign)
 
 
@@ -102,7 +102,7 @@ def test_a_duration_has_a_unit(span_ms, shown):
     assert shown == duration(span_ms)
 
 
-def test_one_is_not_many():
+def test_a_count_of_one_is_singular():
     assert plural(1, "packet") == "1 packet"
     assert plural(12_345, "packet") == "12,345 packets"
 
@@ -122,7 +122,7 @@ def test_the_last_layout_is_drawn_even_if_it_does_not_fit():
     assert "y" * 90 in table((Layout(("key", "story"), (("a", "y" * 90),), 1),), 80)
 
 
-def test_the_elastic_column_is_wrapped_at_blanks_and_keeps_its_indentation():
+def test_the_elastic_column_is_wrapped_at_spaces_and_keeps_its_indentation():
     assert wrap("  by 192.0.2.1: MTU 1400", 16) == "  by 192.0.2.1:\n  MTU 1400"
     assert wrap("not-at-hyphens", 5) == "not-at-hyphens"
 
@@ -138,7 +138,7 @@ CELLS = st.text(st.characters(exclude_characters="|<&\u00a0", exclude_categories
 
 
 @given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=4))
-def test_markdown_is_that_of_tabulate(rows):
+def test_markdown_equals_that_of_tabulate(rows):
     drawn = tabulate(rows, ("key", "story"), "pipe", disable_numparse=True, preserve_whitespace=True)
     assert drawn == markdown(("key", "story"), rows)
 
@@ -149,7 +149,7 @@ def test_markdown_escapes_its_own_sign_and_tags():
     assert "| &lt;img src=x onerror=alert(1)> &amp;lt; |" in drawn
 
 
-def test_a_long_table_of_markdown_is_written_as_it_comes():
+def test_a_long_markdown_table_is_written_as_it_comes():
     table = MarkdownTable(("k",))
     first = table.add([("a",)] * 600)
     second = table.add([("b" * 9,)] * 600)

@@ -57,7 +57,7 @@ def report_of(*reporters, verdict="refused", errno="ECONNREFUSED", loop=None, **
 WHOLE = report_of([EXPIRED], [], [], [EXPIRED, ODD], [REFUSED])
 
 
-def test_the_table_has_a_row_a_hop_and_reporter_and_one_for_all_silent_ones():
+def test_the_table_has_one_row_per_reporter_and_one_for_silent_hops():
     lines = trace_table(WHOLE, 120).splitlines()
     assert "1 10.0.0.1 3 of 3 0.500 / 1.250 / 12.5" == " ".join(lines[2].split())
     assert "2-3 * 0 of 6" == " ".join(lines[3].split())
@@ -67,7 +67,7 @@ def test_the_table_has_a_row_a_hop_and_reporter_and_one_for_all_silent_ones():
     assert "192.0.2.7:7: refused by 192.0.2.7 at hop 5" == lines[-1]
 
 
-def test_of_a_loop_the_table_shows_two_rounds_and_what_else_reports():
+def test_the_table_shows_two_rounds_of_a_loop_and_other_reporters():
     again = replace(EXPIRED, address="10.0.0.2", count=1), replace(EXPIRED, count=1)
     hops = [[EXPIRED], [again[0]], *([each] for each in (*again[::-1], *again[::-1])), [ODD, REFUSED], [again[0]]]
     rows = [" ".join(line.split()[:2]) for line in trace_table(report_of(*hops, loop=LOOP), 120).splitlines()[2:]]
@@ -76,7 +76,7 @@ def test_of_a_loop_the_table_shows_two_rounds_and_what_else_reports():
     assert "(loop repeats)  2 of 6" in trace_table(report_of(*hops, loop=LOOP), 120)
 
 
-def test_foreign_text_cannot_steer_the_terminal():
+def test_untrusted_text_of_a_trace_cannot_control_the_terminal():
     for render in TRACE_FORMATS.values():
         assert not {"\x1b", "\x07"} & set(render(WHOLE, 80))
 
@@ -90,7 +90,7 @@ def test_foreign_text_cannot_steer_the_terminal():
         (ODD, "incoming interface eth0\\x07 10.9.9.9; outgoing interface 7"),
     ],
 )
-def test_what_a_reporter_says_stands_beside_it(reporter, remark):
+def test_details_of_a_reply_are_shown_beside_its_reporter(reporter, remark):
     assert remark in TRACE_FORMATS[OutputFormat.MARKDOWN](report_of([reporter]), 80)
 
 
@@ -106,7 +106,7 @@ def test_what_a_reporter_says_stands_beside_it(reporter, remark):
         (report_of([REFUSED], faults={"foreign": 2}), "refused by 192.0.2.7 at hop 1; faults: foreign 2"),
     ],
 )
-def test_it_comes_to_a_sentence(report, words):
+def test_a_trace_ends_in_a_sentence(report, words):
     assert f"192.0.2.7:7: {words}" == conclusion(report).replace("\u00a0", " ")
 
 
@@ -126,7 +126,7 @@ def test_a_loop_is_named(loop, words):
     assert words == loop_words(loop)
 
 
-def test_json_is_the_contract_s():
+def test_json_has_the_documented_fields():
     report = report_of([EXPIRED, ODD], [], verdict="loop", errno="EHOSTUNREACH", loop=LOOP)
     said = json.loads(TRACE_FORMATS[OutputFormat.JSON](report, 80))
     assert ("udpprobe.trace/1", {"address": "192.0.2.7", "port": 7, "zone": None}, "loop", False) == tuple(
@@ -141,14 +141,14 @@ def test_json_is_the_contract_s():
     assert "a NAT changed the source" == odd["notes"][0]
 
 
-def test_ndjson_has_a_line_a_hop_and_a_summary():
+def test_ndjson_has_one_line_per_hop_and_a_summary():
     lines = [json.loads(line) for line in TRACE_FORMATS[OutputFormat.NDJSON](WHOLE, 80).splitlines()]
     assert ["hop"] * 5 + ["summary"] == [line["kind"] for line in lines]
     assert ("refused", "udpprobe.trace/1") == (lines[-1]["verdict"], lines[-1]["schema"])
     assert "hops" not in lines[-1]
 
 
-def test_csv_has_a_row_a_reporter_and_one_for_a_silent_hop():
+def test_csv_has_one_row_per_reporter_and_one_per_silent_hop():
     rows = list(csv.DictReader(io.StringIO(TRACE_FORMATS[OutputFormat.CSV](WHOLE, 80))))
     assert ["1", "2", "3", "4", "4", "5"] == [row["ttl"] for row in rows]
     assert ("10.0.0.1", "3", "1.25", "11", "") == tuple(
@@ -170,7 +170,7 @@ def test_csv_has_a_row_a_reporter_and_one_for_a_silent_hop():
         (report_of([EXPIRED], [], [REFUSED]), "length: 2 -> 3 hops\n"),
     ],
 )
-def test_what_changes_between_rounds_is_told(after, words):
+def test_changes_between_rounds_are_described(after, words):
     rounds = Rounds()
     rounds.take(report_of([EXPIRED], [REFUSED]))
     said = change_lines(rounds.take(after)).replace("1970-01-01T00:00:00.000000000Z", "1970")
@@ -185,6 +185,6 @@ def test_what_changes_between_rounds_is_told(after, words):
         (report_of([EXPIRED], [ODD], verdict="loop", loop=replace(LOOP, first_ttl=3)), "entered at hop 3 or before"),
     ],
 )
-def test_where_the_first_ttl_was_not_1_what_it_met_may_be_nearer(report, words):
+def test_beyond_a_first_ttl_above_1_a_reporter_may_be_nearer(report, words):
     later = replace(report, hops=tuple(replace(hop, ttl=hop.ttl + 2) for hop in report.hops))
     assert conclusion(later).endswith(words)

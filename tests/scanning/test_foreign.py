@@ -36,14 +36,14 @@ words = st.integers(0, 2**16 - 1)
 
 @FAMILIES
 @pytest.mark.parametrize("payload", [BARE, SHORT_TOKEN, EMPTY])
-def test_a_wrong_id_or_label_is_not_believed_where_no_whole_token_proves_the_probe(family, payload):
+def test_a_wrong_id_or_label_is_not_believed_without_a_whole_token(family, payload):
     scan = Scan(family, payload)
     probe = scan.send()
     assert NOT_BELIEVED == scan.hear_error(probe, quote=wrong_proof(probe))
 
 
 @FAMILIES
-def test_a_wrong_id_is_not_believed_of_a_quote_that_ends_before_the_token(family):
+def test_a_wrong_id_in_a_quote_without_the_token_is_not_believed(family):
     scan = Scan(family)
     probe = scan.send()
     assert NOT_BELIEVED == scan.hear_error(probe, quote=wrong_proof(probe)[: HEADER[family] + 5])
@@ -59,7 +59,7 @@ def test_a_wrong_checksum_and_payload_are_not_believed_even_with_the_right_id(fa
 
 
 @FAMILIES
-def test_a_wrong_udp_length_is_not_believed_of_8_bytes(family):
+def test_a_wrong_udp_length_in_an_8_byte_quote_is_not_believed(family):
     scan = Scan(family)
     probe = scan.send()
     assert NOT_BELIEVED == scan.hear_error(probe, quote=with_udp(probe, 4, b"\0\x99")[: HEADER[family]])
@@ -79,7 +79,7 @@ def test_an_error_about_a_port_that_is_yet_to_be_probed_is_foreign(family):
 
 
 @FAMILIES
-def test_an_error_about_an_attempt_that_is_yet_to_be_made_is_foreign_unless_the_token_proves_it(family):
+def test_an_error_about_a_future_attempt_is_foreign_unless_the_token_proves_it(family):
     forger, scan = Scan(family, EMPTY), Scan(family, EMPTY)
     forger.send()
     scan.send()
@@ -98,7 +98,7 @@ def test_a_quote_without_ports_is_neither_believed_nor_foreign():
     assert ([], 0) == scan.hear_error(probe, quote=probe[:22])
 
 
-def test_what_is_not_believed_leaves_no_trace_in_the_report():
+def test_a_rejected_error_leaves_no_trace_in_the_report():
     scan = Scan(payload=EMPTY)
     probe = scan.send()
     scan.hear(probe)
@@ -107,7 +107,7 @@ def test_what_is_not_believed_leaves_no_trace_in_the_report():
 
 
 @FAMILIES
-def test_many_near_misses_about_a_port_are_noted_at_it_and_a_few_are_not(family):
+def test_many_near_misses_about_a_port_are_noted_and_few_are_not(family):
     scan = Scan(family, BARE, ports=(PORT, PORT + 1))
     forged, other = scan.send(0), scan.send(1)
     for _ in range(17):
@@ -154,7 +154,7 @@ def test_a_quote_cut_anywhere_never_raises_and_is_believed_from_8_bytes_of_udp_o
 
 @examples(150)
 @given(st.sampled_from((4, 6)), st.integers(0, 67), st.integers(1, 255), st.integers(0, 40))
-def test_a_spoiled_byte_anywhere_never_raises(family, at, difference, cut):
+def test_a_corrupt_byte_anywhere_never_raises(family, at, difference, cut):
     scan = Scan(family)
     packet = bytearray(b.port_unreachable(scan.send()))
     packet[at % len(packet)] ^= difference
@@ -162,7 +162,7 @@ def test_a_spoiled_byte_anywhere_never_raises(family, at, difference, cut):
     assert heard in ([], [(REFUSAL, 0, 0, 0)], [(REFUSAL, 0, 0, -1)], [(ERROR, 0, 0, 0)], [(ERROR, 0, 0, -1)])
 
 
-def test_many_errors_at_once_are_told_apart():
+def test_many_simultaneous_errors_are_distinguished():
     scan = Scan(ports=range(1, 301))
     probes = [scan.send(task) for task in range(300)]
     mixed = [
@@ -174,7 +174,7 @@ def test_many_errors_at_once_are_told_apart():
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_after_many_guesses_no_lucky_one_is_believed_and_what_is_true_still_is(family):
+def test_after_many_guesses_only_true_errors_are_believed(family):
     scan = Scan(family, payload=SHORT_TOKEN)
     real = scan.send()
     guess = with_udp(real, 6, b"\x12\x34")[: HEADER[family]]
@@ -185,7 +185,7 @@ def test_after_many_guesses_no_lucky_one_is_believed_and_what_is_true_still_is(f
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_where_somebody_guesses_a_payload_without_room_for_a_token_gives_way_to_one_that_has(family):
+def test_under_guessing_payloads_with_a_token_are_used(family):
     plan = plan_of((HOST[family], PORT), payload=BARE, proving=[0, 0])
     scan = Scan(plan=plan)
     real = scan.send()

@@ -39,28 +39,28 @@ USUAL = [{"ttl": 64, "id": 100 + n} for n in range(4)]
         ({"ttl": 255, "id": 0, "df": True}, "TTL 255, not 64, DF set, id 0"),
     ],
 )
-def test_what_differs_is_named(fields, differences):
+def test_a_differing_header_field_is_named(fields, differences):
     assert {4: said(differences)} == notes_of(4, *USUAL, fields)
 
 
-def test_the_other_way_round_too():
+def test_a_differing_header_field_is_named_with_roles_swapped():
     usual = [{"id": 0, "df": True}] * 4
     assert {4: said("DF not set, an id other than 0")} == notes_of(4, *usual, {"id": 7})
 
 
-def test_of_ipv6_only_the_hop_limit_can_differ():
+def test_in_ipv6_only_the_hop_limit_can_differ():
     assert {0: said("hop limit 62, not 64")} == notes_of(6, {"hop_limit": 62}, *[{"hop_limit": 64}] * 3)
 
 
-def test_where_all_look_alike_nothing_is_said():
+def test_equal_headers_are_not_noted():
     assert {} == notes_of(4, *USUAL)
 
 
-def test_too_few_make_nothing_usual():
+def test_too_few_refusals_define_no_usual_value():
     assert {} == notes_of(4, *USUAL[:2], {"ttl": 63})
 
 
-def test_where_half_look_different_neither_half_is_odd():
+def test_with_two_equal_halves_neither_is_odd():
     assert {} == notes_of(4, *USUAL, *[{"ttl": 63}] * 4)
 
 
@@ -70,7 +70,7 @@ def test_hosts_are_not_compared_with_each_other():
     assert {7: said("TTL 64, not 255")} == notes_of(4, *USUAL, *[{"ttl": 255}] * 3, {"ttl": 64}, hosts=hosts)
 
 
-def test_an_error_of_somebody_else_is_not_compared():
+def test_errors_of_other_reporters_are_not_compared():
     assert {} == notes_of(4, *USUAL, {"ttl": 61, "reporter": "203.0.113.1"})
 
 
@@ -81,11 +81,11 @@ def test_a_port_that_is_refused_several_times_counts_once():
     assert {} == looks.notes()
 
 
-def test_nothing_is_odd_where_nothing_was_refused():
+def test_without_refusals_nothing_is_odd():
     assert ({}, {}) == (HeaderTraits([]).notes(), HeaderTraits([0, 0, 0]).notes())
 
 
-def test_one_id_among_thousands_is_0_by_chance():
+def test_one_zero_id_among_thousands_is_chance():
     looks = HeaderTraits([0] * 2000 + [1] * 655)
     for task in range(2000 + 655):
         looks.take(task, 4, 64, ip_id=task % 2000, has_df=False)
@@ -93,7 +93,7 @@ def test_one_id_among_thousands_is_0_by_chance():
 
 
 @given(st.lists(st.integers(0, 3)))
-def test_the_usual_value_is_what_counting_says(values):
+def test_the_usual_value_is_the_most_frequent(values):
     usual = max(values, key=values.count, default=0)
     is_usual = values.count(usual) >= 3 and 2 * values.count(usual) > len(values)
     assert (usual if is_usual else None) == usual_of((value, 1) for value in values)

@@ -51,14 +51,14 @@ class Scan:
         return self.told(**fields)[task]
 
 
-def test_every_destination_that_was_asked_for_is_there_and_no_control_port():
+def test_every_requested_destination_is_reported_and_no_control_port():
     scan = Scan()
     scan.error(3)
     assert {0: 53, 1: 123, 2: 161} == {task: each.port for task, each in scan.told().items()}
     assert {HOST[4]} == {each.address for each in scan.told().values()}
 
 
-def test_the_most_telling_come_first():
+def test_the_most_significant_come_first():
     scan = Scan()
     scan.record.answer(2, 0, b"")
     scan.error(1)
@@ -67,13 +67,13 @@ def test_the_most_telling_come_first():
     ]
 
 
-def test_of_one_verdict_they_come_by_address_and_port_however_often_they_were_asked():
+def test_within_a_verdict_destinations_are_sorted_by_address_and_port():
     scan = Scan(ports=(161, 53, 123))
     scan.plan.left[1] = 3
     assert list(PORTS) == [each.port for each in scan.told().values()]
 
 
-def test_sent_counts_probes_that_left_and_no_more_answers_than_those():
+def test_sent_counts_departed_probes_and_at_most_as_many_answers():
     scan = Scan()
     for time_ns in range(4):
         scan.record.answer(0, time_ns * SECOND, b"", identity=time_ns + 1)
@@ -86,7 +86,7 @@ def answered_after(scan, rtt_ns, task=0):
     scan.record.answer(task, START_NS + rtt_ns, b"")
 
 
-def test_what_answered_only_when_asked_again_has_no_rtt():
+def test_an_answer_to_a_retry_has_no_rtt():
     scan = Scan()
     answered_after(scan, MS)
     assert (None, ("asked 2 times before it answered",)) == (scan.of().rtt_ms, scan.of().notes)
@@ -105,7 +105,7 @@ def test_what_answered_only_when_asked_again_has_no_rtt():
         {"icmp_type": 11, "icmp_code": 0, "reporter": "203.0.113.1"},
     ],
 )
-def test_an_answer_wins_over_what_other_addresses_say_and_that_stays_a_finding(fields):
+def test_an_answer_wins_over_errors_of_other_addresses(fields):
     scan = Scan()
     scan.error(**fields)
     assert "answered" != scan.of().verdict
@@ -114,14 +114,14 @@ def test_an_answer_wins_over_what_other_addresses_say_and_that_stays_a_finding(f
 
 
 @pytest.mark.parametrize(("refused_ns", "verdict"), [(2, "refused"), (9, "answered")])
-def test_of_an_answer_and_the_host_s_own_refusal_the_first_one_counts(refused_ns, verdict):
+def test_the_first_of_an_answer_and_a_refusal_counts(refused_ns, verdict):
     scan = Scan()
     scan.record.answer(0, 5, b"")
     scan.error(time_ns=refused_ns)
     assert verdict == scan.of().verdict
 
 
-def test_round_trips_of_answers_are_spread():
+def test_rtts_of_answers_have_a_spread():
     scan = Scan()
     for rtt_ns in (3 * MS, MS, 2 * MS):
         answered_after(scan, rtt_ns)
@@ -144,12 +144,12 @@ def test_round_trips_of_answers_are_spread():
         ),
     ],
 )
-def test_silence_says_what_it_can_and_why(facts, meaning, note):
+def test_silence_has_a_meaning_and_the_reason_for_it(facts, meaning, note):
     found = Scan(**facts).of()
     assert (meaning, (note,)) == (found.meaning, found.notes)
 
 
-def test_a_silent_port_of_a_host_that_answers_elsewhere_is_not_said_to_be_of_one_that_is_down():
+def test_a_silent_port_of_an_answering_host_is_not_blamed_on_a_down_host():
     scan = Scan(control=3)
     scan.known.hosts_by_answers[0] = frozenset({0})
     found = scan.of()
@@ -160,7 +160,7 @@ def test_a_silent_port_of_a_host_that_answers_elsewhere_is_not_said_to_be_of_one
     assert "it is up, but its errors do not get here" in found.advice
 
 
-def test_a_port_that_is_still_open_while_the_host_spoke_is_rate_limited():
+def test_an_undecided_port_of_a_responding_host_is_rate_limited():
     scan = Scan(refused=6)
     scan.plan.left[0] = 1
     scan.pacing.state[0] = UNDECIDED
@@ -171,13 +171,13 @@ def test_a_port_that_is_still_open_while_the_host_spoke_is_rate_limited():
     )
 
 
-def test_ports_of_a_host_that_went_mute_are_rate_limited():
+def test_ports_of_a_host_that_fell_silent_are_rate_limited():
     scan = Scan(refused=6)
     scan.pacing.state[0] = LIMITED
     assert "rate-limited" == scan.of().meaning
 
 
-def test_a_host_whose_errors_all_go_to_other_traffic_leaves_its_ports_rate_limited():
+def test_if_all_errors_are_about_other_traffic_ports_are_rate_limited():
     scan = Scan(control=3)
     scan.pacing.others[0] = 5
     assert "rate-limited" == scan.of().meaning
@@ -185,7 +185,7 @@ def test_a_host_whose_errors_all_go_to_other_traffic_leaves_its_ports_rate_limit
     assert "listening-or-filtered" == scan.of().meaning
 
 
-def test_what_this_host_could_not_send_is_unsent_with_its_errno():
+def test_a_destination_this_host_could_not_send_to_is_unsent_with_its_errno():
     scan = Scan()
     scan.pacing.state[0], scan.plan.left[0] = UNSENT, 0
     scan.errnos[0] = errno.ENETUNREACH
@@ -193,7 +193,7 @@ def test_what_this_host_could_not_send_is_unsent_with_its_errno():
     assert ("unsent", "ENETUNREACH", None, 0) == (found.verdict, found.errno, found.meaning, found.sent)
 
 
-def test_what_was_not_seen_to_leave_is_silent_without_evidence():
+def test_a_probe_not_seen_leaving_is_silent_without_evidence():
     scan = Scan(refused=3)
     scan.record.is_seen[0] = 0
     found = scan.of()
@@ -207,7 +207,7 @@ def test_what_was_not_seen_to_leave_is_silent_without_evidence():
 
 
 @pytest.mark.parametrize("seen", [0, 1])
-def test_who_was_asked_before_this_host_could_not_any_more_is_silent_without_evidence(seen):
+def test_a_port_probed_before_sending_failed_is_silent_without_evidence(seen):
     scan = Scan(refused=3)
     scan.record.is_seen[0] = seen
     scan.pacing.state[0], scan.errnos[0] = UNSENT, errno.ENETUNREACH
@@ -234,7 +234,7 @@ def test_the_scan_s_own_ports_are_silent_without_evidence():
     )
 
 
-def test_what_was_never_asked_because_the_scan_was_stopped_is_left_out():
+def test_destinations_never_probed_before_a_stop_are_left_out():
     scan = Scan()
     scan.pacing.state[0] = scan.pacing.state[1] = UNDECIDED
     scan.plan.left[0] = 0
@@ -252,7 +252,7 @@ def test_notes_are_added_to_the_destinations_they_are_about():
 # ---- findings
 
 
-def test_errors_of_a_kind_are_counted_together_and_the_worst_comes_first():
+def test_equal_errors_are_counted_together_and_the_worst_comes_first():
     scan = Scan()
     for time_ns, sent_ns in ((5 * MS, 4 * MS), (9 * MS, 6 * MS)):
         scan.error(time_ns=time_ns, sent_ns=sent_ns, icmp_code=13, reporter="203.0.113.1")
@@ -277,7 +277,7 @@ def test_errors_of_a_kind_are_counted_together_and_the_worst_comes_first():
 
 
 @pytest.mark.parametrize(("ttl", "verdict"), [(31, "expired"), (32, "loop")])
-def test_a_ttl_that_ran_out_is_a_loop_where_it_was_plenty(ttl, verdict):
+def test_an_expired_high_ttl_is_a_loop(ttl, verdict):
     scan = Scan(ttl=ttl)
     for time_ns, reporter in ((9, "203.0.113.1"), (5, "203.0.113.2")):
         scan.error(icmp_type=11, icmp_code=0, reporter=reporter, time_ns=time_ns)
@@ -287,7 +287,7 @@ def test_a_ttl_that_ran_out_is_a_loop_where_it_was_plenty(ttl, verdict):
     assert [(("203.0.113.2", "203.0.113.1"), None) if verdict == "loop" else None] * 2 == loops
 
 
-def test_fragments_that_were_not_reassembled_are_no_loop():
+def test_failed_reassembly_is_not_a_loop():
     scan = Scan()
     scan.error(icmp_type=11, icmp_code=1)
     assert "reassembly" == scan.of().verdict
@@ -301,7 +301,7 @@ def test_fragments_that_were_not_reassembled_are_no_loop():
         ({"icmp_code": 9}, "prohibited", "dest-unreach"),
     ],
 )
-def test_an_engine_that_hears_only_an_errno_names_no_reporter_type_or_code(fields, verdict, reason):
+def test_an_engine_with_only_an_errno_names_no_reporter_type_or_code(fields, verdict, reason):
     scan = Scan()
     scan.error(**fields)
     told = scan.of(tells_origin=False)
@@ -317,7 +317,7 @@ def test_an_engine_that_hears_only_an_errno_names_no_reporter_type_or_code(field
     assert 1 == told.errors
 
 
-def test_comments_say_what_each_frame_s_destination_turned_out_to_be():
+def test_comments_give_the_verdict_of_each_frames_destination():
     scan = Scan()
     scan.error(1)
     frames = [(1, 0), (2, 1), (3, -1), (4, 3)]

@@ -51,26 +51,26 @@ def test_every_source_address_has_tokens_of_its_own(sources):
     assert judged_right(linux)
 
 
-def test_a_limit_of_ten_a_second_is_used_as_well():
+def test_a_limit_of_ten_a_second_is_used_fully_too():
     linux = world(interval_ns=SECOND // 10)
     assert (CLOSED - BURST) / 10 + LINGER_S + 1.5 >= linux.run()
     assert judged_right(linux)
 
 
 @pytest.mark.parametrize(("interval_ns", "most_s"), [(SECOND // 10, 14), (SECOND, 97)])
-def test_a_token_that_comes_sooner_than_an_error_travels_is_used_all_the_same(interval_ns, most_s):
+def test_tokens_faster_than_the_rtt_are_used(interval_ns, most_s):
     far = world(interval_ns=interval_ns, rtt_ns=150 * MS)
     assert most_s >= far.run()
     assert judged_right(far)
 
 
-def test_hosts_at_once_take_no_longer_than_one():
+def test_many_hosts_take_no_longer_than_one():
     many = world(interval_ns=SECOND, hosts=8)
     assert 1.05 * (CLOSED - BURST) >= many.run()
     assert judged_right(many)
 
 
-def test_a_host_most_of_whose_ports_say_nothing_costs_little_more_than_its_closed_ones():
+def test_many_silent_ports_cost_little_more_than_the_closed_ones():
     mostly = World(ports=PORTS, silent=range(1, 61), interval_ns=SECOND)
     assert 1.35 * (40 - BURST) >= mostly.run()
     assert judged_right(mostly)
@@ -83,20 +83,20 @@ def test_a_bucket_of_any_depth_is_learned(burst):
     assert judged_right(other)
 
 
-def test_a_limit_that_every_probe_sets_back_needs_patience():
+def test_a_limit_reset_by_every_probe_needs_pauses():
     router = World(ports=range(1, 15), silent=(5,), interval_ns=SECOND, resets=True)
     router.run()
     assert judged_right(router)
 
 
-def test_who_takes_a_third_of_the_tokens_makes_no_port_silent():
+def test_losing_a_third_of_the_tokens_makes_no_port_silent():
     robbed = world(answering=(), interval_ns=SECOND, thief_ns=3 * SECOND)
     assert 1.25 * 1.5 * (98 - BURST) >= robbed.run()
     assert judged_right(robbed)
 
 
 @pytest.mark.parametrize("loss", [0.02, 0.1])
-def test_loss_takes_time_but_hardly_makes_a_port_silent(loss):
+def test_loss_takes_time_but_rarely_makes_a_port_silent(loss):
     lossy = world(interval_ns=SECOND // 10, loss=loss)
     lossy.run()
     assert truth(lossy) <= lossy.silent_found()
@@ -135,7 +135,7 @@ def test_a_round_of_many_silent_ports_keeps_to_the_rate():
 # ---- hosts that never speak
 
 
-def test_a_mute_host_is_asked_as_often_as_is_said_and_waited_for_as_long():
+def test_a_mute_host_is_probed_and_waited_for_as_configured():
     mute = World(ports=PORTS, silent=PORTS, mute=True)
     took_s = mute.run(retries=2, timeout_ns=4 * SECOND)
     assert 4 <= took_s <= 4.5
@@ -144,7 +144,7 @@ def test_a_mute_host_is_asked_as_often_as_is_said_and_waited_for_as_long():
     assert not any(mute.pacing.drew_error)
 
 
-def test_without_control_only_what_was_asked_for_is_probed():
+def test_without_control_only_requested_ports_are_probed():
     mute = World(ports=PORTS, silent=PORTS, mute=True)
     mute.run(control=False)
     assert [0] == mute.plan.attempts[mute.plan.asked :].tolist()
@@ -189,18 +189,18 @@ def test_the_rate_is_never_exceeded_by_more_than_a_fifth_of_a_tenth_of_a_second(
 
 
 @pytest.mark.parametrize("rate_pps", [0.5, 1, 3, 49])
-def test_a_low_rate_is_kept_and_used_from_the_first_moment(rate_pps):
+def test_a_low_rate_is_kept_and_used_from_the_start(rate_pps):
     slow = World(ports=range(1, 11))
     assert 9 / rate_pps == pytest.approx(slow.run(rate_pps=rate_pps, loop_ns=10 * MS), rel=0.02, abs=0.15)
     assert judged_right(slow)
 
 
-def test_without_a_rate_all_is_sent_at_once():
+def test_without_a_rate_everything_is_sent_at_once():
     free = World(ports=PORTS, hosts=50)
     assert 50_000 <= sent_per_second(free, rate_pps=0)
 
 
-def test_no_more_is_due_than_there_is_room_for():
+def test_no_more_probes_are_due_than_fit():
     made = World(ports=PORTS)
     pacing = Pacing(made.plan, Patience(0, 2, SECOND, control=True), START_NS)
     assert [30, 30, 40, 0] == [len(pacing.due(START_NS, room)) for room in (30, 30, 100, 100)]
@@ -219,7 +219,7 @@ def test_a_port_that_this_host_cannot_send_to_is_decided():
     assert (2, False) == (pacing.decided(), pacing.done(START_NS))
 
 
-def test_the_scan_s_own_ports_are_never_asked():
+def test_the_scans_own_ports_are_never_probed():
     made = World(ports=(1, 2, 3))
     pacing = Pacing(made.plan, Patience(0, 2, SECOND, control=True), START_NS)
     pacing.leave_out([1])
@@ -227,13 +227,13 @@ def test_the_scan_s_own_ports_are_never_asked():
     assert 1 == pacing.decided()
 
 
-def test_nothing_is_estimated_before_anything_is_known():
+def test_without_replies_there_is_no_estimate():
     made = World(ports=(1,))
     pacing = Pacing(made.plan, Patience(0, 2, SECOND, control=True), START_NS)
     assert pacing.remaining_s() is None
 
 
-def test_the_estimate_counts_the_queue_and_the_tokens_that_are_needed():
+def test_the_estimate_covers_the_queue_and_the_needed_tokens():
     made = world(interval_ns=SECOND)
     pacing = Pacing(made.plan, Patience(10, 2, SECOND, control=True), START_NS)
     assert 10 == pacing.remaining_s()
@@ -269,7 +269,7 @@ limits = st.fixed_dictionaries(
 
 @examples(60)
 @given(ports, st.floats(0, 1), st.floats(0, 0.3), limits)
-def test_worlds_without_loss_are_judged_right(ports, dropped, answering, limits):
+def test_without_loss_every_verdict_is_right(ports, dropped, answering, limits):
     chosen = sorted(ports)
     silent = chosen[: int(len(chosen) * dropped)]
     answers = chosen[len(silent) : len(silent) + int(len(chosen) * answering)]
@@ -307,9 +307,7 @@ def many_origins(ports, dropped, rules, **fields):
     st.sampled_from((0, 1000, 100, 20)),
     st.integers(0, 1 << 30),
 )
-def test_no_port_is_called_silent_whose_reporter_was_heard_and_has_a_limit(
-    ports, dropped, rules, limits, loss, rate, seed
-):
+def test_no_port_behind_a_limited_reporter_is_called_silent(ports, dropped, rules, limits, loss, rate, seed):
     made = many_origins(ports, dropped, rules, loss=loss, seed=seed, **limits)
     made.run(rate_pps=rate)
     assert set() == made.wrongly_silent()
@@ -318,7 +316,7 @@ def test_no_port_is_called_silent_whose_reporter_was_heard_and_has_a_limit(
 
 @examples(60)
 @given(ports, st.floats(0, 1), rules, limits, st.integers(0, 1 << 30))
-def test_nor_where_nobody_says_who_sent_an_error(ports, dropped, rules, limits, seed):
+def test_without_known_reporters_no_limited_port_is_called_silent(ports, dropped, rules, limits, seed):
     free = [(part, 0, 1) for part, _, _ in rules]  # of two limits that look alike, none can be told
     made = many_origins(ports, dropped, free, anonymous=True, seed=seed, **limits)
     made.run()
@@ -326,14 +324,14 @@ def test_nor_where_nobody_says_who_sent_an_error(ports, dropped, rules, limits, 
 
 
 @pytest.mark.parametrize("anonymous", [False, True])
-def test_a_router_s_refusals_are_no_evidence_about_the_host_s(anonymous):
+def test_refusals_by_a_router_are_no_evidence_about_the_host(anonymous):
     odd = range(1, 100, 2)
     made = World(ports=range(1, 101), rules=[(odd, 0, 1)], interval_ns=SECOND, anonymous=anonymous)
     made.run()
     assert {REPLIED} == set(made.pacing.state[: made.plan.asked])
 
 
-def test_a_router_that_is_heard_after_the_host_s_silence_was_judged_has_it_judged_anew():
+def test_a_late_router_error_reopens_the_judgement_of_silence():
     made = World(ports=(1, 2, 3, 4), silent=(1, 2, 3, 4))
     made.run()
     assert [SILENT] * 4 == list(made.pacing.state[:4])
@@ -348,7 +346,7 @@ def test_an_answer_that_takes_longer_than_the_pause_between_probes_is_an_answer(
     assert [REPLIED, SILENT] == list(slow.pacing.state[:2])
 
 
-def test_an_error_of_another_address_settles_an_rtt_later():
+def test_an_error_of_another_address_settles_after_an_rtt():
     made = World(ports=(1,))
     pacing = Pacing(made.plan, Patience(0, 2, SECOND, control=False), START_NS)
     pacing.due(START_NS, 10)
@@ -370,14 +368,14 @@ def test_an_answer_and_the_host_s_own_refusal_settle_at_once():
         assert pacing.done(START_NS + 80 * MS)
 
 
-def test_a_host_that_proves_nothing_of_its_silent_ports_is_not_asked_for_ever():
+def test_a_host_without_evidence_about_silent_ports_is_given_up():
     ports = [5, 9, 12, 14, 16, 19, 20, 23, 24, 28, 41, 51, 53, 57]  # found by the property above
     made = World(ports=ports, silent=ports[:9], hosts=2, burst=2, rtt_ns=30 * MS, interval_ns=20 * MS)
     assert 10 > made.run(most_s=60)
     assert judged_right(made)
 
 
-def test_a_port_is_not_called_silent_for_errors_that_this_host_lost():
+def test_errors_lost_by_this_host_make_no_port_silent():
     world = World(ports=[1, 2, 3])
     world.run()
     assert [REPLIED] * 3 == list(world.pacing.state[:3])

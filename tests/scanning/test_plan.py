@@ -27,7 +27,7 @@ from udpprobe.scanning.plan import CONTROL_PORTS, Plan, Sources
 BOTH = ((HOST[4], 53), (OTHER_HOST[4], 53), (HOST[4], 123))
 
 
-def test_behind_the_tasks_stands_a_control_port_for_each_host():
+def test_after_the_tasks_comes_a_control_port_for_each_host():
     plan = plan_of(*BOTH)
     assert (3, 2, 5) == (plan.asked, plan.hosts, len(plan))
     assert [0, 1, 0, 0, 1] == list(plan.tasks.host)
@@ -39,7 +39,7 @@ def control_ports(pairs, key=KEY):
     return list(plan.tasks.port[plan.asked :])
 
 
-def test_control_ports_are_high_ones_that_were_not_asked_for():
+def test_control_ports_are_high_and_not_requested():
     asked = range(CONTROL_PORTS[0], CONTROL_PORTS[1] - 2)
     pairs = [(OTHER_HOST[4], 53), *((HOST[4], port) for port in asked)]
     assert {65_534, 65_535} >= set(control_ports(pairs))
@@ -52,7 +52,7 @@ def test_none_of_the_scan_s_own_ports_is_a_control_port():
     assert {first + 9} == {int(plan.tasks.port[-1]) for plan in plans}
 
 
-def test_where_every_high_port_is_asked_for_port_0_is_the_control():
+def test_if_every_high_port_is_requested_port_0_is_the_control():
     assert [0] == control_ports([(HOST[4], port) for port in range(*CONTROL_PORTS)])
 
 
@@ -92,7 +92,7 @@ def test_the_tasks_of_a_host_come_by_port():
     assert ([3, 0, 2], [1]) == (list(plan.tasks_of(0)), list(plan.tasks_of(1)))
 
 
-def test_a_plan_of_nothing_finds_nothing():
+def test_an_empty_plan_finds_nothing():
     plan = Plan(destinations_of([]), Sources([], OWN_PORT), array("H"), Payloads(ROWS, [(GENERIC,)]), KEY)
     assert (0, -1) == (len(plan), plan.find(*halves(HOST[4]), 53))
 
@@ -107,12 +107,12 @@ def test_payloads_are_sent_in_turn():
     assert [SHORT_TOKEN, EMPTY, BARE, SHORT_TOKEN] == sent_rows(plan, 0, 4)
 
 
-def test_the_hash_says_which_generic_payload_is_sent():
+def test_the_hash_selects_the_generic_payload():
     plan = plan_of(*((HOST[4], port) for port in range(1, 200)), payload=GENERIC)
     assert set(range(VARIANTS)) == {plan.payload_of(task, 0) for task in range(plan.asked)}
 
 
-def test_a_control_port_is_sent_a_generic_payload():
+def test_a_control_port_gets_a_generic_payload():
     plan = plan_of(*((HOST[4], port) for port in range(1, 200)), payload=EMPTY)
     assert {EMPTY} == {plan.payload_of(task, 0) for task in range(plan.asked)}
     controls = (plan_of((HOST[4], 53), payload=EMPTY, key=(secret, 0)) for secret in range(50))
@@ -120,7 +120,7 @@ def test_a_control_port_is_sent_a_generic_payload():
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_a_probe_leaves_from_the_address_it_is_told_to_as_long_as_it_is_said_to_be(family):
+def test_a_probe_has_the_requested_source_and_length(family):
     plan = plan_of((HOST[family], 53), (OTHER_HOST[family], 53), size=90)
     packet = next_packet(plan, 1, source=1)
     size = {4: 4, 6: 16}[family]
@@ -131,7 +131,7 @@ def test_a_probe_leaves_from_the_address_it_is_told_to_as_long_as_it_is_said_to_
     assert len(packet) == plan.length_of(1, 0, 1) == 90
 
 
-def test_hosts_may_have_sources_of_their_own():
+def test_hosts_may_have_their_own_source_addresses():
     hosts = [(HOST[4], 53), (HOST[6], 53)]
     payloads = Payloads(ROWS, [(GENERIC,)])
     plan = Plan(
@@ -146,7 +146,7 @@ def test_hosts_may_have_sources_of_their_own():
     assert [4, 6, 4, 6] == [plan.family_of(task) for task in range(len(plan))]
 
 
-def test_what_left_is_counted_without_what_this_host_refused_to_send():
+def test_refused_sends_are_not_counted_as_sent():
     plan = plan_of(*BOTH)
     for task, length in ((0, 48), (2, 60), (0, 50)):
         plan.leave(task, length)
@@ -175,6 +175,6 @@ def test_the_tasks_of_a_host_take_its_source_ports_in_turn():
     assert plan.source_port[1] == int.from_bytes(next_packet(plan, 1)[20:22])
 
 
-def test_where_the_turn_begins_is_secret():
+def test_the_first_source_port_is_secret():
     plans = (plan_of((HOST[4], 1), source_ports=8, key=(secret, 0)) for secret in range(99))
     assert set(range(OWN_PORT, OWN_PORT + 8)) == {plan.source_port[0] for plan in plans}

@@ -49,7 +49,7 @@ def limited(**fields):
     return made, state, now_ns
 
 
-def test_some_ports_are_asked_together_and_a_closed_one_behind_them():
+def test_some_ports_are_probed_together_followed_by_a_closed_one():
     made, _ = host()
     due = made.due(START_NS)
     assert FIRST_BATCH + 1 == len(due)
@@ -57,7 +57,7 @@ def test_some_ports_are_asked_together_and_a_closed_one_behind_them():
     assert KNOWN not in [task for task, _ in due[:-1]]
 
 
-def test_where_the_closed_one_is_refused_more_are_asked_together():
+def test_if_the_closed_port_is_refused_more_are_probed_together():
     made, _ = host()
     made.due(START_NS)
     made.hit(KNOWN, 0, 0, START_NS, START_NS + MS)
@@ -71,7 +71,7 @@ def test_a_closed_port_that_misses_shows_a_limit():
     assert made.limited
 
 
-def test_a_port_that_was_silent_and_is_refused_now_shows_a_limit():
+def test_a_silent_port_that_is_now_refused_shows_a_limit():
     made, state = host()
     made.due(START_NS)
     state[7] = REPLIED
@@ -88,14 +88,14 @@ def test_with_a_limit_each_port_is_tried_alone():
     assert 10 == len({due[0] for due in tried})
 
 
-def test_where_few_are_left_before_the_limit_is_learned_they_are_asked_together():
+def test_few_remaining_ports_are_probed_together_before_the_limit_is_learned():
     made, state, now_ns = limited()
     for task in range(5, len(state)):
         state[task] = REPLIED
     assert [1, 2, 3, 4, KNOWN] == [task for task, _ in made.due(max(now_ns, made.wake_ns()))]
 
 
-def test_each_source_address_has_a_turn_of_its_own():
+def test_each_source_address_takes_turns_separately():
     made, _, now_ns = limited(sources=3)
     assert [0, 1, 2] == [source for _, source in made.due(now_ns)]
 
@@ -112,13 +112,13 @@ def test_a_port_whose_error_may_still_come_is_not_probed_again():
     assert START_NS + 10 * SECOND <= made.wake_ns()
 
 
-def test_what_waits_to_be_sent_is_not_due_again():
+def test_a_queued_port_is_not_due_again():
     made, _ = host()
     made.hold(START_NS)
     assert (START_NS + made.wait_ns, []) == (made.wake_ns(), made.due(START_NS))
 
 
-def test_a_host_is_finished_when_nothing_is_open():
+def test_a_host_is_finished_when_nothing_is_undecided():
     made, state = host()
     assert not made.finished
     for task in range(1, len(state)):
@@ -127,22 +127,22 @@ def test_a_host_is_finished_when_nothing_is_open():
 
 
 @pytest.mark.parametrize(("closed", "expected"), [((), [1, 2, 3]), ((2,), [3]), ((1, 2), [3]), ((3,), [])])
-def test_what_missed_before_a_closed_port_did_says_nothing(closed, expected):
+def test_misses_before_that_of_a_closed_port_prove_nothing(closed, expected):
     assert expected == [task for task, _ in since_closed([(1, 10), (2, 20), (3, 30)], closed)]
 
 
-def test_a_lane_is_split_at_the_last_probe_of_a_task():
+def test_the_history_is_split_at_the_last_probe_of_a_task():
     limit = SourceLimit(Limiter(0), tried=[(1, 10), (2, 20), (1, 30), (3, 40)])
     assert limit.split(9, 50) is None
     assert ([(1, 10), (2, 20)], [(3, 40)]) == (limit.split(1, 35), limit.tried)
 
 
-def test_a_late_error_is_about_the_probe_that_had_left_before():
+def test_a_late_error_is_about_the_previous_probe():
     limit = SourceLimit(Limiter(0), tried=[(2, 5), (1, 10), (2, 20), (1, 30)])
     assert ([(2, 5)], [(2, 20), (1, 30)]) == (limit.split(1, 29), limit.tried)
 
 
-def test_nothing_has_missed_where_no_token_was_sure():
+def test_without_a_certain_token_there_is_no_miss():
     limit = SourceLimit(Limiter(0), tried=[(1, SECOND)])
     assert set() == limit.missed(3 * SECOND, MS, ())
     limit.limiter.interval_ns = SECOND
@@ -150,7 +150,7 @@ def test_nothing_has_missed_where_no_token_was_sure():
     assert {1: SECOND} == limit.flying(SECOND, MS)
 
 
-def test_what_missed_while_this_host_lost_packets_is_tried_anew():
+def test_misses_while_this_host_lost_packets_are_retried():
     made, _ = host()
     first = made.due(START_NS)
     made.distrust()
@@ -161,19 +161,19 @@ def test_what_missed_while_this_host_lost_packets_is_tried_anew():
 # ---- several reporters
 
 
-def test_of_every_kind_of_error_a_port_is_asked_again():
+def test_a_known_port_is_probed_again_for_every_kind_of_error():
     state = States(array("I", [0] * 50))
     made = RateLimitCheck(range(50), ballot_of(state), {3: 1, 4: 1, 5: 2}, [START_NS], 3, 50)
     assert [(3, 0), (5, 0)] == made.due(START_NS)[-2:]
 
 
-def test_at_a_low_rate_few_are_asked_together():
+def test_at_a_low_rate_few_ports_are_probed_together():
     state = States(array("I", [0] * 50))
     made = RateLimitCheck(range(50), ballot_of(state), {KNOWN: 0}, [START_NS], 3, 2)
     assert 3 == len(made.due(START_NS))
 
 
-def test_few_ports_are_asked_several_times_in_the_end():
+def test_few_remaining_ports_are_probed_several_times():
     made, _ = host(tasks=3)
     due = []
     for _ in range(6):
@@ -202,16 +202,16 @@ def rounds(made, state, refused):
     return {state[task] for task in range(1, 9)}
 
 
-def test_a_port_is_silent_where_a_known_port_of_each_reporter_is_refused_and_it_is_not():
+def test_a_port_is_silent_if_known_ports_of_all_reporters_are_refused_and_it_is_not():
     assert {SILENT} == rounds(*two_reporters(), {0, 9})
 
 
 @pytest.mark.parametrize("refused", [{0}, {9}])
-def test_one_reporter_s_errors_say_nothing_of_what_another_refuses(refused):
+def test_errors_of_one_reporter_say_nothing_about_another(refused):
     assert {UNDECIDED} == rounds(*two_reporters(), refused)
 
 
-def test_who_speaks_late_is_asked_about_every_port_that_was_silent():
+def test_a_late_reporter_has_every_silent_port_probed_again():
     made, state = two_reporters()
     assert {SILENT} == rounds(made, state, {0, 9})
     state[3] = REPLIED

@@ -51,7 +51,7 @@ def known(_task, data):
 
 
 @FAMILIES
-def test_a_probe_is_seen_to_leave(family):
+def test_a_departing_probe_is_recognised(family):
     scan = Scan(family)
     probe = scan.send(source=1)
     assert [] == scan.hear(probe)
@@ -60,14 +60,14 @@ def test_a_probe_is_seen_to_leave(family):
 
 
 @FAMILIES
-def test_an_answer_is_heard(family):
+def test_an_answer_is_recognised_in_a_scan(family):
     scan = Scan(family)
     assert [(ANSWER, 0)] == scan.hear(scan.send(), answer(family))
     assert ([0, 0], {0: b"answer"}, [MS]) == (scan.tasks, scan.record.answers, scan.record.rtts_ns(0))
 
 
 @FAMILIES
-def test_an_answer_from_another_port_is_that_of_the_only_port_that_waits_for_one(family):
+def test_an_answer_from_another_port_belongs_to_the_only_waiting_port(family):
     scan = Scan(family, ports=(PORT, 53, 69), recognises=known)
     probes = [scan.send(task) for task in range(3)]
     scan.hear(*probes, b.port_unreachable(probes[0]), answer(family, sport=53))
@@ -78,7 +78,7 @@ def test_an_answer_from_another_port_is_that_of_the_only_port_that_waits_for_one
     assert ("answered", 1, ()) == (told.verdict, told.answered, told.notes)
 
 
-def test_an_answer_from_another_port_is_nobody_s_where_several_wait_for_one():
+def test_an_answer_from_another_port_is_unassigned_if_several_wait():
     scan = Scan(ports=(PORT, 53))
     scan.hear(scan.send(0), scan.send(1))
     assert [] == scan.hear(answer(sport=50_000))
@@ -90,7 +90,7 @@ def source_ports_of(scan):
     return list(scan.plan.source_port[: scan.plan.asked])
 
 
-def test_an_answer_from_another_port_says_by_the_port_it_goes_to_which_probe_it_answers():
+def test_an_answer_from_another_port_is_assigned_by_its_destination_port():
     scan = Scan(ports=(PORT, 53, 69), source_ports=3, recognises=known)
     scan.hear(*map(scan.send, range(3)))
     _, second, third = source_ports_of(scan)
@@ -99,7 +99,7 @@ def test_an_answer_from_another_port_says_by_the_port_it_goes_to_which_probe_it_
     assert {1: 50_000, 2: PORT} == scan.replies.other_ports
 
 
-def test_what_answered_from_another_port_once_answers_the_same_task_again():
+def test_another_port_keeps_answering_the_same_task():
     scan = Scan(ports=(PORT, 53), recognises=known)
     scan.hear(scan.send(0))
     scan.hear(answer(sport=50_000))
@@ -107,7 +107,7 @@ def test_what_answered_from_another_port_once_answers_the_same_task_again():
     assert [(ANSWER, 0)] == scan.hear(answer(sport=50_000))
 
 
-def test_what_goes_from_one_of_the_scan_s_own_ports_to_another_is_a_probe_of_this_host():
+def test_a_datagram_between_the_scans_own_ports_is_a_probe():
     here = OWN[4][0]
     plan = plan_of((here, PORT), (here, OWN_PORT + 1), source_ports=2)
     scan = Scan(plan=plan)
@@ -119,7 +119,7 @@ def test_what_goes_from_one_of_the_scan_s_own_ports_to_another_is_a_probe_of_thi
     assert [] == scan.hear(b.datagram(here, here, PORT, other, b"elsewhere"))
 
 
-def test_a_host_s_answer_from_a_port_with_the_number_of_the_scan_s_own_is_one():
+def test_an_answer_from_a_port_number_used_by_the_scan_is_an_answer():
     scan = Scan(ports=(OWN_PORT + 1, PORT), source_ports=2)
     scan.hear(scan.send())
     assert [(ANSWER, 0)] == scan.hear(answer(sport=OWN_PORT + 1, dport=source_ports_of(scan)[0]))
@@ -137,13 +137,13 @@ def test_a_host_s_answer_from_a_port_with_the_number_of_the_scan_s_own_is_one():
         b"\x45",
     ],
 )
-def test_other_people_s_datagrams_do_not_enter_the_report(packet):
+def test_foreign_datagrams_do_not_enter_the_report(packet):
     scan = Scan()
     assert [] == scan.hear(packet)
     assert ([NO_TASK], {}) == (scan.tasks, scan.record.answers)
 
 
-def test_the_task_of_each_frame_is_told():
+def test_the_task_of_each_frame_is_known():
     scan = Scan(ports=(PORT, 53))
     probe = scan.send(1)
     scan.hear(scan.send(), probe, other_traffic(dport=1), b.port_unreachable(probe))
@@ -154,7 +154,7 @@ def test_the_task_of_each_frame_is_told():
 
 
 @FAMILIES
-def test_an_answer_that_two_interfaces_show_is_one(family):
+def test_an_answer_captured_on_two_interfaces_counts_once(family):
     scan = Scan(family)
     scan.hear(scan.send(), scan.send())
     assert [(ANSWER, 0)] == scan.hear(answer(family), answer(family), apart_ns=1000)
@@ -163,7 +163,7 @@ def test_an_answer_that_two_interfaces_show_is_one(family):
     assert 1 == outcome(scan.known)[0].answered
 
 
-def test_answers_to_two_probes_are_two_and_more_than_were_asked_are_not():
+def test_two_answers_to_two_probes_count_and_further_ones_do_not():
     scan = Scan()
     assert [(ANSWER, 0)] * 2 == scan.hear(scan.send(), answer(), scan.send(), answer(data=b"2"))
     assert [(ANSWER, 0)] == scan.hear(answer(data=b"3"))
@@ -171,7 +171,7 @@ def test_answers_to_two_probes_are_two_and_more_than_were_asked_are_not():
 
 
 @FAMILIES
-def test_an_error_that_two_interfaces_show_is_one(family):
+def test_an_error_on_two_interfaces_counts_once(family):
     scan = Scan(family)
     probe = scan.send()
     error = b.port_unreachable(probe)
@@ -183,7 +183,7 @@ def test_an_error_that_two_interfaces_show_is_one(family):
     ]
 
 
-def test_a_probe_that_comes_round_with_an_ever_lower_ttl_is_in_a_loop():
+def test_a_returning_probe_with_falling_ttls_is_in_a_loop():
     scan = Scan()
     probe = scan.send()
     for ttl in (64, 63, 61, 62, 60, 59, 58):
@@ -194,7 +194,7 @@ def test_a_probe_that_comes_round_with_an_ever_lower_ttl_is_in_a_loop():
     assert MS == scan.plan.sent_ns(0) - scan.now_ns + scan.frames * MS  # it left once
 
 
-def test_a_probe_that_a_router_on_this_host_passes_on_is_in_no_loop():
+def test_a_probe_forwarded_by_this_host_is_not_in_a_loop():
     scan = Scan()
     probe = scan.send()
     for ttl in (64, 63, 62):
@@ -222,21 +222,21 @@ def test_8_bytes_of_udp_are_enough(family, payload):
 
 
 @FAMILIES
-def test_an_error_of_a_router_is_no_refusal(family):
+def test_an_error_of_a_router_is_not_a_refusal(family):
     scan = Scan(family)
     assert [(ERROR, 0, 0, 0)] == scan.hear(b.port_unreachable(scan.send(), reporter=ROUTER[family]))
     assert [(ERROR, 0, 0, 1)] == scan.hear(b.time_exceeded(scan.send(), ROUTER[family]))
 
 
 @FAMILIES
-def test_any_but_port_unreachable_of_the_host_itself_is_no_refusal(family):
+def test_only_port_unreachable_of_the_host_is_a_refusal(family):
     scan = Scan(family)
     kind = (3, 13) if family == 4 else (1, 1)
     assert [(ERROR, 0, 0, 0)] == scan.hear(b.error(scan.send(), *kind))
 
 
 @FAMILIES
-def test_an_error_about_an_earlier_attempt_says_about_which(family):
+def test_an_error_about_an_earlier_attempt_names_the_attempt(family):
     scan = Scan(family)
     packets = [scan.send(source=1) for _ in range(3)]
     assert [(REFUSAL, 0, 1, n) for n in (2, 0, 1)] == [scan.hear(b.port_unreachable(packets[n]))[0] for n in (2, 0, 1)]
@@ -255,7 +255,7 @@ def test_a_byte_swapped_id_is_believed():
 
 
 @FAMILIES
-def test_an_aged_quote_is_believed(family):
+def test_a_quote_with_a_lower_ttl_is_believed(family):
     scan = Scan(family)
     probe = scan.send()
     assert BELIEVED == scan.hear_error(probe, quote=b.forwarded(probe, 63))
@@ -275,14 +275,14 @@ def test_a_source_that_a_nat_changed_in_the_quote_is_believed(family):
 
 
 @FAMILIES
-def test_a_port_that_a_nat_changed_in_the_quote_is_believed_for_the_id_and_the_rest(family):
+def test_a_quoted_port_changed_by_a_nat_is_believed_thanks_to_the_id(family):
     scan = Scan(family)
     probe = scan.send()
     assert BELIEVED == scan.hear_error(probe, quote=with_udp(probe, 0, b"\xee\xee"))
 
 
 @FAMILIES
-def test_a_wrong_checksum_is_made_up_for_by_the_token_in_the_payload(family):
+def test_a_token_in_the_payload_makes_up_for_a_wrong_checksum(family):
     scan = Scan(family)
     probe = scan.send()
     assert BELIEVED == scan.hear_error(probe, quote=with_udp(probe, 6, b"\0\0"))
@@ -296,14 +296,14 @@ def test_a_wrong_checksum_is_made_up_for_by_the_token_in_the_payload(family):
         lambda probe: with_udp(probe, 6, b"\0\0"),
     ],
 )
-def test_what_proves_too_little_is_believed_once_another_probe_draws_the_same(family, rewritten):
+def test_weak_evidence_is_believed_once_another_probe_draws_the_same_error(family, rewritten):
     scan = Scan(family, payload=SHORT_TOKEN)
     first, second = scan.send(), scan.send()
     assert [] == scan.hear_error(first, quote=rewritten(first))[0]
     assert ([(REFUSAL, 0, 0, 1)], 0) == scan.hear_error(second, quote=rewritten(second))
 
 
-def test_what_is_doubted_to_the_end_is_foreign():
+def test_an_error_doubted_to_the_end_is_foreign():
     scan = Scan(payload=SHORT_TOKEN)
     probe = scan.send()
     assert NOT_BELIEVED == scan.hear_error(probe, quote=with_udp(probe, 6, b"\0\0"))
@@ -317,7 +317,7 @@ def test_a_whole_token_in_the_payload_makes_up_for_any_id(family):
 
 
 @FAMILIES
-def test_what_is_believed_is_an_exact_match_with_the_probe_s_frame_and_round_trip(family):
+def test_a_believed_error_is_an_exact_match_with_frame_and_rtt(family):
     scan = Scan(family)
     probe = scan.send()
     scan.hear(probe, b.port_unreachable(probe))
@@ -341,7 +341,7 @@ def test_what_is_believed_is_an_exact_match_with_the_probe_s_frame_and_round_tri
 
 
 @FAMILIES
-def test_what_a_nat_rewrote_is_told_of(family):
+def test_changes_by_a_nat_are_noted(family):
     scan = Scan(family)
     probe = scan.send()
     scan.hear(probe)
@@ -351,7 +351,7 @@ def test_what_a_nat_rewrote_is_told_of(family):
     assert "rewritten" == event_of(scan.known, scan.errors[0]).match
 
 
-def test_a_swapped_id_and_a_strange_mtu_are_told_of():
+def test_a_swapped_id_and_a_strange_mtu_are_noted():
     scan = Scan()
     probe = scan.send()
     swapped = probe[:4] + probe[5:3:-1] + probe[6:]
@@ -376,7 +376,7 @@ def test_the_rtt_of_an_error_is_that_of_the_probe_it_quotes():
 
 
 @FAMILIES
-def test_the_kernel_s_words_are_as_good_as_packets(family):
+def test_errors_from_the_kernel_count_like_packets(family):
     scan = Scan(family, ports=(PORT, 53))
     host, own = halves(HOST[family]), halves(OWN[family][1])
     for task in range(2):
@@ -427,7 +427,7 @@ def event_about(scan, task, quote=lambda packet: packet):
         (6, lambda packet: with_udp(packet, 6, bytes(2)), ("flow-label", "payload")),
     ],
 )
-def test_an_event_says_what_told_the_probe_from_its_neighbours(family, quote, evidence):
+def test_an_event_lists_its_match_evidence(family, quote, evidence):
     event = event_about(Scan(family), 0, quote)
     assert ("exact", evidence) == (event.match, event.match_evidence)
 
@@ -452,7 +452,7 @@ def stray(family=4, sport=7777, data=b"whatever", **fields):
 
 
 @FAMILIES
-def test_a_datagram_of_another_port_that_repeats_no_token_is_no_answer_to_one_probe(family):
+def test_a_datagram_from_another_port_without_a_token_is_not_an_answer(family):
     scan = Scan(family)
     assert [] == scan.hear(scan.send(), stray(family))
     (found,) = the_one(scan).findings
@@ -469,7 +469,7 @@ def test_a_datagram_of_another_port_that_repeats_no_token_is_no_answer_to_one_pr
     [{"source": OTHER_HOST}, {"sport": 7777}, {"source": OTHER_HOST, "sport": 7777}],
     ids=["address", "port", "both"],
 )
-def test_datagrams_from_elsewhere_belong_to_the_scan_and_to_the_only_task_of_their_port(family, fields):
+def test_datagrams_from_other_addresses_are_assigned_by_port(family, fields):
     scan = Scan(family, ports=(PORT, 53), source_ports=2)
     said = fields | {"source": fields.get("source", HOST)[family]}
     scan.hear(*map(scan.send, range(2)))
@@ -481,7 +481,7 @@ def test_datagrams_from_elsewhere_belong_to_the_scan_and_to_the_only_task_of_the
 
 
 @FAMILIES
-def test_a_datagram_of_another_port_that_repeats_the_token_is_an_answer(family):
+def test_a_datagram_from_another_port_with_the_token_is_an_answer(family):
     scan = Scan(family)
     probe = scan.send()
     assert [(ANSWER, 0)] == scan.hear(probe, stray(family, data=probe[HEADER[family] :]))
@@ -489,14 +489,14 @@ def test_a_datagram_of_another_port_that_repeats_the_token_is_an_answer(family):
 
 
 @FAMILIES
-def test_so_is_one_in_the_protocol_that_was_asked(family):
+def test_a_datagram_from_another_port_in_the_requested_protocol_is_an_answer(family):
     scan = Scan(family, recognises=lambda task, data: (task, data) == (0, b"known"))
     assert [] == scan.hear(scan.send(), stray(family, data=b"strange"))
     assert [(ANSWER, 0)] == scan.hear(stray(family, data=b"known"))
 
 
 @FAMILIES
-def test_another_port_that_sends_one_behind_each_of_several_probes_answers_them(family):
+def test_another_port_that_follows_several_probes_answers_them(family):
     scan = Scan(family)
     assert [] == scan.hear(scan.send(), stray(family))
     assert [(ANSWER, 0)] == scan.hear(scan.send(), stray(family))
@@ -510,7 +510,7 @@ def test_a_stream_of_datagrams_answers_nothing(family):
 
 
 @FAMILIES
-def test_an_error_about_other_traffic_of_this_host_shows_that_the_host_s_limit_is_used(family):
+def test_an_error_about_other_traffic_uses_up_the_limit_of_its_host(family):
     scan = Scan(family)
     other = other_traffic(family, sport=OWN_PORT - 1)
     scan.hear(scan.send(), b.port_unreachable(other), b.port_unreachable(other, reporter=ROUTER[family]))
@@ -518,7 +518,7 @@ def test_an_error_about_other_traffic_of_this_host_shows_that_the_host_s_limit_i
 
 
 @FAMILIES
-def test_an_answer_from_an_address_that_was_not_asked_is_a_finding_of_what_was(family):
+def test_an_answer_from_an_unprobed_address_is_a_finding(family):
     scan = Scan(family, ports=(PORT,))
     assert [] == scan.hear(scan.send(), *[answer(family, source=OTHER_HOST[family])] * 2, apart_ns=100 * MS)
     told = the_one(scan)

@@ -41,23 +41,23 @@ def misses_until_enough(made, task=ONE):
 
 
 @pytest.mark.parametrize(("gaps", "expected"), [(0, 4), (10, 2), (100, 1), (5000, 1)])
-def test_the_more_errors_came_the_fewer_misses_suffice(gaps, expected):
+def test_with_more_errors_fewer_misses_are_enough(gaps, expected):
     assert expected == misses_until_enough(unanswered(gaps)[0])
 
 
 @pytest.mark.parametrize(("tries", "expected"), [(1, 1), (2, 1), (3, 1), (6, 4)])
-def test_one_is_tried_as_often_as_was_asked_for_the_first_round_included(tries, expected):
+def test_a_port_is_tried_as_often_as_configured_including_the_first_round(tries, expected):
     assert expected == misses_until_enough(unanswered(100, tries)[0])
 
 
-def test_misses_in_one_gap_count_once():
+def test_several_misses_between_two_errors_count_once():
     made, _ = unanswered(10)
     made.miss(ONE, NOW_NS)
     made.miss(ONE, NOW_NS)
     assert ONE not in made.enough
 
 
-def test_a_gap_in_which_a_closed_port_missed_says_nothing_of_others():
+def test_a_gap_in_which_a_closed_port_missed_proves_nothing():
     made, _state = unanswered(10)
     made.miss(ONE, NOW_NS)
     made.miss(OTHER, NOW_NS)
@@ -68,7 +68,7 @@ def test_a_gap_in_which_a_closed_port_missed_says_nothing_of_others():
     assert ONE not in made.enough
 
 
-def test_where_closed_ports_miss_often_more_misses_are_needed():
+def test_if_closed_ports_often_miss_more_misses_are_needed():
     made, _state = unanswered(10)
     for _ in range(5):
         made.miss(OTHER, NOW_NS)
@@ -76,7 +76,7 @@ def test_where_closed_ports_miss_often_more_misses_are_needed():
     assert 5 <= misses_until_enough(made)
 
 
-def test_a_suspect_is_tried_again_after_a_while_and_one_after_the_other():
+def test_unanswered_ports_are_retried_one_after_the_other():
     made, _ = unanswered(10)
     made.miss(ONE, NOW_NS)
     made.miss(OTHER, NOW_NS)
@@ -86,13 +86,13 @@ def test_a_suspect_is_tried_again_after_a_while_and_one_after_the_other():
     ]
 
 
-def test_one_that_was_tried_in_this_gap_is_not_tried_again():
+def test_a_port_tried_in_this_gap_is_not_retried():
     made, _ = unanswered(10)
     made.miss(ONE, NOW_NS)
     assert made.next(NOW_NS + BETWEEN_TRIES_NS, {ONE}) is None
 
 
-def test_one_that_was_decided_meanwhile_is_no_suspect():
+def test_a_decided_port_is_not_retried():
     made, state = unanswered(10)
     made.miss(ONE, NOW_NS)
     assert NOW_NS + BETWEEN_TRIES_NS == made.turn_ns(7)
@@ -100,7 +100,7 @@ def test_one_that_was_decided_meanwhile_is_no_suspect():
     assert (False, 7, None) == (ONE in made, made.turn_ns(7), made.next(1 << 60, set()))
 
 
-def test_states_count_what_is_open_by_host_without_control_ports():
+def test_undecided_tasks_are_counted_by_host_without_control_ports():
     state = States(array("I", [0, 1, 0, 0, 1]), 3)
     state[0], state[3], state[0] = REPLIED, REPLIED, SILENT
     assert (2, [1, 1]) == (state.undecided, list(state.undecided_of))
