@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import islice, starmap
 from math import gcd
-from typing import Generic, Protocol, TypeVar, overload
 
 from msgspec import Struct
 
@@ -25,18 +24,26 @@ from udpprobe.core.extensions import extensions_of
 from udpprobe.core.findings import NO_PORT
 from udpprobe.core.histogram import Histograms
 from udpprobe.core.loops import find_round
-from udpprobe.core.model import Destination, Event, Report, SourceReport, Unmatched, Unread, quoted_of
+from udpprobe.core.model import (
+    Destination,
+    Event,
+    Report,
+    ReportRows,
+    Row,
+    Shaped,
+    SourceReport,
+    Unmatched,
+    Unread,
+    quoted_of,
+)
 from udpprobe.core.notes import GROUP_MEMBER, Note, mtu_notes, no_neighbour_notes, texts_of
 from udpprobe.core.ranking import Ranking, expired, reported_by
 from udpprobe.core.recent import EVIDENCE, MATCHES
-from udpprobe.core.stencils import Filler
 from udpprobe.core.table import Table
 from udpprobe.core.verdicts import NO_NEIGHBOUR
 
 _FINDING, _LOOP = 17, 10
 """Words of a row."""
-
-Row = TypeVar("Row")
 
 
 class Question(Struct, frozen=True):
@@ -48,48 +55,6 @@ class Question(Struct, frozen=True):
     """Include healthy destinations."""
     group_by: str = "destination"
     """`destination`, `host`, `flow` or `reporter`."""
-
-
-class Shaped(Protocol):
-    """Tells which destinations are alike, as `core.destinations.Destinations` does; by number."""
-
-    def shape(self, number: int) -> Hashable | None:
-        """Everything in a row but the values that differ between similar rows; None for a row that must be made."""
-
-    def sample(self, number: int) -> Destination:
-        """A row that has a shape, with the marks of `core.stencils` in place of its values."""
-
-    def put_values(self, number: int, filler: Filler) -> None:
-        """Write the values of a row that has a shape for the marks."""
-
-
-class ReportRows(Sequence[Row], Generic[Row]):
-    """Rows that are made on demand.
-
-    Args:
-        order: the item that each row is made of.
-        make: makes a row.
-        shaped: tells which rows are alike, for writers of text that need no objects.
-    """
-
-    def __init__(self, order: Sequence[int], make: Callable[[int], Row], shaped: Shaped | None = None) -> None:
-        self.order, self.make, self.shaped = order, make, shaped
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    @overload
-    def __getitem__(self, at: int) -> Row: ...
-    @overload
-    def __getitem__(self, at: slice) -> ReportRows[Row]: ...
-    def __getitem__(self, at: int | slice) -> Row | ReportRows[Row]:
-        """One row, or the rows of a slice."""
-        return (
-            ReportRows(self.order[at], self.make, self.shaped) if isinstance(at, slice) else self.make(self.order[at])
-        )
-
-    def __iter__(self) -> Iterator[Row]:
-        return map(self.make, self.order)
 
 
 def conclude(

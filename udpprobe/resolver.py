@@ -6,7 +6,6 @@ A look-up never delays anything: it runs in a daemon thread, and callers wait fo
 from __future__ import annotations
 
 import ipaddress
-import secrets
 import socket
 import struct
 import threading
@@ -16,6 +15,7 @@ from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 from queue import SimpleQueue
+from random import SystemRandom
 from typing import Any
 
 from udpprobe.errors import UdpprobeError
@@ -201,7 +201,7 @@ def _asked(server: str, name: str) -> str:
     """
     labels = b"".join(bytes((len(label),)) + label.encode() for label in name.split("."))
     question = labels + b"\0" + _QUESTION.pack(TXT, IN)
-    number = secrets.randbits(16)
+    number = SystemRandom().getrandbits(16)  # `secrets` does the same but loads OpenSSL
     family, kind, protocol, _, where = socket.getaddrinfo(
         server, DNS_PORT, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
     )[0]

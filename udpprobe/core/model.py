@@ -10,9 +10,9 @@ The classes are msgspec structs, because there may be a million findings: making
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, overload
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from udpprobe.core.addresses import address_text
 from udpprobe.core.advice import ANSWER, Case, sentence
 from udpprobe.core.notes import Note
-from udpprobe.core.stencils import ends_of_hosts
+from udpprobe.core.stencils import Filler, ends_of_hosts
 from udpprobe.endpoints import endpoint_text
 
 REPORT_SCHEMA = "udpprobe.report/1"
@@ -286,6 +286,48 @@ class Alike(Struct, frozen=True):
             findings=(finding,),
             advice=sentence(REFUSED, [endpoint_text(address, port)]),
         )
+
+
+class Shaped(Protocol):
+    """Tells which destinations are alike, as `core.destinations.Destinations` does; by number."""
+
+    def shape(self, number: int) -> Hashable | None:
+        """Everything in a row but the values that differ between similar rows; None for a row that must be made."""
+
+    def sample(self, number: int) -> Destination:
+        """A row that has a shape, with the marks of `core.stencils` in place of its values."""
+
+    def put_values(self, number: int, filler: Filler) -> None:
+        """Write the values of a row that has a shape for the marks."""
+
+
+class ReportRows(Sequence[Row], Generic[Row]):
+    """Rows that are made on demand.
+
+    Args:
+        order: the item that each row is made of.
+        make: makes a row.
+        shaped: tells which rows are alike, for writers of text that need no objects.
+    """
+
+    def __init__(self, order: Sequence[int], make: Callable[[int], Row], shaped: Shaped | None = None) -> None:
+        self.order, self.make, self.shaped = order, make, shaped
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    @overload
+    def __getitem__(self, at: int) -> Row: ...
+    @overload
+    def __getitem__(self, at: slice) -> ReportRows[Row]: ...
+    def __getitem__(self, at: int | slice) -> Row | ReportRows[Row]:
+        """One row, or the rows of a slice."""
+        return (
+            ReportRows(self.order[at], self.make, self.shaped) if isinstance(at, slice) else self.make(self.order[at])
+        )
+
+    def __iter__(self) -> Iterator[Row]:
+        return map(self.make, self.order)
 
 
 class Parts(LazyRows[Destination]):

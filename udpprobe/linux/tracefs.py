@@ -13,7 +13,6 @@ import errno
 import fcntl
 import os
 import re
-import secrets
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -210,7 +209,7 @@ class Tracing:
         fcntl.flock(self.instances, fcntl.LOCK_EX)  # so that no other process removes it before it is locked
         try:
             remove_dead(self.instances)
-            name = f"udpprobe-{os.getpid()}-{secrets.token_hex(4)}"
+            name = f"udpprobe-{os.getpid()}-{os.urandom(4).hex()}"
             os.mkdir(name, dir_fd=self.instances)
             self._held.callback(_remove, name, self.instances)
             own = self._directory(name, self.instances)

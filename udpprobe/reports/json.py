@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
-from json.encoder import encode_basestring_ascii
 from types import UnionType
 from typing import IO, Any, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -63,6 +62,8 @@ def _lines(some: Sequence[object]) -> str:
 
 
 def _escaped(character: re.Match[str]) -> str:
+    from json.encoder import encode_basestring_ascii  # noqa: PLC0415 - the import takes 2 ms, and few texts need it
+
     return encode_basestring_ascii(character[0])[1:-1]
 
 

@@ -12,10 +12,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from udpprobe.core.advice import sentence
-from udpprobe.core.model import REFUSED, Alike, AlikeColumns, Destination, Parts, Spread
+from udpprobe.core.model import REFUSED, Alike, AlikeColumns, Destination, Parts, ReportRows, Shaped, Spread
 from udpprobe.core.stencils import Columns, Filler, Stencil
 from udpprobe.endpoints import endpoint_text
-from udpprobe.report import ReportRows, Shaped
 
 ROWS_AT_A_TIME = 1024
 """Rows of a report that are written at a time; their text takes about a megabyte."""
