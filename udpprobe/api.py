@@ -100,17 +100,24 @@ def analyze(
     from udpprobe.commands.analyze import AnalyzeOptions
     from udpprobe.commands.analyze import analyze as follow
 
-    def on_events(events: Sequence[Event]) -> None:
-        for event in events:
-            on_event(event)  # type: ignore[misc]  # it is there, or nobody calls this
-
     return follow(
         inputs,
         AnalyzeOptions(filter, since_ns, until_ns, all_destinations, _group(group_by), loop_ttl),
         workers=workers,
         cluster=cluster,
-        on_events=on_events if on_event else None,
+        on_events=_one_by_one(on_event),
     )
+
+
+def _one_by_one(on_event: OnEvent | None) -> Callable[[Sequence[Event]], None] | None:
+    if on_event is None:
+        return None
+
+    def on_events(events: Sequence[Event]) -> None:
+        for event in events:
+            on_event(event)
+
+    return on_events
 
 
 def _inputs(source: Any, *, are_apart: bool) -> Inputs | Iterable[Packet]:  # noqa: ANN401 - whatever the caller has
@@ -325,11 +332,7 @@ def scan(
         Wanted(known_ports() if ports is None else _ports(ports), family, interface, allow_broadcast),
     )
 
-    def on_events(events: Sequence[Event]) -> None:
-        for event in events:
-            on_event(event)  # type: ignore[misc]  # it is there, or nobody calls this
-
-    listeners = ScanListeners(on_events if on_event else None, on_progress=on_progress, on_warning=on_warning)
+    listeners = ScanListeners(_one_by_one(on_event), on_progress=on_progress, on_warning=on_warning)
     for text in (*map(str, resolved.failures), *resolved.warnings):
         listeners.warn(text)
     options = EngineOptions(

@@ -190,10 +190,7 @@ class _Grouped:
         rtt.absorb(self._rtt, rows or [-1])
         are_loops = {rows[row] for row in self._are_loops}
         if is_by_host:
-            owners = [
-                _add_row(endpoints, self._endpoints, row, 6, (6, 7, 8, 9), (10, 11))
-                for row in range(self._endpoints.size)
-            ]
+            owners = [_add_row(endpoints, self._endpoints, row) for row in range(self._endpoints.size)]
             endpoint_rtt.absorb(self._endpoint_rtt, owners or [-1])
             for row in range(self._loops.size):
                 _add_loop(loops, self._loops, row)
@@ -222,15 +219,14 @@ class _Grouped:
         return here
 
 
-def _add_row(new: Table, old: Table, row: int, key_width: int, sums: tuple[int, ...], most: tuple[int, ...]) -> int:
-    """Add a row of counters to its host's row."""
-    words, width = old.words, old.width
-    at = width * row
-    here = new.add_key((words[at], words[at + 1], NO_PORT, *[0] * (key_width - 3)))
-    to = width * here
-    for place in sums:
+def _add_row(new: Table, old: Table, row: int) -> int:
+    """Add an endpoint's counters to its host's row, which is returned."""
+    words, at = old.words, old.width * row
+    here = new.add_key((words[at], words[at + 1], NO_PORT, 0, 0, 0))
+    to = old.width * here
+    for place in (6, 7, 8, 9):
         new.words[to + place] += words[at + place]
-    for place in most:
+    for place in (10, 11):
         new.words[to + place] = max(new.words[to + place], words[at + place])
     return here
 

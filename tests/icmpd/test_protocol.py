@@ -225,7 +225,7 @@ def test_a_silent_client_is_refused_in_time():
     world.connect(1, now_s=0)
     world.connect(2, now_s=10)
     assert ([1], True) == (world.protocol.overdue(HANDSHAKE_S + 1), world.protocol.awaits)
-    world.protocol.refuse(1, "too-slow")
+    world.protocol.received(1, b"", Refusal("too-slow"))
     assert (b"0", True) == (world.read(1), world.protocol.ends(1))
     world.protocol.disconnected(2)
     assert not world.protocol.awaits

@@ -6,8 +6,7 @@ from array import array
 
 import pytest
 
-from udpprobe.payloads import chosen, load, notes_of_answers, notes_of_other_ports
-from udpprobe.payloads.catalogue import UNKNOWN
+from udpprobe.payloads import UNKNOWN, chosen, load, notes_of_answers, notes_of_other_ports
 from udpprobe.scanning.plan import Plan, ProbedDestinations, Sources
 
 DNS = bytes.fromhex("1122 8180 0001 0000 0000 0000")

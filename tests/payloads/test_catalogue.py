@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from payload_recipes import RECIPES, TABLE, table
 
+from udpprobe.core.probe import GENERIC
 from udpprobe.errors import UdpprobeError, UsageError
-from udpprobe.payloads import GENERIC, chosen, from_nmap, listing, load
+from udpprobe.payloads import chosen, from_nmap, listing, load
 from udpprobe.scanning.plan import CONTROL
 
 CATALOGUE = load()

@@ -251,7 +251,7 @@ class _Run(Struct):
 
         least = ask.expectation.min_mtu
         measured = mtu.mtu(
-            wire.endpoint_of(place, 0),
+            wire.endpoint_of(place),
             mtu.MtuOptions(
                 retries=self.settings.retries,
                 timeout_s=self.settings.silence_s,
@@ -269,7 +269,7 @@ class _Run(Struct):
         from udpprobe.engines import wire  # noqa: PLC0415 - as above
 
         traced = trace.trace(
-            wire.endpoint_of(place, 0),
+            wire.endpoint_of(place),
             trace.TraceOptions(
                 queries=1,
                 timeout_s=self.settings.silence_s,

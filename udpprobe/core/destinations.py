@@ -31,7 +31,7 @@ from udpprobe.core.advice import (
 )
 from udpprobe.core.findings import BIAS_NS, NO_PORT
 from udpprobe.core.histogram import Histograms
-from udpprobe.core.model import Destination, Finding, Loop, Spread, Unmatched, answer_from
+from udpprobe.core.model import Destination, Finding, Loop, Spread, Unmatched, answer_from, without_error
 from udpprobe.core.notes import GROUP_MEMBER, no_neighbour_notes, texts_of
 from udpprobe.core.ranking import NO_ERROR, Ranking, kind_of, refusals
 from udpprobe.core.recent import MATCHES
@@ -457,24 +457,8 @@ class Destinations:
         """The finding for a loop that the capture shows without an ICMP error."""
         words, at = self.loops.words, _LOOP * (row - self.findings.size)
         _, count, first_ns, last_ns, _ = told
-        return Finding(
-            verdict="loop",
-            errno=ERRNO_OF_VERDICT["loop"],
-            linux=None,
-            family=4 if words[at] == 0 and words[at + 1] >> 32 == _MAPPED else 6,
-            icmp_type=None,
-            icmp_code=None,
-            reason="no-response",
-            reporter=None,
-            count=count,
-            first_time_ns=first_ns,
-            last_time_ns=last_ns,
-            mtu=None,
-            match="none",
-            rtt_ms=None,
-            loop=loop,
-            notes=(SEEN_LOOPING,),
-        )
+        family = 4 if words[at] == 0 and words[at + 1] >> 32 == _MAPPED else 6
+        return without_error(family, "no-response", count, (first_ns, last_ns), SEEN_LOOPING, verdict="loop", loop=loop)
 
     # ---- loops
 

@@ -159,12 +159,19 @@ class Histograms:
         counts: views.u64s,
         owners: index,
     ) -> index:
-        """Sort each owner's durations, and round them if many. `ends` become their starts. Returns the total number."""
+        """Sort each owner's durations, and round them if many. `ends` become their starts. Returns the total number.
+
+        Few are sorted by insertion, and equal ones are merged.
+        """
         out: index = 0
         own: index
         first: index = 0
         last: index
         place: index
+        at: index
+        begin: index
+        value: u64
+        count: u64
         total: u64
         for own in range(owners):
             last = cython.cast(index, ends[own + 1])
@@ -172,45 +179,25 @@ class Histograms:
             total = 0
             for place in range(first, last):
                 total += weight[place]
-            if total <= cython.cast(u64, _EXACT):
-                out = self._few(first, last, ns, weight, values, counts, out)
-            else:
+            if total > cython.cast(u64, _EXACT):
                 out = self._many(first, last, ns, weight, values, counts, out)
+                first = last
+                continue
+            for place in range(first + 1, last):
+                value, count, at = ns[place], weight[place], place
+                while at > first and ns[at - 1] > value:
+                    ns[at], weight[at] = ns[at - 1], weight[at - 1]
+                    at -= 1
+                ns[at], weight[at] = value, count
+            begin = out
+            for place in range(first, last):
+                if out > begin and values[out - 1] == ns[place]:
+                    counts[out - 1] += weight[place]
+                else:
+                    values[out], counts[out] = ns[place], weight[place]
+                    out += 1
             first = last
         ends[owners] = out
-        return out
-
-    @cython.cfunc
-    @cython.nogil
-    @cython.exceptval(-1, check=False)
-    def _few(
-        self,
-        first: index,
-        last: index,
-        ns: views.u64s,
-        weight: views.u64s,
-        values: views.u64s,
-        counts: views.u64s,
-        out: index,
-    ) -> index:
-        """Insertion sort that merges equal durations."""
-        place: index
-        at: index
-        value: u64
-        count: u64
-        for place in range(first + 1, last):
-            value, count, at = ns[place], weight[place], place
-            while at > first and ns[at - 1] > value:
-                ns[at], weight[at] = ns[at - 1], weight[at - 1]
-                at -= 1
-            ns[at], weight[at] = value, count
-        begin: index = out
-        for place in range(first, last):
-            if out > begin and values[out - 1] == ns[place]:
-                counts[out - 1] += weight[place]
-            else:
-                values[out], counts[out] = ns[place], weight[place]
-                out += 1
         return out
 
     @cython.cfunc

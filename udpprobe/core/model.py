@@ -21,6 +21,7 @@ from udpprobe.core.addresses import address_text
 from udpprobe.core.advice import ANSWER, Case, sentence
 from udpprobe.core.notes import Note
 from udpprobe.core.stencils import Filler, ends_of_hosts
+from udpprobe.core.verdicts import ERRNO_OF_VERDICT
 from udpprobe.endpoints import endpoint_text
 
 REPORT_SCHEMA = "udpprobe.report/1"
@@ -143,23 +144,38 @@ class Finding(Model, frozen=True):
 
 def answer_from(family: int, address: str, count: int, first_ns: int, last_ns: int, note: str) -> Finding:
     """The finding for answers from an address or port that was not asked."""
+    return without_error(family, ANSWER, count, (first_ns, last_ns), f"answer-from {note}", reporter=address)
+
+
+def without_error(
+    family: int,
+    reason: str,
+    count: int,
+    span_ns: tuple[int, int],
+    note: str,
+    *,
+    verdict: str | None = None,
+    reporter: str | None = None,
+    loop: Loop | None = None,
+) -> Finding:
+    """A finding that no ICMP error reports."""
     return Finding(
-        verdict=None,
-        errno=None,
+        verdict=verdict,
+        errno=ERRNO_OF_VERDICT.get(verdict or ""),
         linux=None,
         family=family,
         icmp_type=None,
         icmp_code=None,
-        reason=ANSWER,
-        reporter=address,
+        reason=reason,
+        reporter=reporter,
         count=count,
-        first_time_ns=first_ns,
-        last_time_ns=last_ns,
+        first_time_ns=span_ns[0],
+        last_time_ns=span_ns[1],
         mtu=None,
         match="none",
         rtt_ms=None,
-        loop=None,
-        notes=(f"answer-from {note}",),
+        loop=loop,
+        notes=(note,),
     )
 
 

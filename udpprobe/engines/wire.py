@@ -24,8 +24,7 @@ from udpprobe.core.targets import TRACEROUTE_PORT, parse_target
 from udpprobe.errors import PrivilegeError, UdpprobeError, UnsentError, UsageError, raw_hint
 from udpprobe.linux.hostfacts import PORT_BITS, reserve_ports, source_of
 from udpprobe.linux.netlink import bind_to_interface, interface_index, interface_mtu, interface_name, outgoing_interface
-from udpprobe.payloads import Catalogue, chosen, load
-from udpprobe.payloads.catalogue import Payload
+from udpprobe.payloads import Catalogue, Payload, chosen, load
 from udpprobe.replies import NO_LOOP_TTL, Flows, Probe, Reply, Tracker
 from udpprobe.targets import Wanted, resolve
 from udpprobe.tracing.model import Target
@@ -75,10 +74,9 @@ class Endpoint(Struct, frozen=True):
         return address_text(*self.address)
 
 
-def endpoint_of(destinations: ProbedDestinations, row: int) -> Endpoint:
-    """One of the resolved destinations."""
-    high, low = int(destinations.high[row]), int(destinations.low[row])
-    return Endpoint((high, low), int(destinations.port[row]), int(destinations.zone[row]))
+def endpoint_of(destinations: ProbedDestinations) -> Endpoint:
+    """The first of the resolved destinations."""
+    return Endpoint((destinations.high[0], destinations.low[0]), destinations.port[0], destinations.zone[0])
 
 
 def endpoint_named(
@@ -102,7 +100,7 @@ def endpoint_named(
     if hosts * sum(map(len, target.ports or (range(1),))) > 1:
         raise UsageError(f"{text!r} is more than one destination; {command} takes one")
     wanted = Wanted((range(TRACEROUTE_PORT, TRACEROUTE_PORT + 1),), family, interface, allow_broadcast)
-    return endpoint_of(resolve([target], [], wanted).destinations, 0)
+    return endpoint_of(resolve([target], [], wanted).destinations)
 
 
 def payload_for(port: int, text: str = "auto") -> Payload:

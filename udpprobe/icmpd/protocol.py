@@ -352,10 +352,6 @@ class Protocol:
         if speaks_json:
             state.outbox = Outbox(self._queue_messages, lambda count: line(kind="dropped", count=count))
 
-    def refuse(self, client: int, reason: str) -> None:
-        """Refuse a client that sent nothing."""
-        self.received(client, b"", Refusal(reason))
-
     def closed(self, client: int) -> None:
         """The client's UDP socket is closed, and its port may be another's next; the connection stays."""
         state = self._clients[client]

@@ -98,7 +98,7 @@ class Server:
                     then(events)
             if self.protocol.awaits:
                 for client in self.protocol.overdue(time.monotonic()):
-                    self.protocol.refuse(client, "too-slow")
+                    self.protocol.received(client, b"", Refusal("too-slow"))
                     self._flush(self._connections[client])
             if self._has_untold:
                 self._tell_of_missed(time.monotonic())

@@ -170,10 +170,10 @@ def _csv_state(state: State | None) -> Iterator[object]:
         yield value.median if isinstance(value, Spread) else round(value, 6) if isinstance(value, float) else value
 
 
-def _html(found: Comparison, width: int) -> str:
+def _html(found: Comparison, _width: int) -> str:
     from udpprobe.reports.html import diff_html  # noqa: PLC0415 - for one format
 
-    return diff_html(found, width)
+    return diff_html(found)
 
 
 DIFF_FORMATS: Mapping[OutputFormat, Callable[[Comparison, int], str]] = {

@@ -556,7 +556,7 @@ def _event_cells(event: Event, style: Style) -> tuple[str, ...]:
 # ---- a trace
 
 
-def trace_html(report: TraceReport, _width: int = 0, style: Style = PLAIN) -> str:
+def trace_html(report: TraceReport) -> str:
     """A trace as a page."""
     where = endpoint(*astuple(report.target))
     end = conclusion(report)
@@ -587,7 +587,7 @@ def trace_html(report: TraceReport, _width: int = 0, style: Style = PLAIN) -> st
                     _facts(
                         [
                             ("from", f"{report.source_address}, interface {report.interface}"),
-                            ("began", _time(report.time_ns, style)),
+                            ("began", _time(report.time_ns, PLAIN)),
                             ("flows", ", ".join(map(str, report.source_ports))),
                             ("faults", ", ".join(f"{name} {number:,}" for name, number in report.faults.items())),
                         ]
@@ -634,7 +634,7 @@ def _trace_loop(report: TraceReport) -> Iterator[str]:
 # ---- a path MTU
 
 
-def mtu_html(report: MtuReport, _width: int = 0, style: Style = PLAIN) -> str:
+def mtu_html(report: MtuReport) -> str:
     """A path MTU as a page."""
     rungs = _rungs(report)
     end = mtu_conclusion(report)
@@ -670,7 +670,7 @@ def mtu_html(report: MtuReport, _width: int = 0, style: Style = PLAIN) -> str:
                                 "from",
                                 f"{report.source_address}, interface {report.interface} (MTU {report.interface_mtu})",
                             ),
-                            ("began", _time(report.time_ns, style)),
+                            ("began", _time(report.time_ns, PLAIN)),
                             ("state", report.state),
                             ("proof", report.proof or ""),
                             (
@@ -711,7 +711,7 @@ def _rungs(report: MtuReport) -> list[tuple[int, str, str]]:
 # ---- a comparison
 
 
-def diff_html(comparison: Comparison, _width: int = 0) -> str:
+def diff_html(comparison: Comparison) -> str:
     """A comparison as a page."""
     counts = comparison.counts
     changed = (

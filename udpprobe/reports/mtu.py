@@ -196,10 +196,10 @@ def mtu_csv(report: MtuReport, _width: int) -> str:
 HOLE_COLUMNS = ("largest_passed", "smallest_lost", "after", "before")
 
 
-def _html(found: MtuReport, width: int) -> str:
+def _html(found: MtuReport, _width: int) -> str:
     from udpprobe.reports.html import mtu_html  # noqa: PLC0415 - for one format
 
-    return mtu_html(found, width)
+    return mtu_html(found)
 
 
 MTU_FORMATS: Mapping[OutputFormat, Callable[[MtuReport, int], str]] = {

@@ -291,10 +291,10 @@ def _records(hop: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {**hop, **reporter, **spread}
 
 
-def _html(found: TraceReport, width: int) -> str:
+def _html(found: TraceReport, _width: int) -> str:
     from udpprobe.reports.html import trace_html  # noqa: PLC0415 - for one format
 
-    return trace_html(found, width)
+    return trace_html(found)
 
 
 TRACE_FORMATS: Mapping[OutputFormat, Callable[[TraceReport, int], str]] = {
