@@ -49,64 +49,28 @@ NULL_SUFFIX = 0x4141
 
 DNS_ANSWER = r"(?P<token>..)[\x80-\xff].\x00[\x00\x01]"
 
+# these tables are read by their rows, which would take ten lines each
+# fmt: off
 NAMES = (
-    Payload(
-        "dns",
-        (53,),
-        bytes(DNS(id=0, rd=1, qd=DNSQR(qname="localhost", qtype="A"))),
-        0,
-        2,
-        DNS_ANSWER,
-        "RFC 1035 4.1; RFC 6761 6.3: a name no server has to ask others for",
-    ),
-    Payload(
-        "mdns",
-        (5353,),
-        bytes(DNS(id=0, rd=0, qd=DNSQR(qname="_services._dns-sd._udp.local", qtype="PTR", unicastresponse=1))),
-        0,
-        2,
-        r"(?P<token>..)[\x84-\x87][\x00-\x0f]\x00[\x00\x01]",
-        "RFC 6762 5.4, 6.7; RFC 6763 9",
-    ),
-    Payload(
-        "llmnr",
-        (5355,),
-        bytes(LLMNRQuery(id=0, qd=DNSQR(qname="localhost", qtype="A"))),
-        0,
-        2,
-        r"(?P<token>..)[\x80-\x87].\x00\x01",
-        "RFC 4795 2.1.1",
-    ),
-    Payload(
-        "netbios-ns",
-        (137,),
-        bytes(
+    Payload("dns", (53,), bytes(DNS(id=0, rd=1, qd=DNSQR(qname="localhost", qtype="A"))), 0, 2, DNS_ANSWER,
+            "RFC 1035 4.1; RFC 6761 6.3: a name no server has to ask others for"),
+    Payload("mdns", (5353,),
+            bytes(DNS(id=0, rd=0, qd=DNSQR(qname="_services._dns-sd._udp.local", qtype="PTR", unicastresponse=1))),
+            0, 2, r"(?P<token>..)[\x84-\x87][\x00-\x0f]\x00[\x00\x01]", "RFC 6762 5.4, 6.7; RFC 6763 9"),
+    Payload("llmnr", (5355,), bytes(LLMNRQuery(id=0, qd=DNSQR(qname="localhost", qtype="A"))), 0, 2,
+            r"(?P<token>..)[\x80-\x87].\x00\x01", "RFC 4795 2.1.1"),
+    Payload("netbios-ns", (137,), bytes(
             NBNSHeader(NAME_TRN_ID=0, NM_FLAGS=0, QDCOUNT=1)
             / NBNSQueryRequest(QUESTION_NAME=b"*" + b"\0" * 14, SUFFIX=NULL_SUFFIX, QUESTION_TYPE="NBSTAT")
-        ),
-        0,
-        2,
-        r"(?P<token>..)[\x80-\x87].\x00\x00\x00\x01\x00\x00\x00\x00\x20",
-        "RFC 1002 4.2.17",
-    ),
-    Payload(
-        "ntp",
-        (123,),
-        bytes(NTPHeader(version=4, mode=3, stratum=0, poll=0, ref=0, orig=0, recv=0, sent=0)),
-        40,
-        8,
-        r"[\x0c\x14\x1c\x24\x4c\x54\x5c\x64\x8c\x94\x9c\xa4\xcc\xd4\xdc\xe4].{23}(?P<token>.{8}).{16}",
-        "RFC 5905 7.3, 14 (RFC 4330 5: any transmit time will do)",
-    ),
-    Payload(
-        "ssdp",
-        (1900,),
-        b'M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: "ssdp:discover"\r\nMX: 1\r\n'
-        b"ST: upnp:rootdevice\r\n\r\n",
-        answer=r"HTTP/1\.[01] 200 ",
-        source="UPnP Device Architecture 2.0, 1.3.2",
-    ),
+            ), 0, 2, r"(?P<token>..)[\x80-\x87].\x00\x00\x00\x01\x00\x00\x00\x00\x20", "RFC 1002 4.2.17"),
+    Payload("ntp", (123,), bytes(NTPHeader(version=4, mode=3, stratum=0, poll=0, ref=0, orig=0, recv=0, sent=0)),
+            40, 8, r"[\x0c\x14\x1c\x24\x4c\x54\x5c\x64\x8c\x94\x9c\xa4\xcc\xd4\xdc\xe4].{23}(?P<token>.{8}).{16}",
+            "RFC 5905 7.3, 14 (RFC 4330 5: any transmit time will do)"),
+    Payload("ssdp", (1900,), b'M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: "ssdp:discover"\r\nMX: 1\r\n'
+            b"ST: upnp:rootdevice\r\n\r\n", answer=r"HTTP/1\.[01] 200 ",
+            source="UPnP Device Architecture 2.0, 1.3.2"),
 )
+# fmt: on
 
 
 # ---- management: device and host management, directories, authentication and file services; mostly ASN.1
@@ -236,64 +200,30 @@ def _radius(code: int) -> bytes:
 
 RPC_ANSWER = r"(?P<token>.{4})\x00\x00\x00\x01\x00\x00\x00[\x00\x01]"
 
+# fmt: off
 MANAGEMENT = (
-    Payload(
-        "snmp-v3",
-        (161,),
-        _snmp_v3(),
-        *token_in(_snmp_v3()),
-        rf"\x30{BER_LENGTH}\x02\x01\x03\x30{BER_LENGTH}{NUMBER_BACK}{SIZE}\x04\x01{NO_REQUEST}",
-        "RFC 3412 6; RFC 3414 4",
-    ),
+    Payload("snmp-v3", (161,), _snmp_v3(), *token_in(_snmp_v3()),
+            rf"\x30{BER_LENGTH}\x02\x01\x03\x30{BER_LENGTH}{NUMBER_BACK}{SIZE}\x04\x01{NO_REQUEST}",
+            "RFC 3412 6; RFC 3414 4"),
     Payload("snmp-v2c", (161,), _snmp(1), *token_in(_snmp(1)), _snmp_answer(1), "RFC 3416 3; RFC 1901 3"),
     Payload("snmp-v1", (161,), _snmp(0), *token_in(_snmp(0)), _snmp_answer(0), "RFC 1157 4"),
     Payload("asf-ping", (623,), ASF_PING, 9, 1, r"\x06\x00.\x06\x00\x00\x11\xbe\x40(?P<token>.)", "DSP0136 3.2.4.2"),
     Payload("ipmi", (623,), IPMI_CAPABILITIES, answer=r"\x06\x00.\x07\x00.{8}.\x81\x1c", source="IPMI 2.0 13.6, 22.13"),
-    Payload(
-        "bacnet",
-        (47808,),
-        BACNET_READ,
-        8,
-        1,
-        r"\x81\x0a..\x01.[\x30\x50\x60\x70](?P<token>.)",
-        "ASHRAE 135 annex J; 20.1.2, 15.5",
-    ),
-    Payload(
-        "ethernet-ip",
-        (44818,),
-        bytes(ENIPTCP(commandId=4, senderContext=0)),
-        12,
-        8,
-        r"\x04\x00(?!\x00\x00)..\x00\x00\x00\x00.{4}(?P<token>.{8})",
-        "CIP volume 2, 2-4.6 (ListServices)",
-    ),
-    Payload(
-        "tftp",
-        (69,),
-        bytes(TFTP() / TFTP_RRQ(filename=b"udpprobe/no/such/file", mode=b"octet")),
-        answer=r"\x00\x05\x00[\x00-\x08].*\x00",
-        source="RFC 1350 5: a file that is not there",
-    ),
+    Payload("bacnet", (47808,), BACNET_READ, 8, 1, r"\x81\x0a..\x01.[\x30\x50\x60\x70](?P<token>.)",
+            "ASHRAE 135 annex J; 20.1.2, 15.5"),
+    Payload("ethernet-ip", (44818,), bytes(ENIPTCP(commandId=4, senderContext=0)), 12, 8,
+            r"\x04\x00(?!\x00\x00)..\x00\x00\x00\x00.{4}(?P<token>.{8})", "CIP volume 2, 2-4.6 (ListServices)"),
+    Payload("tftp", (69,), bytes(TFTP() / TFTP_RRQ(filename=b"udpprobe/no/such/file", mode=b"octet")),
+            answer=r"\x00\x05\x00[\x00-\x08].*\x00", source="RFC 1350 5: a file that is not there"),
     Payload("portmap", (111,), _null_call(100000, 2), 0, 4, RPC_ANSWER, "RFC 1833 3; RFC 5531 9"),
     Payload("nfs", (2049,), _null_call(100003, 3), 0, 4, RPC_ANSWER, "RFC 1813 3.3.0; RFC 5531 9"),
     Payload("radius", (1812, 1645), _radius(1), 4, 8, r"[\x02\x03\x0b]\x00\x00[\x14-\xff].{16}", "RFC 2865 4.1"),
-    Payload(
-        "cldap",
-        (389,),
-        _cldap(),
-        *token_in(_cldap()),
-        rf"\x30{BER_LENGTH}{NUMBER_BACK}[\x64\x65\x73]",
-        "MS-ADTS 3.1.1.3.1.1 (CLDAP); RFC 4511 4.5.1",
-    ),
-    Payload(
-        "kerberos",
-        (88,),
-        _kerberos(),
-        *token_in(_kerberos()),
-        rf"[\x7e\x6b]{BER_LENGTH}\x30{BER_LENGTH}\xa0",
-        "RFC 4120 5.4.1",
-    ),
+    Payload("cldap", (389,), _cldap(), *token_in(_cldap()), rf"\x30{BER_LENGTH}{NUMBER_BACK}[\x64\x65\x73]",
+            "MS-ADTS 3.1.1.3.1.1 (CLDAP); RFC 4511 4.5.1"),
+    Payload("kerberos", (88,), _kerberos(), *token_in(_kerberos()), rf"[\x7e\x6b]{BER_LENGTH}\x30{BER_LENGTH}\xa0",
+            "RFC 4120 5.4.1"),
 )
+# fmt: on
 
 
 # ---- security: key exchange and encrypted tunnels
@@ -429,40 +359,22 @@ QUIC = bytes(
 OPENVPN = b"\x38" + bytes(8) + b"\0" + bytes(4)
 """P_CONTROL_HARD_RESET_CLIENT_V2 with key id 0; session id; no acknowledgements; packet id 0."""
 
+# fmt: off
 SECURITY = (
     Payload("ikev2", (500,), _ikev2(), 0, 8, IKEV2_ANSWER, "RFC 7296 1.2, 3"),
     Payload("ikev1", (500,), _ikev1(), 0, 8, IKEV1_ANSWER, "RFC 2409 5.4; RFC 2408 3"),
     Payload("ikev2-natt", (4500,), NON_ESP + _ikev2(), 4, 8, r"\x00{4}" + IKEV2_ANSWER, "RFC 7296 2.23; RFC 3948 2.2"),
     Payload("ikev1-natt", (4500,), NON_ESP + _ikev1(), 4, 8, r"\x00{4}" + IKEV1_ANSWER, "RFC 3947 4; RFC 3948 2.2"),
-    Payload(
-        "quic",
-        (443, 80, 784, 853, 4433, 8443),
-        QUIC,
-        6,
-        8,
-        r"[\x80-\xff]\x00{4}\x08udpprobe\x08(?P<token>.{8})",
-        "RFC 9000 6, 15, 17.2.1; RFC 8999 6",
-    ),
-    Payload(
-        "dtls",
-        (443, 853, 4433, 4740, 5061, 5349, 5684),
-        _dtls(),
-        27,
-        8,
-        r"(?:\x16\xfe[\xfd\xff].{8}..[\x02\x03]|\x15\xfe[\xfd\xff].{8}\x00\x02[\x01\x02])",
-        "RFC 6347 4.1, 4.2.1",
-    ),
-    Payload(
-        "openvpn",
-        (1194,),
-        OPENVPN,
-        1,
-        8,
-        r"\x40.{8}\x01.{4}(?P<token>.{8})",
-        "OpenVPN wire protocol (doxygen, network_protocol)",
-    ),
+    Payload("quic", (443, 80, 784, 853, 4433, 8443), QUIC, 6, 8, r"[\x80-\xff]\x00{4}\x08udpprobe\x08(?P<token>.{8})",
+            "RFC 9000 6, 15, 17.2.1; RFC 8999 6"),
+    Payload("dtls", (443, 853, 4433, 4740, 5061, 5349, 5684), _dtls(), 27, 8,
+            r"(?:\x16\xfe[\xfd\xff].{8}..[\x02\x03]|\x15\xfe[\xfd\xff].{8}\x00\x02[\x01\x02])",
+            "RFC 6347 4.1, 4.2.1"),
+    Payload("openvpn", (1194,), OPENVPN, 1, 8, r"\x40.{8}\x01.{4}(?P<token>.{8})",
+            "OpenVPN wire protocol (doxygen, network_protocol)"),
     Payload("wireguard", (51820,), WIREGUARD, 4, 8, source="WireGuard 5.4.2: silent without a known key"),
 )
+# fmt: on
 
 
 # ---- transport: routing, tunnels, NAT traversal and address configuration
@@ -499,72 +411,39 @@ DHCP6_INFORM = bytes(DHCP6_InfoRequest(trid=0) / DHCP6OptElapsedTime() / DHCP6Op
 
 PCP_ANNOUNCE = bytes([2, 0]) + bytes(22)
 
+BFD_UP = bytes(
+    BFD(
+        sta=1,
+        flags=0,
+        my_discriminator=0,
+        your_discriminator=0,
+        min_tx_interval=1_000_000,
+        min_rx_interval=1_000_000,
+        echo_rx_interval=0,
+    )
+)
+
+# fmt: off
 TRANSPORT = (
-    Payload(
-        "stun",
-        (3478, 19302),
-        bytes(STUN(stun_message_type="Binding request", transaction_id=0)),
-        8,
-        8,
-        rf"\x01[\x01\x11]..{MAGIC_COOKIE}(?P<token>.{{8}})",
-        "RFC 8489 5, 6.3.1",
-    ),
-    Payload(
-        "coap",
-        (5683,),
-        bytes(CoAP(type="CON", code=0, msg_id=0)),
-        2,
-        2,
-        r"\x70\x00(?P<token>..)\Z",
-        "RFC 7252 4.2, 4.3: a ping",
-    ),
-    Payload(
-        "rip",
-        (520,),
-        bytes(RIP(cmd=1, version=2) / RIPEntry(AF=2, addr="192.0.2.0", mask="255.255.255.0", metric=16)),
-        answer=r"\x02[\x01\x02]\x00\x00\x00\x02\x00\x00\xc0\x00\x02\x00",
-        source="RFC 2453 3.9.1: one route",
-    ),
-    Payload(
-        "ripng",
-        (521,),
-        bytes(RIPng(cmd=1, ver=1) / RIPngEntry(prefix_or_nh="2001:db8::", prefixlen=32, metric=16)),
-        answer=r"\x02\x01\x00\x00\x20\x01\x0d\xb8",
-        source="RFC 2080 2.4.1: one route",
-    ),
-    Payload(
-        "l2tp",
-        (1701,),
-        L2TP_BYTES,
-        len(L2TP_BYTES) - 2,
-        2,
-        r"[\xc8\xca]\x02..(?P<token>..)\x00\x00",
-        "RFC 2661 3.1, 6.1",
-    ),
-    Payload(
-        "bfd",
-        (3784, 4784),
-        bytes(
-            BFD(
-                sta=1,
-                flags=0,
-                my_discriminator=0,
-                your_discriminator=0,
-                min_tx_interval=1_000_000,
-                min_rx_interval=1_000_000,
-                echo_rx_interval=0,
-            )
-        ),
-        4,
-        4,
-        r"[\x20-\x3f]..[\x18-\x3c].{4}(?P<token>.{4})",
-        "RFC 5880 4.1, 6.8.6",
-    ),
+    Payload("stun", (3478, 19302), bytes(STUN(stun_message_type="Binding request", transaction_id=0)), 8, 8,
+            rf"\x01[\x01\x11]..{MAGIC_COOKIE}(?P<token>.{{8}})", "RFC 8489 5, 6.3.1"),
+    Payload("coap", (5683,), bytes(CoAP(type="CON", code=0, msg_id=0)), 2, 2, r"\x70\x00(?P<token>..)\Z",
+            "RFC 7252 4.2, 4.3: a ping"),
+    Payload("rip", (520,),
+            bytes(RIP(cmd=1, version=2) / RIPEntry(AF=2, addr="192.0.2.0", mask="255.255.255.0", metric=16)),
+            answer=r"\x02[\x01\x02]\x00\x00\x00\x02\x00\x00\xc0\x00\x02\x00", source="RFC 2453 3.9.1: one route"),
+    Payload("ripng", (521,),
+            bytes(RIPng(cmd=1, ver=1) / RIPngEntry(prefix_or_nh="2001:db8::", prefixlen=32, metric=16)),
+            answer=r"\x02\x01\x00\x00\x20\x01\x0d\xb8", source="RFC 2080 2.4.1: one route"),
+    Payload("l2tp", (1701,), L2TP_BYTES, len(L2TP_BYTES) - 2, 2, r"[\xc8\xca]\x02..(?P<token>..)\x00\x00",
+            "RFC 2661 3.1, 6.1"),
+    Payload("bfd", (3784, 4784), BFD_UP, 4, 4, r"[\x20-\x3f]..[\x18-\x3c].{4}(?P<token>.{4})", "RFC 5880 4.1, 6.8.6"),
     Payload("nat-pmp", (5351,), bytes(2), answer=r"\x00\x80\x00[\x00-\x05].{4}(?:.{4})?\Z", source="RFC 6886 3.2"),
     Payload("pcp", (5351,), PCP_ANNOUNCE, answer=r"\x02\x80\x00[\x00-\x0d].{20}", source="RFC 6887 7.1, 14.1"),
     Payload("dhcp-inform", (67,), DHCP_INFORM, 4, 4, r"\x02\x01\x06.(?P<token>.{4})", "RFC 2131 4.4.3"),
     Payload("dhcpv6-inform", (547,), DHCP6_INFORM, 1, 3, r"\x07(?P<token>...)\x00[\x01-\x40]\x00", "RFC 8415 18.2.6"),
 )
+# fmt: on
 
 
 # ---- applications: telephony, mobile core networks, caches, games, peer-to-peer, and the classic small services
@@ -598,97 +477,37 @@ MSSQL_DAC = b"\x0f\x01MSSQLSERVER\0"
 SYSLOG = b"<191>1 - - udpprobe - - - udpprobe"
 """local7.debug: the priority that default configurations discard first."""
 
+# fmt: off
 APPLICATIONS = (
     Payload("sip", (5060,), SIP, answer=r"SIP/2\.0 [1-6]\d\d ", source="RFC 3261 11, 18.2.2; RFC 3581"),
-    Payload(
-        "iax2",
-        (4569,),
-        IAX2_POKE,
-        4,
-        4,
-        r"[\x80-\xff].[\x00\x80]\x01(?P<token>.{4})..\x06[\x03\x04]",
-        "RFC 5456 6.7.1, 8.1.1",
-    ),
-    Payload(
-        "mgcp",
-        (2427,),
-        b"AUEP 1 *@udpprobe.invalid MGCP 1.0\r\n",
-        answer=r"[1-5]\d\d 1[ \r\n]",
-        source="RFC 3435 2.3.9, 3.2",
-    ),
-    Payload(
-        "gtpv2",
-        (2123,),
-        bytes(gtp_v2.GTPHeader(P=0, T=0, gtp_type=1, seq=0) / gtp_v2.GTPV2EchoRequest()),
-        4,
-        3,
-        r"[\x40-\x47]\x02..(?P<token>...)",
-        "3GPP TS 29.274 5.1, 7.1.1",
-    ),
-    Payload(
-        "gtpv1",
-        (2123, 2152),
-        bytes(gtp.GTPHeader(S=1, seq=0, teid=0) / gtp.GTPEchoRequest()),
-        8,
-        2,
-        r"[\x30-\x37]\x02.{6}(?P<token>..)",
-        "3GPP TS 29.060 7.2.1; TS 29.281 7.2.1",
-    ),
-    Payload(
-        "pfcp",
-        (8805,),
-        bytes(PFCP(S=0, seq=0) / PFCPHeartbeatRequest(IE_list=[RECOVERY_TIME])),
-        4,
-        3,
-        r"[\x20-\x2f]\x02..(?P<token>...)",
-        "3GPP TS 29.244 7.4.2",
-    ),
-    Payload(
-        "memcached",
-        (11211,),
-        MEMCACHED,
-        0,
-        2,
-        r"(?P<token>..)\x00\x00\x00\x01\x00\x00(?:VERSION |ERROR)",
-        "memcached protocol.txt, UDP protocol",
-    ),
+    Payload("iax2", (4569,), IAX2_POKE, 4, 4, r"[\x80-\xff].[\x00\x80]\x01(?P<token>.{4})..\x06[\x03\x04]",
+            "RFC 5456 6.7.1, 8.1.1"),
+    Payload("mgcp", (2427,), b"AUEP 1 *@udpprobe.invalid MGCP 1.0\r\n", answer=r"[1-5]\d\d 1[ \r\n]",
+            source="RFC 3435 2.3.9, 3.2"),
+    Payload("gtpv2", (2123,), bytes(gtp_v2.GTPHeader(P=0, T=0, gtp_type=1, seq=0) / gtp_v2.GTPV2EchoRequest()), 4, 3,
+            r"[\x40-\x47]\x02..(?P<token>...)", "3GPP TS 29.274 5.1, 7.1.1"),
+    Payload("gtpv1", (2123, 2152), bytes(gtp.GTPHeader(S=1, seq=0, teid=0) / gtp.GTPEchoRequest()), 8, 2,
+            r"[\x30-\x37]\x02.{6}(?P<token>..)", "3GPP TS 29.060 7.2.1; TS 29.281 7.2.1"),
+    Payload("pfcp", (8805,), bytes(PFCP(S=0, seq=0) / PFCPHeartbeatRequest(IE_list=[RECOVERY_TIME])), 4, 3,
+            r"[\x20-\x2f]\x02..(?P<token>...)", "3GPP TS 29.244 7.4.2"),
+    Payload("memcached", (11211,), MEMCACHED, 0, 2, r"(?P<token>..)\x00\x00\x00\x01\x00\x00(?:VERSION |ERROR)",
+            "memcached protocol.txt, UDP protocol"),
     Payload("ms-sql-browser", (1434,), MSSQL_DAC, answer=r"\x05\x06\x00\x01..\Z", source="MC-SQLR 2.2.4, 2.2.6"),
-    Payload(
-        "a2s",
-        (27015, 27016, 27017),
-        b"\xff\xff\xff\xffTSource Engine Query\0",
-        answer=r"\xff\xff\xff\xff[AIm]",
-        source="Valve, Server queries, A2S_INFO",
-    ),
-    Payload(
-        "quake3",
-        (27960,),
-        b"\xff\xff\xff\xffgetchallenge\0",
-        answer=r"\xff\xff\xff\xffchallengeResponse",
-        source="Quake III Arena, SV_GetChallenge",
-    ),
-    Payload(
-        "dht",
-        (6881,),
-        DHT_HEAD + b"\0\0" + b"1:y1:qe",
-        len(DHT_HEAD),
-        2,
-        r"d.*1:t2:(?P<token>..).*1:y1:[re]e\Z",
-        "BEP 5, ping",
-    ),
+    Payload("a2s", (27015, 27016, 27017), b"\xff\xff\xff\xffTSource Engine Query\0", answer=r"\xff\xff\xff\xff[AIm]",
+            source="Valve, Server queries, A2S_INFO"),
+    Payload("quake3", (27960,), b"\xff\xff\xff\xffgetchallenge\0", answer=r"\xff\xff\xff\xffchallengeResponse",
+            source="Quake III Arena, SV_GetChallenge"),
+    Payload("dht", (6881,), DHT_HEAD + b"\0\0" + b"1:y1:qe", len(DHT_HEAD), 2, r"d.*1:t2:(?P<token>..).*1:y1:[re]e\Z",
+            "BEP 5, ping"),
     Payload("echo", (7,), bytes(8), 0, 8, r"(?P<token>.{8})\Z", "RFC 862", loose=True),
     Payload("discard", (9,), bytes(8), 0, 8, source="RFC 863: silent by design"),
     Payload("daytime", (13,), bytes(8), 0, 8, r"[ -~]{8,64}[\r\n]", "RFC 867", loose=True),
     Payload("time", (37,), b"", answer=r".{4}\Z", source="RFC 868: an empty datagram", loose=True),
     Payload("syslog", (514,), SYSLOG, source="RFC 5424 6; RFC 5426: silent by design"),
-    Payload(
-        "xdmcp",
-        (177,),
-        bytes.fromhex("0001 0002 0001 00"),
-        answer=r"\x00\x01\x00[\x05\x06]..\x00",
-        source="XDMCP 1.1, Query",
-    ),
+    Payload("xdmcp", (177,), bytes.fromhex("0001 0002 0001 00"), answer=r"\x00\x01\x00[\x05\x06]..\x00",
+            source="XDMCP 1.1, Query"),
 )
+# fmt: on
 
 
 # ---- payloads.toml
