@@ -10,7 +10,7 @@ from scan_setup import halves
 
 from udpprobe.core.probe import Batch, Payloads, Prober, Tasks
 from udpprobe.linux.hostfacts import source_of
-from udpprobe.scanning.record import Answer, Error, Left
+from udpprobe.scanning.record import Answer, Error, ProbeSent
 
 PATIENCE_S = 20
 """What is to come has come by then, on a machine however busy."""
@@ -90,7 +90,7 @@ def heard(engine, events=MANY, *, faults=MANY, wait_s=PATIENCE_S):
 
 def sent(events):
     """The tasks of probes that left, in order."""
-    return [event.task for event in events if isinstance(event, Left)]
+    return [event.task for event in events if isinstance(event, ProbeSent)]
 
 
 def errors(events):

@@ -74,7 +74,7 @@ def next_packet(plan, task=0, source=0, now_ns=START_NS):
     packet = plan.prober.craft_one(
         plan.crafted, task, source=plan.source_number(task, source), attempt=attempt, ttl=plan.ttl, size=plan.size
     )
-    plan.leave(task, len(packet))
+    plan.count_sent(task, len(packet))
     return packet
 
 

@@ -52,12 +52,12 @@ def lines_at_most(file: TextIO, most: int = MOST_BYTES) -> Iterator[str]:
     Raises:
         OSError: a line is longer than MOST_OF_A_LINE, or the file is too long (EFBIG).
     """
-    left = most
+    remaining = most
     while line := file.readline(MOST_OF_A_LINE + 1):
-        left -= len(line)
+        remaining -= len(line)
         if len(line) > MOST_OF_A_LINE:
             raise OSError(errno.EFBIG, f"a line has more than {MOST_OF_A_LINE:,} characters")
-        if left < 0:
+        if remaining < 0:
             raise _too_large(most)
         yield line
 

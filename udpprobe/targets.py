@@ -137,11 +137,11 @@ def resolve(targets: Sequence[TargetSpec], excluded: Sequence[TargetSpec], wante
         raise UdpprobeError(_all_of(failures))
     _refuse_too_much(spans)
     asked, names_of = _asked(spans, forbidden)
-    left_out = _left_out(excluded)
+    without_excluded = _without_excluded(excluded)
     destinations, names = ProbedDestinations(), {}
     kept: list[_Host] = []
     for (address, zone), wanted_ports in asked.items():
-        ports = left_out(address, wanted_ports)
+        ports = without_excluded(address, wanted_ports)
         if len(ports):
             number = len(kept)
             kept.append((address, zone))
@@ -309,7 +309,7 @@ def _is_for_many(address: int, broadcasts: frozenset[int]) -> bool:
     return address >> 120 == 0xFF
 
 
-def _left_out(excluded: Sequence[TargetSpec]) -> Callable[[int, array[int]], array[int]]:
+def _without_excluded(excluded: Sequence[TargetSpec]) -> Callable[[int, array[int]], array[int]]:
     """A function that removes excluded ports from those of an address."""
     rules = [
         (block, None if target.ports is None else frozenset(_in_order(target.ports)))
@@ -317,13 +317,13 @@ def _left_out(excluded: Sequence[TargetSpec]) -> Callable[[int, array[int]], arr
         for block in ([target.host] if isinstance(target.host, Block) else _looked_up(target.host, None))
     ]
 
-    def left(address: int, ports: array[int]) -> array[int]:
+    def remaining(address: int, ports: array[int]) -> array[int]:
         for block, some in rules:
             if _covers(block, address):
                 ports = array("H", () if some is None else [port for port in ports if port not in some])
         return ports
 
-    return left
+    return remaining
 
 
 def _covers(block: Block, address: int) -> bool:

@@ -130,7 +130,7 @@ class Live:
                 f"{found['s']:.2f}",
                 f"without {found['wire_s']:.1f} s of the wire",
                 "<= 10 s, <= 600 MB",
-                f"{found['left']:,} one by one",
+                f"{found['rest']:,} one by one",
                 f"{found['peak_mb']:.0f}",
             )
         )

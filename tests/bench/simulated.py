@@ -45,7 +45,7 @@ class Wire:
         self.state = SourceState("probe", self.name)
         self.sift: Sift | None = None
         self.took_s = 0.0
-        self.left = 0
+        self.rest = 0
         self._blocks: list[bytes] = []
         self._records = Records(BLOCKS, capacity=1)
 
@@ -102,8 +102,8 @@ class Wire:
         frames = []
         for block in blocks:
             for each in (self.sift and self.sift(self._records, block, 0)) or ():
-                self.left += 1
-                frames.append(Frame(*each[:3], RAW, self.left))
+                self.rest += 1
+                frames.append(Frame(*each[:3], RAW, self.rest))
         return Heard(time.time_ns(), frames)
 
     def close(self) -> None:
@@ -127,7 +127,7 @@ def main(prefix: str, ports: str, output: str) -> None:
                 "destinations": len(resolved.destinations),
                 "s": took_s - wire.took_s,
                 "wire_s": wire.took_s,
-                "left": wire.left,
+                "rest": wire.rest,
                 "peak_mb": peak_kb / 1024,
             }
         )

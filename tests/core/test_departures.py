@@ -19,11 +19,13 @@ some = st.lists(st.lists(st.tuples(st.integers(0, TASKS - 1), st.integers(0, 1))
 
 
 def story(plan, seen):
-    left = [
-        (plan.attempts[task], plan.left[task], plan.left_bytes[task], plan.sent_ns(task), seen[task])
+    columns = [
+        (plan.attempts[task], plan.sent[task], plan.sent_bytes[task], plan.sent_ns(task), seen[task])
         for task in range(len(plan))
     ]
-    return left, [plan.departure(task, attempt) for task in range(len(plan)) for attempt in range(plan.attempts[task])]
+    return columns, [
+        plan.departure(task, attempt) for task in range(len(plan)) for attempt in range(plan.attempts[task])
+    ]
 
 
 lists = st.lists(st.lists(st.integers(0, 11), max_size=12), max_size=4)
@@ -90,14 +92,14 @@ def test_counting_departures_in_bulk_equals_counting_one_by_one(batches, size):
                     plans[0].crafted, task, source=plans[0].source_number(task, source), attempt=attempt, size=size
                 )
             )
-            plans[0].leave(task, len(sent[-1]))
+            plans[0].count_sent(task, len(sent[-1]))
         for task, _ in due:
             noted[task] = 1
-            plans[0].sent(task, now_ns + 7)
+            plans[0].set_sent_ns(task, now_ns + 7)
         zones = departures.number(due, now_ns, plans[1].keep_last)
         plans[1].prober.craft(plans[1].crafted, batch, len(due))
-        total += departures.leave(len(due))
-        departures.sent(len(due), now_ns + 7)
+        total += departures.count_sent(len(due))
+        departures.set_sent_ns(len(due), now_ns + 7)
         assert (sent, [0] * len(due)) == (packets_of(batch, len(due)), zones)
     assert story(plans[0], noted) == story(plans[1], counted)
-    assert total == sum(plans[1].left_bytes)
+    assert total == sum(plans[1].sent_bytes)

@@ -52,7 +52,7 @@ def scan_of(family, payload=(WHOLE_TOKEN, LONG), **fields):
 
 def swept(scan, packets, times_ns):
     """Have a sweep take what it can, and the rest one by one; how many it took."""
-    sweep, left = scan.replies.sweep(), []
+    sweep, rest = scan.replies.sweep(), []
     sizes = range(0, len(packets), 3)  # several blocks
     records = Records(BLOCKS, capacity=1)
     for at in sizes:
@@ -60,9 +60,9 @@ def swept(scan, packets, times_ns):
             Packet(packet, time_ns, cut)
             for (packet, cut), time_ns in zip(packets[at : at + 3], times_ns[at : at + 3], strict=True)
         ]
-        left += sweep.take(records, block(some), START_NS, is_first=not left)
+        rest += sweep.take(records, block(some), START_NS, is_first=not rest)
     scan.pacing.swept(sweep)
-    take_left(scan, left)
+    take_rest(scan, rest)
     return sweep.count
 
 
@@ -74,10 +74,10 @@ def one_by_one(scan, packets, times_ns):
     heard = []
     while records.next() == FRAME:
         heard.append((records.time_ns, made[records.at : records.at + records.captured], records.length, RAW))
-    take_left(scan, heard)
+    take_rest(scan, heard)
 
 
-def take_left(scan, heard):
+def take_rest(scan, heard):
     for number, (time_ns, data, length, link_type) in enumerate(sorted(heard, key=lambda each: each[0]), 1):
         scan.replies.packets(scan.decoder.packets(data, length, time_ns, link_type, number))
 

@@ -28,8 +28,8 @@ class Scan:
     def __init__(self, *, refused=0, spoke=False, control=0, ports=PORTS, ttl=64):
         self.plan = plan_of(*((HOST[4], port) for port in ports), ttl=ttl)
         for task in range(len(ports)):
-            self.plan.left[task], self.plan.left_bytes[task], self.plan.attempts[task] = 2, 90, 2
-        self.plan.left[len(ports)] = control
+            self.plan.sent[task], self.plan.sent_bytes[task], self.plan.attempts[task] = 2, 90, 2
+        self.plan.sent[len(ports)] = control
         self.pacing, self.record = (
             Pacing(self.plan, Patience(0, 2, SECOND, control=True), START_NS),
             ScanRecord(self.plan),
@@ -69,7 +69,7 @@ def test_the_most_significant_come_first():
 
 def test_within_a_verdict_destinations_are_sorted_by_address_and_port():
     scan = Scan(ports=(161, 53, 123))
-    scan.plan.left[1] = 3
+    scan.plan.sent[1] = 3
     assert list(PORTS) == [each.port for each in scan.told().values()]
 
 
@@ -90,9 +90,9 @@ def test_an_answer_to_a_retry_has_no_rtt():
     scan = Scan()
     answered_after(scan, MS)
     assert (None, ("asked 2 times before it answered",)) == (scan.of().rtt_ms, scan.of().notes)
-    scan.plan.left[0] = 1
+    scan.plan.sent[0] = 1
     assert Spread(1.0, 1.0, 1.0) == scan.of().rtt_ms
-    scan.plan.left[0] = 2
+    scan.plan.sent[0] = 2
     scan.error(icmp_type=3, icmp_code=4, mtu=1400)  # the first one's error is known to be its own
     assert ("answered", 1, Spread(1.0, 1.0, 1.0)) == (scan.of().verdict, scan.of().errors, scan.of().rtt_ms)
 
@@ -126,7 +126,7 @@ def test_rtts_of_answers_have_a_spread():
     for rtt_ns in (3 * MS, MS, 2 * MS):
         answered_after(scan, rtt_ns)
     scan.record.answer(0, START_NS + 9 * SECOND, b"")  # nobody asked again
-    scan.plan.left[0] = 1
+    scan.plan.sent[0] = 1
     assert Spread(1.0, 2.0, 3.0) == scan.of().rtt_ms
 
 
@@ -162,7 +162,7 @@ def test_a_silent_port_of_an_answering_host_is_not_blamed_on_a_down_host():
 
 def test_an_undecided_port_of_a_responding_host_is_rate_limited():
     scan = Scan(refused=6)
-    scan.plan.left[0] = 1
+    scan.plan.sent[0] = 1
     scan.pacing.state[0] = UNDECIDED
     found = scan.of()
     assert ("rate-limited", ("asked once; undecided: the host's ICMP rate limit was used up",)) == (
@@ -187,7 +187,7 @@ def test_if_all_errors_are_about_other_traffic_ports_are_rate_limited():
 
 def test_a_destination_this_host_could_not_send_to_is_unsent_with_its_errno():
     scan = Scan()
-    scan.pacing.state[0], scan.plan.left[0] = UNSENT, 0
+    scan.pacing.state[0], scan.plan.sent[0] = UNSENT, 0
     scan.errnos[0] = errno.ENETUNREACH
     found = scan.of()
     assert ("unsent", "ENETUNREACH", None, 0) == (found.verdict, found.errno, found.meaning, found.sent)
@@ -224,7 +224,7 @@ def test_a_port_probed_before_sending_failed_is_silent_without_evidence(seen):
 def test_the_scan_s_own_ports_are_silent_without_evidence():
     scan = Scan(refused=3)
     scan.pacing.leave_out([0])
-    scan.plan.left[0] = scan.record.is_seen[0] = 0
+    scan.plan.sent[0] = scan.record.is_seen[0] = 0
     found = scan.of()
     assert ("silent", "no-evidence", 0, ("held by this scan itself",)) == (
         found.verdict,
@@ -237,7 +237,7 @@ def test_the_scan_s_own_ports_are_silent_without_evidence():
 def test_destinations_never_probed_before_a_stop_are_left_out():
     scan = Scan()
     scan.pacing.state[0] = scan.pacing.state[1] = UNDECIDED
-    scan.plan.left[0] = 0
+    scan.plan.sent[0] = 0
     assert {1, 2} == set(scan.told())
 
 

@@ -149,10 +149,10 @@ def test_hosts_may_have_their_own_source_addresses():
 def test_refused_sends_are_not_counted_as_sent():
     plan = plan_of(*BOTH)
     for task, length in ((0, 48), (2, 60), (0, 50)):
-        plan.leave(task, length)
-    plan.stay(0, 50)
-    plan.stay(2, 60)
-    assert ([1, 0, 0], [48, 0, 0]) == (list(plan.left[:3]), list(plan.left_bytes[:3]))
+        plan.count_sent(task, length)
+    plan.uncount_sent(0, 50)
+    plan.uncount_sent(2, 60)
+    assert ([1, 0, 0], [48, 0, 0]) == (list(plan.sent[:3]), list(plan.sent_bytes[:3]))
 
 
 def test_each_probe_s_departure_is_remembered():

@@ -35,7 +35,7 @@ from scan_setup import (
 
 from udpprobe.endpoints import endpoint_text
 from udpprobe.scanning.outcome import outcome
-from udpprobe.scanning.record import Answer, Error, Left
+from udpprobe.scanning.record import Answer, Error, ProbeSent
 from udpprobe.scanning.replies import AT_PORT_0, NO_TASK
 from udpprobe.scanning.streaming import event_of
 
@@ -383,9 +383,9 @@ def test_errors_from_the_kernel_count_like_packets(family):
         scan.send(task, source=1)
     kind = {4: (3, 3), 6: (1, 4)}[family]
     for event in (
-        Left(10 * MS, 0, 48),
+        ProbeSent(10 * MS, 0, 48),
         Error(12 * MS, 0, 0, own, family, *kind, host, -1),
-        Left(20 * MS, 1, 48),
+        ProbeSent(20 * MS, 1, 48),
         Answer(23 * MS, host, 53, own, OWN_PORT, b"said"),
         Answer(24 * MS, own, 53, own, OWN_PORT, b"other"),
     ):

@@ -142,8 +142,8 @@ class CaptureFile:
     def _read(self, room: memoryview) -> int | None:
         """Number of bytes of `room` that were filled; 0 at the end, None if nothing arrived in time."""
         if self._stream is None:
-            left = self._stop + OVERLAP_BYTES - self._next
-            count = self._content.read_at(self._next, room, left if left > 0 else OVERLAP_BYTES)
+            remaining = self._stop + OVERLAP_BYTES - self._next
+            count = self._content.read_at(self._next, room, remaining if remaining > 0 else OVERLAP_BYTES)
             self._next += count
             return count
         if self._is_packed:

@@ -123,8 +123,8 @@ class Ring(LiveCapture):
         return self._in_order(captured, max(before_ns if self._is_idle() else 0, self._records.latest_ns))
 
     def _packets(self, block: bytes) -> Iterable[RawFrame]:
-        left = self.sift(self._records, block, self._now_ns) if self.sift else None
-        return packets_of(self._records, block) if left is None else left
+        rest = self.sift(self._records, block, self._now_ns) if self.sift else None
+        return packets_of(self._records, block) if rest is None else rest
 
     def follow(self, analyzer: Analyzer, wait_s: float, remember: Remember | None = None) -> int:
         """See LiveCapture; no frame becomes an object."""

@@ -226,9 +226,9 @@ class _Annotated:
     def finish(self, report: "Report") -> None:
         """Write it, now that everything is known."""
         self._annotations.take_loops(report.destinations)
-        left = self._annotations.write(self._path, self._out, only_involved=self._only_involved)
-        if left:
-            complain(f"{left} packets got no comment: blocks of their kind have no room for one")
+        uncommented = self._annotations.write(self._path, self._out, only_involved=self._only_involved)
+        if uncommented:
+            complain(f"{uncommented} packets got no comment: blocks of their kind have no room for one")
 
 
 def _failure(report: "Report") -> CaptureError | None:

@@ -129,8 +129,8 @@ def _scanning_fields(state: Progress) -> dict[str, Any]:
 
 def scan_words(state: Progress) -> str:
     """`512 of 1,000 decided, 1,234 sent, about 12 s left`."""
-    left = "" if state.remaining_s is None else f", about {_rounded(state.remaining_s)} left"
-    return f"{state.decided:,} of {state.total:,} decided, {state.sent:,} sent{left}"
+    remaining = "" if state.remaining_s is None else f", about {_rounded(state.remaining_s)} left"
+    return f"{state.decided:,} of {state.total:,} decided, {state.sent:,} sent{remaining}"
 
 
 def scan_lines(state: Progress) -> Sequence[str]:

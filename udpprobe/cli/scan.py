@@ -97,7 +97,7 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     failing = failing_verdicts(fail_on)
     default_ports = None if ports is None else parse_ports(",".join(ports))
     asked = [*map(parse_target, targets or ()), *_from_file(targets_file)]
-    left_out = [target for words in exclude or () for target in parse_targets(words)]
+    excluded = [target for words in exclude or () for target in parse_targets(words)]
     sources = parse_addresses(source_address) if source_address is not None else ()
     write_rows = partial(_write_rows, output_format, output)
     if list_payloads:
@@ -109,7 +109,7 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     for option, path in (("-o", output), ("-w", write)):
         guard_inputs(path, _read_files(targets_file, payload, payloads), option=option, what="what the scan reads")
     family = opt.family_of(only_v4=only_v4, only_v6=only_v6)
-    resolved = _resolved(asked, left_out, default_ports, family, interface, allow_broadcast=allow_broadcast)
+    resolved = _resolved(asked, excluded, default_ports, family, interface, allow_broadcast=allow_broadcast)
     from udpprobe.engines.prepare import EngineOptions  # noqa: PLC0415 - help does without the core
 
     options = EngineOptions(
@@ -162,7 +162,7 @@ def _read_files(targets_file: str | None, payload: str, payloads: str | None) ->
 
 def _resolved(
     asked: list[TargetSpec],
-    left_out: list[TargetSpec],
+    excluded: list[TargetSpec],
     ports: Ports | None,
     family: int | None,
     interface: str | None,
@@ -172,7 +172,7 @@ def _resolved(
     from udpprobe.payloads import known_ports  # noqa: PLC0415 - as above
     from udpprobe.targets import Wanted, resolve  # noqa: PLC0415 - as above
 
-    resolved = resolve(asked, left_out, Wanted(ports or known_ports(), family, interface, allow_broadcast))
+    resolved = resolve(asked, excluded, Wanted(ports or known_ports(), family, interface, allow_broadcast))
     for failure in resolved.failures:
         complain(str(failure))
     for warning in resolved.warnings:

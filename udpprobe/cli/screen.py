@@ -65,10 +65,10 @@ class _Shown:
 
     def state(self) -> str:
         """What it is doing."""
-        left_s = self.next_s - time.monotonic()
+        remaining_s = self.next_s - time.monotonic()
         if self.rounds.is_unsent:
             return "not sent to"
-        return "running" if left_s == math.inf else f"next round in {max(math.ceil(left_s), 0)} s"
+        return "running" if remaining_s == math.inf else f"next round in {max(math.ceil(remaining_s), 0)} s"
 
 
 class Screen:

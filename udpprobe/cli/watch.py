@@ -68,7 +68,7 @@ class Watching(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - the parser's own types
         """See typer."""
         at = args.index("--") if "--" in args else len(args)
-        left = super().parse_args(ctx, args[:at])
+        rest = super().parse_args(ctx, args[:at])
         if extra := ctx.params.get("command"):
             from udpprobe.cli.usage_errors import EXTRA  # noqa: PLC0415 - of mistakes alone
 
@@ -76,7 +76,7 @@ class Watching(TyperCommand):
         if at == len(args) - 1:
             raise UsageError("-- without a command; give the program and its arguments behind it")
         ctx.params["command"] = args[at + 1 :] or None
-        return left
+        return rest
 
 
 SETTINGS = {"cls": Watching}

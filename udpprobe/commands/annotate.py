@@ -98,12 +98,12 @@ class Annotations:
     def _look(self, name: str) -> tuple[dict[int, list[str]], list[int]]:
         """Comments on frames of passes; and Wireshark's numbers of blocks without a packet."""
         times = memoryview(array("q", sorted({time_ns for some in self._passes.values() for time_ns, _ in some})))
-        left = {key: list(some) for key, some in self._passes.items()}
+        remaining = {key: list(some) for key, some in self._passes.items()}
         decoder, passes, numbered = Decoder(64), dict[int, list[str]](), list[int]()
         for records in _filled(name):
             while (status := records.skip_to_times(times)) in FOUND:
                 if status == FRAME:
-                    passes[records.frame] = _passing(records, decoder, left)
+                    passes[records.frame] = _passing(records, decoder, remaining)
                 elif status == NUMBERED:
                     numbered.append(records.frame)
         return {frame: texts for frame, texts in passes.items() if texts}, numbered
@@ -209,13 +209,13 @@ def _filled(name: str) -> Iterator[Records]:
         source.close()
 
 
-def _passing(records: Records, decoder: Decoder, left: _Passes) -> list[str]:
+def _passing(records: Records, decoder: Decoder, remaining: _Passes) -> list[str]:
     """The comments on a frame, if it is a datagram of a loop at one of the recorded times; each is returned once."""
     said = []
     data = bytes(records.data[records.at : records.at + records.captured])
     for packet in decoder.packets(data, records.length, records.time_ns, records.link_type, records.frame):
         for port in () if packet.is_error else (packet.destination_port, None):
-            some = left.get((address_text(*packet.destination), port), [])
+            some = remaining.get((address_text(*packet.destination), port), [])
             found = [each for each in some if each[0] == records.time_ns]
             said += [text for _, text in found]
             some[:] = [each for each in some if each not in found]

@@ -134,9 +134,9 @@ class ProbeService:
             asked = self._asked(text, *module)
         except UdpprobeError as error:  # a failed probe is a result to alert on, not a failure of the exporter
             return unchecked(text, None, str(error))
-        left_s = max(limit_s - time.monotonic(), MARGIN_S)
+        remaining_s = max(limit_s - time.monotonic(), MARGIN_S)
         try:
-            return check([asked], replace(self._options.settings, timeout_s=left_s)).checks[0]
+            return check([asked], replace(self._options.settings, timeout_s=remaining_s)).checks[0]
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise

@@ -189,7 +189,7 @@ class _Run:
         self._sweep: Sweep | None = None
         self._swept = self._swept_bytes = 0
         """Packets that the sweep took, and their bytes, as far as they are counted here."""
-        self._has_left = False
+        self._has_rest = False
         """Whether it returned packets that are not handled yet."""
         if not self._engine.sees_own and not listeners.on_events:
             self._sweep, self._engine.sift = self._replies.sweep(), self._sift
@@ -247,7 +247,7 @@ class _Run:
         if not zones:
             return
         plan.prober.craft(plan.crafted, batch, count := len(zones))
-        length = departures.leave(count)
+        length = departures.count_sent(count)
         if self._engine.sees_own:
             self._engine.send(batch, count, zones)
         else:
@@ -259,7 +259,7 @@ class _Run:
 
     def _are_leaving(self, departures: Departures, count: int) -> None:
         """Note the time of probes that leave now; perhaps on the engine's thread."""
-        departures.sent(count, self._steadied(time.time_ns()))
+        departures.set_sent_ns(count, self._steadied(time.time_ns()))
 
     def _flush(self) -> None:
         """Wait until everything has left."""
@@ -270,11 +270,11 @@ class _Run:
         """Take over which probes this host refused to send."""
         plan = self._plan
         for task, code, length in self._engine.unsent():
-            plan.stay(task, length)
+            plan.uncount_sent(task, length)
             self._refuse(task, code)
             if not self._engine.sees_own:
                 self._packets, self._bytes = self._packets - 1, self._bytes - length
-                self._record.is_seen[task] = plan.left[task] > 0
+                self._record.is_seen[task] = plan.sent[task] > 0
 
     def _is_too_long(self, task: int, source: int) -> bool:
         """Whether the next probe is longer than an IP packet can be."""
@@ -306,12 +306,12 @@ class _Run:
         """Take the ordinary refusals out of a block of captured packets."""
         if self._sweep is None or self._clock.is_set:  # after a clock step, each time must be corrected
             return None
-        left = self._sweep.take(records, block, since_ns, is_first=not self._has_left)
-        self._has_left |= bool(left)
-        return left
+        rest = self._sweep.take(records, block, since_ns, is_first=not self._has_rest)
+        self._has_rest |= bool(rest)
+        return rest
 
     def _count_swept(self) -> None:
-        self._has_left = False
+        self._has_rest = False
         if self._sweep is None or (count := self._sweep.count - self._swept) == 0:
             return
         self._packets += count
@@ -433,7 +433,7 @@ class _Run:
             self._listeners.warn(f"stopped after {told} of {self._plan.asked} destinations: the others were not asked")
         states = self._pacing.state.values
         gone = (
-            [task for task, state in enumerate(states) if state == UNSENT and self._plan.left[task]]
+            [task for task, state in enumerate(states) if state == UNSENT and self._plan.sent[task]]
             if (UNSENT in states)
             else []
         )

@@ -289,8 +289,8 @@ class _Way:
         """Send what is due; return the seconds until the next probe."""
         if self.round:
             return self.round.send(listener.now_ns)
-        left_s = self._next_s - time.monotonic()
-        return left_s if left_s > 0 else LONGEST_WAIT_S  # paused, or all its rounds are done
+        remaining_s = self._next_s - time.monotonic()
+        return remaining_s if remaining_s > 0 else LONGEST_WAIT_S  # paused, or all its rounds are done
 
     def take(self, replies: Sequence[Reply]) -> None:
         """Handle replies; those in a pause are late, and ignored."""

@@ -27,10 +27,10 @@ same. BELIEVED: its sender has seen the probe."""
 
 ENOUGH = cython.declare(cython.const[index], 48)
 """Bits that are proof whatever else was rewritten: 10^7 guesses hit once in 28 million runs."""
-LEFT_ALONE = cython.declare(cython.const[index], 16)
+ENOUGH_ALONE = cython.declare(cython.const[index], 16)
 """Bits that a single error must have left after the misses of the whole run are deducted. So the n-th guess is believed
 with a probability of at most 2^-16 / n. Where all guess the same number of bits, that is 2^-16 for the whole run."""
-LEFT_TOGETHER = cython.declare(cython.const[index], 28)
+ENOUGH_TOGETHER = cython.declare(cython.const[index], 28)
 """Bits that the errors drawn by several probes must have left together, after the destination's misses are deducted
 from each."""
 LEAST = cython.declare(cython.const[index], 8)
@@ -85,8 +85,8 @@ class Believer:
         probes = self._probes(destination, error)
         probes[attempt] = max(bits, probes.get(attempt, 0))
         doubt = bit_length(self.misses[which])
-        left = sum([max(each - doubt, 0) for each in probes.values()])
-        return BELIEVED if len(probes) > 1 and left >= LEFT_TOGETHER else DOUBTED
+        remaining = sum([max(each - doubt, 0) for each in probes.values()])
+        return BELIEVED if len(probes) > 1 and remaining >= ENOUGH_TOGETHER else DOUBTED
 
     @cython.cfunc
     @cython.nogil
@@ -95,7 +95,7 @@ class Believer:
         """`weigh` for a single error; counts a miss."""
         if self.is_proof(bits, shared):
             return _BELIEVED
-        is_calm: cython.int = self.all_misses == 0 or bits + shared - bit_length(self.all_misses) >= LEFT_ALONE
+        is_calm: cython.int = self.all_misses == 0 or bits + shared - bit_length(self.all_misses) >= ENOUGH_ALONE
         if bits >= LEAST and not is_rewritten and is_calm and self.misses[destination] <= RARE:
             return _BELIEVED
         if bits < LEAST or is_rewritten:

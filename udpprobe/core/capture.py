@@ -282,10 +282,10 @@ class Records:
 
     def _move(self) -> None:
         # An incomplete record is moved once: to the start of the buffer, where it stays until it is complete.
-        left = bytes(memoryview(self._buffer)[self.start : self.end])
+        remaining = bytes(memoryview(self._buffer)[self.start : self.end])
         if self.start == 0:
             self._allot(2 * self._capacity)
-        self._buffer[: len(left)] = left
+        self._buffer[: len(remaining)] = remaining
         self.base += self.start
         self.end -= self.start
         self.start = 0

@@ -24,7 +24,7 @@ cdef class Departures:
     cdef Py_ssize_t _ttl, _size, _per_host
     cdef const unsigned int[::1] _hosts, _zones
     cdef const unsigned short[::1] _sources
-    cdef unsigned int[::1] _attempts, _left, _frame
-    cdef unsigned long long[::1] _left_bytes
+    cdef unsigned int[::1] _attempts, _sent, _frame
+    cdef unsigned long long[::1] _sent_bytes
     cdef long long[::1] _last_ns
     cdef unsigned char[::1] _seen

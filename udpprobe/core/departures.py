@@ -102,12 +102,12 @@ def in_turn(tasks: array[int], starts: array[int]) -> array[int]:
     if len(starts) <= 2:
         return tasks
     found = array("I", bytes(4 * len(tasks)))
-    left = array("I", range(len(starts) - 1))
+    remaining = array("I", range(len(starts) - 1))
     sorted_: views.u32s = tasks
     begins: views.u32s = starts
     order: views.u32s = found
-    hosts: views.u32s = left
-    count: index = len(left)
+    hosts: views.u32s = remaining
+    count: index = len(remaining)
     at: index = 0
     rank: index = 0
     place: index
@@ -172,7 +172,7 @@ class Departures:
         hosts: (tasks,) the host of each.
         sources: (hosts * k,) indices of the prober's addresses that each host's probes come from.
         zones: (tasks,) interface index of a link-local address, else 0.
-        attempts, left, left_bytes: (tasks,) probes made, probes sent, and the bytes of these.
+        attempts, sent, sent_bytes: (tasks,) probes made, probes sent, and the bytes of these.
         last_ns, frame: (tasks,) when the last one was sent, and the frame that shows it; 0 for none.
         seen: (tasks,) whether one was confirmed as sent.
     """
@@ -187,8 +187,8 @@ class Departures:
         sources: array[int],
         zones: array[int],
         attempts: array[int],
-        left: array[int],
-        left_bytes: array[int],
+        sent: array[int],
+        sent_bytes: array[int],
         last_ns: array[int],
         frame: array[int],
         seen: bytearray,
@@ -196,7 +196,7 @@ class Departures:
         self._batch, self._ttl, self._size = batch, ttl, size
         self._hosts, self._sources, self._zones = hosts, sources, zones
         self._per_host: index = len(sources) // max(max(hosts, default=0) + 1, 1)
-        self._attempts, self._left, self._left_bytes = attempts, left, left_bytes
+        self._attempts, self._sent, self._sent_bytes = attempts, sent, sent_bytes
         self._last_ns, self._frame, self._seen = last_ns, frame, seen
 
     def number(self, due: Sequence[tuple[int, int]], now_ns: int, repeat: Callable[[int], None]) -> list[int]:
@@ -227,19 +227,19 @@ class Departures:
             zones.append(self._zones[task])
         return zones
 
-    def leave(self, count: int) -> int:
+    def count_sent(self, count: int) -> int:
         """Count the first `count` probes of the batch, crafted already, as sent; return their total bytes."""
         row: index
         task: index
         total: i64 = 0
         for row in range(count):
             task = self._batch.task[row]
-            self._left[task] += 1
-            self._left_bytes[task] += self._batch.length[row]
+            self._sent[task] += 1
+            self._sent_bytes[task] += self._batch.length[row]
             total += self._batch.length[row]
         return total
 
-    def sent(self, count: int, sent_ns: i64) -> None:
+    def set_sent_ns(self, count: int, sent_ns: i64) -> None:
         """Record the time at which the first `count` probes of the batch were sent."""
         row: index
         task: index

@@ -553,13 +553,13 @@ class Headers:
         the last segment (RFC 8754).
         """
         kind: i64 = self.u8(at + 2)
-        left: i64 = self.u8(at + 3)
+        segments_left: i64 = self.u8(at + 3)
         last: index = 0
-        if left == 0:
+        if segments_left == 0:
             return 0
-        if (kind == 0 or kind == 2) and left <= (size - 8) // 16:
+        if (kind == 0 or kind == 2) and segments_left <= (size - 8) // 16:
             last = at + 8 + ((size - 8) // 16 - 1) * 16
-        elif kind == 4 and size >= 24 and left <= self.u8(at + 4) + 1:
+        elif kind == 4 and size >= 24 and segments_left <= self.u8(at + 4) + 1:
             last = at + 8
         elif kind == 3:
             kept: i64 = 16 - (self.u8(at + 4) & 15)  # bytes of the last address; the others are the shared prefix

@@ -74,7 +74,7 @@ TEXTS = {
     Note.SOURCE_REWRITTEN: "a NAT changed the source",
     Note.DESTINATION_REWRITTEN: "the quote names another destination: a service address was translated",
     Note.OFFLOADED: "quotes a segment of a larger record, which the network card had still to split",
-    Note.ABOUT_TUNNEL: "about the tunnel's packet: its headers take {tunnel} bytes{left}",
+    Note.ABOUT_TUNNEL: "about the tunnel's packet: its headers take {tunnel} bytes{remaining}",
     Note.NO_EXTENSION: "what follows the quote is padding, no extension",
     Note.SEEN_BEFORE: "captured before: the same error again",
     Note.BAD_EXTENSION: "the extension's checksum or lengths are wrong",
@@ -110,8 +110,10 @@ def texts_of(bits: int, length: int, family: int = 4, tunnel: int = 0, mtu: int 
 
 
 @cache
-def _texts(bits: int, estimate: str, tunnel: int, left: str) -> tuple[str, ...]:
-    return tuple(text.format(estimate=estimate, tunnel=tunnel, left=left) for note, text in _TEXTS if bits & note)
+def _texts(bits: int, estimate: str, tunnel: int, remaining: str) -> tuple[str, ...]:
+    return tuple(
+        text.format(estimate=estimate, tunnel=tunnel, remaining=remaining) for note, text in _TEXTS if bits & note
+    )
 
 
 LEAST_MTU = {4: 68, 6: 1280}

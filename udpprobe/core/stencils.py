@@ -231,15 +231,15 @@ class Filler:
     def _put_number(self, number: u64, digits: index) -> cython.int:
         """Write a number with at least `digits` digits."""
         count: index = 1
-        left: u64 = number // 10
-        while left or count < digits:
-            left //= 10
+        remaining: u64 = number // 10
+        while remaining or count < digits:
+            remaining //= 10
             count += 1
         place: index
-        left = number
+        remaining = number
         for place in range(self._size + count - 1, self._size - 1, -1):
-            self._memory[place] = 48 + left % 10
-            left //= 10
+            self._memory[place] = 48 + remaining % 10
+            remaining //= 10
         self._size += count
         return 0
 

@@ -25,7 +25,7 @@ cdef class Sweep:
     cdef QuotedProbe _quoted
     cdef Py_ssize_t _size, _asked, _per_host
     cdef long long _fault_count
-    cdef const unsigned int[::1] _hosts, _attempts, _left
+    cdef const unsigned int[::1] _hosts, _attempts, _sent
     cdef const unsigned short[::1] _sources
     cdef const long long[::1] _sent_ns
     cdef unsigned char[::1] _state, _heard, _drew_error, _uneven, _waits
@@ -41,7 +41,7 @@ cdef class Sweep:
     cdef readonly long long bytes, first_ns, last_ns
 
     cdef bint _run(self, Records records, long long since_ns, bint is_first) except -1 nogil
-    cdef void _leave(self)
+    cdef void _return_later(self)
     cdef void _wait(self, Py_ssize_t task)
     cdef Py_ssize_t _ordinary(self, Records records, bint is_first) except -2 nogil
     cdef Py_ssize_t _task_of(self, Records records) except -2 nogil

@@ -35,7 +35,7 @@ _AROUND = cython.declare(cython.const[u64], 0xFFFF_0008)
 """Bits of `Rows.outer`: a tunnel of the other family around what is quoted."""
 _FAULTS = cython.declare(index, len(FAULTS))
 
-Left = tuple[int, bytes, int, int]
+RestFrame = tuple[int, bytes, int, int]
 """A returned frame: time, bytes captured, length on the wire, LINKTYPE_ value."""
 
 
@@ -58,24 +58,24 @@ class Refusals:
         self.mark = array("Q", bytes(8 * tasks))
 
 
-def alike(refusals: Refusals, left: array[int], hosts: array[int], families: views.const_u8s) -> bytearray:
+def alike(refusals: Refusals, sent: array[int], hosts: array[int], families: views.const_u8s) -> bytearray:
     """(tasks,) the family of those whose only probe was refused as usual, after a known time; 0 of the others.
 
     Args:
         refusals: of the tasks.
-        left: (tasks,) probes that left ("I").
+        sent: (tasks,) probes sent ("I").
         hosts: (tasks,) the host of each ("I").
         families: (hosts,) 4 or 6; 0 for those of which none is like another.
     """
     task: index
-    found = bytearray(len(left))
+    found = bytearray(len(sent))
     family: views.u8s = found
     came_ns: views.i64s = memoryview(refusals.came_ns)
     took_ns: views.i64s = memoryview(refusals.took_ns)
-    sent: views.u32s = left
+    sent_of: views.u32s = sent
     host: views.u32s = hosts
-    for task in range(len(sent)):
-        if came_ns[task] != 0 and took_ns[task] >= 0 and sent[task] == 1:
+    for task in range(len(sent_of)):
+        if came_ns[task] != 0 and took_ns[task] >= 0 and sent_of[task] == 1:
             family[task] = families[host[task]]
     return found
 
@@ -121,7 +121,7 @@ class Sweep:
         hosts: (tasks,) the host of each.
         asked: number of tasks without the controls.
         sources: (hosts * k,) indices of the prober's addresses that each host's probes come from.
-        attempts, left, sent_ns: (tasks,) probes made, probes sent, and when the last one was.
+        attempts, sent, sent_ns: (tasks,) probes made, probes sent, and when the last one was.
         state: (tasks,) 0 (undecided), which becomes 1 (replied).
         undecided_of: (hosts,) undecided tasks of each.
         heard: (tasks,) whether anything arrived.
@@ -147,7 +147,7 @@ class Sweep:
         asked: int,
         sources: array[int],
         attempts: array[int],
-        left: array[int],
+        sent: array[int],
         sent_ns: array[int],
         state: bytearray,
         undecided_of: array[int],
@@ -168,7 +168,7 @@ class Sweep:
         self._size, self._asked = size, asked
         self._hosts, self._sources = hosts, sources
         self._per_host = len(sources) // max(len(drew_error), 1)
-        self._attempts, self._left, self._sent_ns = attempts, left, sent_ns
+        self._attempts, self._sent, self._sent_ns = attempts, sent, sent_ns
         self._state, self._undecided_of, self._heard = state, undecided_of, heard
         self._came_ns, self._took_ns = memoryview(refusals.came_ns), memoryview(refusals.took_ns)
         self._length, self._mark = memoryview(refusals.length), memoryview(refusals.mark)
@@ -192,7 +192,7 @@ class Sweep:
         self.bytes = self.first_ns = self.last_ns = 0
         """Of all frames taken: bytes on the wire, time of the first and of the last."""
 
-    def take(self, records: Records, block: bytes, since_ns: int, *, is_first: bool) -> list[Left]:
+    def take(self, records: Records, block: bytes, since_ns: int, *, is_first: bool) -> list[RestFrame]:
         """Mark the ordinary refusals of a block, and return the other frames.
 
         Args:
@@ -201,7 +201,7 @@ class Sweep:
             since_ns: lower bound of the frames' times; an earlier time is raised to it.
             is_first: whether the caller has handled all frames returned before.
         """
-        left: list[Left] = []
+        rest: list[RestFrame] = []
         task: index
         since: i64 = since_ns
         is_alone: cython.bint = is_first
@@ -217,11 +217,11 @@ class Sweep:
             with cython.nogil:  # meanwhile the next probes are sent
                 is_found = self._run(records, since, is_alone)
             if not is_found:
-                return left
-            left.append(
+                return rest
+            rest.append(
                 (records.time_ns, block[records.at : records.at + records.captured], records.length, records.link_type)
             )
-            self._leave()
+            self._return_later()
             is_alone = False
 
     @cython.cfunc
@@ -238,7 +238,7 @@ class Sweep:
         return False
 
     @cython.cfunc
-    def _leave(self) -> cython.void:
+    def _return_later(self) -> cython.void:
         """Return later frames for a returned frame's tasks as well, so that they are handled in order of arrival."""
         row: index
         for row in range(self._rows.size):
@@ -302,7 +302,7 @@ class Sweep:
         if (
             task < 0
             or self._attempts[task] != 1
-            or self._left[task] == 0
+            or self._sent[task] == 0
             or self._sent_ns[task] <= 0
             or (self._state[task] != 0 or self._heard[task] != 0 or self._waits[task] != 0)
         ):

@@ -81,7 +81,7 @@ class Connected(SocketEngine):
                 self._hear_error(udp, refusal)
             refusal = again
         if not refusal:
-            self._left(probe)
+            self._note_sent(probe)
             udp.last = probe
         return refusal
 

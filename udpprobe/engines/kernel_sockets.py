@@ -23,7 +23,7 @@ from udpprobe.core.verdicts import MEANINGS
 from udpprobe.engines import EngineState, Heard
 from udpprobe.errors import UdpprobeError
 from udpprobe.linux.netlink import bind_to_interface
-from udpprobe.scanning.record import Answer, Error, Event, Left
+from udpprobe.scanning.record import Answer, Error, Event, ProbeSent
 
 HEADER_BYTES = {4: 28, 6: 48}
 """IP and UDP header, by family."""
@@ -278,8 +278,8 @@ class SocketEngine(ABC):
             if dropped := udp.dropped():
                 self.state.dropped = (self.state.dropped or 0) + dropped
 
-    def _left(self, probe: Outgoing) -> None:
-        self._events.append(Left(probe.sent_ns, probe.task, len(probe.packet)))
+    def _note_sent(self, probe: Outgoing) -> None:
+        self._events.append(ProbeSent(probe.sent_ns, probe.task, len(probe.packet)))
 
     def _failed(self, time_ns: int, probe: Outgoing, reporter: bytes, kind: tuple[int, int], info: int) -> None:
         """Record an ICMP error about a probe; `info` is the MTU if its kind has one."""

@@ -83,7 +83,7 @@ class RecvErr(SocketEngine):
         for _ in range(TRIES):
             refusal = udp.send(probe)
             if not refusal:
-                self._left(probe)
+                self._note_sent(probe)
                 udp.remember(probe)
                 break
             if refusal not in ICMP_ERRNOS:

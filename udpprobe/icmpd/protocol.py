@@ -221,12 +221,12 @@ class Outbox:
 
 def equal_share(wanted: Iterable[int], total: int) -> int:
     """The largest equal share such that all together have at most `total`; unused parts go to others."""
-    left, others = total, sorted(wanted)
+    remaining, others = total, sorted(wanted)
     for place, count in enumerate(others):
-        share = left // (len(others) - place)
+        share = remaining // (len(others) - place)
         if count > share:
             return share
-        left -= count
+        remaining -= count
     return total
 
 

@@ -214,7 +214,7 @@ class Sockets:
         return True
 
     def _see(self, there: dict[int, UdpSocket], now_s: float) -> None:
-        new = there.keys() - self._sightings.keys() | self._left() & there.keys()
+        new = there.keys() - self._sightings.keys() | self._abandoned() & there.keys()
         holders = holders_of(new, {each.holder.pid for each in self._sightings.values() if each.holder}) if new else {}
         self.on_holders({each.pid for each in holders.values()})
         for inode in new:
@@ -233,7 +233,7 @@ class Sockets:
         holder = self._sightings[inode].holder
         return holder.process if holder else None
 
-    def _left(self) -> set[int]:
+    def _abandoned(self) -> set[int]:
         """Sockets that their holder no longer holds."""
         return {inode for inode, each in self._sightings.items() if each.holder and not each.holder.holds()}
 

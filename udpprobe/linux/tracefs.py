@@ -284,11 +284,11 @@ def remove_dead(instances: int) -> None:
     """Remove instances of killed processes: their lock is free."""
     for name in filter(NAME.fullmatch, os.listdir(instances)):
         with suppress(OSError):
-            left = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=instances)
+            instance = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=instances)
             try:
-                fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(instance, fcntl.LOCK_EX | fcntl.LOCK_NB)
             finally:
-                os.close(left)
+                os.close(instance)
             _remove(name, instances)
 
 

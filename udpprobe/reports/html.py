@@ -157,14 +157,14 @@ def _row(cells: Sequence[str], kind: str = "") -> str:
 
 def _list(said: Sequence[str]) -> Iterator[str]:
     """The list of advice; what does not fit on a screen is folded."""
-    shown, folded, left = said[:SENTENCES_SHOWN], said[SENTENCES_SHOWN:MOST_SENTENCES], said[MOST_SENTENCES:]
+    shown, folded, omitted = said[:SENTENCES_SHOWN], said[SENTENCES_SHOWN:MOST_SENTENCES], said[MOST_SENTENCES:]
     if shown:
         yield '<ol class="todo">' + "".join(f"<li>{_plain(each)}</li>" for each in shown) + "</ol>\n"
     if folded:
-        more = f"<p class=soft>{len(left):,} more: --format json has advice in each row.</p>" if left else ""
+        more = f"<p class=soft>{len(omitted):,} more: --format json has advice in each row.</p>" if omitted else ""
         items = "".join(f"<li>{_plain(each)}</li>" for each in folded)
         yield (
-            f'<details><summary>{len(folded) + len(left):,} more</summary><ol class="todo" start="{len(shown) + 1}">'
+            f'<details><summary>{len(folded) + len(omitted):,} more</summary><ol class="todo" start="{len(shown) + 1}">'
             f"{items}</ol>{more}</details>\n"
         )
 
@@ -260,7 +260,7 @@ def report_html(report: Report, style: Style = PLAIN, timeline: Timeline | None 
     """
     seen, totals, telling = _Gathered(), Totals(), Telling(report, style)
     destinations = totals.destinations(seen.destinations(report.destinations))
-    rows, left = _rows(destinations, telling, totals.entries(seen.entries(report.unmatched)), report.group_by)
+    rows, omitted = _rows(destinations, telling, totals.entries(seen.entries(report.unmatched)), report.group_by)
     lead = closing(report, totals, style), _sureness(seen)
     subject = f"All {report.group_by}s" if report.group_by in {"host", "reporter"} else "All destinations"
     yield from _page(
@@ -274,7 +274,7 @@ def report_html(report: Report, style: Style = PLAIN, timeline: Timeline | None 
             ("loops", "Loops", _loops(seen)),
             ("reporters", "Who reports about whom", _pairs(seen)),
             ("round-trips", "Round-trip times", _rtts(seen)),
-            ("destinations", subject, _destinations(rows, left, report.group_by)),
+            ("destinations", subject, _destinations(rows, omitted, report.group_by)),
             ("errors", "Errors one by one", timeline.table(style) if timeline else ()),
             ("source", "What was read", _source(report, style)),
         ),
@@ -289,7 +289,7 @@ def _rows(
     The space is shared among verdicts: ten thousand refused destinations must not hide the one with a loop.
     """
     some: dict[str, list[str]] = {}
-    sizes, left = Counter[str](), Counter[str]()
+    sizes, omitted = Counter[str](), Counter[str]()
 
     def add(kind: str, lines: Iterable[str]) -> None:
         made = "".join(lines)
@@ -301,13 +301,13 @@ def _rows(
         if sizes[kind] < ROWS_BYTES:
             add(kind, [_line(said, label, each.sent, subject) for said in telling.destination(each)])
         else:
-            left[kind] += 1
+            omitted[kind] += 1
             telling.advise(each, label)
     for entry in unmatched:
         if sizes[ALONE] < ROWS_BYTES:
             add(ALONE, [_line(telling.unmatched(entry), endpoint(entry.address, entry.port), 0, subject)])
         else:
-            left[ALONE] += 1
+            omitted[ALONE] += 1
     room = ROWS_BYTES
     for place, kind in enumerate(sorted(some, key=sizes.__getitem__)):
         share, shown = room // (len(some) - place), 0
@@ -315,9 +315,9 @@ def _rows(
             if len(made) > share:
                 break
             share, room, shown = share - len(made), room - len(made), shown + 1
-        left[kind] += len(some[kind]) - shown
+        omitted[kind] += len(some[kind]) - shown
         del some[kind][shown:]
-    return [made for rows in some.values() for made in rows], left
+    return [made for rows in some.values() for made in rows], omitted
 
 
 def _line(said: TableLine, label: str, sent: int, subject: str) -> str:
@@ -427,7 +427,7 @@ def _rtts(seen: _Gathered) -> Iterator[str]:
         yield _figure(svg.spread(ordered, said), said, label="Distribution of round-trip times")
 
 
-def _destinations(rows: Sequence[str], left: Counter[str], subject: str) -> Iterator[str]:
+def _destinations(rows: Sequence[str], omitted: Counter[str], subject: str) -> Iterator[str]:
     if not rows:
         return
     names = [name.replace("\n", " ") for name in columns_of(subject)]
@@ -438,8 +438,8 @@ def _destinations(rows: Sequence[str], left: Counter[str], subject: str) -> Iter
         ("sent", "number"),
         *((name, "") for name in names[3:]),
     ]
-    rest = ", ".join(f"{left[each]:,} {each}" for each in (*VERDICTS, UNDECIDED, ALONE) if left[each])
-    more = f" {left.total():,} more are left out, for the size of this file: {rest}; --format json has all."
+    rest = ", ".join(f"{omitted[each]:,} {each}" for each in (*VERDICTS, UNDECIDED, ALONE) if omitted[each])
+    more = f" {omitted.total():,} more are left out, for the size of this file: {rest}; --format json has all."
     more = more if rest else ""
     count = sum(each.count("<tr") for each in rows)
     yield _table(headers, rows, f"{plural(count, 'row')}, the worst first.{more}", "All destinations")
@@ -717,15 +717,15 @@ def diff_html(comparison: Comparison) -> str:
     changed = (
         ", ".join(f"{counts[change]:,} {change}" for change in CHANGES[:-1] if counts[change]) or "Nothing changed"
     )
-    rows, room, left = list[str](), ROWS_BYTES, 0
+    rows, room, omitted = list[str](), ROWS_BYTES, 0
     for row in comparison.destinations:
         label, change, said = row_cells(row)
         if room > 0:
             rows.append(_row((label, change, said.replace("\u00a0", " "), row.advice or ""), change))
             room -= len(rows[-1])
         else:
-            left += 1
-    more = f" {left:,} more are left out for the size of this file; --format json has all." if left else ""
+            omitted += 1
+    more = f" {omitted:,} more are left out for the size of this file; --format json has all." if omitted else ""
     table = _table(
         (("destination", ""), ("change", "word"), ("what changed", ""), ("what to do", "")),
         rows,

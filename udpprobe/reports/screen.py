@@ -99,8 +99,8 @@ def _fitted(head: list[str], body: list[str], events: list[str], height: int) ->
         hidden = len(body) - room + 1
         note = f"... {hidden} lines more: the screen is too low"
         body = [*body[:2], note, *body[2 + hidden :]] if room > 3 else body[: max(room, 0)]
-    left = height - len(head) - len(body) - 1
-    shown = [*head, *body, "", *(events[-left:] if left > 0 else [])]
+    room = height - len(head) - len(body) - 1
+    shown = [*head, *body, "", *(events[-room:] if room > 0 else [])]
     return (shown + [""] * height)[:height]
 
 
@@ -183,9 +183,9 @@ def statistics_lines(view: View, width: int, style: Style = PLAIN) -> list[str]:
     rows = [(_ttls(hops), who or _router(hops[-1], view, style), hops) for who, hops in _grouped(view.report)]
     names = [name for _, name, _ in rows]
     first = max(3, *(len(ttls) for ttls, _, _ in rows)) if rows else 3
-    left = width - len(HEADER) - first - 3
-    room = max(LEAST_ROUTER, min(left - LEAST_HISTORY, max(map(len, names), default=0)))
-    strip = max(min(left - room, MOST_HISTORY), 0)
+    free = width - len(HEADER) - first - 3
+    room = max(LEAST_ROUTER, min(free - LEAST_HISTORY, max(map(len, names), default=0)))
+    strip = max(min(free - room, MOST_HISTORY), 0)
     lines = [
         f"{'':{first + room + 2 + TIMES_AT}}{' RTT in ms ':-^{len(HEADER) - TIMES_AT}}",
         f"{'hop':>{first}} {'router':<{room}} {HEADER} {'history':<{strip}}"[:width].rstrip(),

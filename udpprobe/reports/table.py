@@ -212,8 +212,8 @@ def _shown_of_scan(report: Report, totals: Totals) -> tuple[list[Destination], i
 
 def _not_shown(*counts: tuple[int, str]) -> str:
     """A sentence that says what the table leaves out."""
-    left = " and ".join(f"{number:,} more {noun}{'' if number == 1 else 's'}" for number, noun in counts if number)
-    return f"{left} not shown: --format json, ndjson or csv has all." if left else ""
+    omitted = " and ".join(f"{number:,} more {noun}{'' if number == 1 else 's'}" for number, noun in counts if number)
+    return f"{omitted} not shown: --format json, ndjson or csv has all." if omitted else ""
 
 
 def columns_of(subject: str) -> tuple[str, ...]:
@@ -381,8 +381,8 @@ class _Advice:
     def text(self) -> str:
         """The sentences as text, one per line; at most `SENTENCES_SHOWN`."""
         said = self.sentences()
-        left = len(said) - SENTENCES_SHOWN
-        more = [f"  {left} more: --format json has `advice` in each row."] if left > 0 else []
+        omitted = len(said) - SENTENCES_SHOWN
+        more = [f"  {omitted} more: --format json has `advice` in each row."] if omitted > 0 else []
         return "\n".join(["What to do:", *(f"  {each}" for each in said[:SENTENCES_SHOWN]), *more]) if said else ""
 
 
@@ -734,8 +734,8 @@ def ranges(ports: Iterable[int]) -> str:
         return f"{ports[0]}-{ports[-1]}"
     rows = [list(run) for _, run in groupby(enumerate(ports), lambda row: row[1] - row[0])]
     texts = [str(run[0][1]) if len(run) == 1 else f"{run[0][1]}-{run[-1][1]}" for run in rows]
-    left = sum(map(len, rows[_RANGES_SHOWN:]))
-    more = f" and {left:,} more" if left else ""
+    omitted = sum(map(len, rows[_RANGES_SHOWN:]))
+    more = f" and {omitted:,} more" if omitted else ""
     return ", ".join(texts[:_RANGES_SHOWN]) + more
 
 

@@ -141,7 +141,7 @@ def settled_rows(known: Known, tasks: Sequence[int]) -> Parts:
     families = cache(partial(_family_of_alike, plan))
 
     def family_if_alike(task: int) -> int:
-        if refusals.came_ns[task] == 0 or refusals.took_ns[task] < 0 or plan.left[task] != 1 or not known.tells_origin:
+        if refusals.came_ns[task] == 0 or refusals.took_ns[task] < 0 or plan.sent[task] != 1 or not known.tells_origin:
             return 0
         if more and any(task in some for some in more):
             return 0
@@ -170,7 +170,7 @@ def _in_parts(
     """
     plan, refusals = known.plan, known.record.refusals
     columns = AlikeColumns(
-        plan.tasks.high, plan.tasks.low, plan.port, plan.left_bytes, refusals.came_ns, refusals.took_ns
+        plan.tasks.high, plan.tasks.low, plan.port, plan.sent_bytes, refusals.came_ns, refusals.took_ns
     )
     first = 0
     for end in runs(families):
@@ -198,7 +198,7 @@ def outcome(known: Known, undecided: AbstractSet[int] = frozenset()) -> ScanOutc
         those, others = divided(plan.tasks_of(host), families)
         refused.extend(those)
         for task in others:
-            if state[task] != UNDECIDED or plan.left[task]:
+            if state[task] != UNDECIDED or plan.sent[task]:
                 told[task] = _untold(known, task) if task in undecided else destination_of(known, task)
                 ranked[RANK[told[task].verdict]].append(task)
     return ScanOutcome(known, array("I", chain.from_iterable(ranked)), told, families)
@@ -210,7 +210,7 @@ def _alike_in(known: Known, undecided: AbstractSet[int]) -> bytearray:
     if not known.tells_origin or not any(record.refusals.came_ns):
         return bytearray(len(plan))
     families = bytes(_family_of_alike(plan, host) for host in range(plan.hosts))
-    found = alike(record.refusals, plan.left, plan.host, families)
+    found = alike(record.refusals, plan.sent, plan.host, families)
     for task in chain(record.answers, record.loops, undecided, known.unasked, *known.notes):
         found[task] = 0
     return found
@@ -255,7 +255,7 @@ def destination_of(known: Known, task: int) -> Destination:
     """The result of a task's probes so far."""
     plan, record = known.plan, known.record
     findings = _findings(known, task)
-    sent, answered = plan.left[task], min(plan.left[task], record.answered[task])
+    sent, answered = plan.sent[task], min(plan.sent[task], record.answered[task])
     verdict = (
         "answered"
         if answered and not _is_refused_before(known, task)
@@ -282,7 +282,7 @@ def destination_of(known: Known, task: int) -> Destination:
         errno=name,
         meaning=meaning,
         sent=sent,
-        sent_bytes=plan.left_bytes[task],
+        sent_bytes=plan.sent_bytes[task],
         answered=answered,
         errors=errors,
         rtt_ms=rtt_ms,
@@ -296,7 +296,7 @@ def _amplification(known: Known, task: int) -> tuple[str, ...]:
     """Whether a service sends many times the bytes it receives: an attacker with a forged source can abuse it."""
     record, family = known.record, known.plan.family_of(task)
     answered = record.answered_bytes[task] + HEADER_BYTES[family] * record.answered[task]
-    times = answered // max(known.plan.left_bytes[task], 1)
+    times = answered // max(known.plan.sent_bytes[task], 1)
     return (f"answers {times} times the bytes that it was sent: {AMPLIFIER}",) if times >= AMPLIFIES else ()
 
 
@@ -435,7 +435,7 @@ def _silent(known: Known, task: int) -> tuple[str, str | None, str | None, tuple
     state = known.pacing.state[task]
     if state == UNSENT:
         name = errno.errorcode.get(known.errnos.get(task, 0))
-        if known.plan.left[task] == 0:
+        if known.plan.sent[task] == 0:
             return "unsent", name, None, ()
         return "silent", None, "no-evidence", (f"not asked again: {name}",)
     if not known.record.is_seen[task]:  # no proof that a probe left
@@ -460,15 +460,15 @@ def _meaning(task: int, host: int, pacing: Pacing) -> str:
 
 def _why(meaning: str, task: int, host: int, known: Known) -> str:
     """The reason for a meaning, and how certain it is."""
-    left, refused = known.plan.left, known.pacing.refused[host]
-    asked = f"asked {left[task]} times" if left[task] > 1 else "asked once"
+    sent, refused = known.plan.sent, known.pacing.refused[host]
+    asked = f"asked {sent[task]} times" if sent[task] > 1 else "asked once"
     if meaning == "listening-or-filtered":
         return f"{asked}, while " + (
             "another port was refused" if refused == 1 else f"other ports were refused {refused} times"
         )
     if meaning == "rate-limited":
         return f"{asked}; undecided: the host's ICMP rate limit was used up"
-    if not left[known.plan.asked + host]:  # no closed port was probed, so silence may mean a listener
+    if not sent[known.plan.asked + host]:  # no closed port was probed, so silence may mean a listener
         return asked
     if known.answers_somewhere(host):
         return f"{asked}; {NO_ERROR}"

@@ -92,9 +92,9 @@ class Plan:
         count = len(self.tasks)
         self.attempts = array("I", bytes(4 * count))
         """(tasks,) probes made so far."""
-        self.left = array("I", bytes(4 * count))
+        self.sent = array("I", bytes(4 * count))
         """(tasks,) probes sent."""
-        self.left_bytes = array("Q", bytes(8 * count))
+        self.sent_bytes = array("Q", bytes(8 * count))
         """(tasks,) bytes of their IP packets."""
         self.last_ns = array("q", bytes(8 * count))
         """(tasks,) send time of the last probe; 0 for never."""
@@ -240,8 +240,8 @@ class Plan:
             sources=self.source_numbers,
             zones=self.tasks.zone,
             attempts=self.attempts,
-            left=self.left,
-            left_bytes=self.left_bytes,
+            sent=self.sent,
+            sent_bytes=self.sent_bytes,
             last_ns=self.last_ns,
             frame=self._frame,
             seen=seen,
@@ -253,22 +253,22 @@ class Plan:
         if choice < len(self._proving):
             self._choice[task] = self._proving[choice]
 
-    def leave(self, task: int, length: int) -> None:
+    def count_sent(self, task: int, length: int) -> None:
         """Count a probe as sent; `length` is in bytes of its IP packet."""
-        self.left[task] += 1
-        self.left_bytes[task] += length
+        self.sent[task] += 1
+        self.sent_bytes[task] += length
 
-    def stay(self, task: int, length: int) -> None:
-        """Undo `leave`: this host refused to send the last probe of a task."""
-        self.left[task] -= 1
-        self.left_bytes[task] -= length
+    def uncount_sent(self, task: int, length: int) -> None:
+        """Undo `count_sent`: this host refused to send the last probe of a task."""
+        self.sent[task] -= 1
+        self.sent_bytes[task] -= length
 
     def seen(self, task: int, time_ns: int, frame: int = 0) -> None:
         """The capture shows the last probe of a task; of several sightings the first counts."""
         if self.attempts[task] and not self._frame[task]:
             self.last_ns[task], self._frame[task] = time_ns, frame
 
-    def sent(self, task: int, time_ns: int) -> None:
+    def set_sent_ns(self, task: int, time_ns: int) -> None:
         """The last probe of a task was sent, as its sender reports."""
         self.last_ns[task] = time_ns
 

@@ -344,7 +344,7 @@ def usual_of(values: Iterable[tuple[int, int]]) -> int | None:
     return usual if times >= FEWEST and 2 * times > counts.total() else None
 
 
-class Left(NamedTuple):
+class ProbeSent(NamedTuple):
     """A probe was sent."""
 
     time_ns: int
@@ -389,4 +389,4 @@ class Error(NamedTuple):
     """Bytes of the error's own packet: unknown."""
 
 
-Event = Left | Answer | Error
+Event = ProbeSent | Answer | Error

@@ -21,7 +21,7 @@ from udpprobe.core.verdicts import NO_NEIGHBOUR
 from udpprobe.scanning.pacing import Pacing
 from udpprobe.scanning.plan import Address, Plan
 from udpprobe.scanning.rate_limit_check import MOST_CLOSED
-from udpprobe.scanning.record import NOBODY, SAME_NS, Answer, Error, Event, Kind, Left, ScanRecord
+from udpprobe.scanning.record import NOBODY, SAME_NS, Answer, Error, Event, Kind, ProbeSent, ScanRecord
 
 NO_PORTS, NO_LENGTH, NO_CHECKSUM, SOURCE_REWRITTEN, IP_ID_SWAPPED, SEEN_BEFORE = map(
     int, (Note.NO_PORTS, Note.NO_LENGTH, Note.NO_CHECKSUM, Note.SOURCE_REWRITTEN, Note.IP_ID_SWAPPED, Note.SEEN_BEFORE)
@@ -369,10 +369,10 @@ class Replies:
         About a port of this host itself, that firewall speaks for the destination.
         """
         plan = self._plan
-        if plan.attempts[task] and not plan.left[task]:
+        if plan.attempts[task] and not plan.sent[task]:
             return None
         if reporter != plan.tasks.address(task) and plan.source_of(task, reporter) >= 0:
-            if (family, icmp_type, icmp_code) not in NO_NEIGHBOUR or not plan.left[task]:
+            if (family, icmp_type, icmp_code) not in NO_NEIGHBOUR or not plan.sent[task]:
                 return None
             reporter = NOBODY
         return Kind(family, icmp_type, icmp_code, reporter, mtu)
@@ -455,7 +455,7 @@ class Replies:
             asked=plan.asked,
             sources=plan.source_numbers,
             attempts=plan.attempts,
-            left=plan.left,
+            sent=plan.sent,
             sent_ns=plan.last_ns,
             state=pacing.state.values,
             undecided_of=pacing.state.undecided_of,
@@ -478,7 +478,7 @@ class Replies:
     def event(self, event: Event) -> None:
         """Handle a report by the kernel, which has made sure itself which probe it is about."""
         self._events += 1
-        if isinstance(event, Left):
+        if isinstance(event, ProbeSent):
             self._record.is_seen[event.task] = 1
             self._plan.seen(event.task, event.time_ns, self._events)
         elif isinstance(event, Answer):

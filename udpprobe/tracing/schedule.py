@@ -179,7 +179,7 @@ class Pace:
         """
         if thorough:
             self._thorough_ns = now_ns
-            self._limited = frozenset(hop.ttl for hop in report.hops if _left(hop) > hop.lost)
+            self._limited = frozenset(hop.ttl for hop in report.hops if _unanswered_of(hop) > hop.lost)
         else:
             report = replace(
                 report, hops=tuple(replace(hop, lost=0) if hop.ttl in self._limited else hop for hop in report.hops)
@@ -187,11 +187,11 @@ class Pace:
         is_end = bool(report.hops) and report.verdict not in NO_END
         self.likely_ttl = report.hops[-1].ttl if is_end else 0
         if self._is_chosen:
-            is_limited = any(hop.ttl in self._limited and _left(hop) for hop in report.hops)
+            is_limited = any(hop.ttl in self._limited and _unanswered_of(hop) for hop in report.hops)
             self.pause_s = min(2 * self.pause_s, MOST_S) if is_limited else max(self.pause_s / 2, self._least_s)
         return report
 
 
-def _left(hop: Hop) -> int:
+def _unanswered_of(hop: Hop) -> int:
     """Probes without a reply."""
     return hop.sent - sum(each.count for each in hop.reporters)
