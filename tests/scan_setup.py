@@ -101,13 +101,13 @@ class Scan:
         self.plan = plan or plan_of(
             *((HOST[family], port) for port in ports), payload=payload, source_ports=source_ports, size=size
         )
-        self.pacing, self.record, self.errors, self.errnos = Heard(self.plan), ScanRecord(self.plan), [], {}
+        self.pacing, self.record, self.errors, self.send_errnos = Heard(self.plan), ScanRecord(self.plan), [], {}
         self.replies = Replies(self.plan, self.pacing, self.record, self.errors.append, **known)
         self.decoder = Decoder(64, keeps_messages=True)
         self.frames = 0
         self.tasks = []
         """Of each frame."""
-        self.known = Known(self.plan, self.pacing, self.record, self.errnos)
+        self.known = Known(self.plan, self.pacing, self.record, self.send_errnos)
 
     @property
     def now_ns(self):

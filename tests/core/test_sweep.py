@@ -94,7 +94,7 @@ def story(scan):
         "undecided_of": list(pacing.state.undecided_of),
         "undecided": pacing.state.undecided,
         "drew_error": list(pacing.drew_error),
-        "refused": list(pacing.refused),
+        "refusals": list(pacing.refusal_count),
         "rtts": list(pacing.rtt_ns),
         "hits": list(pacing.hit_ns),
         "heard": list(scan.record.is_heard),
@@ -254,7 +254,7 @@ def test_frames_of_a_watched_host_are_left_to_the_slow_path(family):
     packets = [(b.port_unreachable(scan.send(task)), 0) for task in (0, len(PORTS))]
     scan.pacing.watched[0] = 1
     assert 1 == swept(scan, packets, [START_NS + MS, START_NS + 2 * MS])
-    assert [1, 1] == list(scan.pacing.refused)
+    assert [1, 1] == list(scan.pacing.refusal_count)
 
 
 # ---- rows of a crowd

@@ -80,8 +80,8 @@ def sent_to(network, addresses, ports=None, **probe):
     crafted_from = {"source": CLIENT[6 if ":" in addresses[0] else 4], **probe}
     batch, count, zones = crafted_for(addresses, ports or [LISTENING] * len(addresses), **crafted_from)
     with network.inside("client"), RawSender() as sending:
-        refused = dict(sending.send(batch, count, zones))
-    return [refused.get(row, 0) for row in range(count)], batch
+        unsent = dict(sending.send(batch, count, zones))
+    return [unsent.get(row, 0) for row in range(count)], batch
 
 
 def test_a_refused_packet_has_its_errno_and_the_rest_arrives(network, family, listening):

@@ -130,7 +130,7 @@ def test_with_arrivals_other_errors_are_a_note():
 def test_a_size_this_host_cannot_send_has_its_errno():
     rounds = untold()
     rounds.due(0)
-    rounds.refused(0, 101, 0)
+    rounds.unsent(0, 101, 0)
     report = report_of(rounds)
     assert ("unsent", "ENETUNREACH", None) == (report.verdict, report.errno, report.path_mtu)
 
@@ -138,7 +138,7 @@ def test_a_size_this_host_cannot_send_has_its_errno():
 def test_the_host_s_own_limit_is_ok_and_noted():
     rounds = untold()
     rounds.search.arrived(1400)
-    rounds.search.refused(1401)
+    rounds.search.unsent(1401)
     report = report_of(rounds)
     assert ("ok", ("this host itself does not send 1401 bytes",)) == (report.verdict, report.notes)
 
@@ -191,7 +191,7 @@ def test_setting_an_mtu_is_advised_if_routers_report_a_wrong_one(mtu, words):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda rounds: rounds.refused(0, 1, 0), "Allow UDP to 198.51.100.7:53 in this host's own firewall"),
+        (lambda rounds: rounds.unsent(0, 1, 0), "Allow UDP to 198.51.100.7:53 in this host's own firewall"),
         (
             lambda rounds: rounds.take(Reply(0, 0, 1, "error", structs.replace(EVENT, verdict="prohibited"), 64)),
             "See who stops probes with `udpprobe trace 198.51.100.7:53`.",

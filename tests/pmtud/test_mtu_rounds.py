@@ -174,7 +174,7 @@ def test_the_limit_of_this_host_is_found_by_searching():
     while not rounds.is_over:
         for outgoing in rounds.due(now_ns):
             if outgoing.probe.size > 1444:
-                rounds.refused(outgoing.probe.number, errno.EMSGSIZE, now_ns)
+                rounds.unsent(outgoing.probe.number, errno.EMSGSIZE, now_ns)
             else:
                 rounds.take(reply(outgoing.probe.number, refusal(), time_ns=now_ns + MS))
         now_ns = max(now_ns + 2 * MS, rounds.wake_ns)
@@ -184,16 +184,16 @@ def test_the_limit_of_this_host_is_found_by_searching():
 def test_the_search_stops_at_once_if_this_host_cannot_send():
     rounds = rounds_of()
     for outgoing in rounds.due(0):
-        rounds.refused(outgoing.probe.number, errno.ENETUNREACH, 0)
+        rounds.unsent(outgoing.probe.number, errno.ENETUNREACH, 0)
     assert [] == rounds.due(0)
-    assert (True, {errno.ENETUNREACH: 2}) == (rounds.is_over, rounds.errnos)
+    assert (True, {errno.ENETUNREACH: 2}) == (rounds.is_over, rounds.send_errnos)
 
 
 def test_a_sent_control_does_not_replace_an_unsent_service_probe():
     rounds = rounds_of()
     for outgoing in rounds.due(0):
         if outgoing.role == SERVICE:
-            rounds.refused(outgoing.probe.number, errno.EPERM, 0)
+            rounds.unsent(outgoing.probe.number, errno.EPERM, 0)
         else:
             rounds.take(reply(outgoing.probe.number, refusal()))
     assert [] == rounds.due(0)
@@ -203,15 +203,15 @@ def test_a_sent_control_does_not_replace_an_unsent_service_probe():
 def test_a_full_queue_is_no_reason_to_stop():
     rounds = rounds_of()
     for outgoing in rounds.due(0):
-        rounds.refused(outgoing.probe.number, errno.ENOBUFS, 0)
-    assert not rounds.errnos
+        rounds.unsent(outgoing.probe.number, errno.ENOBUFS, 0)
+    assert not rounds.send_errnos
 
 
 def test_a_later_error_of_this_host_stops_the_search_too():
     rounds = rounds_of()
     rounds.due(0)
     rounds.take(reply(0, replace(EVENT, verdict="unreachable"), "unsent"))
-    assert {errno.EPERM: 1} == rounds.errnos
+    assert {errno.EPERM: 1} == rounds.send_errnos
 
 
 def test_a_missing_neighbour_stops_the_search_too():

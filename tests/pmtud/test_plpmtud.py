@@ -113,7 +113,7 @@ def test_a_shrinking_path_is_searched_again_at_smaller_sizes():
 
 def test_a_size_this_host_refuses_counts_as_lost_at_once():
     made = search(1400)
-    made.refused(1401)
+    made.unsent(1401)
     assert (None, 1401) == (made.next(), made.local_limit)
 
 

@@ -25,7 +25,7 @@ def kind(icmp_type=3, icmp_code=3, reporter=HOST[4], mtu=-1):
 class Scan:
     """After each port was probed twice."""
 
-    def __init__(self, *, refused=0, spoke=False, control=0, ports=PORTS, ttl=64):
+    def __init__(self, *, refusals=0, spoke=False, control=0, ports=PORTS, ttl=64):
         self.plan = plan_of(*((HOST[4], port) for port in ports), ttl=ttl)
         for task in range(len(ports)):
             self.plan.sent[task], self.plan.sent_bytes[task], self.plan.attempts[task] = 2, 90, 2
@@ -36,9 +36,9 @@ class Scan:
         )
         for task in range(len(ports)):
             self.pacing.state[task] = SILENT
-        self.pacing.refused[0], self.pacing.drew_error[0] = refused, spoke or refused > 0
-        self.errnos = {}
-        self.known = Known(self.plan, self.pacing, self.record, self.errnos)
+        self.pacing.refusal_count[0], self.pacing.drew_error[0] = refusals, spoke or refusals > 0
+        self.send_errnos = {}
+        self.known = Known(self.plan, self.pacing, self.record, self.send_errnos)
         self.record.is_seen[:] = b"\1" * len(self.plan)
 
     def error(self, task=0, *, sent_ns=0, time_ns=9 * MS, **fields):
@@ -133,8 +133,8 @@ def test_rtts_of_answers_have_a_spread():
 @pytest.mark.parametrize(
     ("facts", "meaning", "note"),
     [
-        ({"refused": 1}, "listening-or-filtered", "asked 2 times, while another port was refused"),
-        ({"refused": 7}, "listening-or-filtered", "asked 2 times, while other ports were refused 7 times"),
+        ({"refusals": 1}, "listening-or-filtered", "asked 2 times, while another port was refused"),
+        ({"refusals": 7}, "listening-or-filtered", "asked 2 times, while other ports were refused 7 times"),
         ({"control": 3}, "no-evidence", "asked 2 times; no reply; host down or filtered"),
         ({}, "no-evidence", "asked 2 times"),
         (
@@ -161,7 +161,7 @@ def test_a_silent_port_of_an_answering_host_is_not_blamed_on_a_down_host():
 
 
 def test_an_undecided_port_of_a_responding_host_is_rate_limited():
-    scan = Scan(refused=6)
+    scan = Scan(refusals=6)
     scan.plan.sent[0] = 1
     scan.pacing.state[0] = UNDECIDED
     found = scan.of()
@@ -172,7 +172,7 @@ def test_an_undecided_port_of_a_responding_host_is_rate_limited():
 
 
 def test_ports_of_a_host_that_fell_silent_are_rate_limited():
-    scan = Scan(refused=6)
+    scan = Scan(refusals=6)
     scan.pacing.state[0] = LIMITED
     assert "rate-limited" == scan.of().meaning
 
@@ -181,20 +181,20 @@ def test_if_all_errors_are_about_other_traffic_ports_are_rate_limited():
     scan = Scan(control=3)
     scan.pacing.others[0] = 5
     assert "rate-limited" == scan.of().meaning
-    scan.pacing.drew_error[0], scan.pacing.refused[0] = 1, 2  # to the scan, too
+    scan.pacing.drew_error[0], scan.pacing.refusal_count[0] = 1, 2  # to the scan, too
     assert "listening-or-filtered" == scan.of().meaning
 
 
 def test_a_destination_this_host_could_not_send_to_is_unsent_with_its_errno():
     scan = Scan()
     scan.pacing.state[0], scan.plan.sent[0] = UNSENT, 0
-    scan.errnos[0] = errno.ENETUNREACH
+    scan.send_errnos[0] = errno.ENETUNREACH
     found = scan.of()
     assert ("unsent", "ENETUNREACH", None, 0) == (found.verdict, found.errno, found.meaning, found.sent)
 
 
 def test_a_probe_not_seen_leaving_is_silent_without_evidence():
-    scan = Scan(refused=3)
+    scan = Scan(refusals=3)
     scan.record.is_seen[0] = 0
     found = scan.of()
     assert ("silent", None, "no-evidence", 2, ("not seen leaving this host",)) == (
@@ -208,9 +208,9 @@ def test_a_probe_not_seen_leaving_is_silent_without_evidence():
 
 @pytest.mark.parametrize("seen", [0, 1])
 def test_a_port_probed_before_sending_failed_is_silent_without_evidence(seen):
-    scan = Scan(refused=3)
+    scan = Scan(refusals=3)
     scan.record.is_seen[0] = seen
-    scan.pacing.state[0], scan.errnos[0] = UNSENT, errno.ENETUNREACH
+    scan.pacing.state[0], scan.send_errnos[0] = UNSENT, errno.ENETUNREACH
     found = scan.of()
     assert ("silent", None, "no-evidence", 2, ("not asked again: ENETUNREACH",)) == (
         found.verdict,
@@ -222,7 +222,7 @@ def test_a_port_probed_before_sending_failed_is_silent_without_evidence(seen):
 
 
 def test_the_scan_s_own_ports_are_silent_without_evidence():
-    scan = Scan(refused=3)
+    scan = Scan(refusals=3)
     scan.pacing.leave_out([0])
     scan.plan.sent[0] = scan.record.is_seen[0] = 0
     found = scan.of()

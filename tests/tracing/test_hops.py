@@ -116,7 +116,7 @@ def test_each_end_of_a_path_has_its_verdict(said, end):
 
 def test_a_probe_this_host_could_not_send_is_unsent():
     tracing = Schedule(TracePolicy(queries=1, max_ttl=1))
-    tracing.refused(tracing.due(0), [90])
+    tracing.unsent(tracing.due(0), [90])
     assert PathEnd("unsent", "EMSGSIZE") == end_of(tracing.paths[0])
     assert () == hops_of(tracing.paths, TO, 0)
     probe, *_ = Schedule(TracePolicy(max_ttl=1)).due(0)

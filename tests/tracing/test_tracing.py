@@ -344,7 +344,7 @@ def test_a_filter_that_also_rejects_higher_ttls_ends_a_path(interval_ms):
     assert (
         12 >= len(said.way.sent)
         if interval_ms == 0
-        else 5 >= sum(not flight.errno for path in said.paths for flight in path.all_flights())
+        else 5 >= sum(not flight.send_errno for path in said.paths for flight in path.all_flights())
     )
 
 
@@ -374,7 +374,7 @@ def test_only_the_first_reply_to_a_probe_counts():
 def test_a_probe_this_host_refuses_is_not_retried():
     tracing = Schedule(TracePolicy(interval_ns=0))
     probes = tracing.due(0)
-    tracing.refused(probes, [90] * len(probes))
+    tracing.unsent(probes, [90] * len(probes))
     assert ([], True) == (tracing.due(MS), tracing.done(MS))
 
 

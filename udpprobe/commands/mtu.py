@@ -249,7 +249,7 @@ class _Run:
             probes = [each.probe for each in outgoing if each.role == role]
             for probe, code in zip(probes, wire.send(probes), strict=True):
                 if code and probe.number in self._rounds.sent:
-                    self._rounds.refused(probe.number, code, self._now_ns)
+                    self._rounds.unsent(probe.number, code, self._now_ns)
         if self._options.rate_pps:
             self._free_ns = self._now_ns + int(len(outgoing) * SECOND / self._options.rate_pps)
 

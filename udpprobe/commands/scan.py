@@ -143,7 +143,7 @@ class _Run:
         self._catalogue = catalogue_of(options)
         own = are_own(destinations)
         ports = held.enter_context(reserve_source_ports(destinations, own, options))
-        self._plan, codes = make_plan(destinations, options, ports.ports)
+        self._plan, send_errnos = make_plan(destinations, options, ports.ports)
         self._recorder = held.enter_context(_recorder(options.write)) if options.write else None
         self._engine = open_engine(options, ports.ports, listeners.warn, tasks=len(destinations))
         held.enter_context(closing(self._engine))
@@ -167,13 +167,13 @@ class _Run:
             task for task in compress(range(len(own)), own) if self._plan.is_own(destinations.port[task])
         )
         self._record = ScanRecord(self._plan)
-        self._errnos: dict[int, int] = {}
+        self._send_errnos: dict[int, int] = {}
         self._drops = _drops_from_now() if self._engine.blind_to else None
         self._known = Known(
             self._plan,
             self._pacing,
             self._record,
-            self._errnos,
+            self._send_errnos,
             options.loop_ttl,
             self._engine.tells_origin,
             interface_of=self._interface_of,
@@ -196,9 +196,9 @@ class _Run:
         self._decoder = Decoder(64, keeps_messages=True)
         self._events: list[Event] = []
         self._settling = Settling(self._known) if listeners.on_settled else None
-        for task, host in enumerate(self._plan.host) if any(codes) else ():
-            if codes[host]:
-                self._refuse(task, codes[host])
+        for task, host in enumerate(self._plan.host) if any(send_errnos) else ():
+            if send_errnos[host]:
+                self._mark_unsent(task, send_errnos[host])
         self._batches, self._most = self._make_batches(options.size)
         self._steadied: Callable[[int], int] = int
         self._marks = array("I"), array("i")
@@ -241,7 +241,7 @@ class _Run:
             too_long = [pair for pair in due if self._is_too_long(*pair)]
             for task, _ in too_long:
                 plan.next_attempt(task, self._now_ns)
-                self._refuse(task, errno.EMSGSIZE)
+                self._mark_unsent(task, errno.EMSGSIZE)
             due = [pair for pair in due if pair not in too_long]
         zones = departures.number(due, self._now_ns, plan.keep_last)
         if not zones:
@@ -255,7 +255,7 @@ class _Run:
             self._packets += count
             self._bytes += length
             self._span(self._now_ns, self._now_ns)
-        self._note_unsent()
+        self._take_unsent()
 
     def _are_leaving(self, departures: Departures, count: int) -> None:
         """Note the time of probes that leave now; perhaps on the engine's thread."""
@@ -264,14 +264,14 @@ class _Run:
     def _flush(self) -> None:
         """Wait until everything has left."""
         self._engine.flush()
-        self._note_unsent()
+        self._take_unsent()
 
-    def _note_unsent(self) -> None:
-        """Take over which probes this host refused to send."""
+    def _take_unsent(self) -> None:
+        """Take over which probes this host could not send."""
         plan = self._plan
-        for task, code, length in self._engine.unsent():
+        for task, send_errno, length in self._engine.unsent():
             plan.uncount_sent(task, length)
-            self._refuse(task, code)
+            self._mark_unsent(task, send_errno)
             if not self._engine.sees_own:
                 self._packets, self._bytes = self._packets - 1, self._bytes - length
                 self._record.is_seen[task] = plan.sent[task] > 0
@@ -369,9 +369,9 @@ class _Run:
             return socket.if_indextoname(outgoing_interface(source, destination, plan.tasks.zone[task]))
         return ""
 
-    def _refuse(self, task: int, code: int) -> None:
+    def _mark_unsent(self, task: int, send_errno: int) -> None:
         """Record that this host cannot send to a task."""
-        self._errnos[task] = code
+        self._send_errnos[task] = send_errno
         self._pacing.unsent(task)
 
     def _tell_settled(self) -> None:
@@ -437,7 +437,7 @@ class _Run:
             if (UNSENT in states)
             else []
         )
-        if names := sorted({errno.errorcode.get(self._errnos[task], "?") for task in gone}):
+        if names := sorted({errno.errorcode.get(self._send_errnos[task], "?") for task in gone}):
             self._listeners.warn(
                 f"{len(gone)} ports were not asked again, for this host could not send to them any "
                 f"more ({', '.join(names)}): their silence means nothing"

@@ -343,7 +343,7 @@ class _Round:
     def send(self, now_ns: int) -> float:
         """Send what is due; return the seconds until the next probe."""
         probes = self.tracing.due(now_ns)
-        self.tracing.refused(probes, self._wire.send(probes))
+        self.tracing.unsent(probes, self._wire.send(probes))
         return (self.tracing.wake_ns(now_ns) - now_ns) / SECOND
 
     def is_time_to_tell(self) -> bool:

@@ -31,7 +31,7 @@ cdef class Sweep:
     cdef unsigned char[::1] _state, _heard, _drew_error, _uneven, _waits
     cdef list _waiting
     cdef const unsigned char[::1] _watched
-    cdef unsigned int[::1] _undecided_of, _refused, _error_origin, _length
+    cdef unsigned int[::1] _undecided_of, _refusal_count, _error_origin, _length
     cdef int[::1] _error_task
     cdef long long[::1] _came_ns, _took_ns, _rtt_ns, _hit_ns
     cdef unsigned long long[::1] _mark

@@ -127,8 +127,8 @@ class Sweep:
         heard: (tasks,) whether anything arrived.
         refusals: where the result goes.
         watched: (hosts,) hosts whose errors are handled one by one.
-        drew_error, refused, error_task, error_origin: (hosts,) as in `Pacing`; the origin of a host's own refusal is 0
-            in IPv4, 1 in IPv6.
+        drew_error, refusal_count, error_task, error_origin: (hosts,) as in `Pacing`; the origin of a host's own refusal
+            is 0 in IPv4, 1 in IPv6.
         rtt_ns, hit_ns: (hosts,) and (hosts * k,) as in `Pacing`.
         look, look_of_host, uneven: (tasks,), (hosts,) and (hosts,) as in `HeaderTraits`.
     """
@@ -155,7 +155,7 @@ class Sweep:
         refusals: Refusals,
         watched: bytearray,
         drew_error: bytearray,
-        refused: array[int],
+        refusal_count: array[int],
         error_task: array[int],
         error_origin: array[int],
         rtt_ns: array[int],
@@ -172,7 +172,7 @@ class Sweep:
         self._state, self._undecided_of, self._heard = state, undecided_of, heard
         self._came_ns, self._took_ns = memoryview(refusals.came_ns), memoryview(refusals.took_ns)
         self._length, self._mark = memoryview(refusals.length), memoryview(refusals.mark)
-        self._watched, self._drew_error, self._refused = watched, drew_error, refused
+        self._watched, self._drew_error, self._refusal_count = watched, drew_error, refusal_count
         self._error_task, self._error_origin, self._rtt_ns, self._hit_ns = error_task, error_origin, rtt_ns, hit_ns
         self._look, self._look_of_host, self._uneven = look, look_of_host, uneven
         self._decoder = Decoder(64, keeps_messages=True)
@@ -382,7 +382,7 @@ class Sweep:
             self.met[self.hosts_met] = host
             self.hosts_met += 1
         self._error_task[host] = task
-        self._refused[host] += 1
+        self._refusal_count[host] += 1
         self._rtt_ns[host] = max(self._rtt_ns[host], time_ns - sent_ns)
         self._hit_ns[place] = max(self._hit_ns[place], sent_ns)
         self._heard[task] = 1

@@ -91,7 +91,7 @@ class Engine(Protocol):
         ...
 
     def unsent(self) -> list[tuple[int, int, int]]:
-        """Probes that this host refused to send, known since the last call: task, errno, bytes of the IP packet."""
+        """Probes that this host could not send, known since the last call: task, errno, bytes of the IP packet."""
         ...
 
     def receive(self, wait_s: float) -> Heard:

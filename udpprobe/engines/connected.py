@@ -68,22 +68,22 @@ class Connected(SocketEngine):
         self._most_sockets = most_sockets or _files_allowed()
 
     def _put(self, probe: Outgoing) -> int:
-        """A pending error fails the next send; this host's own refusal fails every send."""
+        """A pending error fails the next send; this host's own errno fails every send."""
         try:
             udp = self._socket_for(probe)
         except OSError as reason:
             return reason.errno or errno.EIO
         self._hear_error(udp, udp.pending())
-        refusal = udp.send(probe)
-        if refusal in ICMP_ERRNOS and udp.last:
+        send_errno = udp.send(probe)
+        if send_errno in ICMP_ERRNOS and udp.last:
             again = udp.send(probe)
-            if again != refusal:
-                self._hear_error(udp, refusal)
-            refusal = again
-        if not refusal:
+            if again != send_errno:
+                self._hear_error(udp, send_errno)
+            send_errno = again
+        if not send_errno:
             self._note_sent(probe)
             udp.last = probe
-        return refusal
+        return send_errno
 
     def _socket_for(self, probe: Outgoing) -> ConnectedSocket:
         key = probe.sockname, probe.peername

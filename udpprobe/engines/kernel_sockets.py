@@ -150,14 +150,14 @@ class KernelSocket(Struct):
         return self.drops - before & 0xFFFF_FFFF
 
     def send(self, probe: Outgoing) -> int:
-        """Send a probe and record the time: 0, or the errno of the refusal."""
+        """Send a probe and record the time: 0, or the errno of the failed send."""
         for _ in range(BUSY_TRIES):
             probe.sent_ns = time.time_ns()
             try:
                 self.socket.sendmsg([probe.data], probe.ttl_option, 0, probe.peername)
-            except OSError as refusal:
-                if refusal.errno != errno.ENOBUFS:
-                    return refusal.errno or errno.EIO
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    return error.errno or errno.EIO
                 time.sleep(BUSY_S)
             else:
                 return 0
@@ -228,15 +228,15 @@ class SocketEngine(ABC):
         zones: Sequence[int],
         on_leaving: Callable[[], None] | None = None,  # noqa: ARG002 - each probe's own time is reported
     ) -> None:
-        """Send each probe, in their order; refusals by this host are reported by `unsent`.
+        """Send each probe, in their order; what this host cannot send is reported by `unsent`.
 
         Raises:
             UdpprobeError: this host lacks the source address, or the source port is taken.
         """
         for probe in outgoing(batch, count, zones):
-            refusal = self._put(probe)
-            if refusal:
-                self._unsent.append((probe.task, refusal, len(probe.packet)))
+            send_errno = self._put(probe)
+            if send_errno:
+                self._unsent.append((probe.task, send_errno, len(probe.packet)))
 
     def flush(self) -> None:
         """See `Engine`: a socket sends at once or never."""
@@ -244,8 +244,8 @@ class SocketEngine(ABC):
 
     def unsent(self) -> list[tuple[int, int, int]]:
         """See `Engine`."""
-        refused, self._unsent = self._unsent, []
-        return refused
+        unsent, self._unsent = self._unsent, []
+        return unsent
 
     def receive(self, wait_s: float) -> Heard:
         """What was sent and received, by time; waits for at most `wait_s` seconds.
@@ -290,7 +290,7 @@ class SocketEngine(ABC):
 
     @abstractmethod
     def _put(self, probe: Outgoing) -> int:
-        """Send a probe despite pending errors: 0, or why this host refuses."""
+        """Send a probe despite pending errors: 0, or the errno of the failed send."""
 
     @abstractmethod
     def _hear(self, udp: KernelSocket) -> None:

@@ -152,7 +152,7 @@ def make_plan(
         UdpprobeError: this host lacks a source address or the interface.
     """
     catalogue = catalogue_of(options)
-    sources, errno = _sources(destinations, options)
+    sources, send_errnos = _sources(destinations, options)
     choice = array("H", map(catalogue.choices_by_port().__getitem__, destinations.port))
     dice = SystemRandom()  # `secrets` does the same but loads OpenSSL
     key = dice.getrandbits(64), dice.getrandbits(64)
@@ -166,7 +166,7 @@ def make_plan(
         ttl=options.ttl,
         size=options.size,
         proving=catalogue.proving,
-    ), errno
+    ), send_errnos
 
 
 def _sources(destinations: ProbedDestinations, options: EngineOptions) -> tuple[list[list[Address]], array[int]]:
@@ -178,12 +178,12 @@ def _sources(destinations: ProbedDestinations, options: EngineOptions) -> tuple[
         )
         for address in options.source_addresses or (None,)
     ]
-    sources, errnos = [], array("i")
+    sources, send_errnos = [], array("i")
     for found in zip(*columns, strict=True):
         usable = next((each for each in found if each[2] == 0), found[0])
         sources.append([(high, low) if errno == 0 else usable[:2] for high, low, errno in found])
-        errnos.append(usable[2])
-    return sources, errnos
+        send_errnos.append(usable[2])
+    return sources, send_errnos
 
 
 def _firsts_of(destinations: ProbedDestinations) -> array[int]:
@@ -263,17 +263,17 @@ def planned(destinations: ProbedDestinations, options: EngineOptions) -> Iterato
         UdpprobeError: this host cannot do it.
     """
     catalogue = catalogue_of(options)
-    plan, errnos = make_plan(destinations, options, (options.source_port,))
+    plan, send_errnos = make_plan(destinations, options, (options.source_port,))
     tasks = plan.tasks
     for task in range(plan.asked):
-        code = errnos[tasks.host[task]]
+        send_errno = send_errnos[tasks.host[task]]
         source = plan.sources.addresses[tasks.host[task]][0]
         yield Planned(
             address=address_text(*tasks.address(task)),
             port=tasks.port[task],
             payload=catalogue.rows[plan.payload_of(task, 0)].name,
             bytes=plan.length_of(task, 0),
-            source=None if code else address_text(*source),
+            source=None if send_errno else address_text(*source),
             source_port=plan.source_port[task] or None,
-            errno=errno.errorcode.get(code),
+            errno=errno.errorcode.get(send_errno),
         )

@@ -107,7 +107,7 @@ class _RawSocket:
         self._has_zones = False  # until one is written
 
     def send(self, batch: Batch, rows: array[int], zones: Sequence[int]) -> Iterable[tuple[int, int]]:
-        """Send some rows of a batch in order; return the rows that were refused, each with the errno."""
+        """Send some rows of a batch in order; return the rows that were not sent, each with the errno."""
         for at in range(0, len(rows), CHUNK):
             some = rows[at : at + CHUNK]
             self._messages.put(batch, some)
@@ -177,15 +177,15 @@ class RawSender:
             PrivilegeError: this user may not open raw sockets.
             UdpprobeError: this host does not support the family.
         """
-        refused: list[tuple[int, int]] = []
+        unsent: list[tuple[int, int]] = []
         firsts = bytes(memoryview(batch.packets)[: count * batch.stride : batch.stride])
         for family in (4, 6):
             rows = _rows_of(family, firsts)
             if rows:
                 if family not in self._sockets:
                     self._sockets[family] = _RawSocket(family, self._interface, self._patience_s)
-                refused += self._sockets[family].send(batch, rows, zones)
-        return refused
+                unsent += self._sockets[family].send(batch, rows, zones)
+        return unsent
 
     def close(self) -> None:
         """Close the sockets."""
@@ -261,7 +261,7 @@ class Raw:
     ) -> None:
         """Send probes, in order within each family; on a thread of its own while replies are handled, if many."""
         if self._thread is None:
-            self._note_refused(batch, self._send(batch, count, zones, on_leaving))
+            self._note_unsent(batch, self._send(batch, count, zones, on_leaving))
             return
         if len(self._leaving) == BATCHES - 1:
             self._finish_first()
@@ -281,15 +281,15 @@ class Raw:
 
     def _finish_first(self) -> None:
         batch, sending = self._leaving.popleft()
-        self._note_refused(batch, sending.result())
+        self._note_unsent(batch, sending.result())
 
-    def _note_refused(self, batch: Batch, rows: Iterable[tuple[int, int]]) -> None:
+    def _note_unsent(self, batch: Batch, rows: Iterable[tuple[int, int]]) -> None:
         self._unsent += [(batch.task[row], errno, batch.length[row]) for row, errno in rows]
 
     def unsent(self) -> list[tuple[int, int, int]]:
         """See `Engine`."""
-        refused, self._unsent = self._unsent, []
-        return refused
+        unsent, self._unsent = self._unsent, []
+        return unsent
 
     def receive(self, wait_s: float) -> Heard:
         """What was captured."""

@@ -39,7 +39,7 @@ class ErrorQueueSocket(KernelSocket):
 
     sent: dict[tuple[str, int], list[Outgoing]] = field(default_factory=dict)
     """Sent probes in order, by address and port."""
-    refused: set[tuple[str, int]] = field(default_factory=set)
+    unsendable: set[tuple[str, int]] = field(default_factory=set)
     """Destinations that this host's firewall rejects: `reject` fails the call and sends an ICMP error too."""
 
     def remember(self, probe: Outgoing) -> None:
@@ -78,22 +78,22 @@ class RecvErr(SocketEngine):
         return udp
 
     def _put(self, probe: Outgoing) -> int:
-        """Any pending error fails a call, and Linux then sends nothing; this host's own refusal repeats."""
-        udp, last, refusal = self._socket_for(probe), 0, 0
+        """Any pending error fails a call, and Linux then sends nothing; this host's own errno repeats."""
+        udp, last, send_errno = self._socket_for(probe), 0, 0
         for _ in range(TRIES):
-            refusal = udp.send(probe)
-            if not refusal:
+            send_errno = udp.send(probe)
+            if not send_errno:
                 self._note_sent(probe)
                 udp.remember(probe)
                 break
-            if refusal not in ICMP_ERRNOS:
-                udp.refused.add(_endpoint(probe.peername))
+            if send_errno not in ICMP_ERRNOS:
+                udp.unsendable.add(_endpoint(probe.peername))
                 break
             heard = self._hear_errors(udp)
-            if refusal == last and not heard:
+            if send_errno == last and not heard:
                 break
-            last = refusal
-        return refusal
+            last = send_errno
+        return send_errno
 
     def _hear(self, udp: KernelSocket) -> None:
         self._hear_errors(cast("ErrorQueueSocket", udp))
@@ -120,13 +120,13 @@ class RecvErr(SocketEngine):
         data = next(data for level, kind, data in control if (level, kind) == RECVERR[family])
         _, origin, icmp_type, icmp_code, info, _ = EXTENDED_ERROR.unpack_from(data)
         if origin != ORIGIN_ICMP[family]:
-            return False  # the call has already reported this host's own refusal
+            return False  # the call has already reported this host's own errno
         time_ns = time_of(control)
         cause = udp.cause_of(destination, quoted, time_ns)
         if cause is not None:
             offender = data[EXTENDED_ERROR.size :][OFFENDER[family]]
             self._failed(time_ns, cause, offender, (icmp_type, icmp_code), info)
-        elif _endpoint(destination) not in udp.refused:
+        elif _endpoint(destination) not in udp.unsendable:
             self.state.faults["foreign"] += 1
         return True
 

@@ -157,7 +157,7 @@ class RawSocket:
             self._control = socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, struct.pack("=16si", source, 0)
 
     def send(self, packet: bytes) -> int:
-        """Send a packet; return 0, or the errno of this host's refusal."""
+        """Send a packet; return 0, or the errno of the failed send."""
         wait_s = FIRST_WAIT_S
         while True:
             try:
@@ -254,7 +254,7 @@ class Wire:
         return self._tracker.notes
 
     def send(self, probes: Sequence[Probe]) -> list[int]:
-        """Send probes in order; for each 0, or the errno of this host's refusal (EMSGSIZE: above the interface MTU)."""
+        """Send probes in order; for each 0, or the errno of the failed send (EMSGSIZE: above the interface MTU)."""
         return [self._socket.send(self._tracker.craft(probe, time.time_ns())) for probe in probes]
 
     def take(self, packets: Sequence[Packet]) -> list[Reply]:

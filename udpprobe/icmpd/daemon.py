@@ -281,8 +281,8 @@ def _make_room(path: Path) -> None:
         raise UdpprobeError(f"{path} is there and is no socket; choose another --socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as tried:
         tried.setblocking(False)
-        refused = tried.connect_ex(str(path))
-    if refused not in {errno.ECONNREFUSED, errno.ENOENT}:
+        connect_errno = tried.connect_ex(str(path))
+    if connect_errno not in {errno.ECONNREFUSED, errno.ENOENT}:
         raise UdpprobeError(f"somebody listens at {path} already; stop that daemon, or choose another --socket")
     path.unlink(missing_ok=True)
 

@@ -93,6 +93,6 @@ class Messages:
         return errnos
 
     def _send_some(self, opened: socket.socket, done: int, count: int) -> tuple[int, int]:
-        """Number of messages sent from `done` on; and the errno if the first one was refused."""
+        """Number of messages sent from `done` on; and the errno if the first one was not sent."""
         sent = _sendmmsg(opened.fileno(), self._at + done * MMSGHDR_BYTES, count - done, 0)
         return sent, ctypes.get_errno() if sent < 0 else 0

@@ -153,7 +153,7 @@ def outcome(rounds: SearchRounds, reports: Reports, locator: Locator | None, con
         if verdict == "black-hole"
         else None
     )
-    name = errno.errorcode.get(next(iter(rounds.errnos), 0)) if verdict == "unsent" else None
+    name = errno.errorcode.get(next(iter(rounds.send_errnos), 0)) if verdict == "unsent" else None
     said = reports.reported(context.family, search.passed)
     nobody = no_neighbour_notes(context.family, context.interface) if rounds.has_no_neighbour else ()
     return MtuReport(

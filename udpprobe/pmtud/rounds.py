@@ -70,7 +70,7 @@ class Sent(Struct):
     sent_ns: int
     arrived: bool = False
     is_unsent: bool = False
-    """Whether this host refused to send it."""
+    """Whether this host could not send it."""
 
 
 class RoundTrip:
@@ -263,7 +263,7 @@ class SearchRounds:
         """Other errors, by verdict."""
         self.has_no_neighbour = False
         """Whether this host found no neighbour for the address."""
-        self.errnos: Counter[int] = Counter()
+        self.send_errnos: Counter[int] = Counter()
         """Why this host could not send to the service; without EMSGSIZE."""
         self.is_over = False
         self._other_errors = OtherErrors(least, policy.tries)
@@ -289,7 +289,7 @@ class SearchRounds:
     @property
     def is_unsent(self) -> bool:
         """Whether this host cannot send to the service at all; that it can send to the control proves nothing."""
-        return bool(self.errnos) and not self.proofs[SERVICE]
+        return bool(self.send_errnos) and not self.proofs[SERVICE]
 
     @property
     def judge(self) -> int:
@@ -426,7 +426,7 @@ class SearchRounds:
                 ARRIVED: self._arrived,
                 TOO_BIG: self._too_big,
                 OTHER: self._other,
-                UNSENT: self._unsent,
+                UNSENT: self._firewalled,
                 NO_NEIGHBOUR: self._not_found,
             }[result_of(reply)](sent, reply)
 
@@ -489,29 +489,29 @@ class SearchRounds:
         if not self.search.passed and self._other_errors.wants_repeat:
             self._round.deadline_ns = min(self._round.deadline_ns, max(sent.sent_ns + REPEAT_NS, reply.time_ns))
 
-    def _unsent(self, sent: Sent, reply: Reply) -> None:
-        self._refused(sent, errno.EPERM, reply.time_ns)  # its firewall, which also fails the send call
+    def _firewalled(self, sent: Sent, reply: Reply) -> None:
+        self._note_unsent(sent, errno.EPERM, reply.time_ns)  # its firewall, which also fails the send call
 
     def _not_found(self, _: Sent, reply: Reply) -> None:
         self.has_no_neighbour = True
         self._round.deadline_ns = min(self._round.deadline_ns, reply.time_ns)
 
-    def refused(self, number: int, code: int, now_ns: int) -> None:
+    def unsent(self, number: int, send_errno: int, now_ns: int) -> None:
         """This host did not send a probe.
 
         Args:
             number: the probe's.
-            code: errno; EMSGSIZE means that it exceeds the interface's MTU.
+            send_errno: EMSGSIZE means that it exceeds the interface's MTU.
             now_ns: current time.
         """
         self.sent[number].is_unsent = True
-        self._refused(self.sent[number], code, now_ns)
+        self._note_unsent(self.sent[number], send_errno, now_ns)
 
-    def _refused(self, sent: Sent, code: int, now_ns: int) -> None:
-        if code in TRANSIENT:
+    def _note_unsent(self, sent: Sent, send_errno: int, now_ns: int) -> None:
+        if send_errno in TRANSIENT:
             return
-        if code == errno.EMSGSIZE and sent.size > self.least[sent.role]:
-            self.search.refused(sent.size)
+        if send_errno == errno.EMSGSIZE and sent.size > self.least[sent.role]:
+            self.search.unsent(sent.size)
         elif sent.role == SERVICE:
-            self.errnos[code] += 1
+            self.send_errnos[send_errno] += 1
         self._round.deadline_ns = min(self._round.deadline_ns, now_ns)

@@ -175,7 +175,7 @@ class Search:
         self.shrunk_from.add(self.passed)
         self.passed = least
 
-    def refused(self, size: int) -> None:
+    def unsent(self, size: int) -> None:
         """This host itself does not send packets of this size: that is certain."""
         self._missed[size] += 2
         self.local_limit = min(self.local_limit, size)

@@ -67,7 +67,7 @@ class Known(Struct, frozen=True):
     plan: Plan
     pacing: Pacing
     record: ScanRecord
-    errnos: Mapping[int, int]
+    send_errnos: Mapping[int, int]
     """By task, the errno with which this host did not send to it."""
     loop_ttl: int = 32
     """An expired TTL that started at least this high means a loop."""
@@ -434,7 +434,7 @@ def _silent(known: Known, task: int) -> tuple[str, str | None, str | None, tuple
     """Verdict, errno, meaning of silence, and notes of a silent task."""
     state = known.pacing.state[task]
     if state == UNSENT:
-        name = errno.errorcode.get(known.errnos.get(task, 0))
+        name = errno.errorcode.get(known.send_errnos.get(task, 0))
         if known.plan.sent[task] == 0:
             return "unsent", name, None, ()
         return "silent", None, "no-evidence", (f"not asked again: {name}",)
@@ -455,16 +455,16 @@ def _meaning(task: int, host: int, pacing: Pacing) -> str:
         return "rate-limited"
     if pacing.others[host] and not pacing.drew_error[host]:  # it sends errors, but its limit left none for the scan
         return "rate-limited"
-    return "listening-or-filtered" if pacing.refused[host] else "no-evidence"
+    return "listening-or-filtered" if pacing.refusal_count[host] else "no-evidence"
 
 
 def _why(meaning: str, task: int, host: int, known: Known) -> str:
     """The reason for a meaning, and how certain it is."""
-    sent, refused = known.plan.sent, known.pacing.refused[host]
+    sent, refusals = known.plan.sent, known.pacing.refusal_count[host]
     asked = f"asked {sent[task]} times" if sent[task] > 1 else "asked once"
     if meaning == "listening-or-filtered":
         return f"{asked}, while " + (
-            "another port was refused" if refused == 1 else f"other ports were refused {refused} times"
+            "another port was refused" if refusals == 1 else f"other ports were refused {refusals} times"
         )
     if meaning == "rate-limited":
         return f"{asked}; undecided: the host's ICMP rate limit was used up"

@@ -79,7 +79,7 @@ class Pacing:
         hosts, sources = plan.hosts, plan.per_host
         self.drew_error = bytearray(hosts)
         """(hosts,) whether an ICMP error came about each host; answers do not count."""
-        self.refused = array("I", bytes(4 * hosts))
+        self.refusal_count = array("I", bytes(4 * hosts))
         """(hosts,) number of refusals that each host sent itself."""
         self.others = array("I", bytes(4 * hosts))
         """(hosts,) errors that each host sent about this host's other traffic: they use up its limit too."""
@@ -286,7 +286,7 @@ class Pacing:
         """
         host = self._plan.host[task]
         self._meet(host, task, origin)
-        self.refused[host] += is_refusal
+        self.refusal_count[host] += is_refusal
         sent_ns = self._learn_rtt(task, attempt, time_ns)
         self._settle(task, time_ns if is_refusal else time_ns + self.settling_ns(host))
         if not sent_ns:

@@ -259,7 +259,7 @@ class Plan:
         self.sent_bytes[task] += length
 
     def uncount_sent(self, task: int, length: int) -> None:
-        """Undo `count_sent`: this host refused to send the last probe of a task."""
+        """Undo `count_sent`: this host could not send the last probe of a task."""
         self.sent[task] -= 1
         self.sent_bytes[task] -= length
 

@@ -463,7 +463,7 @@ class Replies:
             refusals=record.refusals,
             watched=pacing.watched,
             drew_error=pacing.drew_error,
-            refused=pacing.refused,
+            refusal_count=pacing.refusal_count,
             error_task=pacing.error_task,
             error_origin=pacing.error_origin,
             rtt_ns=pacing.rtt_ns,

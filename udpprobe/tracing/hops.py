@@ -45,9 +45,9 @@ def end_of(path: Path) -> PathEnd:
     if path.end_ttl is not None:
         ends = [reply for _, reply in path.exchanges(path.end_ttl) if is_end(reply)]
         return _end_by(next((reply for reply in ends if is_own(reply)), ends[0]))
-    refusal = next((flight.errno for flight in path.all_flights()), 0)
-    if refusal:
-        return PathEnd("unsent", errorcode.get(refusal))
+    send_errno = next((flight.send_errno for flight in path.all_flights()), 0)
+    if send_errno:
+        return PathEnd("unsent", errorcode.get(send_errno))
     if path.unsure:  # it answered, but no second answer told at which hop it is
         return PathEnd("answered", None, reached=True)
     expired = path.flights and path.expired_ttl == max(path.flights)
@@ -87,7 +87,7 @@ def hops_of(paths: Sequence[Path], destination: str, now_ns: int, interface: str
         now_ns: current time; a probe whose reply is not overdue yet is not lost.
         interface: name of the outgoing interface.
     """
-    if all(flight.errno for path in paths for flight in path.all_flights()):
+    if all(flight.send_errno for path in paths for flight in path.all_flights()):
         return ()
     ttls = sorted({ttl for path in paths for ttl in path.hops()})
     return tuple(

@@ -115,8 +115,8 @@ class Flight(Struct):
     probe: Probe
     sent_ns: int
     reply: Reply | None = None
-    errno: int = 0
-    """Why this host refused to send it."""
+    send_errno: int = 0
+    """Why this host did not send it; 0 if it did."""
     again: int = 0
     """Number of the burst it belongs to, sent because earlier probes of its hop were unanswered; 0 for none."""
     void: bool = False
@@ -208,7 +208,7 @@ class Path(Struct):
 
     def deadline_ns(self, flight: Flight) -> int:
         """Time at which an unanswered probe is lost."""
-        if flight.is_settled or flight.errno:
+        if flight.is_settled or flight.send_errno:
             return 0
         ttl, policy = flight.probe.ttl, self.policy
         here = self.rtt_ns.get(ttl, 0) * policy.times_here
@@ -249,7 +249,7 @@ class Path(Struct):
         Args:
             now_ns: current time: some probes wait until others leave the window.
         """
-        if any(flight.errno for flight in self.at(self.policy.first_ttl)):
+        if any(flight.send_errno for flight in self.at(self.policy.first_ttl)):
             return None
         for query in range(1, self.policy.queries + 1):
             for ttl in range(self.policy.first_ttl, min(self.last_ttl, self._likely_ttl(now_ns)) + 1):
@@ -270,7 +270,7 @@ class Path(Struct):
         """The highest TTL to probe while the path probably ends where it did before."""
         likely_ttl, flights = self.policy.likely_ttl, self.at(self.policy.likely_ttl)
         is_open = not flights or not any(
-            each.is_settled or each.errno or self.held_until_ns(each) <= now_ns for each in flights
+            each.is_settled or each.send_errno or self.held_until_ns(each) <= now_ns for each in flights
         )
         return likely_ttl if likely_ttl and is_open and not self.is_known else self.policy.max_ttl
 
@@ -289,7 +289,7 @@ class Path(Struct):
         """When a TTL is to be asked again that did not answer all of its queries; NEVER where it is not."""
         flights, bursts = self.at(ttl), self.bursts(ttl)
         latest = max(flights, key=lambda each: each.sent_ns, default=None)
-        may_ask = self.policy.asks_again and not any(each.errno for each in flights)
+        may_ask = self.policy.asks_again and not any(each.send_errno for each in flights)
         if latest is None or not may_ask or not self.is_open(ttl):
             return NEVER
         if bursts and len(bursts[-1]) < self._burst(ttl):
@@ -334,7 +334,7 @@ class Path(Struct):
 
     def missing(self, ttl: int) -> list[Flight]:
         """The unanswered probes of a TTL."""
-        return [flight for flight in self.at(ttl) if flight.reply is None and not flight.void and not flight.errno]
+        return [flight for flight in self.at(ttl) if flight.reply is None and not flight.void and not flight.send_errno]
 
     def chance_of_loss(self, ttl: int) -> float:
         """Probability that a TTL's unanswered probes were lost, not suppressed by a limit on errors."""
@@ -384,8 +384,8 @@ class Path(Struct):
         If this host's own firewall rejects a probe, it never left: the error comes from this host, or sendto failed.
         (About a port of this host itself, the firewall speaks for the destination.)
         """
-        if reply.kind == "unsent" or flight.errno:
-            flight.errno = flight.errno or EPERM
+        if reply.kind == "unsent" or flight.send_errno:
+            flight.send_errno = flight.send_errno or EPERM
             return
         if flight.is_settled or (flight.reply is not None and reply.is_about_larger):
             return
@@ -425,7 +425,7 @@ class Path(Struct):
         sent = [
             flight.sent_ns
             for flight in self.all_flights()
-            if flight.probe.ttl > self.end_ttl and not (flight.is_settled or flight.errno or flight.void)
+            if flight.probe.ttl > self.end_ttl and not (flight.is_settled or flight.send_errno or flight.void)
         ]
         return max(sent) + min(wait_ns, policy.timeout_ns) if sent else 0
 

@@ -39,7 +39,7 @@ class Schedule:
         self._next_ns = 0
 
     def due(self, now_ns: int) -> list[Probe]:
-        """The probes to send now; then report failures to `refused`."""
+        """The probes to send now; then report failures to `unsent`."""
         probes: list[Probe] = []
         interval_ns = self._policy.interval_ns
         self._next_ns = max(self._next_ns, now_ns - max(AT_ONCE_NS - interval_ns, 0))
@@ -70,10 +70,10 @@ class Schedule:
         self.next_number += 1
         return probe
 
-    def refused(self, probes: Sequence[Probe], errnos: Sequence[int]) -> None:
-        """Record the result of sending: for each probe 0, or why this host refused."""
-        for probe, errno in zip(probes, errnos, strict=True):
-            self._flights[probe.number].errno = errno
+    def unsent(self, probes: Sequence[Probe], send_errnos: Sequence[int]) -> None:
+        """Record the result of sending: for each probe 0, or the errno of the failed send."""
+        for probe, send_errno in zip(probes, send_errnos, strict=True):
+            self._flights[probe.number].send_errno = send_errno
 
     def take(self, replies: Sequence[Reply]) -> None:
         """Record replies; those to other probes are ignored.
