@@ -50,7 +50,7 @@ def scan_of(family, payload=(WHOLE_TOKEN, LONG), **fields):
     return Scan(plan=plan_of(*pairs, payload=payload, source_ports=4, **fields))
 
 
-def swept(scan, packets, times_ns):
+def swept_up(scan, packets, times_ns):
     """Have a sweep take what it can, and the rest one by one; how many it took."""
     sweep, rest = scan.replies.sweep(), []
     sizes = range(0, len(packets), 3)  # several blocks
@@ -61,7 +61,7 @@ def swept(scan, packets, times_ns):
             for (packet, cut), time_ns in zip(packets[at : at + 3], times_ns[at : at + 3], strict=True)
         ]
         rest += sweep.take(records, block(some), START_NS, is_first=not rest)
-    scan.pacing.swept(sweep)
+    scan.pacing.take_over(sweep)
     take_rest(scan, rest)
     return sweep.count
 
@@ -97,7 +97,7 @@ def story(scan):
         "refusals": list(pacing.refusal_count),
         "rtts": list(pacing.rtt_ns),
         "hits": list(pacing.hit_ns),
-        "heard": list(scan.record.is_heard),
+        "has_reply": list(scan.record.has_reply),
     }
 
 
@@ -188,7 +188,7 @@ def test_a_sweep_finds_the_same_as_looking_at_each_frame(family, payload, asked_
             packets.append((HAPPENS[what](probes[0][task], number), cut))
             times_ns.append(now_ns)
     one_by_one(scans[0], packets, times_ns)
-    swept(scans[1], packets, times_ns)
+    swept_up(scans[1], packets, times_ns)
     assert story(scans[0]) == story(scans[1])
 
 
@@ -196,7 +196,7 @@ def test_a_sweep_finds_the_same_as_looking_at_each_frame(family, payload, asked_
 def test_many_refusals_are_taken_at_once(family):
     scan = scan_of(family)
     packets = [(b.port_unreachable(scan.send(task)), 0) for task in range(len(scan.plan))]
-    assert len(packets) == swept(scan, packets, [START_NS + MS + n for n in range(len(packets))])
+    assert len(packets) == swept_up(scan, packets, [START_NS + MS + n for n in range(len(packets))])
     assert {"refused"} == {row.verdict for row in outcome(scan.known).values()}
     assert scan.pacing.state.undecided == 0
 
@@ -233,7 +233,7 @@ def test_the_next_probes_can_be_sent_while_refusals_are_taken():
 def test_unusual_frames_are_left_to_the_slow_path(family, what):
     scan = scan_of(family)
     error = HAPPENS[what](scan.send(0), 3)
-    assert 0 == swept(scan, [(error, 0)], [START_NS + MS])
+    assert 0 == swept_up(scan, [(error, 0)], [START_NS + MS])
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -242,7 +242,7 @@ def test_after_a_miss_short_quotes_are_left_to_the_slow_path(family):
     scan = scan_of(family, payload=EMPTY)
     quotes = [(b.port_unreachable(probe := scan.send(task), quote=probe[: HEADER[family]]), 0) for task in range(3)]
     packets = [quotes[0], (b.port_unreachable(scan.send(3), quote=b"\x45" + bytes(40)), 0), *quotes[1:]]
-    assert 1 == swept(scan, packets, [START_NS + MS + n for n in range(4)])
+    assert 1 == swept_up(scan, packets, [START_NS + MS + n for n in range(4)])
     assert {"refused"} == {
         row.verdict for row in outcome(scan.known).values() if row.port in PORTS[:3] and row.address == HOST[family]
     }
@@ -253,7 +253,7 @@ def test_frames_of_a_watched_host_are_left_to_the_slow_path(family):
     scan = scan_of(family)
     packets = [(b.port_unreachable(scan.send(task)), 0) for task in (0, len(PORTS))]
     scan.pacing.watched[0] = 1
-    assert 1 == swept(scan, packets, [START_NS + MS, START_NS + 2 * MS])
+    assert 1 == swept_up(scan, packets, [START_NS + MS, START_NS + 2 * MS])
     assert [1, 1] == list(scan.pacing.refusal_count)
 
 
@@ -288,7 +288,7 @@ def test_tasks_are_divided_by_marks_and_into_runs(pairs):
 def test_a_row_made_in_bulk_equals_one_made_singly(family):
     scan, errors = mostly_refused(family)
     took_ns = [0, 1, 12, 999, 1000, 10 * US, 999_999, MS, MS + 1, 10 * MS, 123_456_789, 4 * 10**9]
-    swept(scan, [(error, 0) for error in errors], [START_NS + each for each in took_ns])
+    swept_up(scan, [(error, 0) for error in errors], [START_NS + each for each in took_ns])
     found = outcome(scan.known)
     rows = [destination_of(scan.known, task) for task in found]
     assert rows == list(found.rows()) == [found.rows()[at] for at in range(len(found))] == list(found.values())
@@ -303,7 +303,7 @@ def test_a_row_made_in_bulk_equals_one_made_singly(family):
 @pytest.mark.parametrize("family", [4, 6])
 def test_lines_of_settled_rows_equal_those_of_single_destinations(family):
     scan, errors = mostly_refused(family)
-    swept(scan, [(error, 0) for error in errors], [START_NS + MS + n for n in range(len(errors))])
+    swept_up(scan, [(error, 0) for error in errors], [START_NS + MS + n for n in range(len(errors))])
     for tasks in ([0, 1, 2, 4, 6, 7, 8, 9, 3, 5], [5, 9, 8, 7, 6, 4, 2, 1, 0], [0, 3, 1, 5, 2], [4]):
         for notes in ({}, {8: "a note"}):
             known = replace(scan.known, notes=(notes,))
@@ -317,6 +317,6 @@ def test_lines_of_settled_rows_equal_those_of_single_destinations(family):
 def test_rows_are_reported_in_the_order_they_settled():
     scan = scan_of(4)
     packets = [(b.port_unreachable(scan.send(task)), 0) for task in range(len(scan.plan))]
-    swept(scan, packets, [START_NS + MS + n for n in range(len(packets))])
+    swept_up(scan, packets, [START_NS + MS + n for n in range(len(packets))])
     found = outcome(scan.known)
     assert [6, 3, *(task for task in found if task not in {6, 3})] == list(found.beginning_with([6, 3]))

@@ -117,7 +117,7 @@ class World:
             return None
         if port in self.answering:
             return ANSWER
-        is_control = task >= self.plan.asked
+        is_control = task >= self.plan.requested_count
         if port in self.silent or self.mute or (is_control and not self.closed_control):
             return None
         bucket = self.buckets[self.plan.host[task], source, self.reporter.get(port, 0)]
@@ -147,7 +147,7 @@ class World:
         plan = self.plan
         return {
             (plan.host[task], plan.port[task])
-            for task in range(plan.asked)
+            for task in range(plan.requested_count)
             if self.pacing.state[task] in {SILENT, LIMITED}
         }
 
@@ -160,7 +160,7 @@ class World:
         }
         return {
             (self.plan.host[task], self.plan.port[task])
-            for task in range(self.plan.asked)
+            for task in range(self.plan.requested_count)
             if self.pacing.state[task] == SILENT
             and self.plan.port[task] not in self.silent | self.answering
             and self.reporter.get(self.plan.port[task], 0) in heard

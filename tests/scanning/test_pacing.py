@@ -32,7 +32,7 @@ def truth(made):
 
 def judged_right(made):
     """Whether every task is decided, and none wrong."""
-    return truth(made) == made.silent_found() and UNDECIDED not in made.pacing.state[: made.plan.asked]
+    return truth(made) == made.silent_found() and UNDECIDED not in made.pacing.state[: made.plan.requested_count]
 
 
 # ---- limits
@@ -147,14 +147,14 @@ def test_a_mute_host_is_probed_and_waited_for_as_configured():
 def test_without_control_only_requested_ports_are_probed():
     mute = World(ports=PORTS, silent=PORTS, mute=True)
     mute.run(control=False)
-    assert [0] == mute.plan.attempts[mute.plan.asked :].tolist()
+    assert [0] == mute.plan.attempts[mute.plan.requested_count :].tolist()
 
 
 @pytest.mark.parametrize(("control", "expected"), [(True, 1), (False, 0)])
 def test_a_host_with_few_ports_has_its_control_port_probed_at_once(control, expected):
     few = World(ports=(5, 6), answering=(5,), silent=(6,))
     few.pacing = Pacing(few.plan, Patience(0, 2, SECOND, control), START_NS)
-    assert expected == sum(task >= few.plan.asked for task, _ in few.pacing.due(START_NS, 100))
+    assert expected == sum(task >= few.plan.requested_count for task, _ in few.pacing.due(START_NS, 100))
 
 
 def test_a_closed_control_port_shows_that_the_others_are_silent():
@@ -223,7 +223,7 @@ def test_the_scans_own_ports_are_never_probed():
     made = World(ports=(1, 2, 3))
     pacing = Pacing(made.plan, Patience(0, 2, SECOND, control=True), START_NS)
     pacing.leave_out([1])
-    assert [0, 2] == [task for task, _ in pacing.due(START_NS, 10) if task < made.plan.asked]
+    assert [0, 2] == [task for task, _ in pacing.due(START_NS, 10) if task < made.plan.requested_count]
     assert 1 == pacing.decided()
 
 
@@ -276,7 +276,7 @@ def test_without_loss_every_verdict_is_right(ports, dropped, answering, limits):
     made = World(ports=chosen, silent=silent, answering=answers, **limits)
     made.run()
     assert judged_right(made)
-    assert {REPLIED, SILENT, LIMITED} >= set(made.pacing.state[: made.plan.asked])
+    assert {REPLIED, SILENT, LIMITED} >= set(made.pacing.state[: made.plan.requested_count])
 
 
 rules = st.lists(
@@ -311,7 +311,7 @@ def test_no_port_behind_a_limited_reporter_is_called_silent(ports, dropped, rule
     made = many_origins(ports, dropped, rules, loss=loss, seed=seed, **limits)
     made.run(rate_pps=rate)
     assert set() == made.wrongly_silent()
-    assert UNDECIDED not in made.pacing.state[: made.plan.asked]
+    assert UNDECIDED not in made.pacing.state[: made.plan.requested_count]
 
 
 @examples(60)
@@ -328,7 +328,7 @@ def test_refusals_by_a_router_are_no_evidence_about_the_host(anonymous):
     odd = range(1, 100, 2)
     made = World(ports=range(1, 101), rules=[(odd, 0, 1)], interval_ns=SECOND, anonymous=anonymous)
     made.run()
-    assert {REPLIED} == set(made.pacing.state[: made.plan.asked])
+    assert {REPLIED} == set(made.pacing.state[: made.plan.requested_count])
 
 
 def test_a_late_router_error_reopens_the_judgement_of_silence():

@@ -29,14 +29,14 @@ BOTH = ((HOST[4], 53), (OTHER_HOST[4], 53), (HOST[4], 123))
 
 def test_after_the_tasks_comes_a_control_port_for_each_host():
     plan = plan_of(*BOTH)
-    assert (3, 2, 5) == (plan.asked, plan.hosts, len(plan))
+    assert (3, 2, 5) == (plan.requested_count, plan.hosts, len(plan))
     assert [0, 1, 0, 0, 1] == list(plan.tasks.host)
-    assert plan.tasks.low[:2] == plan.tasks.low[plan.asked :]
+    assert plan.tasks.low[:2] == plan.tasks.low[plan.requested_count :]
 
 
 def control_ports(pairs, key=KEY):
     plan = plan_of(*pairs, key=key)
-    return list(plan.tasks.port[plan.asked :])
+    return list(plan.tasks.port[plan.requested_count :])
 
 
 def test_control_ports_are_high_and_not_requested():
@@ -109,12 +109,12 @@ def test_payloads_are_sent_in_turn():
 
 def test_the_hash_selects_the_generic_payload():
     plan = plan_of(*((HOST[4], port) for port in range(1, 200)), payload=GENERIC)
-    assert set(range(VARIANTS)) == {plan.payload_of(task, 0) for task in range(plan.asked)}
+    assert set(range(VARIANTS)) == {plan.payload_of(task, 0) for task in range(plan.requested_count)}
 
 
 def test_a_control_port_gets_a_generic_payload():
     plan = plan_of(*((HOST[4], port) for port in range(1, 200)), payload=EMPTY)
-    assert {EMPTY} == {plan.payload_of(task, 0) for task in range(plan.asked)}
+    assert {EMPTY} == {plan.payload_of(task, 0) for task in range(plan.requested_count)}
     controls = (plan_of((HOST[4], 53), payload=EMPTY, key=(secret, 0)) for secret in range(50))
     assert set(range(VARIANTS)) == {plan.payload_of(1, 0) for plan in controls}
 

@@ -87,7 +87,7 @@ def test_an_answer_from_another_port_is_unassigned_if_several_wait():
 
 
 def source_ports_of(scan):
-    return list(scan.plan.source_port[: scan.plan.asked])
+    return list(scan.plan.source_port[: scan.plan.requested_count])
 
 
 def test_an_answer_from_another_port_is_assigned_by_its_destination_port():
@@ -444,7 +444,7 @@ def test_an_event_about_a_control_probe_has_no_advice(family):
 
 
 def the_one(scan):
-    return outcome(replace(scan.known, unasked=scan.replies.unasked()))[0]
+    return outcome(replace(scan.known, unsolicited=scan.replies.unsolicited()))[0]
 
 
 def stray(family=4, sport=7777, data=b"whatever", **fields):
@@ -485,7 +485,7 @@ def test_a_datagram_from_another_port_with_the_token_is_an_answer(family):
     scan = Scan(family)
     probe = scan.send()
     assert [(ANSWER, 0)] == scan.hear(probe, stray(family, data=probe[HEADER[family] :]))
-    assert ({}, {0: 7777}) == (scan.replies.unasked(), scan.replies.other_ports)
+    assert ({}, {0: 7777}) == (scan.replies.unsolicited(), scan.replies.other_ports)
 
 
 @FAMILIES
@@ -536,4 +536,4 @@ def test_an_answer_from_an_unprobed_address_is_a_finding(family):
     assert OTHER_HOST[family] in told.advice
     several = Scan(family, ports=(PORT, 53))
     several.hear(several.send(0), several.send(1), answer(family, source=OTHER_HOST[family]))
-    assert {} == several.replies.unasked()
+    assert {} == several.replies.unsolicited()

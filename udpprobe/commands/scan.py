@@ -30,7 +30,7 @@ from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.linux.clock import SteadyClock
 from udpprobe.linux.netlink import outgoing_interface
 from udpprobe.linux.sendmmsg import CHUNK
-from udpprobe.payloads import is_what_was_asked, notes_of_answers, notes_of_other_ports
+from udpprobe.payloads import answers_request, notes_of_answers, notes_of_other_ports
 from udpprobe.scanning.outcome import Known, comments_of, outcome, settled_rows, unsettled_tasks
 from udpprobe.scanning.pacing import Pacing, Patience
 from udpprobe.scanning.plan import ProbedDestinations
@@ -187,7 +187,7 @@ class _Run:
             tells_origin=self._engine.tells_origin,
         )
         self._sweep: Sweep | None = None
-        self._swept = self._swept_bytes = 0
+        self._sweep_packets = self._sweep_bytes = 0
         """Packets that the sweep took, and their bytes, as far as they are counted here."""
         self._has_rest = False
         """Whether it returned packets that are not handled yet."""
@@ -287,7 +287,7 @@ class _Run:
         if (dropped := self._engine.state.dropped or 0) > self._dropped:
             self._dropped = dropped
             self._pacing.distrust()
-        self._count_swept()
+        self._count_sweep()
         frames = heard.frames
         if self._clock.step_ns:
             frames = [frame._replace(time_ns=steadied(frame.time_ns)) for frame in frames]
@@ -310,16 +310,16 @@ class _Run:
         self._has_rest |= bool(rest)
         return rest
 
-    def _count_swept(self) -> None:
+    def _count_sweep(self) -> None:
         self._has_rest = False
-        if self._sweep is None or (count := self._sweep.count - self._swept) == 0:
+        if self._sweep is None or (count := self._sweep.count - self._sweep_packets) == 0:
             return
         self._packets += count
-        self._bytes += self._sweep.bytes - self._swept_bytes
-        self._swept, self._swept_bytes = self._sweep.count, self._sweep.bytes
+        self._bytes += self._sweep.bytes - self._sweep_bytes
+        self._sweep_packets, self._sweep_bytes = self._sweep.count, self._sweep.bytes
         self._span(self._sweep.first_ns, self._sweep.last_ns)
         self._link_types.add(RAW)
-        self._pacing.swept(self._sweep)
+        self._pacing.take_over(self._sweep)
 
     def _take(self, frame: Frame) -> bool:
         """Handle a frame; return whether it belongs to the scan."""
@@ -356,7 +356,7 @@ class _Run:
 
     def _recognises(self, task: int, data: bytes) -> bool:
         """Whether a datagram is an answer to a task's payload."""
-        return is_what_was_asked(self._catalogue, self._plan, task, data)
+        return answers_request(self._catalogue, self._plan, task, data)
 
     def _interface_of(self, task: int) -> str:
         """Name of the outgoing interface of a task's probes; empty if unknown."""
@@ -377,7 +377,7 @@ class _Run:
     def _tell_settled(self) -> None:
         if self._settling and self._listeners.on_settled and (tasks := self._settling.due(self._now_ns)):
             answers = {task: self._record.answers[task] for task in tasks if task in self._record.answers}
-            known = replace(self._known, notes=self._notes_of(answers), unasked=self._replies.unasked())
+            known = replace(self._known, notes=self._notes_of(answers), unsolicited=self._replies.unsolicited())
             self._listeners.on_settled(settled_rows(known, tasks))
 
     def _notes_of(self, answers: Mapping[int, bytes]) -> tuple[Mapping[int, str], ...]:
@@ -398,7 +398,7 @@ class _Run:
             self._listeners.on_progress(
                 Progress(
                     self._pacing.decided(),
-                    self._plan.asked,
+                    self._plan.requested_count,
                     self._sent,
                     self._pacing.remaining_s(),
                     len(answers),
@@ -412,11 +412,11 @@ class _Run:
         answers, replies = self._record.answers, self._replies
         notes = (*self._notes_of(answers), self._record.header_traits.notes(), replies.forged())
         undecided = unsettled_tasks(self._known, self._now_ns) if interrupted else frozenset()
-        told = outcome(replace(self._known, notes=notes, unasked=replies.unasked()), undecided)
+        told = outcome(replace(self._known, notes=notes, unsolicited=replies.unsolicited()), undecided)
         self._write(told)
         self._warn_of_gaps(len(told))
         if self._settling:
-            told = told.beginning_with(self._settling.told)
+            told = told.beginning_with(self._settling.returned)
         return Report("scan", __version__, self._source(), told.rows(), (), self._faults(), interrupted=interrupted)
 
     def undecided(self) -> frozenset[tuple[str, int]]:
@@ -429,8 +429,10 @@ class _Run:
 
     def _warn_of_gaps(self, told: int) -> None:
         """Warn about destinations that were not probed, and replies that may have been missed."""
-        if told < self._plan.asked:
-            self._listeners.warn(f"stopped after {told} of {self._plan.asked} destinations: the others were not asked")
+        if told < self._plan.requested_count:
+            self._listeners.warn(
+                f"stopped after {told} of {self._plan.requested_count} destinations: the others were not asked"
+            )
         states = self._pacing.state.values
         gone = (
             [task for task, state in enumerate(states) if state == UNSENT and self._plan.sent[task]]

@@ -150,7 +150,7 @@ class Destinations:
         own, found = self._own(number), self.ranking.found(number)
         loop = self._loop(found) if self.are_loops or self.loops.size else None
         listed = found if len(found) == 1 else nsmallest(MOST_FINDINGS, found, key=self._order)
-        return self._made(number, own, tuple([self._finding(row, loop, self._told(row)) for row in listed]))
+        return self._made(number, own, tuple([self._finding(row, loop, self._finding_values(row)) for row in listed]))
 
     # ---- rows that are alike
 
@@ -188,11 +188,11 @@ class Destinations:
             is_own = self.findings.words[there + 2] == high and self.findings.words[there + 3] == low
         rank: index = ranking.rank(number)
         answered: u64 = 0
-        asked_ns: u64 = 0
+        last_to_ns: u64 = 0
         other_port: u64 = 0
         if endpoint >= 0:
             answered = self.endpoints.words[_ENDPOINT * endpoint + 9]
-            asked_ns = self.endpoints.words[_ENDPOINT * endpoint + 10]
+            last_to_ns = self.endpoints.words[_ENDPOINT * endpoint + 10]
             other_port = self.endpoints.words[_ENDPOINT * endpoint + 11]
         flags: index = (
             is_own << 6
@@ -203,7 +203,7 @@ class Destinations:
             | is_mapped << 1
             | (ranking.subjects.words[at + 2] < _PORTS)
         )
-        meaning = self._meaning(high, low, asked_ns) if rank == _SILENT else None
+        meaning = self._meaning(high, low, last_to_ns) if rank == _SILENT else None
         return rank, flags, kind, notes, mtu, length, other_port, meaning
 
     @cython.cfunc
@@ -237,8 +237,8 @@ class Destinations:
         if self.ranking.starts[number + 1] == first:
             return self._made(number, marks, ())
         row: index = self.ranking.found_rows[first]
-        told = self._told(row)
-        reporter, rtt = told[0], told[4]
+        values = self._finding_values(row)
+        reporter, rtt = values[0], values[4]
         reporter = reporter and (address if reporter == own[0] else "<a13>")
         finding = self._finding(row, None, (reporter, "<n15>", "<t16>", "<t17>", rtt and Spread(*_FINDING_MARKS)))
         return self._made(number, marks, (finding,))
@@ -302,7 +302,7 @@ class Destinations:
             _spread(self.endpoint_rtt, endpoint),
         )
 
-    def _told(self, row: index) -> tuple[Any, ...]:
+    def _finding_values(self, row: index) -> tuple[Any, ...]:
         """The values of a finding."""
         if row >= self.findings.size:
             at: index = _LOOP * (row - self.findings.size)
@@ -367,7 +367,7 @@ class Destinations:
             return advice_by_reporter(case, address)
         return sentence(case, [endpoint_text(address, port)], address)
 
-    def _meaning(self, high: u64, low: u64, asked_ns: u64) -> str:
+    def _meaning(self, high: u64, low: u64, last_to_ns: u64) -> str:
         """What silence means in a capture. A host that refused another port would have refused this one too.
 
         The exception is a host whose rate limit was used up: it refused a burst of datagrams before this one was sent,
@@ -380,7 +380,7 @@ class Destinations:
         if row < 0:
             return "no-evidence"
         count, last_ns = self._refusals.words[4 * row + 2], self._refusals.words[4 * row + 3]
-        return "rate-limited" if count >= LEAST_BURST and last_ns < asked_ns else "listening-or-filtered"
+        return "rate-limited" if count >= LEAST_BURST and last_ns < last_to_ns else "listening-or-filtered"
 
     # ---- findings
 
@@ -405,11 +405,11 @@ class Destinations:
             words[at + 5] >> 50,
         )
 
-    def _finding(self, row: index, loop: Loop | None, told: tuple[Any, ...]) -> Finding:
-        """Make a finding; `told` are its values."""
-        reporter, count, first_ns, last_ns, rtt = told
+    def _finding(self, row: index, loop: Loop | None, values: tuple[Any, ...]) -> Finding:
+        """Make a finding; `values` are its values."""
+        reporter, count, first_ns, last_ns, rtt = values
         if row >= self.findings.size:
-            return self._seen_looping(row, loop, told)
+            return self._seen_looping(row, loop, values)
         words = self.findings.words
         at: index = _FINDING * row
         packed: u64 = words[at + 4]
@@ -453,10 +453,10 @@ class Destinations:
         words, at = self.findings.words, _FINDING * row
         return address_text(words[at + 2], words[at + 3], as_ipv4=words[at + 4] >> 36 & 0xFF == 4)
 
-    def _seen_looping(self, row: index, loop: Loop | None, told: tuple[Any, ...]) -> Finding:
+    def _seen_looping(self, row: index, loop: Loop | None, values: tuple[Any, ...]) -> Finding:
         """The finding for a loop that the capture shows without an ICMP error."""
         words, at = self.loops.words, _LOOP * (row - self.findings.size)
-        _, count, first_ns, last_ns, _ = told
+        _, count, first_ns, last_ns, _ = values
         family = 4 if words[at] == 0 and words[at + 1] >> 32 == _MAPPED else 6
         return without_error(family, "no-response", count, (first_ns, last_ns), SEEN_LOOPING, verdict="loop", loop=loop)
 
@@ -499,7 +499,7 @@ class Destinations:
         words, at = self.findings.words, _FINDING * row
         port: u64 = words[at + 4] >> 2 & 0x1FFFF
         has_port: cython.bint = port < _PORTS
-        address, finding = address_text(words[at], words[at + 1]), self._finding(row, None, self._told(row))
+        address, finding = address_text(words[at], words[at + 1]), self._finding(row, None, self._finding_values(row))
         number = port if has_port else None
         source = address_text(words[at + 6], words[at + 7]) if self.by_flow else None
         case = case_by_reporter(finding.verdict, (finding,)) if self.by_reporter else case_of_finding(finding, address)

@@ -8,7 +8,7 @@ from udpprobe.core.table cimport Table
 cdef class Directory:
     cdef readonly const unsigned int[::1] by_host, starts
     cdef readonly const unsigned short[::1] ports, controls
-    cdef readonly Py_ssize_t asked
+    cdef readonly Py_ssize_t requested_count
     cdef Table table
 
     cpdef Py_ssize_t host_of(self, unsigned long long high, unsigned long long low) except -2 nogil

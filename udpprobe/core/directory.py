@@ -20,8 +20,8 @@ class Directory:
     """Finds tasks by host and port. After the requested tasks there is one more per host: its control.
 
     Args:
-        by_host: (asked,) the tasks by host and port ("I").
-        ports: (asked,) the port of each of these ("H").
+        by_host: (requested_count,) the tasks by host and port ("I").
+        ports: (requested_count,) the port of each of these ("H").
         starts: (hosts + 1,) where each host's tasks begin in `by_host` ("I").
         controls: (hosts,) the port of each host's control ("H").
         secret: seed of the address hash; any number.
@@ -31,7 +31,7 @@ class Directory:
         self, by_host: array[int], ports: array[int], starts: array[int], controls: array[int], secret: int
     ) -> None:
         self.by_host, self.ports, self.starts, self.controls = by_host, ports, starts, controls
-        self.asked: index = len(by_host)
+        self.requested_count: index = len(by_host)
         self.table = Table(3, 2, secret_words(secret))  # a host's address, then its number
         self.table.reserve(len(controls))
 
@@ -68,7 +68,7 @@ class Directory:
                 at = self.search(first, end, port)
         if at < end and self.ports[at] == port:
             return self.by_host[at]
-        return self.asked + host if self.controls[host] == port else -1
+        return self.requested_count + host if self.controls[host] == port else -1
 
     @cython.cfunc
     @cython.nogil

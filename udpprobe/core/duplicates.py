@@ -190,13 +190,13 @@ class Duplicates:
         apart_ns: i64 = time_ns - self.times[at]
         fall: cython.int = cython.cast(cython.int, chain >> 24 & 0xFF) - ttl
         has_id: cython.bint = rows.detail[row] >> 48 != 0
-        is_told: cython.bint = (
+        is_identified: cython.bint = (
             has_id or rows.proof[row] >> 16 != 0 or (not rows.proof[row] & 1 and rows.detail[row] >> 16 & _PORT != 0)
         )
         rose: cython.bint = chain & _ROSE != 0
         is_copy: cython.bint = False
         if fall == 0:
-            is_copy = (apart_ns <= (MIRROR_NS if has_id else AT_ONCE_NS) and is_told) or (
+            is_copy = (apart_ns <= (MIRROR_NS if has_id else AT_ONCE_NS) and is_identified) or (
                 apart_ns <= MIRROR_NS and self._shown_by_another(link, ttl, same, time_ns)
             )
         elif fall > 0:
@@ -324,8 +324,8 @@ class Duplicates:
         self._remember(word, rows.time_ns[row], rows.link[row], same, ttl, fall, 0)
         if not is_near:
             return NEW
-        is_told: cython.bint = rows.detail[row] >> 16 & _PORT != 0 and -AT_ONCE_NS <= apart_ns <= AT_ONCE_NS
-        is_copy: cython.bint = rows.outer[row] >> 48 != 0 or fall == 1 or fall == -1 or is_told or is_shown
+        is_identified: cython.bint = rows.detail[row] >> 16 & _PORT != 0 and -AT_ONCE_NS <= apart_ns <= AT_ONCE_NS
+        is_copy: cython.bint = rows.outer[row] >> 48 != 0 or fall == 1 or fall == -1 or is_identified or is_shown
         return COPY if is_copy else NEW
 
 

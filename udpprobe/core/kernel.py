@@ -66,7 +66,7 @@ def calls_of(meaning: Meaning, state: str, mode: str = "WANT") -> Calls:
         state: one of `SOCKETS`.
         mode: one of `MODES`; only "too big" depends on it.
     """
-    errno, later = told_errno(meaning, state, mode), "whole"
+    errno, later = reported_errno(meaning, state, mode), "whole"
     if meaning.verdict == "too-big":
         later = TOO_BIG[meaning.family, mode].later
     if later == "EMSGSIZE":  # ip_append_data checks the route's MTU, whichever socket learned it
@@ -74,7 +74,7 @@ def calls_of(meaning: Meaning, state: str, mode: str = "WANT") -> Calls:
     return Calls((errno, None, None), (None if errno else later, later, later), (errno, None, None))
 
 
-def told_errno(meaning: Meaning, state: str, mode: str = "WANT") -> str | None:
+def reported_errno(meaning: Meaning, state: str, mode: str = "WANT") -> str | None:
     """Errno of the error itself, from whichever call comes next; None if the socket is not told."""
     if state == "unconnected":
         return None
@@ -124,7 +124,7 @@ def _path_v4(meaning: Meaning) -> tuple[Step, ...]:
                 "the route learns the MTU, unless the socket has IP_PMTUDISC_INTERFACE or OMIT; with DONT it ends here",
             ),
         )
-    return *before, _option("IP_RECVERR", "ip_icmp_error", meaning), _told(meaning)
+    return *before, _option("IP_RECVERR", "ip_icmp_error", meaning), _report_step(meaning)
 
 
 def _path_v6(meaning: Meaning) -> tuple[Step, ...]:
@@ -145,7 +145,7 @@ def _path_v6(meaning: Meaning) -> tuple[Step, ...]:
                 ),
             ),
         )
-    return *before, _option("IPV6_RECVERR", "ipv6_icmp_error", meaning), _told(meaning)
+    return *before, _option("IPV6_RECVERR", "ipv6_icmp_error", meaning), _report_step(meaning)
 
 
 def _option(name: str, function: str, meaning: Meaning) -> Step:
@@ -157,5 +157,5 @@ def _option(name: str, function: str, meaning: Meaning) -> Step:
     return Step(function, f"with {name} the error waits in the error queue; without, it {without}")
 
 
-def _told(meaning: Meaning) -> Step:
+def _report_step(meaning: Meaning) -> Step:
     return Step("sk_error_report", f"wakes the program (POLLERR): its next call gives {meaning.recverr}, once")

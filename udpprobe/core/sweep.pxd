@@ -23,21 +23,21 @@ cdef class Sweep:
     cdef Decoder _decoder
     cdef Rows _rows
     cdef QuotedProbe _quoted
-    cdef Py_ssize_t _size, _asked, _per_host
+    cdef Py_ssize_t _size, _requested_count, _per_host
     cdef long long _fault_count
     cdef const unsigned int[::1] _hosts, _attempts, _sent
     cdef const unsigned short[::1] _sources
     cdef const long long[::1] _sent_ns
-    cdef unsigned char[::1] _state, _heard, _drew_error, _uneven, _waits
+    cdef unsigned char[::1] _state, _has_reply, _drew_error, _uneven, _waits
     cdef list _waiting
     cdef const unsigned char[::1] _watched
     cdef unsigned int[::1] _undecided_of, _refusal_count, _error_origin, _length
     cdef int[::1] _error_task
     cdef long long[::1] _came_ns, _took_ns, _rtt_ns, _hit_ns
     cdef unsigned long long[::1] _mark
-    cdef short[::1] _look, _look_of_host
-    cdef readonly unsigned int[::1] swept, met
-    cdef readonly Py_ssize_t count, hosts_met, settled
+    cdef short[::1] _header_bits, _header_bits_of_host
+    cdef readonly unsigned int[::1] taken, new_hosts
+    cdef readonly Py_ssize_t count, new_host_count, settled
     cdef readonly long long bytes, first_ns, last_ns
 
     cdef bint _run(self, Records records, long long since_ns, bint is_first) except -1 nogil

@@ -58,7 +58,7 @@ class Refusals:
         self.mark = array("Q", bytes(8 * tasks))
 
 
-def alike(refusals: Refusals, sent: array[int], hosts: array[int], families: views.const_u8s) -> bytearray:
+def families_of_alike(refusals: Refusals, sent: array[int], hosts: array[int], families: views.const_u8s) -> bytearray:
     """(tasks,) the family of those whose only probe was refused as usual, after a known time; 0 of the others.
 
     Args:
@@ -119,18 +119,18 @@ class Sweep:
         prober, tasks, directory, believer: those of the scan.
         size: probes are padded to so many bytes.
         hosts: (tasks,) the host of each.
-        asked: number of tasks without the controls.
+        requested_count: number of tasks without the controls.
         sources: (hosts * k,) indices of the prober's addresses that each host's probes come from.
         attempts, sent, sent_ns: (tasks,) probes made, probes sent, and when the last one was.
         state: (tasks,) 0 (undecided), which becomes 1 (replied).
         undecided_of: (hosts,) undecided tasks of each.
-        heard: (tasks,) whether anything arrived.
+        has_reply: (tasks,) whether anything arrived.
         refusals: where the result goes.
         watched: (hosts,) hosts whose errors are handled one by one.
         drew_error, refusal_count, error_task, error_origin: (hosts,) as in `Pacing`; the origin of a host's own refusal
             is 0 in IPv4, 1 in IPv6.
         rtt_ns, hit_ns: (hosts,) and (hosts * k,) as in `Pacing`.
-        look, look_of_host, uneven: (tasks,), (hosts,) and (hosts,) as in `HeaderTraits`.
+        header_bits, header_bits_of_host, uneven: (tasks,), (hosts,) and (hosts,) as in `HeaderTraits`.
     """
 
     _waiting: list[int]
@@ -144,14 +144,14 @@ class Sweep:
         *,
         size: int,
         hosts: array[int],
-        asked: int,
+        requested_count: int,
         sources: array[int],
         attempts: array[int],
         sent: array[int],
         sent_ns: array[int],
         state: bytearray,
         undecided_of: array[int],
-        heard: bytearray,
+        has_reply: bytearray,
         refusals: Refusals,
         watched: bytearray,
         drew_error: bytearray,
@@ -160,21 +160,21 @@ class Sweep:
         error_origin: array[int],
         rtt_ns: array[int],
         hit_ns: array[int],
-        look: array[int],
-        look_of_host: array[int],
+        header_bits: array[int],
+        header_bits_of_host: array[int],
         uneven: bytearray,
     ) -> None:
         self._prober, self._tasks, self._directory, self._believer = prober, tasks, directory, believer
-        self._size, self._asked = size, asked
+        self._size, self._requested_count = size, requested_count
         self._hosts, self._sources = hosts, sources
         self._per_host = len(sources) // max(len(drew_error), 1)
         self._attempts, self._sent, self._sent_ns = attempts, sent, sent_ns
-        self._state, self._undecided_of, self._heard = state, undecided_of, heard
+        self._state, self._undecided_of, self._has_reply = state, undecided_of, has_reply
         self._came_ns, self._took_ns = memoryview(refusals.came_ns), memoryview(refusals.took_ns)
         self._length, self._mark = memoryview(refusals.length), memoryview(refusals.mark)
         self._watched, self._drew_error, self._refusal_count = watched, drew_error, refusal_count
         self._error_task, self._error_origin, self._rtt_ns, self._hit_ns = error_task, error_origin, rtt_ns, hit_ns
-        self._look, self._look_of_host, self._uneven = look, look_of_host, uneven
+        self._header_bits, self._header_bits_of_host, self._uneven = header_bits, header_bits_of_host, uneven
         self._decoder = Decoder(64, keeps_messages=True)
         self._decoder.quote.closed = True
         self._rows = self._decoder.rows
@@ -183,9 +183,9 @@ class Sweep:
         """(tasks,) tasks with a returned frame that the caller has not handled yet; and their numbers."""
         self._fault_count = -1
         """Faults of the decoder so far; -1 if unknown."""
-        self.swept, self.count = array("I", bytes(4 * len(hosts))), 0
+        self.taken, self.count = array("I", bytes(4 * len(hosts))), 0
         """The tasks that were taken, in that order, and their number."""
-        self.met, self.hosts_met = array("I", bytes(4 * len(drew_error))), 0
+        self.new_hosts, self.new_host_count = array("I", bytes(4 * len(drew_error))), 0
         """The hosts that had drawn no error before, and their number."""
         self.settled = 0
         """Tasks that were undecided, without the controls."""
@@ -304,7 +304,7 @@ class Sweep:
             or self._attempts[task] != 1
             or self._sent[task] == 0
             or self._sent_ns[task] <= 0
-            or (self._state[task] != 0 or self._heard[task] != 0 or self._waits[task] != 0)
+            or (self._state[task] != 0 or self._has_reply[task] != 0 or self._waits[task] != 0)
         ):
             return -1
         host: index = self._hosts[task]
@@ -379,14 +379,14 @@ class Sweep:
         place: index = host * self._per_host + self._source(task)
         if self._drew_error[host] == 0:
             self._drew_error[host], self._error_origin[host] = 1, 0 if is_v4 else 1
-            self.met[self.hosts_met] = host
-            self.hosts_met += 1
+            self.new_hosts[self.new_host_count] = host
+            self.new_host_count += 1
         self._error_task[host] = task
         self._refusal_count[host] += 1
         self._rtt_ns[host] = max(self._rtt_ns[host], time_ns - sent_ns)
         self._hit_ns[place] = max(self._hit_ns[place], sent_ns)
-        self._heard[task] = 1
-        if task < self._asked:
+        self._has_reply[task] = 1
+        if task < self._requested_count:
             self._state[task] = 1
             self._undecided_of[host] -= 1
             self.settled += 1
@@ -394,14 +394,14 @@ class Sweep:
         self._took_ns[task] = time_ns - sent_ns if time_ns >= sent_ns else -1
         self._length[task] = self._prober.length
         self._mark[task] = self._prober.mark_of(self._quoted, outer >> 48)
-        look: index = cython.cast(index, outer >> 8 & 0xFF) << 3 | (0 if is_v4 else 4)
-        look |= (2 if outer & 4 else 0) | (0 if outer >> 48 else 1)
-        self._look[task] = look
-        if self._look_of_host[host] < 0:
-            self._look_of_host[host] = look
-        elif self._look_of_host[host] != look:
+        header_bits: index = cython.cast(index, outer >> 8 & 0xFF) << 3 | (0 if is_v4 else 4)
+        header_bits |= (2 if outer & 4 else 0) | (0 if outer >> 48 else 1)
+        self._header_bits[task] = header_bits
+        if self._header_bits_of_host[host] < 0:
+            self._header_bits_of_host[host] = header_bits
+        elif self._header_bits_of_host[host] != header_bits:
             self._uneven[host] = 1
-        self.swept[self.count] = task
+        self.taken[self.count] = task
         self.count += 1
         self.bytes += length
         self.first_ns = time_ns if self.count == 1 else min(self.first_ns, time_ns)

@@ -265,7 +265,7 @@ def planned(destinations: ProbedDestinations, options: EngineOptions) -> Iterato
     catalogue = catalogue_of(options)
     plan, send_errnos = make_plan(destinations, options, (options.source_port,))
     tasks = plan.tasks
-    for task in range(plan.asked):
+    for task in range(plan.requested_count):
         send_errno = send_errnos[tasks.host[task]]
         source = plan.sources.addresses[tasks.host[task]][0]
         yield Planned(

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from udpprobe.core.addresses import MAPPED_PREFIX, mapped_address
 from udpprobe.core.advice import PROBES
-from udpprobe.core.kernel import TOO_BIG, told_errno
+from udpprobe.core.kernel import TOO_BIG, reported_errno
 from udpprobe.core.model import Event, Process, ReceiveDrops
 from udpprobe.core.ports import Ports
 from udpprobe.core.verdicts import Meaning
@@ -88,7 +88,7 @@ class Sender(Struct, frozen=True):
         """Whether Linux reports an error of this meaning to the socket, by its state; None if unknown."""
         if self.state == "unknown":
             return None
-        return self.state in HEARING and told_errno(meaning, self.state, self.mode or "WANT") is not None
+        return self.state in HEARING and reported_errno(meaning, self.state, self.mode or "WANT") is not None
 
     def note(self, meaning: Meaning, is_reported: bool | None = None) -> str:
         """What an error of this meaning does to it, in words.
@@ -98,7 +98,7 @@ class Sender(Struct, frozen=True):
             is_reported: whether the kernel reported it to a socket; None if only the socket's state tells.
         """
         who = f"{self.process.name}[{self.process.pid}]" if self.process else "of this host, by an unknown process"
-        errno = told_errno(meaning, self.state, self.mode or "WANT") if self.state in HEARING else None
+        errno = reported_errno(meaning, self.state, self.mode or "WANT") if self.state in HEARING else None
         text = UNTOLD if self.state in HEARING and errno is None else TEXTS[self.state].format(errno=errno)
         if self.keeps_port:
             text = PROBES

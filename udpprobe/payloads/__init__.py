@@ -352,19 +352,19 @@ def notes_of_other_ports(
     """
     notes = {}
     for task, port in ((task, port) for task, port in other_ports.items() if task in answers):
-        asked = _asked(catalogue, plan, task)
-        known = not asked or name_of_answer(asked, plan.port[task], answers[task])
-        notes[task] = f"answer-from port {port}" + ("" if known else f", not recognised as {asked[0].name}")
+        requests = _requests(catalogue, plan, task)
+        known = not requests or name_of_answer(requests, plan.port[task], answers[task])
+        notes[task] = f"answer-from port {port}" + ("" if known else f", not recognised as {requests[0].name}")
     return notes
 
 
-def is_what_was_asked(catalogue: Catalogue, plan: Plan, task: int, answer: bytes) -> bool:
+def answers_request(catalogue: Catalogue, plan: Plan, task: int, answer: bytes) -> bool:
     """Whether a datagram is an answer in the protocol of a task's request."""
-    asked = _asked(catalogue, plan, task)
-    return bool(asked) and name_of_answer(asked, plan.port[task], answer) is not None
+    requests = _requests(catalogue, plan, task)
+    return bool(requests) and name_of_answer(requests, plan.port[task], answer) is not None
 
 
-def _asked(catalogue: Catalogue, plan: Plan, task: int) -> list[Payload]:
+def _requests(catalogue: Catalogue, plan: Plan, task: int) -> list[Payload]:
     """The requests sent to a task whose answers are known."""
     sent = [catalogue.rows[plan.payload_of(task, attempt)] for attempt in range(plan.attempts[task])]
     return [row for row in sent if row.answer]

@@ -29,13 +29,13 @@ from udpprobe.core.model import (
     median,
 )
 from udpprobe.core.notes import GROUP_MEMBER, no_neighbour_notes, texts_of
-from udpprobe.core.sweep import alike, divided, runs
+from udpprobe.core.sweep import divided, families_of_alike, runs
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, Meaning, meaning_of, verdict_of
 from udpprobe.endpoints import endpoint_text
 from udpprobe.scanning.pacing import Pacing
 from udpprobe.scanning.plan import Plan
 from udpprobe.scanning.record import NOBODY, Found, Kind, ScanRecord
-from udpprobe.scanning.replies import Unasked
+from udpprobe.scanning.replies import Unsolicited
 from udpprobe.scanning.unanswered import HELD, LIMITED, REPLIED, SILENT, UNDECIDED, UNSENT
 
 NS_PER_MS = 1e6
@@ -75,8 +75,8 @@ class Known(Struct, frozen=True):
     """Whether the engine reports who sent an error, and its type and code."""
     notes: Sequence[Mapping[int, str]] = ()
     """By task, additional notes."""
-    unasked: Mapping[int, Unasked] = MappingProxyType({})
-    """By task, datagrams from an address or port that was not asked."""
+    unsolicited: Mapping[int, Unsolicited] = MappingProxyType({})
+    """By task, datagrams from an address or port that was not probed."""
     interface_of: Callable[[int], str] = lambda _: ""
     """Name of the interface that a task's probes are sent on."""
     hosts_by_answers: dict[int, frozenset[int]] = field(default_factory=dict)
@@ -136,7 +136,7 @@ def settled_rows(known: Known, tasks: Sequence[int]) -> Parts:
         tasks: none of them is in `notes`.
     """
     plan, record, refusals = known.plan, known.record, known.record.refusals
-    more: tuple[Mapping[int, object], ...] = (record.answers, record.loops, known.unasked, *known.notes)
+    more: tuple[Mapping[int, object], ...] = (record.answers, record.loops, known.unsolicited, *known.notes)
     more = tuple(filter(None, more))
     families = cache(partial(_family_of_alike, plan))
 
@@ -154,7 +154,9 @@ def settled_rows(known: Known, tasks: Sequence[int]) -> Parts:
 
 def _family_of_alike(plan: Plan, host: int) -> int:
     """Of a host whose refused tasks are alike; 0 for a group of hosts, whose are not."""
-    return 0 if is_group(*plan.tasks.address(plan.asked + host)) else plan.family_of(plan.asked + host)
+    return (
+        0 if is_group(*plan.tasks.address(plan.requested_count + host)) else plan.family_of(plan.requested_count + host)
+    )
 
 
 def _in_parts(
@@ -194,7 +196,9 @@ def outcome(known: Known, undecided: AbstractSet[int] = frozenset()) -> ScanOutc
     told: dict[int, Destination] = {}
     ranked = [array("I") for _ in RANK]
     refused = ranked[RANK["refused"]]
-    for host in sorted(range(plan.hosts), key=lambda host: (high[plan.asked + host], low[plan.asked + host])):
+    for host in sorted(
+        range(plan.hosts), key=lambda host: (high[plan.requested_count + host], low[plan.requested_count + host])
+    ):
         those, others = divided(plan.tasks_of(host), families)
         refused.extend(those)
         for task in others:
@@ -210,8 +214,8 @@ def _alike_in(known: Known, undecided: AbstractSet[int]) -> bytearray:
     if not known.tells_origin or not any(record.refusals.came_ns):
         return bytearray(len(plan))
     families = bytes(_family_of_alike(plan, host) for host in range(plan.hosts))
-    found = alike(record.refusals, plan.sent, plan.host, families)
-    for task in chain(record.answers, record.loops, undecided, known.unasked, *known.notes):
+    found = families_of_alike(record.refusals, plan.sent, plan.host, families)
+    for task in chain(record.answers, record.loops, undecided, known.unsolicited, *known.notes):
         found[task] = 0
     return found
 
@@ -220,7 +224,7 @@ def unsettled_tasks(known: Known, now_ns: int) -> frozenset[int]:
     """Tasks whose verdict is not settled at this time."""
     plan, pacing = known.plan, known.pacing
     found, still_heard = set(), cache(lambda host: pacing.silence_settles_ns(host) > now_ns)
-    for task in range(plan.asked):
+    for task in range(plan.requested_count):
         state = pacing.state[task]
         if (
             state == UNDECIDED
@@ -315,12 +319,12 @@ def _is_refused_before(known: Known, task: int) -> bool:
 
 def _findings(known: Known, task: int) -> tuple[Finding, ...]:
     """The findings of a task, worst first."""
-    kinds, seen, unasked = known.record.errors_of(task), known.record.loops.get(task), known.unasked.get(task)
-    if not kinds and not seen and not unasked:
+    kinds, seen, unsolicited = known.record.errors_of(task), known.record.loops.get(task), known.unsolicited.get(task)
+    if not kinds and not seen and not unsolicited:
         return ()
     found = [_finding(known, task, kind, each) for kind, each in kinds.items()]
-    if unasked:
-        found.append(_answer_from(known, task, unasked))
+    if unsolicited:
+        found.append(_answer_from(known, task, unsolicited))
     if not seen and len(found) == 1 and found[0].verdict != "loop":  # the usual case
         return tuple(found)
     if seen:
@@ -354,14 +358,16 @@ def _findings(known: Known, task: int) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=_worst_first))
 
 
-def _answer_from(known: Known, task: int, unasked: Unasked) -> Finding:
-    address = address_text(*unasked.address)
+def _answer_from(known: Known, task: int, unsolicited: Unsolicited) -> Finding:
+    address = address_text(*unsolicited.address)
     note = (
-        f"port {unasked.port}, unasked: not taken for an answer"
-        if unasked.address == known.plan.tasks.address(task)
-        else f"{endpoint_text(address, unasked.port)}, which was not asked"
+        f"port {unsolicited.port}, unasked: not taken for an answer"
+        if unsolicited.address == known.plan.tasks.address(task)
+        else f"{endpoint_text(address, unsolicited.port)}, which was not asked"
     )
-    return answer_from(known.plan.family_of(task), address, unasked.count, unasked.first_ns, unasked.last_ns, note)
+    return answer_from(
+        known.plan.family_of(task), address, unsolicited.count, unsolicited.first_ns, unsolicited.last_ns, note
+    )
 
 
 def _worst_first(finding: Finding) -> tuple[int | str, ...]:
@@ -461,18 +467,18 @@ def _meaning(task: int, host: int, pacing: Pacing) -> str:
 def _why(meaning: str, task: int, host: int, known: Known) -> str:
     """The reason for a meaning, and how certain it is."""
     sent, refusals = known.plan.sent, known.pacing.refusal_count[host]
-    asked = f"asked {sent[task]} times" if sent[task] > 1 else "asked once"
+    how_often = f"asked {sent[task]} times" if sent[task] > 1 else "asked once"
     if meaning == "listening-or-filtered":
-        return f"{asked}, while " + (
+        return f"{how_often}, while " + (
             "another port was refused" if refusals == 1 else f"other ports were refused {refusals} times"
         )
     if meaning == "rate-limited":
-        return f"{asked}; undecided: the host's ICMP rate limit was used up"
-    if not sent[known.plan.asked + host]:  # no closed port was probed, so silence may mean a listener
-        return asked
+        return f"{how_often}; undecided: the host's ICMP rate limit was used up"
+    if not sent[known.plan.requested_count + host]:  # no closed port was probed, so silence may mean a listener
+        return how_often
     if known.answers_somewhere(host):
-        return f"{asked}; {NO_ERROR}"
-    return f"{asked}; {NO_REFUSAL if known.pacing.drew_error[host] else NO_REPLY}"
+        return f"{how_often}; {NO_ERROR}"
+    return f"{how_often}; {NO_REFUSAL if known.pacing.drew_error[host] else NO_REPLY}"
 
 
 # ---- comments

@@ -31,7 +31,7 @@ LINGER_NS = SECOND
 """Wait after the last probe, for late answers."""
 FEW_TASKS = 4
 """With at most so many tasks, a host's control port is probed from the start: none of the others may be closed."""
-LOOK_NS = 10 * MS
+REVIEW_NS = 10 * MS
 """Interval between two reviews of the hosts."""
 MOST_DISTRUST = 50
 """Number of times that silence is disregarded because packets were lost."""
@@ -72,9 +72,9 @@ class Pacing:
 
     def __init__(self, plan: Plan, patience: Patience, now_ns: int) -> None:
         self._plan, self._patience = plan, patience
-        self.state = States(plan.host, plan.asked)
+        self.state = States(plan.host, plan.requested_count)
         """(tasks,) UNDECIDED, REPLIED …; control tasks keep their state."""
-        self._again = bytearray(plan.asked) + b"\1" * plan.hosts
+        self._again = bytearray(plan.requested_count) + b"\1" * plan.hosts
         """(tasks,) tasks to probe although they are decided: control ports, and known closed ones."""
         hosts, sources = plan.hosts, plan.per_host
         self.drew_error = bytearray(hosts)
@@ -89,7 +89,7 @@ class Pacing:
         """Numbers of the origins."""
         self.watched = bytearray(hosts)
         """(hosts,) hosts whose errors must be handled one by one."""
-        self._swept = 0, 0, 0
+        self._taken_over = 0, 0, 0
         """How much of a sweep was taken over: `count`, `settled`, `hosts_met`."""
         self._more_origins: dict[int, dict[tuple[int, int], int]] = {}
         """By host, a task of each further origin."""
@@ -99,13 +99,13 @@ class Pacing:
         self.hit_ns = array("q", [now_ns]) * (hosts * sources)
         self._active: dict[int, Host] = {}
         self._queue = Queue(plan.host, sources, plan.attempts, self.state.values, self._again, self._last_ns)
-        self._looks: list[tuple[int, int]] = []
+        self._reviews: list[tuple[int, int]] = []
         """(time of the next review, host), earliest first: hosts with nothing queued."""
-        self._look_ns = LOOK_NS * (1 + plan.asked // 20_000)
+        self._review_interval_ns = REVIEW_NS * (1 + plan.requested_count // 20_000)
         self._gap_ns = int(SECOND / patience.rate_pps) + 1 if patience.rate_pps else 0
-        self._looked_ns, self._paid_ns = now_ns, now_ns - self._gap_ns
+        self._reviewed_ns, self._paid_ns = now_ns, now_ns - self._gap_ns
         self._linger_ns = self._settled_ns = now_ns
-        self._together = max(1, TOGETHER_NS // self._gap_ns) if self._gap_ns else plan.asked
+        self._together = max(1, TOGETHER_NS // self._gap_ns) if self._gap_ns else plan.requested_count
         self._distrusted = 0
         self._enqueue_first_round()
 
@@ -117,7 +117,7 @@ class Pacing:
         self._queue.put(in_turn(plan.by_host, plan.starts))
         if self._patience.control:
             sizes = map(sub, plan.starts[1:], plan.starts)
-            self._enqueue(plan.asked + host for host, size in enumerate(sizes) if size <= FEW_TASKS)
+            self._enqueue(plan.requested_count + host for host, size in enumerate(sizes) if size <= FEW_TASKS)
 
     def _enqueue(self, tasks: Iterable[int]) -> None:
         if some := array("I", tasks):
@@ -130,13 +130,13 @@ class Pacing:
             now_ns: time up to which the capture was read.
             room: most probes that can be sent.
         """
-        if now_ns - self._looked_ns >= self._look_ns:
-            self._look(now_ns)
+        if now_ns - self._reviewed_ns >= self._review_interval_ns:
+            self._review(now_ns)
         room = min(room, self._allowance(now_ns))
         due = self._due_of_hosts(now_ns, room)
         queued, ended = self._queue.take(room - len(due), now_ns)
         for host in ended:
-            heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))
+            heapq.heappush(self._reviews, (self._last_ns[host] + FIRST_WAIT_NS, host))
         due += queued
         self._pay(len(due))
         return due
@@ -180,17 +180,17 @@ class Pacing:
         wakes = [host.wake_ns() for host in self._active.values()]
         if self._queue.size:
             wakes.append(self._paid_ns + self._gap_ns if self._patience.rate_pps else now_ns)
-        return min([*wakes, self._looked_ns + self._look_ns])
+        return min([*wakes, self._reviewed_ns + self._review_interval_ns])
 
     # What happens to hosts
 
-    def _look(self, now_ns: int) -> None:
+    def _review(self, now_ns: int) -> None:
         """Start, retry, or give up the hosts whose time has come."""
-        self._looked_ns = now_ns
+        self._reviewed_ns = now_ns
         self._end_hosts()
         later: list[tuple[int, int]] = []
-        while self._looks and self._looks[0][0] <= now_ns:
-            _, host = heapq.heappop(self._looks)
+        while self._reviews and self._reviews[0][0] <= now_ns:
+            _, host = heapq.heappop(self._reviews)
             if not self.state.undecided_of[host] or host in self._active or self._queue.of_host[host]:
                 continue
             ready_ns = self._last_ns[host] + self._silence_ns(host)
@@ -200,11 +200,11 @@ class Pacing:
                 self._begin(host)
             elif self._rounds[host] < self._patience.retries:
                 self._rounds[host] += 1
-                self._ask_again(host)
+                self._retry(host)
             else:
                 self._give_up(self._undecided_of(host))
         for each in later:
-            heapq.heappush(self._looks, each)
+            heapq.heappush(self._reviews, each)
         for number, active in self._active.items():
             active.wait_ns = self._wait_ns(number)
 
@@ -222,8 +222,8 @@ class Pacing:
     def _undecided_of(self, host: int) -> list[int]:
         return self.state.undecided_among(self._plan.tasks_of(host))
 
-    def _ask_again(self, host: int) -> None:
-        control = [self._plan.asked + host] if self._patience.control else []
+    def _retry(self, host: int) -> None:
+        control = [self._plan.requested_count + host] if self._patience.control else []
         self._enqueue(control + self._undecided_of(host))
 
     def _begin(self, host: int) -> None:
@@ -285,7 +285,7 @@ class Pacing:
             origin: reporter, and kind of the error.
         """
         host = self._plan.host[task]
-        self._meet(host, task, origin)
+        self._note_origin(host, task, origin)
         self.refusal_count[host] += is_refusal
         sent_ns = self._learn_rtt(task, attempt, time_ns)
         self._settle(task, time_ns if is_refusal else time_ns + self.settling_ns(host))
@@ -300,12 +300,12 @@ class Pacing:
         """Time in which a reply can contradict an error from another address about this host."""
         return max(self.rtt_ns[host], LEAST_SETTLING_NS)
 
-    def _meet(self, host: int, task: int, origin: tuple[int, int]) -> None:
+    def _note_origin(self, host: int, task: int, origin: tuple[int, int]) -> None:
         """A first error about a host: probe its silent tasks again, because the reporter may have a rate limit."""
         number = self._origins.setdefault(origin, len(self._origins))
         if not self.drew_error[host]:
             self.drew_error[host] = 1
-            heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))  # sooner than for a mute host
+            heapq.heappush(self._reviews, (self._last_ns[host] + FIRST_WAIT_NS, host))  # sooner than for a mute host
             self.error_task[host], self.error_origin[host] = task, number
         elif self.error_origin[host] == number:
             self.error_task[host] = task
@@ -318,14 +318,14 @@ class Pacing:
         if host not in self._active:
             self._reopen(host)
 
-    def swept(self, sweep: Sweep) -> None:
+    def take_over(self, sweep: Sweep) -> None:
         """Take over a sweep: many refusals by hosts that are not watched. The columns have them already."""
-        first, settled, hosts = self._swept
-        self._swept = sweep.count, sweep.settled, sweep.hosts_met
-        self.state.replied(sweep.settled - settled, sweep.swept[first : sweep.count])
+        first, settled, hosts = self._taken_over
+        self._taken_over = sweep.count, sweep.settled, sweep.new_host_count
+        self.state.replied(sweep.settled - settled, sweep.taken[first : sweep.count])
         self._settled_ns = max(self._settled_ns, sweep.last_ns)
-        for host in sweep.met[hosts : sweep.hosts_met]:
-            heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))
+        for host in sweep.new_hosts[hosts : sweep.new_host_count]:
+            heapq.heappush(self._reviews, (self._last_ns[host] + FIRST_WAIT_NS, host))
             self._reopen(host)
 
     def _reopen(self, host: int) -> None:
@@ -334,7 +334,7 @@ class Pacing:
         if SILENT in states:
             for task in compress(tasks, map(SILENT.__eq__, states)):
                 self.state[task] = UNDECIDED
-            heapq.heappush(self._looks, (self._last_ns[host] + FIRST_WAIT_NS, host))
+            heapq.heappush(self._reviews, (self._last_ns[host] + FIRST_WAIT_NS, host))
 
     def _learn_rtt(self, task: int, attempt: int, time_ns: int) -> int:
         """Send time of the probe that a reply is about; 0 if unknown. Otherwise it updates the host's RTT."""
@@ -351,7 +351,7 @@ class Pacing:
     def _settle(self, task: int, settled_ns: int) -> None:
         """Probe a task no more; its verdict can't change after `settled_ns`."""
         self._settled_ns = max(self._settled_ns, settled_ns)
-        if task < self._plan.asked:
+        if task < self._plan.requested_count:
             self.state[task] = REPLIED
             self._leave_ballots(task)
 
@@ -389,7 +389,7 @@ class Pacing:
 
     def decided(self) -> int:
         """Number of decided tasks."""
-        return self._plan.asked - self.state.undecided
+        return self._plan.requested_count - self.state.undecided
 
     def remaining_s(self) -> float | None:
         """An estimate; None while nothing is known."""

@@ -73,10 +73,10 @@ class Plan:
         size: int = 0,
         proving: Sequence[int] = (),
     ) -> None:
-        self.asked = len(destinations)
+        self.requested_count = len(destinations)
         self.sources, self.ttl, self.size = sources, ttl, size
         self.hosts = len(sources.addresses)
-        """Number of hosts; the control of host h is task `asked + h`."""
+        """Number of hosts; the control of host h is task `requested_count + h`."""
         self._order_by_host(destinations)
         self.tasks = ProbedDestinations.concatenate([destinations, self._controls(destinations, key)])
         self.host, self.port = self.tasks.host, self.tasks.port
@@ -102,8 +102,10 @@ class Plan:
         """(tasks,) frame that shows the last probe, 0 for none; and 1 + the row of the probe before it, 0 for none."""
         self._earlier = array("q"), array("I"), array("I")
         """(probes,) for probes that are not the last: send time, frame, and the row before it."""
-        self.directory = Directory(self.by_host, self._ports_by_host, self.starts, self.port[self.asked :], key[0])
-        for row in range(self.asked, count):
+        self.directory = Directory(
+            self.by_host, self._ports_by_host, self.starts, self.port[self.requested_count :], key[0]
+        )
+        for row in range(self.requested_count, count):
             self.directory.add_host(self.tasks.high[row], self.tasks.low[row], self.host[row])
 
     def __len__(self) -> int:
@@ -112,13 +114,15 @@ class Plan:
     # ---- tasks and hosts
 
     def _order_by_host(self, destinations: ProbedDestinations) -> None:
-        """Sort tasks by host and port: (asked,) `by_host`, and the start of each host."""
+        """Sort tasks by host and port: (requested_count,) `by_host`, and the start of each host."""
         hosts, ports = destinations.host, destinations.port
         self._is_by_host = all(map(le, zip(hosts, ports, strict=True), zip(hosts[1:], ports[1:], strict=True)))
         if self._is_by_host:
-            self.by_host, self._ports_by_host = array("I", range(self.asked)), ports[:]
+            self.by_host, self._ports_by_host = array("I", range(self.requested_count)), ports[:]
         else:
-            self.by_host = array("I", sorted(range(self.asked), key=lambda row: hosts[row] << 16 | ports[row]))
+            self.by_host = array(
+                "I", sorted(range(self.requested_count), key=lambda row: hosts[row] << 16 | ports[row])
+            )
             self._ports_by_host = array("H", map(ports.__getitem__, self.by_host))
         self.starts = array("I", accumulate(counts(hosts, self.hosts), initial=0))
 
@@ -169,7 +173,7 @@ class Plan:
         turns = array("H", range(first_port, first_port + ports)) * (max(sizes, default=0) // ports + 2)
         found, controls = array("H"), array("H")
         for host, size in enumerate(sizes):
-            begin = self.prober.port_for(self.tasks.address(self.asked + host), 0) - first_port
+            begin = self.prober.port_for(self.tasks.address(self.requested_count + host), 0) - first_port
             found.extend(turns[begin : begin + size])
             controls.append(turns[begin + size])
         if not self._is_by_host:

@@ -85,12 +85,14 @@ class RateLimitCheck:
         self.limited = False
         self.ended = False
         """Nothing more can be learned; the rest stays undecided."""
-        self._stage, self._stage_ns, self._rounds = 0, 0, 0
+        self._has_probed = False
+        """Whether the last batch was sent, and its errors are still to be judged."""
+        self._stage_ns = self._rounds = 0
         self._todo: list[int] = []
         self._together: list[int] = []
         """The last batch of probes."""
         self._batch = min(FIRST_BATCH, most_together)
-        self._asked: dict[int, int] = {}
+        self._known_probed: dict[int, int] = {}
         """Known ports that were probed after the others, and not refused since."""
         self._confirming: tuple[int, list[int]] = NO_TASK, []
         """A known port that was probed right after others with enough misses, and these."""
@@ -136,7 +138,7 @@ class RateLimitCheck:
         """Forget all misses: the errors may be among packets that this host lost."""
         for limit in self._source_limits:
             limit.tried = []
-        self._asked, self._stage, self._todo = {}, 0, []
+        self._known_probed, self._has_probed, self._todo = {}, False, []
 
     def forget(self, task: int) -> None:
         """Another reporter decided a task: its probes neither hit nor missed this one's limit."""
@@ -146,11 +148,11 @@ class RateLimitCheck:
     # Without a limit: all undecided ports, and a known port right after them.
 
     def _due_free(self, now_ns: int) -> Due:
-        if self._asked:  # known ports missed: they show the limit best
-            self._closed = dict(self._asked)
+        if self._known_probed:  # known ports missed: they show the limit best
+            self._closed = dict(self._known_probed)
             return self._go_on_limited(now_ns)
-        stage, self._stage = self._stage, (self._stage + 1) % len(STAGES)
-        due = STAGES[stage](self)
+        due = self._settle_silent() if self._has_probed else self._probe_batch()
+        self._has_probed = not self._has_probed
         pause_ns = 0 if self._todo else BETWEEN_TRIES_NS
         self._stage_ns = now_ns + (self.wait_ns if due else pause_ns)
         return due
@@ -165,32 +167,32 @@ class RateLimitCheck:
         """Use each token well; if few ports are undecided, probe all of them as soon as there is one."""
         self._todo = [] if self.limited else [*self._together, *self._todo]  # these again, then the others
         self.limited = not self._is_few()
-        self._asked, self._stage = {}, 0
+        self._known_probed, self._has_probed = {}, False
         self._tries_without_token += 1
         self._source = (self._source + 1) % len(self._source_limits)
         self._stage_ns = now_ns + min(int(FIRST_PAUSE_NS * PAUSE_GROWTH**self._tries_without_token), LONGEST_PAUSE_NS)
         self.ended = self._tries_without_token > MOST_TRIES or self._useless > MOST_USELESS
         return []
 
-    def _ask(self) -> Due:
+    def _probe_known(self) -> Due:
         """Probe a known port of each kind, because one of several rules may have a limit."""
         of_kind: dict[int, int] = {}
         for task, kind in self._closed.items():
             if len(of_kind) < MOST_CLOSED:
                 of_kind.setdefault(kind, task)
-        self._asked = {task: kind for kind, task in of_kind.items()}
-        return [(task, self._source) for task in self._asked]
+        self._known_probed = {task: kind for kind, task in of_kind.items()}
+        return [(task, self._source) for task in self._known_probed]
 
-    def _try(self) -> Due:
+    def _probe_batch(self) -> Due:
         """Probe a batch, larger each time, and known ports right after it, before another token can come."""
         self._todo = self._todo or self._undecided()
         now = self._together = self._ballot.undecided_among(self._todo[: self._batch])
         self._todo = self._todo[self._batch :]
         self._batch = min(self._batch * BATCH_GROWTH, self._most_together)
         is_last = self._rounds == self._tries - 1 and self._still_undecided <= FEW_UNDECIDED
-        return [(task, self._source) for task in now] * (BURST if is_last else 1) + self._ask()
+        return [(task, self._source) for task in now] * (BURST if is_last else 1) + self._probe_known()
 
-    def _judge(self) -> Due:
+    def _settle_silent(self) -> Due:
         """All known ports were refused, and none that is still undecided: those are silent."""
         self._rounds += not self._todo
         if self._rounds >= self._tries:
@@ -319,8 +321,8 @@ class RateLimitCheck:
             sent_ns: send time of the probe.
             now_ns: arrival time of the error.
         """
-        if task in self._asked:
-            del self._asked[task]
+        if task in self._known_probed:
+            del self._known_probed[task]
         elif not self.limited:
             self.limited = not self._is_few()  # it had missed before
         self._useless = self._useless + 1 if task in self._closed else 0
@@ -356,10 +358,6 @@ class RateLimitCheck:
         elif task in self._closed:
             self._stretch *= 2
         return known_missed
-
-
-STAGES = (RateLimitCheck._try, RateLimitCheck._judge)  # noqa: SLF001 - its own table
-"""Stages of a round without a limit."""
 
 
 class SourceLimit(Struct):

@@ -57,7 +57,7 @@ class Found(Struct):
     is_exact: bool = False
     """Whether at least one quotes the very probe; otherwise a NAT changed the source."""
     rtts_ns: array[int] = field(default_factory=lambda: array("q"))
-    looked: int = 0
+    identity: int = 0
     """What distinguishes the last error from the others."""
 
 
@@ -82,7 +82,7 @@ class ScanRecord:
         self._plan, count = plan, len(plan)
         self.is_seen = bytearray(count)
         """(tasks,) whether a probe of it was confirmed as sent."""
-        self.is_heard = bytearray(count)
+        self.has_reply = bytearray(count)
         """(tasks,) whether an answer or an error arrived."""
         self.answers: dict[int, bytes] = {}
         """By task, EXCERPT_BYTES of its first answer."""
@@ -129,7 +129,7 @@ class ScanRecord:
         ):
             return False
         self._last_answer[task], self._last_answer_ns[task], self._last_ttl[task] = identity, time_ns, ttl
-        self.is_heard[task] = 1
+        self.has_reply[task] = 1
         self.answered[task] += 1
         self.answered_bytes[task] += len(data)
         if task not in self.answers:
@@ -170,7 +170,7 @@ class ScanRecord:
             refusals.length[task],
             1,
             is_exact=True,
-            looked=refusals.mark[task],
+            identity=refusals.mark[task],
             rtts_ns=array("q", [took_ns] if took_ns >= 0 else ()),
         )
 
@@ -198,7 +198,7 @@ class ScanRecord:
             is_exact: whether it quotes that very probe, as it was sent.
             identity: what distinguishes it from other errors of the kind; 0 if unknown.
         """
-        self.is_heard[task] = 1
+        self.has_reply[task] = 1
         if self.refusals.came_ns[task]:  # no longer the only one
             self._found[task] = dict([self._refusal(task)])
             self.refusals.came_ns[task] = 0
@@ -206,9 +206,9 @@ class ScanRecord:
         if found is None:
             found = self._found[task][kind] = Found(time_ns, time_ns, length)
         soon_ns = SAME_NS if kind.family == 4 else AT_ONCE_NS
-        is_new = not (identity and identity == found.looked and abs(time_ns - found.last_ns) <= soon_ns)
+        is_new = not (identity and identity == found.identity and abs(time_ns - found.last_ns) <= soon_ns)
         found.first_ns, found.last_ns = min(found.first_ns, time_ns), max(found.last_ns, time_ns)
-        found.looked, found.length = identity, min(found.length, length)
+        found.identity, found.length = identity, min(found.length, length)
         found.notes |= notes | int(mtu_notes(kind.family, kind.mtu, found.length))
         found.is_exact |= is_exact
         if is_new:
@@ -237,7 +237,7 @@ class ScanRecord:
 
 
 FEWEST = 3
-"""A look is usual if so many ports of a host have it, and more than half of them."""
+"""Header bits are usual if so many ports of a host have them, and more than half of them."""
 MOST_WITHOUT_0 = 655
 """Of so many random ids, one is 0 in 1 % of all hosts."""
 
@@ -246,20 +246,27 @@ class Trait(Struct, frozen=True):
     """A property that the errors of one host share."""
 
     value: Callable[[int], int]
-    """Extracts it from a look."""
+    """Extracts it from header bits."""
     text: Callable[[int, int], str]
-    """Describes it, given a look and the usual value."""
+    """Describes it, given header bits and the usual value."""
 
 
 TRAITS = (
-    Trait(lambda look: look >> 3, lambda look, usual: f"{'hop limit' if look & 4 else 'TTL'} {look >> 3}, not {usual}"),
-    Trait(lambda look: look >> 1 & 1, lambda look, _: "DF set" if look & 2 else "DF not set"),
-    Trait(lambda look: look & 1, lambda look, _: "id 0" if look & 1 else "an id other than 0"),
+    Trait(
+        lambda header_bits: header_bits >> 3,
+        lambda header_bits, usual: f"{'hop limit' if header_bits & 4 else 'TTL'} {header_bits >> 3}, not {usual}",
+    ),
+    Trait(
+        lambda header_bits: header_bits >> 1 & 1, lambda header_bits, _: "DF set" if header_bits & 2 else "DF not set"
+    ),
+    Trait(
+        lambda header_bits: header_bits & 1, lambda header_bits, _: "id 0" if header_bits & 1 else "an id other than 0"
+    ),
 )
 
 
 class HeaderTraits:
-    """The look of each host's refusals: TTL << 3 | family is IPv6 << 2 | DF << 1 | id is 0.
+    """The header bits of each host's refusals: TTL << 3 | family is IPv6 << 2 | DF << 1 | id is 0.
 
     Args:
         hosts: (tasks,) the host of each task: 0, 1, 2 ….
@@ -268,12 +275,12 @@ class HeaderTraits:
     def __init__(self, hosts: Sequence[int]) -> None:
         self._hosts = hosts
         self.first = array("h", [-1]) * len(hosts)
-        """(tasks,) look of its first refusal; -1 for none."""
+        """(tasks,) header bits of its first refusal; -1 for none."""
         count = max(hosts, default=-1) + 1
         self.of_host = array("h", [-1]) * count
-        """(hosts,) look of each host's first refusal."""
+        """(hosts,) header bits of each host's first refusal."""
         self.is_uneven = bytearray(count)
-        """(hosts,) whether a later one looked different."""
+        """(hosts,) whether a later one had others."""
 
     def take(self, task: int, family: int, ttl: int, ip_id: int, *, has_df: bool) -> None:
         """Record a refusal.
@@ -285,27 +292,27 @@ class HeaderTraits:
             ip_id: 0 in IPv6.
             has_df: DON'T FRAGMENT is set.
         """
-        look, host = ttl << 3 | (family == 6) << 2 | has_df << 1 | (ip_id == 0), self._hosts[task]
+        header_bits, host = ttl << 3 | (family == 6) << 2 | has_df << 1 | (ip_id == 0), self._hosts[task]
         if self.of_host[host] < 0:
-            self.of_host[host] = look
-        elif self.of_host[host] != look:
+            self.of_host[host] = header_bits
+        elif self.of_host[host] != header_bits:
             self.is_uneven[host] = 1
         if self.first[task] < 0:
-            self.first[task] = look
+            self.first[task] = header_bits
 
     def notes(self) -> dict[int, str]:
         """By task, the note on an unusual refusal."""
         if not any(self.is_uneven):
             return {}
         counts: dict[int, dict[int, int]] = {}
-        for (host, look), count in Counter(zip(self._hosts, self.first, strict=True)).items():
-            if look >= 0 and self.is_uneven[host]:
-                counts.setdefault(host, {})[look] = count
+        for (host, header_bits), count in Counter(zip(self._hosts, self.first, strict=True)).items():
+            if header_bits >= 0 and self.is_uneven[host]:
+                counts.setdefault(host, {})[header_bits] = count
         odd = {
-            (host, look): text
-            for host, looks in counts.items()
-            for look in looks
-            if (text := _differences(look, looks))
+            (host, header_bits): text
+            for host, frequencies in counts.items()
+            for header_bits in frequencies
+            if (text := _differences(header_bits, frequencies))
         }
         if not odd:
             return {}
@@ -316,19 +323,19 @@ class HeaderTraits:
         }
 
 
-def _differences(look: int, looks: Mapping[int, int]) -> str:
-    """Text of the traits in which a look differs from the usual ones of its host."""
+def _differences(header_bits: int, frequencies: Mapping[int, int]) -> str:
+    """Text of the traits in which header bits differ from the usual ones of their host."""
     texts = []
     for trait in TRAITS:
-        usual = usual_of((trait.value(each), count) for each, count in looks.items())
-        if usual is not None and usual != trait.value(look) and not _is_chance(trait, look, looks):
-            texts.append(trait.text(look, usual))
+        usual = usual_of((trait.value(each), count) for each, count in frequencies.items())
+        if usual is not None and usual != trait.value(header_bits) and not _is_chance(trait, header_bits, frequencies):
+            texts.append(trait.text(header_bits, usual))
     return ", ".join(texts)
 
 
-def _is_chance(trait: Trait, look: int, looks: Mapping[int, int]) -> bool:
+def _is_chance(trait: Trait, header_bits: int, frequencies: Mapping[int, int]) -> bool:
     """Whether an id of 0 may be chance among a host's ids, which vary where DF is not set (RFC 6864, 4.1)."""
-    return trait is TRAITS[-1] and look & 3 == 1 and sum(looks.values()) > MOST_WITHOUT_0
+    return trait is TRAITS[-1] and header_bits & 3 == 1 and sum(frequencies.values()) > MOST_WITHOUT_0
 
 
 def usual_of(values: Iterable[tuple[int, int]]) -> int | None:

@@ -71,8 +71,8 @@ class Believed(Struct):
     """What in the quote distinguished the probe from its neighbours."""
 
 
-class Unasked(Struct):
-    """Datagrams from an address and port that were not asked."""
+class Unsolicited(Struct):
+    """Datagrams from an address and port that were not probed."""
 
     address: Address
     port: int
@@ -101,7 +101,7 @@ class Replies:
         pacing: decides what to probe next.
         record: collects what came back.
         on_error: called with each believed error.
-        recognises: whether a datagram answers what a task's probes asked.
+        recognises: whether a datagram answers a task's probes.
         tells_origin: whether the senders of errors are known.
     """
 
@@ -124,10 +124,10 @@ class Replies:
         """Number of errors that would be believed if another probe drew the same."""
         self._other_ports: dict[tuple[int, int, int], int] = {}
         """Tasks by (host, our port, the host's port), where that port is not the task's own."""
-        self._unasked: dict[tuple[int, int, int], Unasked] = {}
+        self._unsolicited: dict[tuple[int, int, int], Unsolicited] = {}
         """Datagrams from another port that may not be answers, by the same key."""
-        self._strangers: dict[int, Unasked] = {}
-        """By our port: datagrams from the first address that sent something there without being asked."""
+        self._strangers: dict[int, Unsolicited] = {}
+        """By our port: datagrams from the first address that sent something there without being probed."""
         self._tasks: dict[int, int] = {}
         """By our port: the only task probed from there; filled on demand."""
         self._flows: dict[int, dict[int, array[int]]] = {}
@@ -142,19 +142,19 @@ class Replies:
         """Number of errors that quote one of the scan's ports, but no probe."""
         return self._missed + sum(self._doubted.values())
 
-    def unasked(self) -> dict[int, Unasked]:
-        """By task, datagrams from an address or port that was not asked, and that were not taken for answers.
+    def unsolicited(self) -> dict[int, Unsolicited]:
+        """By task, datagrams from an address or port that was not probed, and that were not taken for answers.
 
         One from another address arrived at a port that only this task was probed from.
         """
-        found = {each.task: each for key, each in self._unasked.items() if key not in self._other_ports}
+        found = {each.task: each for key, each in self._unsolicited.items() if key not in self._other_ports}
         found |= {task: each for port, each in self._strangers.items() if (task := self.only_task_at(port)) >= 0}
         return {task: each for task, each in found.items() if task not in self._record.answers}
 
     def only_task_at(self, port: int) -> int:
         """The only task probed from a port of the scan; NO_TASK if there is not exactly one."""
         if not self._tasks:
-            for task in range(self._plan.asked):
+            for task in range(self._plan.requested_count):
                 own = self._plan.source_port[task]
                 self._tasks[own] = NO_TASK if own in self._tasks else task
         return self._tasks.get(port, NO_TASK)
@@ -200,7 +200,7 @@ class Replies:
                     self._pacing.answered(task, packet.time_ns)
             elif self._plan.is_own_address(packet.destination):
                 key = self._plan.host_of(*packet.source), packet.destination_port, packet.source_port
-                task = self._unasked[key].task if key in self._unasked else AT_PORT_0 - packet.destination_port
+                task = self._unsolicited[key].task if key in self._unsolicited else AT_PORT_0 - packet.destination_port
         return task
 
     def _probe(self, packet: Packet, link: int) -> int:
@@ -240,7 +240,7 @@ class Replies:
         host = self._plan.host_of(*source)
         if host < 0:
             if len(self._strangers) < MOST_STRANGERS:
-                self._strangers.setdefault(own_port, Unasked(source, port))
+                self._strangers.setdefault(own_port, Unsolicited(source, port))
             if (stranger := self._strangers.get(own_port)) and (source, port) == (stranger.address, stranger.port):
                 stranger.take(time_ns)
             return NO_TASK
@@ -266,28 +266,28 @@ class Replies:
 
     def _is_repeated(self, key: tuple[int, int, int], task: int, source: Address, time_ns: int) -> bool:
         """Whether each of several probes was followed by one datagram from another port, after the same delay."""
-        unasked = self._unasked.get(key)
-        if unasked is None or unasked.task != task:
-            if len(self._unasked) >= MOST_OTHER_PORTS:
+        unsolicited = self._unsolicited.get(key)
+        if unsolicited is None or unsolicited.task != task:
+            if len(self._unsolicited) >= MOST_OTHER_PORTS:
                 return False
-            unasked = self._unasked[key] = Unasked(source, key[2], task)
-        if not unasked.take(time_ns):
+            unsolicited = self._unsolicited[key] = Unsolicited(source, key[2], task)
+        if not unsolicited.take(time_ns):
             return False
-        rtts_ns = unasked.rtts_ns
+        rtts_ns = unsolicited.rtts_ns
         rtts_ns.setdefault(self._plan.attempts[task], time_ns - self._plan.sent_ns(task))
         least_ns, most_ns = min(rtts_ns.values()), max(rtts_ns.values())
-        return len(rtts_ns) == unasked.count >= REPEATED and most_ns <= least_ns + max(least_ns // 4, JITTER_NS)
+        return len(rtts_ns) == unsolicited.count >= REPEATED and most_ns <= least_ns + max(least_ns // 4, JITTER_NS)
 
     def _only_waiting(self, host: int, own_port: int) -> int:
         """The only task of a host that was probed from this port and has no reply yet; else NO_TASK."""
-        plan, is_heard = self._plan, self._record.is_heard
+        plan, has_reply = self._plan, self._record.has_reply
         if host not in self._flows:
             flows = self._flows[host] = {}
             for task in plan.tasks_of(host):
                 flows.setdefault(plan.source_port[task], array("I")).append(task)
         found = NO_TASK
         for task in self._flows[host].get(own_port, ()):
-            if not is_heard[task] and plan.attempts[task]:
+            if not has_reply[task] and plan.attempts[task]:
                 if found >= 0:
                     return NO_TASK
                 found = task
@@ -452,14 +452,14 @@ class Replies:
             self._believer,
             size=plan.size,
             hosts=plan.host,
-            asked=plan.asked,
+            requested_count=plan.requested_count,
             sources=plan.source_numbers,
             attempts=plan.attempts,
             sent=plan.sent,
             sent_ns=plan.last_ns,
             state=pacing.state.values,
             undecided_of=pacing.state.undecided_of,
-            heard=record.is_heard,
+            has_reply=record.has_reply,
             refusals=record.refusals,
             watched=pacing.watched,
             drew_error=pacing.drew_error,
@@ -468,8 +468,8 @@ class Replies:
             error_origin=pacing.error_origin,
             rtt_ns=pacing.rtt_ns,
             hit_ns=pacing.hit_ns,
-            look=traits.first,
-            look_of_host=traits.of_host,
+            header_bits=traits.first,
+            header_bits_of_host=traits.of_host,
             uneven=traits.is_uneven,
         )
 

@@ -3,7 +3,7 @@
 A destination is settled when no later packet of the run can change what is said of it.
 
 An answer and the host's own refusal settle at once; an error of another address once nothing has contradicted it for
-the host's RTT. Silence means something only when its host is asked nothing more, and its last probe had its time.
+the host's RTT. Silence means something only when its host is probed no more, and its last probe had its time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from udpprobe.scanning.record import NOBODY
 from udpprobe.scanning.replies import Believed
 from udpprobe.scanning.unanswered import HELD, REPLIED, UNDECIDED, UNSENT
 
-LOOK_NS = 100 * MS
+RECHECK_NS = 100 * MS
 """Interval after which an expected settlement is checked again."""
 
 
@@ -43,7 +43,7 @@ class Settling:
         """By host, tasks that are silent so far."""
         self._hosts: list[tuple[int, int]] = []
         """(time to check, host)"""
-        self.told: dict[int, None] = {}
+        self.returned: dict[int, None] = {}
         """Tasks that were returned, in that order."""
 
     def due(self, now_ns: int) -> list[int]:
@@ -56,11 +56,11 @@ class Settling:
                 if is_settled(self._known, task, now_ns):
                     found.append(task)
                 else:
-                    heapq.heappush(self._later, (now_ns + LOOK_NS, task))
+                    heapq.heappush(self._later, (now_ns + RECHECK_NS, task))
         while self._hosts and self._hosts[0][0] <= now_ns:
-            self._look(heapq.heappop(self._hosts)[1], now_ns, found)
-        fresh = [task for task in dict.fromkeys(found) if task not in self.told]
-        self.told.update(dict.fromkeys(fresh))
+            self._settle_silent(heapq.heappop(self._hosts)[1], now_ns, found)
+        fresh = [task for task in dict.fromkeys(found) if task not in self.returned]
+        self.returned.update(dict.fromkeys(fresh))
         return fresh
 
     def _sort_news(self, now_ns: int, found: list[int]) -> None:
@@ -77,12 +77,12 @@ class Settling:
                 self._silent.setdefault(hosts[task], []).append(task)
         self._news.clear()
 
-    def _look(self, host: int, now_ns: int, found: list[int]) -> None:
+    def _settle_silent(self, host: int, now_ns: int, found: list[int]) -> None:
         """Settle a host's silent tasks, unless something may still arrive."""
         pacing = self._known.pacing
         settled_ns = pacing.silence_settles_ns(host)
         if now_ns < settled_ns:
-            heapq.heappush(self._hosts, (min(settled_ns, now_ns + LOOK_NS), host))
+            heapq.heappush(self._hosts, (min(settled_ns, now_ns + RECHECK_NS), host))
             return
         silent = self._silent.pop(host)
         found += [task for task in silent if pacing.state[task] not in {UNDECIDED, REPLIED}]
@@ -120,7 +120,7 @@ def event_of(known: Known, believed: Believed) -> Event:
         match_evidence=believed.evidence,
         # A control probe goes to a port where nothing is meant to listen.
         advice=advice_about(quoted, verdict, meaning.reason, reporter, family=kind.family, mtu=mtu, notes=texts)
-        if believed.task < known.plan.asked
+        if believed.task < known.plan.requested_count
         else None,
     )
 

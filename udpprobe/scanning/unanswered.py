@@ -31,16 +31,16 @@ class States:
 
     Args:
         host: (tasks,) the host of each.
-        asked: tasks from here on are control ports, which are not counted.
+        requested_count: tasks from here on are control ports, which are not counted.
     """
 
-    def __init__(self, host: array[int], asked: int | None = None) -> None:
+    def __init__(self, host: array[int], requested_count: int | None = None) -> None:
         self.host = host
-        self.asked = len(host) if asked is None else asked
+        self.requested_count = len(host) if requested_count is None else requested_count
         self.values = bytearray(len(host))
-        self.undecided = self.asked
+        self.undecided = self.requested_count
         """Number of undecided tasks."""
-        self.undecided_of = counts(host[: self.asked], max(host, default=-1) + 1)
+        self.undecided_of = counts(host[: self.requested_count], max(host, default=-1) + 1)
         """(hosts,) undecided tasks of each."""
         self._news: list[int] | None = None
 
@@ -60,9 +60,9 @@ class States:
         if before == state:
             return
         self.values[task] = state
-        if self._news is not None and task < self.asked and state != UNDECIDED:
+        if self._news is not None and task < self.requested_count and state != UNDECIDED:
             self._news.append(task)
-        if task < self.asked and UNDECIDED in {before, state}:
+        if task < self.requested_count and UNDECIDED in {before, state}:
             change = 1 if state == UNDECIDED else -1
             self.undecided += change
             self.undecided_of[self.host[task]] += change
@@ -71,7 +71,7 @@ class States:
         """Count tasks that are REPLIED in `values` and `undecided_of` already; `count` of them were undecided."""
         self.undecided -= count
         if self._news is not None:
-            self._news += [task for task in tasks if task < self.asked]
+            self._news += [task for task in tasks if task < self.requested_count]
 
     def undecided_among(self, tasks: Sequence[int]) -> list[int]:
         """Those of these tasks that are undecided."""
