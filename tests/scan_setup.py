@@ -78,7 +78,7 @@ def next_packet(plan, task=0, source=0, now_ns=START_NS):
     return packet
 
 
-class Heard(Pacing):
+class RecordingPacing(Pacing):
     """Keeps what it is told."""
 
     def __init__(self, plan):
@@ -101,7 +101,12 @@ class Scan:
         self.plan = plan or plan_of(
             *((HOST[family], port) for port in ports), payload=payload, source_ports=source_ports, size=size
         )
-        self.pacing, self.record, self.errors, self.send_errnos = Heard(self.plan), ScanRecord(self.plan), [], {}
+        self.pacing, self.record, self.errors, self.send_errnos = (
+            RecordingPacing(self.plan),
+            ScanRecord(self.plan),
+            [],
+            {},
+        )
         self.replies = Replies(self.plan, self.pacing, self.record, self.errors.append, **known)
         self.decoder = Decoder(64, keeps_messages=True)
         self.frames = 0
@@ -116,7 +121,7 @@ class Scan:
     def send(self, task=0, source=0):
         return next_packet(self.plan, task, source, self.now_ns)
 
-    def hear(self, *packets, apart_ns=MS, link=0):
+    def receive(self, *packets, apart_ns=MS, link=0):
         """What was said of answers and errors."""
         self.pacing.told.clear()
         start_ns = self.now_ns
@@ -128,7 +133,7 @@ class Scan:
 
     def hear_error(self, packet, **fields):
         """What is heard of the host's refusal; and how many errors are foreign by now."""
-        return self.hear(b.port_unreachable(packet, **fields)), self.replies.foreign
+        return self.receive(b.port_unreachable(packet, **fields)), self.replies.foreign
 
 
 NOT_BELIEVED = ([], 1)

@@ -46,7 +46,7 @@ class Bench:
     def send(self, *probes, now_ns=0):
         return [self.tracker.craft(probe, now_ns) for probe in probes]
 
-    def hear(self, *packets):
+    def receive(self, *packets):
         """They come a millisecond apart, and all at once."""
         decoded = []
         for packet in packets:
@@ -55,7 +55,7 @@ class Bench:
         return self.tracker.take(decoded)
 
     def numbers(self, *packets):
-        return [reply.number for reply in self.hear(*packets)]
+        return [reply.number for reply in self.receive(*packets)]
 
     def expired(self, packet, quote=None):
         return b.time_exceeded(packet, ROUTER[self.family], quote=quote)
@@ -119,7 +119,7 @@ def test_each_error_is_given_to_its_probe(family):
     bench = Bench(family)
     packets = bench.send(*(Probe(number, 1) for number in range(5)))
     errors = [b.time_exceeded(packet, ROUTER[family], **{HOPS[family]: 60}) for packet in reversed(packets)]
-    replies = bench.hear(*packets, *errors)
+    replies = bench.receive(*packets, *errors)
     assert [4, 3, 2, 1, 0] == [reply.number for reply in replies]
     assert [1, 3, 5, 7, 9] == [round(reply.rtt_ms) for reply in replies]
     assert {("error", 60, (), True, ROUTER[family], "exact", len(packets[0]))} == {
@@ -189,7 +189,7 @@ def test_changes_on_the_path_are_reported(family):
     for quote, words in cases:
         bench = Bench(family)
         bench.send(Probe(3, 1))
-        assert [(3, words)] == [(each.number, each.changed) for each in bench.hear(bench.expired(packet, quote))]
+        assert [(3, words)] == [(each.number, each.changed) for each in bench.receive(bench.expired(packet, quote))]
 
 
 @pytest.mark.parametrize(("family", "needed"), [(4, 2), (6, 3)])
@@ -210,7 +210,7 @@ def test_forged_errors_are_foreign(family):
     head = HEADER[family]
     (forged,) = Bench(family, key=(7, 8)).send(Probe(3, 1))
     quotes = (forged, changed(packet, head + 5, b"??"), changed(packet, head - 4, b"\0\x11"))
-    assert [] == bench.hear(*(bench.expired(packet, quote) for quote in quotes))
+    assert [] == bench.receive(*(bench.expired(packet, quote) for quote in quotes))
     assert {"foreign": 3} == bench.tracker.faults
 
 
@@ -221,9 +221,9 @@ def test_a_flood_of_guesses_is_noted_and_requires_a_second_probe(family):
     head = HEADER[family]
     guesses = [bench.expired(packets[0], changed(packets[0][:head], head - 2, n.to_bytes(2))) for n in range(1, 18)]
     guesses = [changed(each, 32, b"\0\0") if family == 4 else each for each in guesses]  # the id that is quoted
-    bench.hear(*guesses[:16])
+    bench.receive(*guesses[:16])
     assert () == bench.tracker.notes
-    bench.hear(*guesses[16:])
+    bench.receive(*guesses[16:])
     assert ("forged: 17 ICMP errors quote no probe of it, and are not believed",) == bench.tracker.notes
     alone, second = {4: ([], [3, 4]), 6: ([3], [4])}[family]  # port, flow label and checksum have 50 bits
     assert alone == bench.numbers(bench.expired(packets[0], packets[0][:head]))
@@ -239,7 +239,7 @@ def test_a_sweep_of_ids_is_not_believed(keep):
     quotes.insert(200, packet[:24])
     if keep > 24:
         quotes = [changed(quote, 26, b"\x12\x34") if len(quote) > 26 else quote for quote in quotes]
-    assert [] == bench.hear(*(b.error(quote, 3, 3, reporter=TO[4], quote=quote) for quote in quotes))
+    assert [] == bench.receive(*(b.error(quote, 3, 3, reporter=TO[4], quote=quote) for quote in quotes))
     assert bench.tracker.faults["foreign"] > 300
 
 
@@ -253,14 +253,14 @@ def test_a_sweep_of_checksums_with_another_source_port_is_not_believed(family):
         kept = [changed(quote, 4, b"\0\0") for quote in kept]
     noise = [changed(quote, head - 2, n.to_bytes(2)) for n, quote in enumerate(kept * 5)]
     told = [b.time_exceeded(quote, ROUTER[family], quote=quote) for quote in (*noise, *kept[:3], *noise)]
-    assert [] == bench.hear(*told)
+    assert [] == bench.receive(*told)
 
 
 def test_doubted_errors_are_remembered_in_bounds():
     bench = Bench()
     (packet,) = bench.send(Probe(3, 1))
     for n in range(MOST_DOUBTED + 20):
-        bench.hear(b.error(packet, 3, 4, reporter=ROUTER[4], quote=packet[:24], rest=1000 + n))
+        bench.receive(b.error(packet, 3, 4, reporter=ROUTER[4], quote=packet[:24], rest=1000 + n))
     assert sum(map(len, bench.tracker._doubted.values())) <= MOST_DOUBTED  # noqa: SLF001 - it shows nowhere
 
 
@@ -270,7 +270,7 @@ def test_errors_about_other_traffic_are_ignored(family):
     bench.send(Probe(3, 1))
     strange = b.datagram(OWN[family], TO[family], 5353, 53, b"other")
     elsewhere = b.datagram(OWN[family], NATTED[family], 5353, 53, b"other")
-    assert [] == bench.hear(*(bench.expired(packet) for packet in (strange, elsewhere)))
+    assert [] == bench.receive(*(bench.expired(packet) for packet in (strange, elsewhere)))
     assert {} == bench.tracker.faults
 
 
@@ -278,7 +278,7 @@ def test_behind_a_nat_at_both_ends_the_whole_token_is_required():
     bench = Bench()
     (packet,) = bench.send(Probe(3, 1))
     elsewhere = changed(packet, 16, b.packed(NATTED[4]))
-    assert [] == bench.hear(bench.expired(packet, elsewhere[:28]))
+    assert [] == bench.receive(bench.expired(packet, elsewhere[:28]))
     assert [3] == bench.numbers(bench.expired(packet, elsewhere))
 
 
@@ -298,11 +298,11 @@ def test_an_error_of_this_host_about_an_unsent_probe_is_local(family, kind, kind
     unreachable = kinds[family]
     bench = Bench(family)
     (packet,) = bench.send(Probe(3, 1))
-    (own,) = bench.hear(b.error(packet, *unreachable, reporter=OWN[family]))
+    (own,) = bench.receive(b.error(packet, *unreachable, reporter=OWN[family]))
     assert (kind, 3) == (own.kind, own.number)
     bench = Bench(family)
     (packet,) = bench.send(Probe(3, 1))
-    (router,) = bench.hear(packet, b.error(packet, *unreachable, reporter=OWN[family]))
+    (router,) = bench.receive(packet, b.error(packet, *unreachable, reporter=OWN[family]))
     assert "error" == router.kind
 
 
@@ -311,7 +311,7 @@ def test_an_error_of_this_host_about_an_unsent_probe_is_local(family, kind, kind
 def test_a_high_expired_ttl_is_a_loop_if_configured(family, ttl, verdict):
     bench = Bench(family, loop_ttl=32)
     (packet,) = bench.send(Probe(3, ttl))
-    (reply,) = bench.hear(packet, bench.expired(packet))
+    (reply,) = bench.receive(packet, bench.expired(packet))
     assert verdict == reply.event.verdict
 
 
@@ -320,9 +320,9 @@ def test_a_probe_that_is_routed_back_to_this_host_is_counted(family):
     bench = Bench(family)
     (packet,) = bench.send(Probe(3, 9))
     at = {4: 8, 6: 7}[family]
-    bench.hear(packet, packet)  # captured on two interfaces
+    bench.receive(packet, packet)  # captured on two interfaces
     assert {} == bench.tracker.faults
-    bench.hear(changed(packet, at, b"\x08"))
+    bench.receive(changed(packet, at, b"\x08"))
     assert 1 == bench.tracker.faults["returned"]
 
 
@@ -332,7 +332,7 @@ def test_a_probe_that_is_routed_back_to_this_host_is_counted(family):
 def test_an_mtu_the_probe_fits_says_nothing_about_it(mtu, size, is_about_larger):
     bench = Bench()
     (packet,) = bench.send(Probe(3, 9, size=size))
-    (reply,) = bench.hear(packet, b.frag_needed(packet, mtu, ROUTER[4]))
+    (reply,) = bench.receive(packet, b.frag_needed(packet, mtu, ROUTER[4]))
     assert is_about_larger == reply.is_about_larger
 
 
@@ -347,7 +347,7 @@ def answer(family, data, flow=0, port=PORT):
 def test_an_answer_that_repeats_the_token_belongs_to_the_probe(family):
     bench = Bench(family)
     packets = bench.send(Probe(3, 1), Probe(4, 1))
-    replies = bench.hear(*packets, *(answer(family, b"said: " + packet[HEADER[family] :]) for packet in packets))
+    replies = bench.receive(*packets, *(answer(family, b"said: " + packet[HEADER[family] :]) for packet in packets))
     assert [(3, "answer", 61, True), (4, "answer", 61, True)] == [
         (each.number, each.kind, each.ttl, each.is_sure) for each in replies
     ]
@@ -356,40 +356,40 @@ def test_an_answer_that_repeats_the_token_belongs_to_the_probe(family):
 def test_a_short_token_is_searched_only_at_its_place():
     bench = Bench(payload=DNS)
     packets = bench.send(Probe(3, 1), Probe(4, 1))
-    replies = bench.hear(*packets, *(answer(4, packet[28:32]) for packet in packets))
+    replies = bench.receive(*packets, *(answer(4, packet[28:32]) for packet in packets))
     assert [(3, True), (4, True)] == [(each.number, each.is_sure) for each in replies]
-    assert [False] == [each.is_sure for each in bench.hear(answer(4, b"??" + packets[0][28:32]))]
+    assert [False] == [each.is_sure for each in bench.receive(answer(4, b"??" + packets[0][28:32]))]
 
 
 @FAMILIES
 def test_an_answer_with_a_short_token_belongs_to_its_own_probe(family):
     bench = Bench(family, (b"?rest", 0, 1))
     packets = bench.send(*(Probe(number, 1) for number in range(200)))
-    bench.hear(*packets)
+    bench.receive(*packets)
     assert list(range(200)) == bench.numbers(*(answer(family, packet[HEADER[family] :]) for packet in packets))
 
 
 def test_an_answer_without_a_token_goes_to_the_latest_unanswered_probe():
     bench = Bench()
     packets = bench.send(Probe(3, 1), Probe(4, 1), Probe(5, 1))
-    bench.hear(*packets, bench.expired(packets[2]))
+    bench.receive(*packets, bench.expired(packets[2]))
     assert [(4, False), (3, False), (5, False)] == [
-        (each.number, each.is_sure) for each in bench.hear(*[answer(4, b"pong")] * 3)
+        (each.number, each.is_sure) for each in bench.receive(*[answer(4, b"pong")] * 3)
     ]
 
 
 def test_an_answer_before_any_probe_belongs_to_none():
     bench = Bench()
-    assert [] == bench.hear(answer(4, b"pong"))
+    assert [] == bench.receive(answer(4, b"pong"))
     bench.send(Probe(3, 1), now_ns=1000 * MS)
-    assert [] == bench.hear(answer(4, b"pong"))
+    assert [] == bench.receive(answer(4, b"pong"))
 
 
 @FAMILIES
 def test_an_answer_from_another_port_counts_and_is_noted(family):
     bench = Bench(family)
     (packet,) = bench.send(Probe(3, 9))
-    replies = bench.hear(packet, answer(family, b"pong", port=PORT + 1), answer(family, b"pong"))
+    replies = bench.receive(packet, answer(family, b"pong", port=PORT + 1), answer(family, b"pong"))
     assert [(3, ("port",)), (3, ())] == [(each.number, each.changed) for each in replies]
 
 
@@ -400,12 +400,12 @@ def test_the_send_time_is_that_of_the_first_capture_of_a_probe():
     bench = Bench()
     (packet,) = bench.send(Probe(3, 9), now_ns=0)
     other = b.datagram(OWN[4], TO[4], SOURCE_PORTS[0], PORT, b"not ours")
-    (reply,) = bench.hear(other, packet, b.forwarded(packet), bench.expired(packet))
+    (reply,) = bench.receive(other, packet, b.forwarded(packet), bench.expired(packet))
     assert (2 * MS, 4 * MS) == (reply.sent_ns, reply.time_ns)
 
 
 def test_without_packets_there_are_no_replies():
-    assert [] == Bench().hear()
+    assert [] == Bench().receive()
 
 
 def test_only_the_latest_of_very_many_probes_are_remembered(monkeypatch):
@@ -419,6 +419,6 @@ def test_only_the_latest_of_very_many_probes_are_remembered(monkeypatch):
 def test_a_quench_leaves_a_probe_waiting():
     bench = Bench()
     (packet,) = bench.send(Probe(3, 1))
-    quench, expired = bench.hear(b.error(packet, 4, 0, reporter=ROUTER[4]), bench.expired(packet))
+    quench, expired = bench.receive(b.error(packet, 4, 0, reporter=ROUTER[4]), bench.expired(packet))
     assert (True, False) == (quench.is_quench, expired.is_quench)
     assert isinstance(quench, Reply)

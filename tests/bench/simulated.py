@@ -17,7 +17,7 @@ from udpprobe.capture.frames import RAW, Frame, SourceState
 from udpprobe.commands import scan as scanning
 from udpprobe.core.capture import BLOCKS, Records
 from udpprobe.core.targets import parse_ports, parse_target
-from udpprobe.engines import Heard
+from udpprobe.engines import Arrivals
 from udpprobe.engines.prepare import EngineOptions
 from udpprobe.reports.json import report_json
 from udpprobe.targets import Wanted, resolve
@@ -97,14 +97,14 @@ class Wire:
     def unsent(self) -> list[tuple[int, int, int]]:
         return []
 
-    def receive(self, _wait_s: float) -> Heard:
+    def receive(self, _wait_s: float) -> Arrivals:
         blocks, self._blocks = self._blocks, []
         frames = []
         for block in blocks:
             for each in (self.sift and self.sift(self._records, block, 0)) or ():
                 self.rest += 1
                 frames.append(Frame(*each[:3], RAW, self.rest))
-        return Heard(time.time_ns(), frames)
+        return Arrivals(time.time_ns(), frames)
 
     def close(self) -> None:
         pass

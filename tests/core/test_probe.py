@@ -555,7 +555,7 @@ class Scan:
             task, error, attempt, self.by.agree, self.by.shared, is_rewritten=self.by.is_rewritten
         )
 
-    def hear(self, packet, **options):
+    def receive(self, packet, **options):
         return self.judge(quoted(packet), **options)
 
 
@@ -564,7 +564,7 @@ class Scan:
 def test_an_honest_network_is_believed_at_once(family, row):
     scan = Scan(family, row, tasks=200)
     for task in range(200):
-        assert BELIEVED == scan.hear(scan.probe(task)[: None if task % 2 else HEADER[family]], task=task)
+        assert BELIEVED == scan.receive(scan.probe(task)[: None if task % 2 else HEADER[family]], task=task)
     assert not scan.believer.is_forged(0)
     assert 0 == scan.believer.all_misses
 
@@ -639,8 +639,8 @@ def test_no_forgery_is_believed_and_the_host_is_believed_after_it(family, row, k
     assert not scan.believer.is_forged(1)
     if FORGERIES > FEW:
         return  # the misses take so many bits that a short token needs a third probe
-    first = scan.hear(scan.probe())
-    again = scan.hear(scan.probe(attempt=1))
+    first = scan.receive(scan.probe())
+    again = scan.receive(scan.probe(attempt=1))
     expected = {WHOLE: [BELIEVED, BELIEVED], SHORT: [DOUBTED, BELIEVED], EMPTY: [DOUBTED, DOUBTED]}
     assert expected[row] == [first, again]
 
@@ -648,10 +648,10 @@ def test_no_forgery_is_believed_and_the_host_is_believed_after_it(family, row, k
 def test_a_quote_that_ends_before_the_checksum_needs_two_probes():
     """RFC 792 has 8 bytes of UDP quoted, so fewer are what a forger likes best."""
     scan = Scan()
-    heard = [scan.hear(scan.probe(attempt=attempt)[:24]) for attempt in (0, 1)]
+    heard = [scan.receive(scan.probe(attempt=attempt)[:24]) for attempt in (0, 1)]
     assert [DOUBTED, DOUBTED] == heard
     scan.attempts = 3
-    assert BELIEVED == scan.hear(scan.probe(attempt=2)[:24])
+    assert BELIEVED == scan.receive(scan.probe(attempt=2)[:24])
 
 
 def test_a_real_error_does_not_prove_one_about_another_task():
@@ -670,22 +670,22 @@ def test_a_rewritten_source_needs_the_token_or_two_probes(family):
     at = {4: 12, 6: 8}[family]
     scan = Scan(family)
     one, two = (changed(scan.probe(attempt=attempt), at, ip_address(OTHER[family]).packed) for attempt in (0, 1))
-    assert BELIEVED == scan.hear(one)
+    assert BELIEVED == scan.receive(one)
     scan = Scan(family)
     short = HEADER[family]
-    assert [DOUBTED, DOUBTED, BELIEVED] == [scan.hear(quote[:short]) for quote in (one, one, two)]
+    assert [DOUBTED, DOUBTED, BELIEVED] == [scan.receive(quote[:short]) for quote in (one, one, two)]
 
 
 def test_a_random_id_needs_the_token_or_two_probes():
     """As pf's `random-id` writes it."""
     scan = Scan()
     one, two = (changed(scan.probe(attempt=attempt), 4, b"\x77\x77") for attempt in (0, 1))
-    assert BELIEVED == scan.hear(one)
+    assert BELIEVED == scan.receive(one)
     scan = Scan()
-    assert [DOUBTED, DOUBTED] == [scan.hear(quote[:28]) for quote in (one, two)]
+    assert [DOUBTED, DOUBTED] == [scan.receive(quote[:28]) for quote in (one, two)]
     scan = Scan(attempts=3)
     three = changed(scan.probe(attempt=2), 4, b"\x66\x66")
-    assert [DOUBTED, DOUBTED, BELIEVED] == [scan.hear(quote[:28]) for quote in (one, two, three)]
+    assert [DOUBTED, DOUBTED, BELIEVED] == [scan.receive(quote[:28]) for quote in (one, two, three)]
 
 
 def weigh(judge, attempt, bits, shared=0, *, destination=0, error=REFUSED, is_rewritten=False):

@@ -26,7 +26,7 @@ def wire_to(host, port, payload="auto", **options):
 def heard(listener, count, wait_s=20):
     until_s, replies = time.monotonic() + wait_s, []
     while len(replies) < count and time.monotonic() < until_s:
-        replies += listener.hear(0.05)
+        replies += listener.receive(0.05)
     return replies
 
 

@@ -8,7 +8,7 @@ from icmpd_world import number
 
 from udpprobe.errors import UsageError
 from udpprobe.icmpd import peers
-from udpprobe.icmpd.peers import Gate, credentials, gate_for, hear, inspect
+from udpprobe.icmpd.peers import Gate, credentials, gate_for, inspect, receive_request
 from udpprobe.icmpd.protocol import Refusal
 from udpprobe.icmpd.registry import ClientSocket
 
@@ -107,13 +107,13 @@ def test_client_messages_are_read_byte_by_byte_until_the_end():
         ours.setblocking(False)
         gate = Gate(frozenset({ME}))
         with pytest.raises(BlockingIOError):
-            hear(ours, gate)
+            receive_request(ours, gate)
         socket.send_fds(theirs, [b"Jx"], [udp.fileno()])
-        byte, found = hear(ours, gate)
+        byte, found = receive_request(ours, gate)
         assert (b"J", udp.getsockname()[1]) == (byte, found.port)
-        assert (b"x", Refusal("no-descriptor")) == hear(ours, gate)
+        assert (b"x", Refusal("no-descriptor")) == receive_request(ours, gate)
         theirs.close()
-        assert b"" == hear(ours, gate)[0]
+        assert b"" == receive_request(ours, gate)[0]
 
 
 class Peer:

@@ -99,7 +99,7 @@ class World:
                 self.send(due, now_ns)
             wake_ns = max(self.pacing.wake_ns(now_ns), now_ns + loop_ns)
             now_ns = min([wake_ns, *([max(self.events[0][0], now_ns + loop_ns // 10)] if self.events else [])])
-            self.hear(now_ns)
+            self.receive(now_ns)
         return (now_ns - START_NS) / SECOND
 
     def send(self, due, now_ns):
@@ -129,7 +129,7 @@ class World:
         self.limited[task] += 1
         return None
 
-    def hear(self, now_ns):
+    def receive(self, now_ns):
         while self.events and self.events[0][0] <= now_ns:
             time_ns, task, kind, source, attempt = heapq.heappop(self.events)
             if self.random.random() < self.loss:

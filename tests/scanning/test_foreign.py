@@ -101,7 +101,7 @@ def test_a_quote_without_ports_is_neither_believed_nor_foreign():
 def test_a_rejected_error_leaves_no_trace_in_the_report():
     scan = Scan(payload=EMPTY)
     probe = scan.send()
-    scan.hear(probe)
+    scan.receive(probe)
     scan.hear_error(probe, quote=wrong_proof(probe))
     assert ([], {}) == (scan.errors, scan.record.errors_of(0))
 
@@ -139,7 +139,7 @@ def test_every_id_but_its_own_is_foreign(family):
     real = scan.send()
     forged = with_udp(real, 12, bytes(8))
     errors = [b.port_unreachable(with_proof(forged, number.to_bytes(2))) for number in range(0, 2**16, 16)]
-    assert ([], len(errors)) == (scan.hear(*errors), scan.replies.foreign)
+    assert ([], len(errors)) == (scan.receive(*errors), scan.replies.foreign)
 
 
 @examples(150)
@@ -158,7 +158,7 @@ def test_a_corrupt_byte_anywhere_never_raises(family, at, difference, cut):
     scan = Scan(family)
     packet = bytearray(b.port_unreachable(scan.send()))
     packet[at % len(packet)] ^= difference
-    heard = scan.hear(bytes(packet[: len(packet) - cut]))
+    heard = scan.receive(bytes(packet[: len(packet) - cut]))
     assert heard in ([], [(REFUSAL, 0, 0, 0)], [(REFUSAL, 0, 0, -1)], [(ERROR, 0, 0, 0)], [(ERROR, 0, 0, -1)])
 
 
@@ -168,7 +168,7 @@ def test_many_simultaneous_errors_are_distinguished():
     mixed = [
         b.port_unreachable(probe if n % 3 else wrong_proof(probe)[:30] + bytes(18)) for n, probe in enumerate(probes)
     ]
-    heard = scan.hear(*mixed)
+    heard = scan.receive(*mixed)
     assert [(REFUSAL, n, 0, 0) for n in range(300) if n % 3] == sorted(heard)
     assert 100 == scan.replies.foreign
 
@@ -178,10 +178,10 @@ def test_after_many_guesses_only_true_errors_are_believed(family):
     scan = Scan(family, payload=SHORT_TOKEN)
     real = scan.send()
     guess = with_udp(real, 6, b"\x12\x34")[: HEADER[family]]
-    scan.hear(*(b.port_unreachable(real, quote=with_proof(guess, number.to_bytes(2))) for number in range(1, 1000)))
-    assert [] == scan.hear(b.port_unreachable(real, reporter=OTHER_HOST[family]))  # might be a guess by now
-    assert [] == scan.hear(b.port_unreachable(real))
-    assert [(REFUSAL, 0, 0, 1)] == scan.hear(b.port_unreachable(scan.send()))
+    scan.receive(*(b.port_unreachable(real, quote=with_proof(guess, number.to_bytes(2))) for number in range(1, 1000)))
+    assert [] == scan.receive(b.port_unreachable(real, reporter=OTHER_HOST[family]))  # might be a guess by now
+    assert [] == scan.receive(b.port_unreachable(real))
+    assert [(REFUSAL, 0, 0, 1)] == scan.receive(b.port_unreachable(scan.send()))
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -189,6 +189,6 @@ def test_under_guessing_payloads_with_a_token_are_used(family):
     plan = plan_of((HOST[family], PORT), payload=BARE, proving=[0, 0])
     scan = Scan(plan=plan)
     real = scan.send()
-    scan.hear(*(b.port_unreachable(real, quote=with_proof(real, number.to_bytes(2))) for number in range(1, 100)))
-    assert [] == scan.hear(b.port_unreachable(real))
-    assert [(REFUSAL, 0, 0, 1)] == scan.hear(b.port_unreachable(scan.send()))
+    scan.receive(*(b.port_unreachable(real, quote=with_proof(real, number.to_bytes(2))) for number in range(1, 100)))
+    assert [] == scan.receive(b.port_unreachable(real))
+    assert [(REFUSAL, 0, 0, 1)] == scan.receive(b.port_unreachable(scan.send()))

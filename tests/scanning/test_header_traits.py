@@ -19,7 +19,7 @@ def notes_of(family, *headers, hosts=None):
     plan = plan_of(*((host, port) for port, host in enumerate(hosts, 1)))
     scan = Scan(plan=plan)
     probes = [scan.send(task) for task in range(len(hosts))]
-    scan.hear(*(b.port_unreachable(probe, **fields) for probe, fields in zip(probes, headers, strict=True)))
+    scan.receive(*(b.port_unreachable(probe, **fields) for probe, fields in zip(probes, headers, strict=True)))
     return scan.record.header_traits.notes()
 
 

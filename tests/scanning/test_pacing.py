@@ -382,14 +382,14 @@ def test_errors_lost_by_this_host_make_no_port_silent():
     for _ in range(MOST_DISTRUST + 2):  # no host is active any more: nothing to do, however often
         world.pacing.distrust()
     deaf = World(ports=list(range(1, 31)), silent=range(11, 31))
-    hear = deaf.hear
+    receive = deaf.receive
 
     def losing(now_ns):
         if START_NS + 0.05 * SECOND < now_ns < START_NS + 0.4 * SECOND:
             deaf.events.clear()
             deaf.pacing.distrust()
-        hear(now_ns)
+        receive(now_ns)
 
-    deaf.hear = losing
+    deaf.receive = losing
     deaf.run(rate_pps=400)
     assert {(0, port) for port in range(11, 31)} == deaf.silent_found()

@@ -54,7 +54,7 @@ def known(_task, data):
 def test_a_departing_probe_is_recognised(family):
     scan = Scan(family)
     probe = scan.send(source=1)
-    assert [] == scan.hear(probe)
+    assert [] == scan.receive(probe)
     assert ([0], True) == (scan.tasks, bool(scan.record.is_seen[0]))
     assert scan.now_ns == scan.plan.sent_ns(0)
 
@@ -62,7 +62,7 @@ def test_a_departing_probe_is_recognised(family):
 @FAMILIES
 def test_an_answer_is_recognised_in_a_scan(family):
     scan = Scan(family)
-    assert [(ANSWER, 0)] == scan.hear(scan.send(), answer(family))
+    assert [(ANSWER, 0)] == scan.receive(scan.send(), answer(family))
     assert ([0, 0], {0: b"answer"}, [MS]) == (scan.tasks, scan.record.answers, scan.record.rtts_ns(0))
 
 
@@ -70,8 +70,8 @@ def test_an_answer_is_recognised_in_a_scan(family):
 def test_an_answer_from_another_port_belongs_to_the_only_waiting_port(family):
     scan = Scan(family, ports=(PORT, 53, 69), recognises=known)
     probes = [scan.send(task) for task in range(3)]
-    scan.hear(*probes, b.port_unreachable(probes[0]), answer(family, sport=53))
-    assert [(ANSWER, 2)] == scan.hear(answer(family, sport=50_000))
+    scan.receive(*probes, b.port_unreachable(probes[0]), answer(family, sport=53))
+    assert [(ANSWER, 2)] == scan.receive(answer(family, sport=50_000))
     assert {2: 50_000} == scan.replies.other_ports
     assert [1, 2] == scan.tasks[4:]
     told = outcome(scan.known)[2]
@@ -80,8 +80,8 @@ def test_an_answer_from_another_port_belongs_to_the_only_waiting_port(family):
 
 def test_an_answer_from_another_port_is_unassigned_if_several_wait():
     scan = Scan(ports=(PORT, 53))
-    scan.hear(scan.send(0), scan.send(1))
-    assert [] == scan.hear(answer(sport=50_000))
+    scan.receive(scan.send(0), scan.send(1))
+    assert [] == scan.receive(answer(sport=50_000))
     assert ([0, 1, AT_PORT_0 - OWN_PORT], {}) == (scan.tasks, scan.replies.other_ports)
     assert NO_TASK == scan.replies.only_task_at(OWN_PORT)
 
@@ -92,19 +92,19 @@ def source_ports_of(scan):
 
 def test_an_answer_from_another_port_is_assigned_by_its_destination_port():
     scan = Scan(ports=(PORT, 53, 69), source_ports=3, recognises=known)
-    scan.hear(*map(scan.send, range(3)))
+    scan.receive(*map(scan.send, range(3)))
     _, second, third = source_ports_of(scan)
-    assert [(ANSWER, 1)] == scan.hear(answer(sport=50_000, dport=second))
-    assert [(ANSWER, 2)] == scan.hear(answer(sport=PORT, dport=third))
+    assert [(ANSWER, 1)] == scan.receive(answer(sport=50_000, dport=second))
+    assert [(ANSWER, 2)] == scan.receive(answer(sport=PORT, dport=third))
     assert {1: 50_000, 2: PORT} == scan.replies.other_ports
 
 
 def test_another_port_keeps_answering_the_same_task():
     scan = Scan(ports=(PORT, 53), recognises=known)
-    scan.hear(scan.send(0))
-    scan.hear(answer(sport=50_000))
-    scan.hear(scan.send(1))
-    assert [(ANSWER, 0)] == scan.hear(answer(sport=50_000))
+    scan.receive(scan.send(0))
+    scan.receive(answer(sport=50_000))
+    scan.receive(scan.send(1))
+    assert [(ANSWER, 0)] == scan.receive(answer(sport=50_000))
 
 
 def test_a_datagram_between_the_scans_own_ports_is_a_probe():
@@ -113,16 +113,16 @@ def test_a_datagram_between_the_scans_own_ports_is_a_probe():
     scan = Scan(plan=plan)
     own = plan.source_port[0]
     other = OWN_PORT if own > OWN_PORT else OWN_PORT + 1
-    scan.hear(b.datagram(here, here, own, OWN_PORT + 1, b"probe"))
-    assert [(ANSWER, 0)] == scan.hear(b.datagram(here, here, PORT, own, b"answer"))
+    scan.receive(b.datagram(here, here, own, OWN_PORT + 1, b"probe"))
+    assert [(ANSWER, 0)] == scan.receive(b.datagram(here, here, PORT, own, b"answer"))
     assert ([1, 0], {}) == (scan.tasks, scan.replies.other_ports)
-    assert [] == scan.hear(b.datagram(here, here, PORT, other, b"elsewhere"))
+    assert [] == scan.receive(b.datagram(here, here, PORT, other, b"elsewhere"))
 
 
 def test_an_answer_from_a_port_number_used_by_the_scan_is_an_answer():
     scan = Scan(ports=(OWN_PORT + 1, PORT), source_ports=2)
-    scan.hear(scan.send())
-    assert [(ANSWER, 0)] == scan.hear(answer(sport=OWN_PORT + 1, dport=source_ports_of(scan)[0]))
+    scan.receive(scan.send())
+    assert [(ANSWER, 0)] == scan.receive(answer(sport=OWN_PORT + 1, dport=source_ports_of(scan)[0]))
 
 
 @pytest.mark.parametrize(
@@ -139,14 +139,14 @@ def test_an_answer_from_a_port_number_used_by_the_scan_is_an_answer():
 )
 def test_foreign_datagrams_do_not_enter_the_report(packet):
     scan = Scan()
-    assert [] == scan.hear(packet)
+    assert [] == scan.receive(packet)
     assert ([NO_TASK], {}) == (scan.tasks, scan.record.answers)
 
 
 def test_the_task_of_each_frame_is_known():
     scan = Scan(ports=(PORT, 53))
     probe = scan.send(1)
-    scan.hear(scan.send(), probe, other_traffic(dport=1), b.port_unreachable(probe))
+    scan.receive(scan.send(), probe, other_traffic(dport=1), b.port_unreachable(probe))
     assert [0, 1, NO_TASK, 1] == scan.tasks
 
 
@@ -156,17 +156,17 @@ def test_the_task_of_each_frame_is_known():
 @FAMILIES
 def test_an_answer_captured_on_two_interfaces_counts_once(family):
     scan = Scan(family)
-    scan.hear(scan.send(), scan.send())
-    assert [(ANSWER, 0)] == scan.hear(answer(family), answer(family), apart_ns=1000)
+    scan.receive(scan.send(), scan.send())
+    assert [(ANSWER, 0)] == scan.receive(answer(family), answer(family), apart_ns=1000)
     ttl = {"ttl": 63} if family == 4 else {"hop_limit": 63}
-    assert [] == scan.hear(answer(family, **ttl))  # a router, which captures too, passed it on
+    assert [] == scan.receive(answer(family, **ttl))  # a router, which captures too, passed it on
     assert 1 == outcome(scan.known)[0].answered
 
 
 def test_two_answers_to_two_probes_count_and_further_ones_do_not():
     scan = Scan()
-    assert [(ANSWER, 0)] * 2 == scan.hear(scan.send(), answer(), scan.send(), answer(data=b"2"))
-    assert [(ANSWER, 0)] == scan.hear(answer(data=b"3"))
+    assert [(ANSWER, 0)] * 2 == scan.receive(scan.send(), answer(), scan.send(), answer(data=b"2"))
+    assert [(ANSWER, 0)] == scan.receive(answer(data=b"3"))
     assert 2 == outcome(scan.known)[0].answered
 
 
@@ -175,8 +175,8 @@ def test_an_error_on_two_interfaces_counts_once(family):
     scan = Scan(family)
     probe = scan.send()
     error = b.port_unreachable(probe)
-    scan.hear(probe)
-    assert [(REFUSAL, 0, 0, 0)] == scan.hear(error, error, apart_ns=1000)
+    scan.receive(probe)
+    assert [(REFUSAL, 0, 0, 0)] == scan.receive(error, error, apart_ns=1000)
     assert [1] == [each.count for each in outcome(scan.known)[0].findings]
     assert [(), ("captured before: the same error again",)] == [
         event_of(scan.known, each).notes for each in scan.errors
@@ -187,7 +187,7 @@ def test_a_returning_probe_with_falling_ttls_is_in_a_loop():
     scan = Scan()
     probe = scan.send()
     for ttl in (64, 63, 61, 62, 60, 59, 58):
-        scan.hear(b.forwarded(probe, 64 - ttl), link=1 + ttl % 2)
+        scan.receive(b.forwarded(probe, 64 - ttl), link=1 + ttl % 2)
     (finding,) = outcome(scan.known)[0].findings
     assert ("loop", None, 2, 4) == (finding.verdict, finding.reporter, finding.loop.period, finding.count)
     assert "going round" in finding.notes[0]
@@ -198,7 +198,7 @@ def test_a_probe_forwarded_by_this_host_is_not_in_a_loop():
     scan = Scan()
     probe = scan.send()
     for ttl in (64, 63, 62):
-        scan.hear(b.forwarded(probe, 64 - ttl), link=ttl)
+        scan.receive(b.forwarded(probe, 64 - ttl), link=ttl)
     assert [] == list(scan.record.loops)
 
 
@@ -224,22 +224,24 @@ def test_8_bytes_of_udp_are_enough(family, payload):
 @FAMILIES
 def test_an_error_of_a_router_is_not_a_refusal(family):
     scan = Scan(family)
-    assert [(ERROR, 0, 0, 0)] == scan.hear(b.port_unreachable(scan.send(), reporter=ROUTER[family]))
-    assert [(ERROR, 0, 0, 1)] == scan.hear(b.time_exceeded(scan.send(), ROUTER[family]))
+    assert [(ERROR, 0, 0, 0)] == scan.receive(b.port_unreachable(scan.send(), reporter=ROUTER[family]))
+    assert [(ERROR, 0, 0, 1)] == scan.receive(b.time_exceeded(scan.send(), ROUTER[family]))
 
 
 @FAMILIES
 def test_only_port_unreachable_of_the_host_is_a_refusal(family):
     scan = Scan(family)
     kind = (3, 13) if family == 4 else (1, 1)
-    assert [(ERROR, 0, 0, 0)] == scan.hear(b.error(scan.send(), *kind))
+    assert [(ERROR, 0, 0, 0)] == scan.receive(b.error(scan.send(), *kind))
 
 
 @FAMILIES
 def test_an_error_about_an_earlier_attempt_names_the_attempt(family):
     scan = Scan(family)
     packets = [scan.send(source=1) for _ in range(3)]
-    assert [(REFUSAL, 0, 1, n) for n in (2, 0, 1)] == [scan.hear(b.port_unreachable(packets[n]))[0] for n in (2, 0, 1)]
+    assert [(REFUSAL, 0, 1, n) for n in (2, 0, 1)] == [
+        scan.receive(b.port_unreachable(packets[n]))[0] for n in (2, 0, 1)
+    ]
     assert 0 == scan.replies.foreign
 
 
@@ -320,7 +322,7 @@ def test_a_whole_token_in_the_payload_makes_up_for_any_id(family):
 def test_a_believed_error_is_an_exact_match_with_frame_and_rtt(family):
     scan = Scan(family)
     probe = scan.send()
-    scan.hear(probe, b.port_unreachable(probe))
+    scan.receive(probe, b.port_unreachable(probe))
     event = event_of(scan.known, scan.errors[0])
     assert ("exact", 1, 2, 1.0, "refused") == (
         event.match,
@@ -344,7 +346,7 @@ def test_a_believed_error_is_an_exact_match_with_frame_and_rtt(family):
 def test_changes_by_a_nat_are_noted(family):
     scan = Scan(family)
     probe = scan.send()
-    scan.hear(probe)
+    scan.receive(probe)
     scan.hear_error(probe, quote=with_source(probe, ROUTER[family]))
     (finding,) = outcome(scan.known)[0].findings
     assert ("rewritten", ("a NAT changed the source",)) == (finding.match, finding.notes)
@@ -355,7 +357,7 @@ def test_a_swapped_id_and_a_strange_mtu_are_noted():
     scan = Scan()
     probe = scan.send()
     swapped = probe[:4] + probe[5:3:-1] + probe[6:]
-    scan.hear(b.frag_needed(probe, 20, ROUTER[4], quote=swapped))
+    scan.receive(b.frag_needed(probe, 20, ROUTER[4], quote=swapped))
     (finding,) = outcome(scan.known)[0].findings
     assert ("the quoted IP id is byte-swapped", "reported MTU below what every link must carry: bogus") == finding.notes
     assert finding.notes == event_of(scan.known, scan.errors[0]).notes
@@ -364,9 +366,9 @@ def test_a_swapped_id_and_a_strange_mtu_are_noted():
 def test_the_rtt_of_an_error_is_that_of_the_probe_it_quotes():
     scan = Scan()
     first, second = scan.send(), None
-    scan.hear(first)
+    scan.receive(first)
     second = scan.send()
-    scan.hear(second, b.port_unreachable(first), b.port_unreachable(second))
+    scan.receive(second, b.port_unreachable(first), b.port_unreachable(second))
     (finding,) = outcome(scan.known)[0].findings
     assert (2.0, 2.0) == (finding.rtt_ms.min, finding.rtt_ms.max)
     assert [1, 2] == [event_of(scan.known, each).matched_frame for each in scan.errors]
@@ -410,7 +412,7 @@ def test_errors_from_the_kernel_count_like_packets(family):
 def event_about(scan, task, quote=lambda packet: packet):
     """Of a refusal that quotes so much of a probe."""
     packet = scan.send(task)
-    scan.hear(packet, b.port_unreachable(quote(packet)))
+    scan.receive(packet, b.port_unreachable(quote(packet)))
     return event_of(scan.known, scan.errors[-1])
 
 
@@ -454,7 +456,7 @@ def stray(family=4, sport=7777, data=b"whatever", **fields):
 @FAMILIES
 def test_a_datagram_from_another_port_without_a_token_is_not_an_answer(family):
     scan = Scan(family)
-    assert [] == scan.hear(scan.send(), stray(family))
+    assert [] == scan.receive(scan.send(), stray(family))
     (found,) = the_one(scan).findings
     assert (None, 1, ("answer-from port 7777, unasked: not taken for an answer",)) == (
         found.verdict,
@@ -472,9 +474,9 @@ def test_a_datagram_from_another_port_without_a_token_is_not_an_answer(family):
 def test_datagrams_from_other_addresses_are_assigned_by_port(family, fields):
     scan = Scan(family, ports=(PORT, 53), source_ports=2)
     said = fields | {"source": fields.get("source", HOST)[family]}
-    scan.hear(*map(scan.send, range(2)))
+    scan.receive(*map(scan.send, range(2)))
     for task, own in enumerate(source_ports_of(scan)):
-        scan.hear(answer(family, dport=own, **said), answer(family, dport=own, **said, data=b"again"))
+        scan.receive(answer(family, dport=own, **said), answer(family, dport=own, **said, data=b"again"))
         tasks = [each if each >= 0 else scan.replies.only_task_at(AT_PORT_0 - each) for each in scan.tasks[-2:]]
         assert [task, task] == tasks
     assert {} == scan.record.answers
@@ -484,43 +486,43 @@ def test_datagrams_from_other_addresses_are_assigned_by_port(family, fields):
 def test_a_datagram_from_another_port_with_the_token_is_an_answer(family):
     scan = Scan(family)
     probe = scan.send()
-    assert [(ANSWER, 0)] == scan.hear(probe, stray(family, data=probe[HEADER[family] :]))
+    assert [(ANSWER, 0)] == scan.receive(probe, stray(family, data=probe[HEADER[family] :]))
     assert ({}, {0: 7777}) == (scan.replies.unsolicited(), scan.replies.other_ports)
 
 
 @FAMILIES
 def test_a_datagram_from_another_port_in_the_requested_protocol_is_an_answer(family):
     scan = Scan(family, recognises=lambda task, data: (task, data) == (0, b"known"))
-    assert [] == scan.hear(scan.send(), stray(family, data=b"strange"))
-    assert [(ANSWER, 0)] == scan.hear(stray(family, data=b"known"))
+    assert [] == scan.receive(scan.send(), stray(family, data=b"strange"))
+    assert [(ANSWER, 0)] == scan.receive(stray(family, data=b"known"))
 
 
 @FAMILIES
 def test_another_port_that_follows_several_probes_answers_them(family):
     scan = Scan(family)
-    assert [] == scan.hear(scan.send(), stray(family))
-    assert [(ANSWER, 0)] == scan.hear(scan.send(), stray(family))
+    assert [] == scan.receive(scan.send(), stray(family))
+    assert [(ANSWER, 0)] == scan.receive(scan.send(), stray(family))
 
 
 @FAMILIES
 def test_a_stream_of_datagrams_answers_nothing(family):
     scan = Scan(family)
-    assert [] == scan.hear(scan.send(), *[stray(family)] * 3)
-    assert [] == scan.hear(scan.send(), *[stray(family)] * 3)
+    assert [] == scan.receive(scan.send(), *[stray(family)] * 3)
+    assert [] == scan.receive(scan.send(), *[stray(family)] * 3)
 
 
 @FAMILIES
 def test_an_error_about_other_traffic_uses_up_the_limit_of_its_host(family):
     scan = Scan(family)
     other = other_traffic(family, sport=OWN_PORT - 1)
-    scan.hear(scan.send(), b.port_unreachable(other), b.port_unreachable(other, reporter=ROUTER[family]))
+    scan.receive(scan.send(), b.port_unreachable(other), b.port_unreachable(other, reporter=ROUTER[family]))
     assert [1] == list(scan.pacing.others)
 
 
 @FAMILIES
 def test_an_answer_from_an_unprobed_address_is_a_finding(family):
     scan = Scan(family, ports=(PORT,))
-    assert [] == scan.hear(scan.send(), *[answer(family, source=OTHER_HOST[family])] * 2, apart_ns=100 * MS)
+    assert [] == scan.receive(scan.send(), *[answer(family, source=OTHER_HOST[family])] * 2, apart_ns=100 * MS)
     told = the_one(scan)
     (found,) = told.findings
     assert ("silent", 0, 0) == (told.verdict, told.answered, told.errors)
@@ -535,5 +537,5 @@ def test_an_answer_from_an_unprobed_address_is_a_finding(family):
     assert (f"answer-from {endpoint_text(OTHER_HOST[family], PORT)}, which was not asked",) == found.notes
     assert OTHER_HOST[family] in told.advice
     several = Scan(family, ports=(PORT, 53))
-    several.hear(several.send(0), several.send(1), answer(family, source=OTHER_HOST[family]))
+    several.receive(several.send(0), several.send(1), answer(family, source=OTHER_HOST[family]))
     assert {} == several.replies.unsolicited()

@@ -306,10 +306,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def finish(self) -> None:
         """The connection is over."""
-        self._heard()
+        self._cancel_deadline()
         super().finish()
 
-    def _heard(self) -> None:
+    def _cancel_deadline(self) -> None:
         self._patience.cancel()
         self.server.silent.pop(self, None)
 
@@ -320,7 +320,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer."""
-        self._heard()
+        self._cancel_deadline()
         try:
             self._say(HTTPStatus.OK, self._page())
         except RejectedRequest as refusal:

@@ -254,7 +254,7 @@ class _Run:
             self._free_ns = self._now_ns + int(len(outgoing) * SECOND / self._options.rate_pps)
 
     def _receive(self, wait_s: float) -> list[Reply]:
-        replies = self._listener.hear(wait_s)
+        replies = self._listener.receive(wait_s)
         self._now_ns = self._listener.now_ns
         return replies
 

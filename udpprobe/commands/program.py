@@ -86,7 +86,7 @@ def watch_program(
         try:
             watching.follow(
                 Listeners(on_events=found.take, on_progress=listeners.on_progress),
-                lambda: program.is_over(watching.heard_ns),
+                lambda: program.is_over(watching.read_until_ns),
             )
         except UdpprobeError as why:
             failure = why
@@ -116,14 +116,16 @@ class Program:
         self.status = 0
         self._ended_ns, self._given_up_s = 0, 0.0
 
-    def is_over(self, heard_ns: int) -> bool:
+    def is_over(self, read_until_ns: int) -> bool:
         """Whether it has ended, and errors about its last datagrams have had time to arrive.
 
         Args:
-            heard_ns: the time up to which all packets have been read, since 1970.
+            read_until_ns: the time up to which all packets have been read, since 1970.
         """
         self._heed()
-        return bool(self._ended_ns) and (heard_ns >= self._ended_ns + LINGER_NS or time.monotonic() >= self._given_up_s)
+        return bool(self._ended_ns) and (
+            read_until_ns >= self._ended_ns + LINGER_NS or time.monotonic() >= self._given_up_s
+        )
 
     def wait(self) -> None:
         """Wait until the program has ended."""
@@ -211,9 +213,9 @@ class ProgramFindings:
     def _count(self, errors: _Errors, event: WatchedEvent) -> None:
         quoted = event.quoted
         errors.verdicts[event.verdict or event.reason] += 1
-        heard = has_errno(event)
-        errors.told += heard is True
-        errors.blind += heard is False
+        got_errno = has_errno(event)
+        errors.told += got_errno is True
+        errors.blind += got_errno is False
         if quoted.source_port is None or quoted.destination_port is None:
             return
         flow = (number_of(quoted.destination), quoted.destination_port, number_of(quoted.source), quoted.source_port)
@@ -221,7 +223,7 @@ class ProgramFindings:
         if key not in errors.flows and len(errors.flows) >= MOST_FLOWS:
             return
         flow_errors = errors.flows.setdefault(key, _FlowErrors())
-        if heard:
+        if got_errno:
             flow_errors.times_ns.append(event.time_ns)
         if event.rtt_ms is not None:
             flow_errors.sent(event.time_ns - round(event.rtt_ms * 1e6))

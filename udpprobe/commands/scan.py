@@ -24,7 +24,7 @@ from udpprobe.core.limiter import SECOND
 from udpprobe.core.model import Destination, Event, Report, SourceReport
 from udpprobe.core.probe import Batch
 from udpprobe.endpoints import endpoint_text
-from udpprobe.engines import BATCHES, Heard
+from udpprobe.engines import BATCHES, Arrivals
 from udpprobe.engines.prepare import EngineOptions, are_own, catalogue_of, make_plan, open_engine, reserve_source_ports
 from udpprobe.interrupt import CtrlC, Interrupted
 from udpprobe.linux.clock import SteadyClock
@@ -222,7 +222,7 @@ class _Run:
     def step(self) -> bool:
         """Receive, then send what is due; False when everything is decided."""
         wait_s = (self._pacing.wake_ns(self._now_ns) - self._now_ns) / SECOND
-        self._hear(self._engine.receive(min(max(wait_s, 0), LONGEST_WAIT_S)))
+        self._take_arrivals(self._engine.receive(min(max(wait_s, 0), LONGEST_WAIT_S)))
         due = self._pacing.due(self._now_ns, ROOM if self._engine.sees_own else self._most)
         for start in range(0, len(due), self._most):
             self._send(due[start : start + self._most])
@@ -280,22 +280,22 @@ class _Run:
         """Whether the next probe is longer than an IP packet can be."""
         return self._plan.length_of(task, self._plan.attempts[task], source) > LONGEST_PACKET
 
-    def _hear(self, heard: Heard) -> None:
-        now_ns, steadied = self._clock.steadied(heard.now_ns)
+    def _take_arrivals(self, arrivals: Arrivals) -> None:
+        now_ns, steadied = self._clock.steadied(arrivals.now_ns)
         self._steadied = steadied
         self._now_ns = max(self._now_ns, now_ns)
         if (dropped := self._engine.state.dropped or 0) > self._dropped:
             self._dropped = dropped
             self._pacing.distrust()
         self._count_sweep()
-        frames = heard.frames
+        frames = arrivals.frames
         if self._clock.step_ns:
             frames = [frame._replace(time_ns=steadied(frame.time_ns)) for frame in frames]
         own = [frame for frame in frames if self._take(frame)]
-        for event in heard.events:
-            told = event._replace(time_ns=steadied(event.time_ns))
-            self._replies.event(told)
-            self._count(told.time_ns, told.length)
+        for event in arrivals.events:
+            stamped = event._replace(time_ns=steadied(event.time_ns))
+            self._replies.event(stamped)
+            self._count(stamped.time_ns, stamped.length)
         if self._recorder and own:
             self._recorder.add(own)
         if self._events and self._listeners.on_events:

@@ -149,7 +149,7 @@ def trace_all(
                     return
                 continue  # Ctrl-C came meanwhile: end the rounds of earlier destinations too
             wait_s = min(each.send(listener) for each in ways)
-            received = listener.hear_each(min(max(wait_s, 0), LONGEST_WAIT_S))
+            received = listener.receive_each(min(max(wait_s, 0), LONGEST_WAIT_S))
             stop.look()
             for each, replies in zip(ways, received, strict=True):
                 each.take(replies)

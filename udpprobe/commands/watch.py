@@ -165,7 +165,7 @@ class Watch:
         self.most_rows, self._kernel = most_rows, kernel or KernelEvents("off")
         self.told = 0
         """Number of errors."""
-        self.heard_ns = 0
+        self.read_until_ns = 0
         """Time up to which everything was read, since 1970; 0 at first."""
         self._notes: dict[tuple[str, int | None], dict[str, None]] = {}
         """By destination: notes on the senders."""
@@ -185,7 +185,7 @@ class Watch:
         end_ns = None
         remember = self.rotation.remember if self.rotation else None
         while True:
-            self.heard_ns = now_ns = self.source.follow(self.analyzer, self._kernel.wait_s(WAIT_S), remember)
+            self.read_until_ns = now_ns = self.source.follow(self.analyzer, self._kernel.wait_s(WAIT_S), remember)
             # Do not wait for a group to be full: a socket may exist only briefly.
             self.analyzer.flush()
             self.sockets.heed()

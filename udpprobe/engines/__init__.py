@@ -40,7 +40,7 @@ class EngineState(Protocol):
     faults: Counter[str]
 
 
-class Heard(Struct):
+class Arrivals(Struct):
     """What an engine received since the last call: frames, or the kernel's reports in their place."""
 
     now_ns: int
@@ -94,7 +94,7 @@ class Engine(Protocol):
         """Probes that this host could not send, known since the last call: task, errno, bytes of the IP packet."""
         ...
 
-    def receive(self, wait_s: float) -> Heard:
+    def receive(self, wait_s: float) -> Arrivals:
         """What arrived; waits for at most `wait_s` seconds."""
         ...
 

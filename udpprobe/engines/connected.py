@@ -73,12 +73,12 @@ class Connected(SocketEngine):
             udp = self._socket_for(probe)
         except OSError as reason:
             return reason.errno or errno.EIO
-        self._hear_error(udp, udp.pending())
+        self._record_error(udp, udp.pending())
         send_errno = udp.send(probe)
         if send_errno in ICMP_ERRNOS and udp.last:
             again = udp.send(probe)
             if again != send_errno:
-                self._hear_error(udp, send_errno)
+                self._record_error(udp, send_errno)
             send_errno = again
         if not send_errno:
             self._note_sent(probe)
@@ -104,17 +104,17 @@ class Connected(SocketEngine):
         """Read and close the oldest socket if there is none to spare."""
         if len(self._sockets) >= self._most_sockets:
             oldest = self._sockets.pop(next(iter(self._sockets)))
-            self._hear(oldest)
+            self._read(oldest)
             self._count_dropped(oldest)
             self._selector.unregister(oldest.socket)
             oldest.socket.close()
 
-    def _hear(self, udp: KernelSocket) -> None:
+    def _read(self, udp: KernelSocket) -> None:
         one = cast("ConnectedSocket", udp)
-        self._hear_error(one, one.pending())
-        self._hear_error(one, self._hear_answers(one))
+        self._record_error(one, one.pending())
+        self._record_error(one, self._read_answers(one))
 
-    def _hear_error(self, udp: ConnectedSocket, number: int) -> None:
+    def _record_error(self, udp: ConnectedSocket, number: int) -> None:
         """Record the kernel's errno as the most common error for it; 0 is none."""
         kind = USUAL[6 if len(udp.source) == 16 else 4].get(number)
         probe = udp.last

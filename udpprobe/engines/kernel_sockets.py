@@ -20,7 +20,7 @@ from udpprobe.capture.frames import SourceState
 from udpprobe.capture.packet_socket import Sift
 from udpprobe.core.probe import Batch
 from udpprobe.core.verdicts import MEANINGS
-from udpprobe.engines import EngineState, Heard
+from udpprobe.engines import Arrivals, EngineState
 from udpprobe.errors import UdpprobeError
 from udpprobe.linux.netlink import bind_to_interface
 from udpprobe.scanning.record import Answer, Error, Event, ProbeSent
@@ -123,7 +123,7 @@ BUFFER_BYTES = 1 << 24
 """Requested size; the kernel grants at most net.core.rmem_max."""
 
 CONTROL_BYTES = 512
-MOST_HEARD = 4096
+MOST_READ = 4096
 """Datagrams or errors read from a socket at a time, so that a flood on one does not starve the others."""
 
 BUSY_TRIES, BUSY_S = 200, 0.001
@@ -247,7 +247,7 @@ class SocketEngine(ABC):
         unsent, self._unsent = self._unsent, []
         return unsent
 
-    def receive(self, wait_s: float) -> Heard:
+    def receive(self, wait_s: float) -> Arrivals:
         """What was sent and received, by time; waits for at most `wait_s` seconds.
 
         What is later than `now_ns` is kept until nothing earlier can follow.
@@ -255,12 +255,12 @@ class SocketEngine(ABC):
         self._selector.select(0 if self._events else wait_s)
         self._now_ns = max(self._now_ns, time.time_ns())  # everything read from here on is later, on any socket
         for key, _ in self._selector.select(0):
-            self._hear(key.data)
+            self._read(key.data)
             self._count_dropped(key.data)
         self._events.sort(key=attrgetter("time_ns"))
         due = bisect_right(self._events, self._now_ns, key=attrgetter("time_ns"))
         events, self._events = self._events[:due], self._events[due:]
-        return Heard(self._now_ns, events=events)
+        return Arrivals(self._now_ns, events=events)
 
     def close(self) -> None:
         """Release sockets and ports."""
@@ -293,12 +293,12 @@ class SocketEngine(ABC):
         """Send a probe despite pending errors: 0, or the errno of the failed send."""
 
     @abstractmethod
-    def _hear(self, udp: KernelSocket) -> None:
+    def _read(self, udp: KernelSocket) -> None:
         """Read all errors and answers of a socket."""
 
-    def _hear_answers(self, udp: KernelSocket) -> int:
+    def _read_answers(self, udp: KernelSocket) -> int:
         """Read the waiting datagrams; return the errno that ended it, 0 if there are just no more."""
-        for _ in range(MOST_HEARD):
+        for _ in range(MOST_READ):
             try:
                 size, control, _, sender = udp.socket.recvmsg_into([self._room], CONTROL_BYTES, socket.MSG_DONTWAIT)
             except OSError as reason:

@@ -18,7 +18,7 @@ from udpprobe.capture.live import open_capture
 from udpprobe.capture.packet_socket import Sift
 from udpprobe.core.departures import copy
 from udpprobe.core.probe import Batch
-from udpprobe.engines import BATCHES, EngineState, Heard
+from udpprobe.engines import BATCHES, Arrivals, EngineState
 from udpprobe.errors import PrivilegeError, UdpprobeError, raw_hint
 from udpprobe.linux.netlink import bind_to_interface, interface_index, up_interfaces
 from udpprobe.linux.sendmmsg import CHUNK, PATIENCE_S, Messages
@@ -291,12 +291,12 @@ class Raw:
         unsent, self._unsent = self._unsent, []
         return unsent
 
-    def receive(self, wait_s: float) -> Heard:
+    def receive(self, wait_s: float) -> Arrivals:
         """What was captured."""
         found = self._capture.receive(wait_s)
         if self._up and time.monotonic() - self._looked_s >= LOOK_S:
             self._look()
-        return Heard(found.now_ns, found.frames)
+        return Arrivals(found.now_ns, found.frames)
 
     def _look(self) -> None:
         """Count interfaces that went down; a capture on all interfaces gets no error for one."""

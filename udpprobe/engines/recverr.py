@@ -12,7 +12,7 @@ from udpprobe.engines import BLIND_RECVERR
 from udpprobe.engines.kernel_sockets import (
     CONTROL_BYTES,
     ICMP_ERRNOS,
-    MOST_HEARD,
+    MOST_READ,
     Address,
     KernelSocket,
     Outgoing,
@@ -89,28 +89,28 @@ class RecvErr(SocketEngine):
             if send_errno not in ICMP_ERRNOS:
                 udp.unsendable.add(_endpoint(probe.peername))
                 break
-            heard = self._hear_errors(udp)
-            if send_errno == last and not heard:
+            error_count = self._read_errors(udp)
+            if send_errno == last and not error_count:
                 break
             last = send_errno
         return send_errno
 
-    def _hear(self, udp: KernelSocket) -> None:
-        self._hear_errors(cast("ErrorQueueSocket", udp))
-        self._hear_answers(udp)  # an error that ends it is in the queue too: another event
+    def _read(self, udp: KernelSocket) -> None:
+        self._read_errors(cast("ErrorQueueSocket", udp))
+        self._read_answers(udp)  # an error that ends it is in the queue too: another event
 
-    def _hear_errors(self, udp: ErrorQueueSocket) -> int:
+    def _read_errors(self, udp: ErrorQueueSocket) -> int:
         """Read the error queue; return the number of ICMP errors."""
-        heard = 0
-        for _ in range(MOST_HEARD):
+        error_count = 0
+        for _ in range(MOST_READ):
             try:
                 size, control, _, destination = udp.socket.recvmsg_into(
                     [self._room], CONTROL_BYTES, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT
                 )
             except BlockingIOError:
                 break
-            heard += self._take_entry(udp, control, destination, bytes(self._room[:size]))
-        return heard
+            error_count += self._take_entry(udp, control, destination, bytes(self._room[:size]))
+        return error_count
 
     def _take_entry(
         self, udp: ErrorQueueSocket, control: list[tuple[int, int, bytes]], destination: Address, quoted: bytes

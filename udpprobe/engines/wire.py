@@ -298,27 +298,27 @@ class Listener:
     @property
     def faults(self) -> Counter[str]:
         """Faults of received packets, by name."""
-        return sum((wire.faults for wire in self.wires), self._heard_faults())
+        return sum((wire.faults for wire in self.wires), self._shared_faults())
 
     def faults_of(self, wire: Wire) -> Counter[str]:
         """The same, without faults of other wires' replies."""
-        return wire.faults + self._heard_faults()
+        return wire.faults + self._shared_faults()
 
-    def _heard_faults(self) -> Counter[str]:
+    def _shared_faults(self) -> Counter[str]:
         """Includes `kernel-dropped`: packets that this host had no buffer for, which is no loss on the path."""
         state = self._capture.state
         return state.faults + self._decoder.counted_faults() + Counter({"kernel-dropped": state.dropped or 0})
 
-    def hear(self, wait_s: float) -> list[Reply]:
+    def receive(self, wait_s: float) -> list[Reply]:
         """The replies, in order of time, after waiting for at most `wait_s` seconds; `now_ns` is then later.
 
         It may return earlier without a reply, because departing probes are captured too.
         """
         return sorted(
-            (reply for replies in self.hear_each(wait_s) for reply in replies), key=lambda reply: reply.time_ns
+            (reply for replies in self.receive_each(wait_s) for reply in replies), key=lambda reply: reply.time_ns
         )
 
-    def hear_each(self, wait_s: float) -> list[list[Reply]]:
+    def receive_each(self, wait_s: float) -> list[list[Reply]]:
         """The same for each wire."""
         frames = self._capture.receive(wait_s)
         self.now_ns = max(self.now_ns, frames.now_ns)

@@ -4,7 +4,8 @@ A socket is registered where all of this holds, in this order:
 
 1. Its client's user is permitted (`Gate.admits`): when it connects, and again with each message.
 2. There is room for one more client; half of it is any one user's at most (`Server._why_not`).
-3. Exactly one descriptor came (`hear`): a UDP socket of the daemon's network namespace, owned by its user (`inspect`).
+3. Exactly one descriptor came (`receive_request`): a UDP socket of the daemon's network namespace, owned by its user
+   (`inspect`).
 4. Its user has fewer than MOST_ON_PORT sockets of that port (`Protocol._is_crowded`).
 
 Root may hand over another user's socket; root and the daemon's own user are exempt from the shares of 2 and 4.
@@ -165,7 +166,7 @@ class Received:
         return self.descriptors.pop()
 
 
-def hear(client: socket.socket, gate: Gate) -> tuple[bytes, ClientSocket | Refusal]:
+def receive_request(client: socket.socket, gate: Gate) -> tuple[bytes, ClientSocket | Refusal]:
     """A client's next byte, and the socket that came with it; no byte at the end.
 
     All descriptors that came are closed before this returns. None is taken from a client that is not permitted: its
@@ -194,7 +195,7 @@ def receive(client: socket.socket, size: int) -> tuple[bytes, Received]:
     """Bytes of a client's next message, and its descriptors.
 
     Raises:
-        OSError: as `hear`.
+        OSError: as `receive_request`.
     """
     said, descriptors, _, _ = socket.recv_fds(client, size, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
     return said, Received(descriptors)

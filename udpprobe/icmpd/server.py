@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from udpprobe.icmpd.owners import Owners
-from udpprobe.icmpd.peers import NOT_PERMITTED, Gate, close_foreign, credentials, hear, receive
+from udpprobe.icmpd.peers import NOT_PERMITTED, Gate, close_foreign, credentials, receive, receive_request
 from udpprobe.icmpd.protocol import MOST_ON_PORT, STATUS, Protocol, Refusal
 from udpprobe.icmpd.raw import MESSAGES, RawIcmp
 from udpprobe.icmpd.registry import ClientSocket, Errors
@@ -75,7 +75,7 @@ class Server:
         listener.setblocking(False)
         self._register(listener.fileno(), lambda _: self._accept())
         for raw in raws:
-            self._register(raw.fileno(), lambda _, raw=raw: self._hear(raw))  # type: ignore[misc]  # bound now
+            self._register(raw.fileno(), lambda _, raw=raw: self._receive_errors(raw))  # type: ignore[misc]  # bound now
 
     def _register(self, descriptor: int, then: Callable[[int], None]) -> None:
         self._attending[descriptor] = then
@@ -181,12 +181,12 @@ class Server:
         """A client sent something, disconnected, or is writable."""
         if client.number not in self._connections:
             return  # its descriptor belongs to a newer connection
-        if events & select.EPOLLOUT or self._heard(client):
+        if events & select.EPOLLOUT or self._take_request(client):
             self._flush(client)
 
-    def _heard(self, client: Connection) -> bool:
+    def _take_request(self, client: Connection) -> bool:
         try:
-            byte, handed = hear(client.socket, self._gate)
+            byte, handed = receive_request(client.socket, self._gate)
         except BlockingIOError:
             return False
         except OSError:
@@ -243,7 +243,7 @@ class Server:
         self.protocol.disconnected(client.number)
         return descriptor
 
-    def _hear(self, raw: RawIcmp) -> None:
+    def _receive_errors(self, raw: RawIcmp) -> None:
         # Root may register one socket ten thousand times, or as many sockets on one port, each of which gets each
         # error. Then fewer errors are read at a time, so that other events are handled in between.
         sharing = max(self.protocol.registry.most_sharing, 1)
@@ -251,9 +251,9 @@ class Server:
         if raw.is_full:  # otherwise nothing can have been dropped since the last read
             self._has_untold = True
         if errors:
-            self._tell(errors)
+            self._deliver(errors)
 
-    def _tell(self, errors: Errors) -> None:
+    def _deliver(self, errors: Errors) -> None:
         self._owners.at(time.monotonic())
         wanted = self.protocol.route(errors, self._owners.is_own, self._owners.is_peer_now)
         self._forget_closed(wanted, errors)

@@ -32,7 +32,7 @@ class SteadyClock:
     ) -> None:
         self._realtime_ns, self._monotonic_ns = realtime_ns, monotonic_ns
         self._since_ns = self._behind_ns()
-        self._heard_ns = realtime_ns()
+        self._delivered_ns = realtime_ns()
         self.step_ns = 0
         """How far the wall clock was set forward since; negative: back."""
 
@@ -55,12 +55,12 @@ class SteadyClock:
             self.step_ns = step_ns
         turned = _as_it_is
         if self.step_ns:
-            earliest_ns, step_ns = self._heard_ns, self.step_ns
+            earliest_ns, step_ns = self._delivered_ns, self.step_ns
             latest_ns = max(self._since_ns + self._monotonic_ns(), earliest_ns)
             now_ns = seen_ns = min(max(now_ns - step_ns, earliest_ns), latest_ns)
 
             def turned(time_ns: int) -> int:
                 return min(max(time_ns - step_ns, earliest_ns), seen_ns)
 
-        self._heard_ns = max(self._heard_ns, now_ns)
+        self._delivered_ns = max(self._delivered_ns, now_ns)
         return now_ns, turned

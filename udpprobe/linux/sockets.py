@@ -54,7 +54,7 @@ TEXTS = {
     "elsewhere": "its socket is connected to another address: it does not know",
     "unknown": "whether its socket hears of it is unknown",
 }
-HEARING = frozenset({"connected", "recverr"})
+REPORTED_TO = frozenset({"connected", "recverr"})
 LATER = {
     "EMSGSIZE": "it learns of it by EMSGSIZE from each larger datagram that it sends later (IP_PMTUDISC_DO)",
     "fragments": "it does not know; larger datagrams leave in fragments from now on",
@@ -88,7 +88,7 @@ class Sender(Struct, frozen=True):
         """Whether Linux reports an error of this meaning to the socket, by its state; None if unknown."""
         if self.state == "unknown":
             return None
-        return self.state in HEARING and reported_errno(meaning, self.state, self.mode or "WANT") is not None
+        return self.state in REPORTED_TO and reported_errno(meaning, self.state, self.mode or "WANT") is not None
 
     def note(self, meaning: Meaning, is_reported: bool | None = None) -> str:
         """What an error of this meaning does to it, in words.
@@ -98,8 +98,8 @@ class Sender(Struct, frozen=True):
             is_reported: whether the kernel reported it to a socket; None if only the socket's state tells.
         """
         who = f"{self.process.name}[{self.process.pid}]" if self.process else "of this host, by an unknown process"
-        errno = reported_errno(meaning, self.state, self.mode or "WANT") if self.state in HEARING else None
-        text = UNTOLD if self.state in HEARING and errno is None else TEXTS[self.state].format(errno=errno)
+        errno = reported_errno(meaning, self.state, self.mode or "WANT") if self.state in REPORTED_TO else None
+        text = UNTOLD if self.state in REPORTED_TO and errno is None else TEXTS[self.state].format(errno=errno)
         if self.keeps_port:
             text = PROBES
         elif meaning.verdict == "too-big" and self.state in {"unconnected", "elsewhere"}:

@@ -174,7 +174,7 @@ class _ErrorsOfRole(Struct):
     """... and of the latest."""
     smallest: int
     """Bytes of the smallest."""
-    heard_ns: int
+    arrived_ns: int
     """Arrival time of the error about that one."""
 
     def believed_ns(self, least: int, tries: int) -> int:
@@ -183,7 +183,7 @@ class _ErrorsOfRole(Struct):
             return NEVER
         if self.last_ns >= self.first_ns + REPEAT_NS:
             return self.first_ns + 2 * REPEAT_NS
-        return self.heard_ns + (tries + 1) * REPEAT_NS
+        return self.arrived_ns + (tries + 1) * REPEAT_NS
 
 
 class OtherErrors:
@@ -207,7 +207,7 @@ class OtherErrors:
             said = self._said.setdefault(role, _ErrorsOfRole(sent.sent_ns, sent.sent_ns, smallest, now_ns))
             said.first_ns, said.last_ns = min(said.first_ns, sent.sent_ns), max(said.last_ns, sent.sent_ns)
             if smallest < said.smallest:
-                said.smallest, said.heard_ns = smallest, now_ns
+                said.smallest, said.arrived_ns = smallest, now_ns
 
     @property
     def believed_ns(self) -> int:

@@ -91,11 +91,11 @@ def folded(hop: Hop, loop: TraceLoop | None) -> str:
 def _one_row(who: str, hops: Sequence[Hop]) -> tuple[str, ...]:
     """One row for consecutive hops: silent ones, or repeated rounds of a loop."""
     first, last = hops[0].ttl, hops[-1].ttl
-    heard = sum(reporter.count for hop in hops for reporter in hop.reporters)
+    replies = sum(reporter.count for hop in hops for reporter in hop.reporters)
     return (
         str(first) if first == last else f"{first}-{last}",
         who,
-        f"{heard} of {sum(hop.sent for hop in hops)}",
+        f"{replies} of {sum(hop.sent for hop in hops)}",
         "",
         "",
     )
