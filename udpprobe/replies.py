@@ -17,10 +17,10 @@ from udpprobe.core.addresses import address_text
 from udpprobe.core.believer import BELIEVED, MISSED, Believer
 from udpprobe.core.extensions import extensions_of
 from udpprobe.core.model import Event, quoted_of
-from udpprobe.core.notes import Note, mtu_notes, texts_of
+from udpprobe.core.notes import NO_NEIGHBOUR, Note, mtu_notes, texts_of
 from udpprobe.core.probe import DESTINATION, SOURCE, Payloads, Prober, QuotedProbe, Tasks
 from udpprobe.core.rows import Packet
-from udpprobe.core.verdicts import ERRNO_OF_VERDICT, NO_NEIGHBOUR, meaning_of, verdict_of
+from udpprobe.core.verdicts import ERRNO_OF_VERDICT, NEIGHBOUR_ERRORS, meaning_of, verdict_of
 
 HEADER_BYTES = {4: 28, 6: 48}
 """IP and UDP header, by family."""
@@ -409,8 +409,8 @@ class Tracker:
         event = self._event(packet, sent)
         kind = "error"
         if not sent.frame and packet.reporter == packet.source != packet.destination:
-            is_neighbour = (packet.family, packet.icmp_type, packet.icmp_code) in NO_NEIGHBOUR
-            kind = "no-neighbour" if is_neighbour else "unsent"
+            is_neighbour_error = (packet.family, packet.icmp_type, packet.icmp_code) in NEIGHBOUR_ERRORS
+            kind = NO_NEIGHBOUR if is_neighbour_error else "unsent"
         return Reply(
             sent.probe.number,
             sent.sent_ns,

@@ -40,7 +40,7 @@ from udpprobe.core.notes import GROUP_MEMBER, Note, mtu_notes, no_neighbour_note
 from udpprobe.core.ranking import Ranking, expired, reported_by
 from udpprobe.core.recent import EVIDENCE, MATCHES
 from udpprobe.core.table import Table
-from udpprobe.core.verdicts import NO_NEIGHBOUR
+from udpprobe.core.verdicts import NEIGHBOUR_ERRORS
 
 _FINDING, _LOOP = 17, 10
 """Words of a row."""
@@ -413,7 +413,11 @@ def _event(kept: Kept, row: int, match: memoryview, *, itself: bool, is_loop: bo
     reporter: str | None = address_text(*packet.reporter, as_ipv4=packet.family == 4)
     texts = texts_of(notes, length, packet.family, tunnel, mtu)
     texts += (GROUP_MEMBER,) if group else ()
-    is_own = (packet.family, packet.icmp_type, packet.icmp_code) in NO_NEIGHBOUR and packet.reporter == packet.source
+    is_own = (
+        packet.family,
+        packet.icmp_type,
+        packet.icmp_code,
+    ) in NEIGHBOUR_ERRORS and packet.reporter == packet.source
     if is_own:
         reporter, texts = None, texts + no_neighbour_notes(packet.family, "")
     return Event(

@@ -13,7 +13,7 @@ from udpprobe.core.addresses import mapped_address
 from udpprobe.core.analyzer import Analyzer
 from udpprobe.core.model import Process
 from udpprobe.linux import errors_sent as module
-from udpprobe.linux.errors_sent import NOBODY, SentErrors, rate_limited, rate_limited_of
+from udpprobe.linux.errors_sent import NO_SOCKET_ON_PORT, SentErrors, rate_limited, rate_limited_of
 from udpprobe.linux.sockdiag import UdpSocket
 from udpprobe.linux.sockets import Sockets
 from udpprobe.report import events_of
@@ -81,7 +81,7 @@ def refusal(packet):
 
 def test_a_closed_port_has_no_socket(family):
     packet = asked(family)
-    assert [(FAR[family], OWN[family], PORT, "refused", 2, None, NOBODY)] == rows(
+    assert [(FAR[family], OWN[family], PORT, "refused", 2, None, NO_SOCKET_ON_PORT)] == rows(
         Held(), packet, refusal(packet), packet, refusal(packet)
     )
 
@@ -137,7 +137,7 @@ def test_errors_sent_by_others_are_not_counted(family):
 def test_events_are_noted(family):
     packet = asked(family)
     [event] = taken(SentErrors(Held()), packet, refusal(packet))
-    assert f"sent by this host: {NOBODY}" == event.notes[-1]
+    assert f"sent by this host: {NO_SOCKET_ON_PORT}" == event.notes[-1]
 
 
 def test_an_error_captured_on_several_interfaces_counts_once(family):

@@ -76,7 +76,7 @@ Endpoint = tuple[str, int]
 """Address and port."""
 Place = ProbedDestinations | UdpprobeError
 """Where a target is, or why that is unknown."""
-Alike = tuple[Probing, int]
+ScanKey = tuple[Probing, int]
 """How targets are probed, and on which link: on two links, hosts may have the same address. One scan for all."""
 Found = dict[Endpoint, Facts] | UdpprobeError
 """What a scan found, or why it failed."""
@@ -150,12 +150,12 @@ class _Run(Struct):
         )
         return [list(islice(results, len(some))) for some in jobs]
 
-    def _scanned(self, asks: Sequence[Check], places: Sequence[Place]) -> dict[Alike, Found]:
+    def _scanned(self, asks: Sequence[Check], places: Sequence[Place]) -> dict[ScanKey, Found]:
         """Scan results, grouped by how targets are probed."""
-        together: dict[Alike, list[tuple[Check, ProbedDestinations]]] = defaultdict(list)
+        together: dict[ScanKey, list[tuple[Check, ProbedDestinations]]] = defaultdict(list)
         for ask, place in zip(asks, places, strict=True):
             if not isinstance(place, UdpprobeError):
-                together[_alike(ask, place)].append((ask, place))
+                together[_scan_key(ask, place)].append((ask, place))
         rate_pps = self.settings.rate_pps / max(len(together), 1)
         jobs = [(probing, some) for (probing, _), some in together.items()]
         found = self._side_by_side(lambda job: self._scan(*job, rate_pps), jobs, lambda _: STOPPED)
@@ -327,15 +327,15 @@ def _place(ask: Check) -> Place:
         return error
 
 
-def _alike(ask: Check, place: ProbedDestinations) -> Alike:
+def _scan_key(ask: Check, place: ProbedDestinations) -> ScanKey:
     return ask.probing, max(place.zone)
 
 
-def _jobs(ask: Check, place: Place, reports: dict[Alike, Found]) -> Iterator[_Job]:
+def _jobs(ask: Check, place: Place, reports: dict[ScanKey, Found]) -> Iterator[_Job]:
     if isinstance(place, UdpprobeError):
         yield ask, None, place, None
         return
-    found = reports[_alike(ask, place)]
+    found = reports[_scan_key(ask, place)]
     rows = [place.take(slice(row, row + 1)) for row in range(len(place))]
     each = [found if isinstance(found, UdpprobeError) else found.get(_endpoint(one), NOT_PROBED) for one in rows]
     sent = {

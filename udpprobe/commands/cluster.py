@@ -43,7 +43,7 @@ LOCAL = "local"
 """The address of a cluster that is started here."""
 PATIENCE_S = 5
 """Seconds to wait for a scheduler's answer."""
-ALIKE = ("python", "distributed", "dask", "udpprobe")
+SAME_VERSIONS = ("python", "distributed", "dask", "udpprobe")
 """Packages that must have the same version everywhere, because state is transferred as their objects."""
 TRIES = 3
 """Workers at which a file is tried before it counts as unreadable."""
@@ -383,7 +383,7 @@ def start_fork_server() -> None:
 def _see_that_all_have_what_is_needed(versions: Mapping[str, Any], address: str) -> None:
     if not versions["workers"]:
         raise UdpprobeError(f"the cluster has no workers; start some with: dask worker {address}")
-    for package in ALIKE:
+    for package in SAME_VERSIONS:
         here = versions["client"]["packages"][package]
         for place, theirs in versions["workers"].items():
             there = theirs["packages"][package]

@@ -100,10 +100,10 @@ class ScanListeners(Struct, frozen=True):
             self.on_warning(text)
 
 
-NOBODY = ScanListeners()
+NO_LISTENERS = ScanListeners()
 
 
-def scan(destinations: ProbedDestinations, options: EngineOptions, listeners: ScanListeners = NOBODY) -> Report:
+def scan(destinations: ProbedDestinations, options: EngineOptions, listeners: ScanListeners = NO_LISTENERS) -> Report:
     """Probe destinations and report what happened to the probes.
 
     Args:

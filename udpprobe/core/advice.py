@@ -84,7 +84,7 @@ SOME, ANY_HOST = "some destinations", "HOST"
 """Stand for the destinations in a row about a reporter, where the reporter is another host."""
 _BY_ITSELF = {"refused": "some ports of {}", "reassembly": "{}", "proto-unreach": "{}"}
 """Cases in which the reporter is the destination, and what to call it."""
-_NOBODY = {4: "", 6: ":"}
+_NO_ADDRESS = {4: "", 6: ":"}
 """By family, an address that no reporter has."""
 _NO_ROUTE = frozenset({"net-unreach", "no-route"})
 _HEADERS = {4: 28, 6: 48}
@@ -219,7 +219,7 @@ def place_by_reporter(case: Case | None, reporter: str) -> str:
 def case_by_reporter(verdict: str | None, findings: Sequence[Finding]) -> Case | None:
     """The case of a row about a reporter. The row's address is no destination's, nor need a filter there be."""
     found = next((each for each in findings if each.verdict == verdict), None)
-    return None if found is None else case_of_finding(found, _NOBODY[found.family])
+    return None if found is None else case_of_finding(found, _NO_ADDRESS[found.family])
 
 
 def unsent_case(errno: str | None) -> Case:

@@ -193,7 +193,7 @@ _BY_KEY = MappingProxyType({(row.family, row.type, row.code): row for row in MEA
 _V4_ERRORS = frozenset(row.type for row in MEANINGS if row.family == 4)
 
 
-NO_NEIGHBOUR = frozenset({(4, 3, 1), (6, 1, 3)})
+NEIGHBOUR_ERRORS = frozenset({(4, 3, 1), (6, 1, 3)})
 """Family, type and code of the error that a host sends to itself if it finds no neighbour."""
 
 

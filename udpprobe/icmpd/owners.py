@@ -30,7 +30,7 @@ ANY_COOKIE = (1 << 64) - 1
 
 Name = tuple[int, int]
 """A socket's cookie and port; disconnecting a socket releases a port that the kernel chose (connect(2))."""
-NOBODY: Name = (0, 0)
+NO_OWNER: Name = (0, 0)
 
 
 class Owners:
@@ -99,7 +99,7 @@ class Owners:
         if not handed.cookie:
             return False
         if quote not in self._peers:
-            self._peers[quote] = NOBODY
+            self._peers[quote] = NO_OWNER
             with suppress(OSError):
                 self._peers[quote] = self._owner(quote)
         return self._peers[quote] == (handed.cookie, handed.port)
@@ -123,7 +123,7 @@ class Owners:
             quote.interface,
         )
         answers = self._exchange(quote.family, REQUEST, wanted)
-        return next(answers, NOBODY)
+        return next(answers, NO_OWNER)
 
     def _everybody(self) -> set[Name]:
         """All UDP sockets: of several on one port, the kernel names only one."""

@@ -386,9 +386,9 @@ class Protocol:
             is_own: whether an address is local.
             is_peer_now: whether a socket is connected to a destination now.
         """
-        wanted, nobody = self.registry.recipients(errors, is_own, is_peer_now)
+        wanted, undelivered = self.registry.recipients(errors, is_own, is_peer_now)
         self.counts["errors"] += len(errors)
-        for reason, count in nobody.items():
+        for reason, count in undelivered.items():
             self.counts[reason] += count
         return wanted
 

@@ -58,7 +58,7 @@ class Quote:
 
 
 @dataclass(frozen=True, slots=True)
-class _Alike:
+class _QuotedSource:
     """Errors that quote the same source."""
 
     its: list[int]
@@ -219,8 +219,8 @@ class Registry:
             By client, the rows of its errors; and the number of errors without a client, by reason.
         """
         wanted: dict[int, list[int]] = {}
-        nobody = {"foreign": 0}
-        alike: dict[tuple[int, int, int, int, int], _Alike] = {}
+        undelivered = {"foreign": 0}
+        sources: dict[tuple[int, int, int, int, int], _QuotedSource] = {}
         columns = zip(
             errors.notes,
             errors.ports,
@@ -233,13 +233,13 @@ class Registry:
         for row, (notes, ports, kind, high, low, interface) in enumerate(columns):
             if notes & ANY_UNFIT:
                 reason = next(name for name, bits in UNFIT.items() if notes & bits)
-                nobody[reason] = nobody.get(reason, 0) + 1
+                undelivered[reason] = undelivered.get(reason, 0) + 1
                 continue
             # a flood quotes the same source repeatedly, so decide once what depends on the source only
             key = ports >> 16, kind >> 16, high, low, interface
-            found = alike.get(key)
+            found = sources.get(key)
             if found is None:
-                found = alike[key] = self._alike(*key, is_own)
+                found = sources[key] = self._quoted_source(*key, is_own)
             found.rows.append(row)
             is_found = bool(found.its)
             if found.connected:
@@ -250,15 +250,17 @@ class Registry:
                         is_found = True
                         wanted.setdefault(client, []).append(row)
             if not is_found:
-                nobody["foreign"] += 1
-        for found in alike.values():
+                undelivered["foreign"] += 1
+        for found in sources.values():
             for client in found.its:
                 wanted.setdefault(client, []).extend(found.rows)
         for rows in wanted.values():
             rows.sort()
-        return wanted, nobody
+        return wanted, undelivered
 
-    def _alike(self, port: int, family: int, high: int, low: int, interface: int, is_own: IsOwn) -> _Alike:
+    def _quoted_source(
+        self, port: int, family: int, high: int, low: int, interface: int, is_own: IsOwn
+    ) -> _QuotedSource:
         source = high << 64 | low
         its: list[int] = []
         connected: list[tuple[int, ClientSocket, bool]] = []
@@ -270,4 +272,4 @@ class Registry:
                 connected.append((client, each, may_be))
             elif may_be:
                 its.append(client)
-        return _Alike(its, connected, [])
+        return _QuotedSource(its, connected, [])

@@ -298,7 +298,7 @@ def host_network(address: Address) -> Network:
 _SHIPPED = files("udpprobe.lab") / "scenarios"
 _OF_YOU = {"address", "routes", "balance"}
 """Keys of the program's own node; its kernel determines the rest."""
-_NOBODY = {ip_interface(0), ip_interface("::")}
+_UNSPECIFIED = {ip_interface(0), ip_interface("::")}
 
 
 class Page(Strict):
@@ -423,7 +423,7 @@ def _check_addresses(page: Page) -> None:
     owners: dict[Interface, str] = {}
     for name, node in page.nodes.items():
         for each in node.addresses:
-            if each.ip.is_loopback or each.ip.is_multicast or each in _NOBODY:
+            if each.ip.is_loopback or each.ip.is_multicast or each in _UNSPECIFIED:
                 raise _MistakeError(("nodes", name, "address"), f"{each.ip} is no address of a host")
             if (other := owners.setdefault(ip_interface(each.ip), name)) != name:
                 raise _MistakeError(("nodes", name, "address"), f"{each.ip} is {other}'s already")

@@ -36,7 +36,7 @@ FORWARDED = {
     "reassembly": "fragments did not come",
 }
 """Why a router does not forward a datagram, by verdict."""
-NOBODY = "no socket has the port"
+NO_SOCKET_ON_PORT = "no socket has the port"
 Key = tuple[str, str, int | None, int, int, int]
 """Receiver; destination and port of the datagram; family, type and code of the error."""
 
@@ -95,7 +95,7 @@ class SentErrors:
             for found, process in self._sockets.of_port(quoted.destination_port or 0)
         ]
         if not ranked:
-            return None, NOBODY
+            return None, NO_SOCKET_ON_PORT
         _, text, process = min(ranked, key=lambda one: one[0])
         return process, f"{f'{process.name}[{process.pid}]' if process else 'an unknown process'} {text}"
 

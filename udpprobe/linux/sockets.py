@@ -112,7 +112,7 @@ class Sender(Struct, frozen=True):
         return f"{who}; {text} (the kernel: {f'told {meaning.recverr}' if is_reported else 'not told'})"
 
 
-NOBODY = Sender(None, "unknown")
+UNKNOWN_SENDER = Sender(None, "unknown")
 
 
 class _Sighting(Struct):
@@ -258,7 +258,7 @@ class Sockets:
                 self._ask_again(each)
         told = {_told(each, flow, event.family) for rank, each in ranked if rank == best}
         if len({sender.process for sender in told}) != 1:
-            return NOBODY  # it has no holder any more, or several share the port
+            return UNKNOWN_SENDER  # it has no holder any more, or several share the port
         if len(told) == 1:
             return told.pop()
         states = {sender.state for sender in told}

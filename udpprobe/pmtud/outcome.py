@@ -155,7 +155,7 @@ def outcome(rounds: SearchRounds, reports: Reports, locator: Locator | None, con
     )
     name = errno.errorcode.get(next(iter(rounds.send_errnos), 0)) if verdict == "unsent" else None
     said = reports.reported(context.family, search.passed)
-    nobody = no_neighbour_notes(context.family, context.interface) if rounds.has_no_neighbour else ()
+    neighbour_notes = no_neighbour_notes(context.family, context.interface) if rounds.has_no_neighbour else ()
     return MtuReport(
         version=context.version,
         target=context.target,
@@ -174,7 +174,7 @@ def outcome(rounds: SearchRounds, reports: Reports, locator: Locator | None, con
         sent=len(rounds.sent) + (locator.sent if locator else 0),
         duration_ms=(context.now_ns - context.time_ns) / MS,
         time_ns=context.time_ns,
-        notes=(*nobody, *_notes(rounds, verdict, context), *context.forged),
+        notes=(*neighbour_notes, *_notes(rounds, verdict, context), *context.forged),
         advice=_advice(verdict, name, mtu, hole, said, context, has_no_neighbour=rounds.has_no_neighbour)
         if not _is_cut(rounds) or mtu is None
         else None,

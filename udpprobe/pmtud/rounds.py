@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from msgspec import Struct, field
 
 from udpprobe.core.limiter import MS, NEVER, SECOND
+from udpprobe.core.notes import NO_NEIGHBOUR
 from udpprobe.pmtud.search import Search
 from udpprobe.replies import Probe, Reply
 
@@ -24,7 +25,7 @@ FIRST_TIMEOUT_NS = SECOND
 LEAST_TIMEOUT_NS = 50 * MS
 LEAST_GRACE_NS = 10 * MS
 """Time to wait, after the witness is answered, for the probe sent before it."""
-ARRIVED, TOO_BIG, OTHER, UNSENT, NO_NEIGHBOUR = "arrived", "too-big", "other", "unsent", "no-neighbour"
+ARRIVED, TOO_BIG, OTHER, UNSENT = "arrived", "too-big", "other", "unsent"
 NO_PROOF = frozenset({"too-big", "loop", "expired", "reassembly"})
 """Errors that even the destination itself may send about datagrams that did not reach its UDP."""
 

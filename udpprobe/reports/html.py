@@ -37,7 +37,7 @@ from udpprobe.reports.table import UNDECIDED, TableLine, Telling, Totals, closin
 from udpprobe.reports.text import PLAIN, Style, duration, endpoint, local, plural, zone_name
 from udpprobe.reports.trace import HEADERS as TRACE_HEADERS
 from udpprobe.reports.trace import conclusion, hop_rows
-from udpprobe.tracing.model import NOBODY, TraceReport
+from udpprobe.tracing.model import NO_REPORTER, TraceReport
 
 ROWS_BYTES = 820_000
 """Most bytes of rows about destinations and unmatched errors, so that the page stays below a megabyte. Further rows
@@ -619,7 +619,13 @@ def _stations(report: TraceReport) -> Iterator[tuple[str, str, float, tuple[floa
             said = OTHER if first.verdict == "expired" else first.verdict or OTHER
             kind = "answered" if first.type is None else said
             rtt = (first.rtt_ms.min, first.rtt_ms.median, first.rtt_ms.max) if first.rtt_ms else None
-            yield str(hop.ttl), (first.address or NOBODY) + more, hop.lost / hop.sent if hop.sent else 0.0, rtt, kind
+            yield (
+                str(hop.ttl),
+                (first.address or NO_REPORTER) + more,
+                hop.lost / hop.sent if hop.sent else 0.0,
+                rtt,
+                kind,
+            )
 
 
 def _trace_loop(report: TraceReport) -> Iterator[str]:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from udpprobe.reports.text import PLAIN, Style, coloured, count, escape, local, wrap, zone_name
 from udpprobe.reports.trace import change_lines, change_words, conclusion, folded, target_of
-from udpprobe.tracing.model import NOBODY, Change, Hop, HopStatistics, TraceReport
+from udpprobe.tracing.model import NO_REPORTER, Change, Hop, HopStatistics, TraceReport
 
 KEYS, MORE_KEYS = "q quit  p pause  r reset  n names  ? help", "q quit  p pause  r reset  n names  Tab next  ? help"
 NO_KEYS = "Ctrl-C ends it"
@@ -215,9 +215,9 @@ def _ttls(hops: Sequence[Hop]) -> str:
 def _router(hop: Hop, view: View, style: Style) -> str:
     """The router that replies most, followed by the number of others."""
     reporters = sorted(hop.reporters, key=lambda each: -each.count)
-    addresses = list(dict.fromkeys(each.address or NOBODY for each in reporters))
+    addresses = list(dict.fromkeys(each.address or NO_REPORTER for each in reporters))
     first = addresses[0]
-    name = escape(style.name(first)) if view.has_names and first != NOBODY else ""
+    name = escape(style.name(first)) if view.has_names and first != NO_REPORTER else ""
     return (name or first) + (f" +{len(addresses) - 1}" if len(addresses) > 1 else "")
 
 

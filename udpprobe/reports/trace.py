@@ -32,7 +32,7 @@ from udpprobe.reports.text import (
     wrap,
 )
 from udpprobe.tracing.model import (
-    NOBODY,
+    NO_REPORTER,
     TRACE_SCHEMA,
     Change,
     Hop,
@@ -106,7 +106,7 @@ def _rows_of(hop: Hop, style: Style) -> Iterator[tuple[str, ...]]:
         replies = f"{reporter.count} of {hop.sent}"
         yield (
             str(hop.ttl) if place == 0 else "",
-            escape(reporter.address or NOBODY),
+            escape(reporter.address or NO_REPORTER),
             replies,
             _spread(reporter),
             "; ".join(_remarks(reporter, style)),
@@ -212,7 +212,7 @@ def _answered(report: TraceReport) -> str:
 
 
 def _names(hop: Hop) -> str:
-    return " or ".join(dict.fromkeys(escape(reporter.address or NOBODY) for reporter in hop.reporters))
+    return " or ".join(dict.fromkeys(escape(reporter.address or NO_REPORTER) for reporter in hop.reporters))
 
 
 _ENDS: dict[str, Callable[[TraceReport], str]] = {

@@ -34,7 +34,7 @@ from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, Meaning, meaning_
 from udpprobe.endpoints import endpoint_text
 from udpprobe.scanning.pacing import Pacing
 from udpprobe.scanning.plan import Plan
-from udpprobe.scanning.record import NOBODY, Found, Kind, ScanRecord
+from udpprobe.scanning.record import THIS_HOST, Found, Kind, ScanRecord
 from udpprobe.scanning.replies import Unsolicited
 from udpprobe.scanning.unanswered import HELD, LIMITED, REPLIED, SILENT, UNDECIDED, UNSENT
 
@@ -395,7 +395,7 @@ def judged(known: Known, task: int, kind: Kind) -> tuple[Meaning, str | None]:
 def _finding(known: Known, task: int, kind: Kind, found: Found) -> Finding:
     meaning, verdict = judged(known, task, kind)
     notes = texts_of(found.notes, found.length, kind.family)
-    if kind.reporter == NOBODY:
+    if kind.reporter == THIS_HOST:
         notes += no_neighbour_notes(kind.family, known.interface_of(task))
     if is_group(*known.plan.tasks.address(task)):
         notes += (GROUP_MEMBER,)
@@ -407,7 +407,7 @@ def _finding(known: Known, task: int, kind: Kind, found: Found) -> Finding:
         icmp_type=kind.icmp_type,
         icmp_code=kind.icmp_code,
         reason=meaning.reason,
-        reporter=None if kind.reporter == NOBODY else address_text(*kind.reporter),
+        reporter=None if kind.reporter == THIS_HOST else address_text(*kind.reporter),
         count=found.count,
         first_time_ns=found.first_ns,
         last_time_ns=found.last_ns,

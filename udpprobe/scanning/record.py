@@ -29,7 +29,7 @@ FORWARD_NS = 20_000_000
 
 UNREACHABLE_PORT = {4: (4, 3, 3), 6: (6, 1, 4)}
 """By family: family, type and code."""
-NOBODY = (0, 0)
+THIS_HOST = (0, 0)
 """Reporter of errors from this host itself: no neighbour answers for the address."""
 
 

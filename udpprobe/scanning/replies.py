@@ -17,11 +17,11 @@ from udpprobe.core.notes import Note
 from udpprobe.core.probe import SWAPPED, QuotedProbe
 from udpprobe.core.rows import Packet
 from udpprobe.core.sweep import Sweep
-from udpprobe.core.verdicts import NO_NEIGHBOUR
+from udpprobe.core.verdicts import NEIGHBOUR_ERRORS
 from udpprobe.scanning.pacing import Pacing
 from udpprobe.scanning.plan import Address, Plan
 from udpprobe.scanning.rate_limit_check import MOST_CLOSED
-from udpprobe.scanning.record import NOBODY, SAME_NS, Answer, Error, Event, Kind, ProbeSent, ScanRecord
+from udpprobe.scanning.record import SAME_NS, THIS_HOST, Answer, Error, Event, Kind, ProbeSent, ScanRecord
 
 NO_PORTS, NO_LENGTH, NO_CHECKSUM, SOURCE_REWRITTEN, IP_ID_SWAPPED, SEEN_BEFORE = map(
     int, (Note.NO_PORTS, Note.NO_LENGTH, Note.NO_CHECKSUM, Note.SOURCE_REWRITTEN, Note.IP_ID_SWAPPED, Note.SEEN_BEFORE)
@@ -322,7 +322,7 @@ class Replies:
         source = max(plan.source_with(task, prober.source), 0)
         length = min(packet.length, prober.length)
         sent_ns, frame = plan.departure(task, attempt)
-        measured_ns = 0 if kind.reporter == NOBODY else sent_ns
+        measured_ns = 0 if kind.reporter == THIS_HOST else sent_ns
         identity = prober.mark_of(self._quoted, packet.reply_id)
         if self._record.error(
             task,
@@ -372,9 +372,9 @@ class Replies:
         if plan.attempts[task] and not plan.sent[task]:
             return None
         if reporter != plan.tasks.address(task) and plan.source_of(task, reporter) >= 0:
-            if (family, icmp_type, icmp_code) not in NO_NEIGHBOUR or not plan.sent[task]:
+            if (family, icmp_type, icmp_code) not in NEIGHBOUR_ERRORS or not plan.sent[task]:
                 return None
-            reporter = NOBODY
+            reporter = THIS_HOST
         return Kind(family, icmp_type, icmp_code, reporter, mtu)
 
     def _is_refusal(self, kind: Kind, task: int) -> bool:
@@ -496,7 +496,7 @@ class Replies:
         if kind is None:
             return
         sent_ns, frame = plan.departure(task, error.attempt)
-        measured_ns = 0 if kind.reporter == NOBODY else sent_ns
+        measured_ns = 0 if kind.reporter == THIS_HOST else sent_ns
         source = max(plan.source_of(task, error.own), 0)
         length = plan.length_of(task, error.attempt, source)
         self._record.error(task, kind, error.time_ns, sent_ns=measured_ns, length=length)

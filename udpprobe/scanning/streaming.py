@@ -20,7 +20,7 @@ from udpprobe.core.verdicts import ERRNO_OF_VERDICT
 from udpprobe.scanning.outcome import NS_PER_MS, Known, is_settled, judged
 from udpprobe.scanning.pacing import LINGER_NS
 from udpprobe.scanning.plan import Plan
-from udpprobe.scanning.record import NOBODY
+from udpprobe.scanning.record import THIS_HOST
 from udpprobe.scanning.replies import Believed
 from udpprobe.scanning.unanswered import HELD, REPLIED, UNDECIDED, UNSENT
 
@@ -94,7 +94,7 @@ def event_of(known: Known, believed: Believed) -> Event:
     meaning, verdict = judged(known, believed.task, kind)
     extensions, odd = extensions_of(packet.data, packet.family) if packet else (None, 0)
     notes = believed.notes | mtu_notes(kind.family, kind.mtu, believed.length) | odd
-    texts, is_own = texts_of(notes, believed.length, kind.family), kind.reporter == NOBODY
+    texts, is_own = texts_of(notes, believed.length, kind.family), kind.reporter == THIS_HOST
     reporter = None if is_own else address_text(*kind.reporter)
     if is_own:
         texts += no_neighbour_notes(kind.family, known.interface_of(believed.task))

@@ -9,7 +9,7 @@ from msgspec import field
 from udpprobe.core.model import Model, Spread
 
 TRACE_SCHEMA = "udpprobe.trace/1"
-SILENT, NOBODY = "a silent router", "-"
+SILENT, NO_REPORTER = "a silent router", "-"
 
 
 class Target(Model, frozen=True):

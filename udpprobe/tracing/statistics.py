@@ -9,7 +9,7 @@ from math import sqrt
 
 from msgspec.structs import replace
 
-from udpprobe.tracing.model import NOBODY, Change, Hop, HopStatistics, TraceReport, loop_words
+from udpprobe.tracing.model import NO_REPORTER, Change, Hop, HopStatistics, TraceReport, loop_words
 
 REMEMBERED = 120
 """RTTs kept per hop."""
@@ -159,7 +159,7 @@ def _count(series: dict[int, Series], report: TraceReport) -> None:
 
 
 def _routers(hop: Hop | None) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(reporter.address or NOBODY for reporter in hop.reporters)) if hop else ()
+    return tuple(dict.fromkeys(reporter.address or NO_REPORTER for reporter in hop.reporters)) if hop else ()
 
 
 def _end(report: TraceReport) -> str:
