@@ -45,9 +45,9 @@ def _leave(status: int) -> None:
 
 
 def _status() -> int:
-    from udpprobe.interrupt import heed_sigterm  # noqa: PLC0415 - Ctrl-C may come meanwhile
+    from udpprobe.interrupt import handle_sigterm  # noqa: PLC0415 - Ctrl-C may come meanwhile
 
-    heed_sigterm()
+    handle_sigterm()
     from udpprobe.cli import main  # noqa: PLC0415 - likewise
 
     return main()

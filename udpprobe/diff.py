@@ -235,7 +235,7 @@ class _Subject:
 
     def state(self) -> State:
         own, found = self.own, self.findings
-        worst = min((_telling(each.verdict) for each in found), default=len(VERDICTS))
+        worst = min((_verdict_rank(each.verdict) for each in found), default=len(VERDICTS))
         verdict = own.verdict if own else VERDICTS[worst] if worst < len(VERDICTS) else None
         words = (verdict, *(each.verdict for each in found))
         return State(
@@ -263,7 +263,7 @@ def _by_key(report: _Report) -> dict[_Key, _Subject]:
     return subjects
 
 
-def _telling(verdict: str | None) -> int:
+def _verdict_rank(verdict: str | None) -> int:
     return VERDICTS.index(verdict) if verdict in VERDICTS else len(VERDICTS)
 
 

@@ -43,7 +43,7 @@ _came: set[int] = set()
 """Signals that arrived so far."""
 
 
-def heed_sigterm() -> None:
+def handle_sigterm() -> None:
     """Let SIGTERM work like Ctrl-C, unless the parent process had it ignored."""
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _strike)

@@ -422,8 +422,8 @@ def test_a_signal_behind_the_end_of_a_command_shows_no_traceback(name, status):
                 os.kill(os.getpid(), signal.{name})
             return real(number, handler)
         signal.signal = struck
-        from udpprobe.interrupt import heed_sigterm
-        program._status = lambda: heed_sigterm() or 0
+        from udpprobe.interrupt import handle_sigterm
+        program._status = lambda: handle_sigterm() or 0
         program.run()"""
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert (status, b"") == (ended.returncode, ended.stderr)

@@ -187,7 +187,7 @@ def test_while_events_are_lost_a_missing_report_proves_nothing(kernel, reports, 
     reports.expect(error(family), Sender(UNBOUND, "unconnected"))
     kernel.lost = 0
     kernel.read = lambda: setattr(kernel, "lost", 3) or []
-    reports.heed()
+    reports.read_reports()
     kernel.read = list
     kernel.now_s += 2 * GRACE_S
     assert [None] == words(reports)

@@ -65,14 +65,14 @@ def fed(analyzer, frames):
     analyzer.flush()
 
 
-def heed(sockets, *several):
+def look_up_new(sockets, *several):
     """Let an analyzer follow frames, and sockets be looked for after each time."""
     analyzer = Analyzer(7)
     analyzer.ports = sockets.ports
-    sockets.heed()
+    sockets.look_up_new()
     for frames in several:
         fed(analyzer, frames)
-        sockets.heed()
+        sockets.look_up_new()
 
 
 def sender_of(sockets, host, source_port):
@@ -140,7 +140,7 @@ def test_a_socket_bound_to_another_address_does_not_match(sockets):
 
 def test_a_socket_seen_sending_is_known_after_it_is_closed(sockets, opened, host):
     port = connected(opened, host)
-    heed(sockets, frames_of(host, port))
+    look_up_new(sockets, frames_of(host, port))
     opened.close()
     sender = sender_of(sockets, host, port)
     assert (os.getpid(), "connected") == (sender.process.pid, sender.sees)
@@ -170,7 +170,7 @@ def test_a_socket_never_seen_is_unknown(sockets, opened, host):
 def test_senders_on_other_hosts_are_not_looked_up(sockets, monkeypatch):
     monkeypatch.setattr(module, "udp_sockets", lambda: pytest.fail("the kernel was asked"))
     assert [None, None] == [sender_of(sockets, host, 53) for host in ("192.0.2.1", "2001:db8::1")]
-    heed(sockets, frames_of("192.0.2.1", 53))
+    look_up_new(sockets, frames_of("192.0.2.1", 53))
 
 
 def test_with_two_processes_on_a_port_neither_is_named(sockets):
@@ -189,7 +189,7 @@ def test_many_datagrams_from_known_ports_cost_one_look_up(opened, host, monkeypa
     looks = []
     monkeypatch.setattr(module, "udp_sockets", lambda: looks.append(1) or [])
     sockets, port = Sockets(own_addresses), bound(opened, host)
-    heed(sockets, *[frames_of(host, port)] * 10)
+    look_up_new(sockets, *[frames_of(host, port)] * 10)
     assert [1] == looks
 
 
@@ -343,7 +343,7 @@ def test_a_socket_with_no_receive_buffer_belongs_to_a_scanner(sockets, opened, h
 @pytest.mark.parametrize("family", [4, 6])
 def test_drops_of_a_scanners_socket_are_not_reported(sockets, family):
     host = {4: "127.0.0.1", 6: "::1"}[family]
-    sockets.look()
+    sockets.refresh()
     with reserve_ports([family]) as kept, socket.socket(DOMAINS[host], socket.SOCK_DGRAM) as sender:
         port = kept.port
         for _ in range(5):
@@ -351,5 +351,5 @@ def test_drops_of_a_scanners_socket_are_not_reported(sockets, family):
         limit_s = time.monotonic() + 30
         while sum(each.drops for each in udp_sockets() if each.port == port) != 5 and time.monotonic() < limit_s:
             time.sleep(0.01)
-        sockets.look()
+        sockets.refresh()
         assert [] == [each for each in sockets.receive_drops() if each.port == port]

@@ -236,7 +236,7 @@ class MergedCaptures:
         self._waiting: list[_Waiting] = []
         for number, path in enumerate(paths):
             try:
-                self._look_into(path, -number)
+                self._peek(path, -number)
             except CaptureError as error:
                 self.state.unread[str(path)] = str(error)
         if not self._waiting:
@@ -245,7 +245,7 @@ class MergedCaptures:
         self._files: dict[int, CaptureFile] = {}
         self._closed_bytes = 0
 
-    def _look_into(self, path: Named, rank: int) -> None:
+    def _peek(self, path: Named, rank: int) -> None:
         is_reopened = is_stored(path)
         file = CaptureFile(path, is_gapless=True, capacity=PEEK_BYTES if is_reopened else self._capacity)
         if is_reopened:
@@ -314,7 +314,7 @@ class MergedCaptures:
 CONVERT = "convert it with `editcap -F pcap in out`"
 CONVERT_ETHERNET = "convert it with `editcap -F pcap -T ether in out`"
 
-LOOKS = {
+OTHER_FORMATS = {
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
     b"GIF8": "a GIF image",
@@ -338,7 +338,7 @@ LOOKS = {
 
 def looks_like(head: bytes) -> str:
     """What the first bytes of a file look like."""
-    known = next((name for magic, name in LOOKS.items() if head.startswith(magic)), None)
+    known = next((name for magic, name in OTHER_FORMATS.items() if head.startswith(magic)), None)
     if not head:
         known = "nothing"
     elif known is None and _is_erf(head):

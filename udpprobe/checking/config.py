@@ -39,7 +39,7 @@ _Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 """Without NUL, which no file or interface name contains."""
 
 
-class _Wish(BaseModel):
+class _CommonSettings(BaseModel):
     """Settings that defaults, templates, groups and targets have in common."""
 
     model_config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
@@ -56,7 +56,7 @@ class _Wish(BaseModel):
     interface: _Text | None = None
 
 
-class _Group(_Wish):
+class _Group(_CommonSettings):
     """Targets with common settings."""
 
     template: str | None = None
@@ -75,15 +75,20 @@ class _Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    defaults: _Wish = _Wish()
-    templates: dict[str, _Wish] = {}
+    defaults: _CommonSettings = _CommonSettings()
+    templates: dict[str, _CommonSettings] = {}
     groups: dict[str, _Group] = {}
     targets: list[_Target] = []
 
 
 _KEYS = {
     name: keys_of(kind)
-    for name, kind in (("defaults", _Wish), ("templates", _Wish), ("groups", _Group), ("targets", _Target))
+    for name, kind in (
+        ("defaults", _CommonSettings),
+        ("templates", _CommonSettings),
+        ("groups", _Group),
+        ("targets", _Target),
+    )
 }
 """Allowed keys by table."""
 
@@ -148,21 +153,26 @@ def _ask(config: _Config, row: int, path: str, text: str) -> Check:
     return Check(target.name or target.target.text, target.target, expectation, probing, target.group)
 
 
-def _named(wishes: Mapping[str, Any], name: str | None, kind: str) -> Any:  # noqa: ANN401 - either of two kinds
+def _named(sections: Mapping[str, Any], name: str | None, kind: str) -> Any:  # noqa: ANN401 - either of two kinds
     if name is None:
         return _Group()
-    if name not in wishes:
-        raise UsageError(f"no {kind} is called {name!r}{meant(name, wishes)}")
-    return wishes[name]
+    if name not in sections:
+        raise UsageError(f"no {kind} is called {name!r}{meant(name, sections)}")
+    return sections[name]
 
 
-def _merged(*wishes: _Wish) -> dict[str, Any]:
+def _merged(*levels: _CommonSettings) -> dict[str, Any]:
     """The effective settings; later ones win."""
-    return {name: value for wish in wishes for name in _Wish.model_fields if (value := getattr(wish, name)) is not None}
+    return {
+        name: value
+        for level in levels
+        for name in _CommonSettings.model_fields
+        if (value := getattr(level, name)) is not None
+    }
 
 
-def _meant(wish: dict[str, Any]) -> tuple[Expectation, Probing]:
-    probing = {name: wish.pop(name) for name in Probing.__struct_fields__ if name in wish}
-    if "silence" in wish:
-        wish["silence"] = CheckState[wish["silence"].upper()]
-    return Expectation(**wish), Probing(**probing)
+def _meant(settings: dict[str, Any]) -> tuple[Expectation, Probing]:
+    probing = {name: settings.pop(name) for name in Probing.__struct_fields__ if name in settings}
+    if "silence" in settings:
+        settings["silence"] = CheckState[settings["silence"].upper()]
+    return Expectation(**settings), Probing(**probing)

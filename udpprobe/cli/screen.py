@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from msgspec.structs import replace
 
 from udpprobe.cli.output import is_ascii
-from udpprobe.commands.trace import Wish
+from udpprobe.commands.trace import KeyCommand
 from udpprobe.reports.screen import View, trace_screen
 from udpprobe.tracing.statistics import Rounds
 
@@ -125,14 +125,14 @@ class Screen:
         target.running, target.next_s = None, time.monotonic() + traced.pause_s
         self._draw()
 
-    def wish(self) -> Wish:
-        """The wish of the keys pressed so far."""
+    def key_command(self) -> KeyCommand:
+        """What the keys pressed so far ask for."""
         keys = self._keys.pressed()
         for key in keys:
             self._press(key)
         if keys or time.monotonic() >= self._due_s:
             self._draw()
-        return Wish.STOP if self.has_quit else Wish.PAUSE if self._is_paused else Wish.GO_ON
+        return KeyCommand.STOP if self.has_quit else KeyCommand.PAUSE if self._is_paused else KeyCommand.GO_ON
 
     def _press(self, key: str) -> None:
         if key == "q":

@@ -186,7 +186,7 @@ def _trace(
             interval_s=interval_s,
             on_hops=writer.take_hops if writer.format is OutputFormat.NDJSON else None,
             rounds=cycles if writer.is_watch else 1,
-            wish=screen.wish if screen else None,
+            key_command=screen.key_command if screen else None,
         ):
             if screen:
                 screen.take(place, traced)

@@ -85,7 +85,7 @@ class Annotations:
         passes: dict[int, list[str]] = {}
         numbered: list[int] = []
         if self._passes or only_involved:
-            passes, numbered = self._look(name)
+            passes, numbered = self._find_passes(name)
         wanted = array("q", sorted({*self._errors, *self._causes, *passes} - {0}))
         comments = _Comments(self, wanted, passes, sorted({*wanted, *numbered}) if only_involved else None)
         writer: _Copied | _Converted | None = None
@@ -95,7 +95,7 @@ class Annotations:
             writer.copy(records)
         return writer.without_room if writer else 0
 
-    def _look(self, name: str) -> tuple[dict[int, list[str]], list[int]]:
+    def _find_passes(self, name: str) -> tuple[dict[int, list[str]], list[int]]:
         """Comments on frames of passes; and Wireshark's numbers of blocks without a packet."""
         times = memoryview(array("q", sorted({time_ns for some in self._passes.values() for time_ns, _ in some})))
         remaining = {key: list(some) for key, some in self._passes.items()}

@@ -136,7 +136,7 @@ class _Run(Struct):
     """Whether time ran out."""
     _reported: set[tuple[Check, Endpoint]] = field(default_factory=set)
     """Checks that were reported."""
-    _telling: threading.Lock = field(default_factory=threading.Lock)
+    _report_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def checked(self, asks: Sequence[Check]) -> list[list[Checked]]:
         """The results of each ask, one per address and port."""
@@ -145,7 +145,7 @@ class _Run(Struct):
         jobs = [list(_jobs(ask, place, reports)) for ask, place in zip(asks, places, strict=True)]
         results = iter(
             self._side_by_side(
-                self._looked_at, [job for some in jobs for job in some], lambda job: _unchecked(job, STOPPED)
+                self._completed, [job for some in jobs for job in some], lambda job: _unchecked(job, STOPPED)
             )
         )
         return [list(islice(results, len(some))) for some in jobs]
@@ -206,7 +206,7 @@ class _Run(Struct):
     def _tell(self, ask: Check, made: Checked) -> None:
         """Report a check once; called from several threads."""
         if self.on_checked:
-            with self._telling:
+            with self._report_lock:
                 key = ask, (made.address or "", made.port or 0)
                 if key not in self._reported:
                     self._reported.add(key)
@@ -220,7 +220,7 @@ class _Run(Struct):
         self.is_stopped = True
         hurry()
 
-    def _looked_at(self, job: _Job) -> Checked:
+    def _completed(self, job: _Job) -> Checked:
         """The check with path MTU and path, if requested."""
         ask, place, found, instead = job
         if isinstance(found, UdpprobeError) or place is None:
@@ -228,12 +228,12 @@ class _Run(Struct):
         else:
             facts = replace(found, instead=instead)
             if _wants_more(facts.destination, ask):
-                facts = self._looked_further(ask, place, facts)
+                facts = self._with_path_facts(ask, place, facts)
             made = checked(ask.name, ask.group, facts, ask.expectation)
         self._tell(ask, made)
         return made
 
-    def _looked_further(self, ask: Check, place: ProbedDestinations, facts: Facts) -> Facts:
+    def _with_path_facts(self, ask: Check, place: ProbedDestinations, facts: Facts) -> Facts:
         found = facts.destination
         if self.settings.engine not in {"auto", "raw"} or not has_net_raw():
             return replace(facts, blind=NO_RAW)

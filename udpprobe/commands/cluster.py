@@ -47,7 +47,7 @@ SAME_VERSIONS = ("python", "distributed", "dask", "udpprobe")
 """Packages that must have the same version everywhere, because state is transferred as their objects."""
 TRIES = 3
 """Workers at which a file is tried before it counts as unreadable."""
-LOOK_S = 0.25
+POLL_S = 0.25
 """Seconds between checks for Ctrl-C while waiting for a result."""
 CHECK_S, ALONE_S = 2, 30
 """Seconds between checks for workers, and total time without any: the user may be about to start some."""
@@ -191,16 +191,16 @@ class ClusterPool:
         self.count = sum(client.nthreads().values())
         self._run, self._is_stopped = "", True
         self._jobs: deque[_Job] = deque()
-        self._look: Callable[[int], None] = lambda _: None
+        self._on_progress: Callable[[int], None] = lambda _: None
         self._done_bytes = 0
 
     def parts(self, total_bytes: int) -> int:
         """See WorkerPool."""
         return max(self.count, -(-total_bytes // MOST_PIECE_BYTES))
 
-    def follow(self, pieces: Sequence[Piece], task: Task, look: Callable[[int], None]) -> Generator[Giving]:
+    def follow(self, pieces: Sequence[Piece], task: Task, on_progress: Callable[[int], None]) -> Generator[Giving]:
         """See `WorkerPool`. Only few pieces run ahead of the joins: they take memory, and Ctrl-C wastes them."""
-        self._run, self._is_stopped, self._look, self._done_bytes = uuid4().hex, False, look, 0
+        self._run, self._is_stopped, self._on_progress, self._done_bytes = uuid4().hex, False, on_progress, 0
         waiting = (
             _Job(self._run, piece, task, number == 0, number == len(pieces) - 1) for number, piece in enumerate(pieces)
         )
@@ -264,9 +264,9 @@ class ClusterPool:
             Disordered: frames of a submitted piece are out of order.
             UdpprobeError: no worker is left.
         """
-        staffed_s, patience_s = time.monotonic(), LOOK_S
+        staffed_s, patience_s = time.monotonic(), POLL_S
         while True:
-            staffed_s = self._looked_around(staffed_s)
+            staffed_s = self._check_workers(staffed_s)
             try:
                 return future.result(timeout=patience_s)
             except TimeoutError:
@@ -280,9 +280,9 @@ class ClusterPool:
                 # `distributed.utils.sync` (2026.8) raises the latter for a future that is cancelled meanwhile
                 raise _CancelledError(LOST) from error
 
-    def _looked_around(self, staffed_s: float) -> float:
+    def _check_workers(self, staffed_s: float) -> float:
         """Last time with workers; the scheduler is asked every `CHECK_S`. Ctrl-C is passed on to them."""
-        self._look(self._done_bytes)
+        self._on_progress(self._done_bytes)
         if any(job.receipt.status == "error" and isinstance(job.receipt.exception(), Disordered) for job in self._jobs):
             raise Disordered
         now_s = time.monotonic()

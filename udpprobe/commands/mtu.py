@@ -219,7 +219,7 @@ class _Run:
         )
 
     def _plan(self) -> LocatorPlan:
-        rounds, role = self._rounds, self._rounds.judge
+        rounds, role = self._rounds, self._rounds.deciding_role
         return LocatorPlan(
             role,
             rounds.search.smallest_lost or 0,

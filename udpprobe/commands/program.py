@@ -72,8 +72,8 @@ def watch_program(
         kernel = held.enter_context(closing(KernelEvents(options.kernel, listeners.on_warning)))
         kernel.settle()
         capture, rotation = open_source(options, held)
-        sockets = Sockets(own_addresses, idle_share=0)  # never skip a look: a socket may be gone a moment later
-        sockets.look()
+        sockets = Sockets(own_addresses, idle_share=0)  # never skip a read: a socket may be gone a moment later
+        sockets.refresh()
         family = Descendants()
         sockets.on_holders = family.meet
         watching = Watch(capture, options, sockets, rotation, kernel=kernel, by_flow=True)
@@ -122,7 +122,7 @@ class Program:
         Args:
             read_until_ns: the time up to which all packets have been read, since 1970.
         """
-        self._heed()
+        self._check_child()
         return bool(self._ended_ns) and (
             read_until_ns >= self._ended_ns + LINGER_NS or time.monotonic() >= self._given_up_s
         )
@@ -131,9 +131,9 @@ class Program:
         """Wait until the program has ended."""
         while not self._ended_ns:
             time.sleep(POLL_S)
-            self._heed()
+            self._check_child()
 
-    def _heed(self) -> None:
+    def _check_child(self) -> None:
         if self._ended_ns:
             return
         if (status := reaped(self.pid)) is not None:

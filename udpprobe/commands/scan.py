@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 LONGEST_WAIT_S = 0.05
 ROOM = 8192
 """Most probes sent between two reads of what came back; with a thread for sending, one batch."""
-TELL_S = 0.1
+PROGRESS_S = 0.1
 MOST_LATEST = 5
 BATCH_PROBES, BATCH_BYTES = 2048, 1 << 22
 """Most probes crafted together, and their most bytes."""
@@ -205,7 +205,7 @@ class _Run:
         """Frames that were recorded, and their tasks or other return values of `Replies.packets`."""
         self._from_elsewhere = 0
         """Datagrams that answer no probe."""
-        self._sent, self._dropped, self._told_s = 0, 0, 0.0
+        self._sent, self._dropped, self._progress_s = 0, 0, 0.0
         self._packets = self._bytes = 0
         self._first_ns: int | None = None
         self._last_ns: int | None = None
@@ -229,8 +229,8 @@ class _Run:
         if not due:
             self._flush()
         self._sent += len(due)
-        self._tell_settled()
-        self._tell_progress()
+        self._report_settled()
+        self._report_progress()
         return not self._pacing.done(self._now_ns)
 
     def _send(self, due: Sequence[tuple[int, int]]) -> None:
@@ -374,7 +374,7 @@ class _Run:
         self._send_errnos[task] = send_errno
         self._pacing.unsent(task)
 
-    def _tell_settled(self) -> None:
+    def _report_settled(self) -> None:
         if self._settling and self._listeners.on_settled and (tasks := self._settling.due(self._now_ns)):
             answers = {task: self._record.answers[task] for task in tasks if task in self._record.answers}
             known = replace(self._known, notes=self._notes_of(answers), unsolicited=self._replies.unsolicited())
@@ -386,10 +386,10 @@ class _Run:
             notes_of_answers(self._catalogue, self._plan, answers),
         )
 
-    def _tell_progress(self) -> None:
+    def _report_progress(self) -> None:
         now_s = time.monotonic()
-        if self._listeners.on_progress and now_s >= self._told_s + TELL_S:
-            self._told_s = now_s
+        if self._listeners.on_progress and now_s >= self._progress_s + PROGRESS_S:
+            self._progress_s = now_s
             answers, tasks = self._record.answers, self._plan.tasks
             latest = tuple(
                 endpoint_text(address_text(*tasks.address(task)), tasks.port[task])
@@ -412,12 +412,14 @@ class _Run:
         answers, replies = self._record.answers, self._replies
         notes = (*self._notes_of(answers), self._record.header_traits.notes(), replies.forged())
         undecided = unsettled_tasks(self._known, self._now_ns) if interrupted else frozenset()
-        told = outcome(replace(self._known, notes=notes, unsolicited=replies.unsolicited()), undecided)
-        self._write(told)
-        self._warn_of_gaps(len(told))
+        destinations = outcome(replace(self._known, notes=notes, unsolicited=replies.unsolicited()), undecided)
+        self._write(destinations)
+        self._warn_of_gaps(len(destinations))
         if self._settling:
-            told = told.beginning_with(self._settling.returned)
-        return Report("scan", __version__, self._source(), told.rows(), (), self._faults(), interrupted=interrupted)
+            destinations = destinations.beginning_with(self._settling.returned)
+        return Report(
+            "scan", __version__, self._source(), destinations.rows(), (), self._faults(), interrupted=interrupted
+        )
 
     def undecided(self) -> frozenset[tuple[str, int]]:
         """Addresses and ports whose verdict a later packet might change."""
@@ -427,11 +429,11 @@ class _Run:
             for task in unsettled_tasks(self._known, self._now_ns)
         )
 
-    def _warn_of_gaps(self, told: int) -> None:
+    def _warn_of_gaps(self, reported: int) -> None:
         """Warn about destinations that were not probed, and replies that may have been missed."""
-        if told < self._plan.requested_count:
+        if reported < self._plan.requested_count:
             self._listeners.warn(
-                f"stopped after {told} of {self._plan.requested_count} destinations: the others were not asked"
+                f"stopped after {reported} of {self._plan.requested_count} destinations: the others were not asked"
             )
         states = self._pacing.state.values
         gone = (
@@ -455,7 +457,7 @@ class _Run:
                 f"{abs(step_ns) / SECOND:.3g} s; times are told as if it had not been"
             )
 
-    def _write(self, told: Mapping[int, Destination]) -> None:
+    def _write(self, destinations: Mapping[int, Destination]) -> None:
         if self._recorder:
             if self._from_elsewhere > MOST_FROM_ELSEWHERE:
                 self._listeners.warn(
@@ -467,7 +469,7 @@ class _Run:
                 (number, task if task >= 0 else only(AT_PORT_0 - task))
                 for number, task in zip(*self._marks, strict=True)
             )
-            self._recorder.finish(comments_of(told, marks), application=f"udpprobe {__version__}")
+            self._recorder.finish(comments_of(destinations, marks), application=f"udpprobe {__version__}")
 
     def _faults(self) -> dict[str, int]:
         faults = Counter(self._decoder.counted_faults() + self._engine.state.faults)

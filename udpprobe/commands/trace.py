@@ -25,7 +25,7 @@ from udpprobe.tracing.path import BURST, TracePolicy
 from udpprobe.tracing.schedule import Pace, Schedule
 
 LONGEST_WAIT_S = 0.05
-TELL_S = 0.1
+UPDATE_S = 0.1
 MOST_TARGETS = 64
 MOST_OF_A_ROUND = MOST_PROBES // 2
 """Most probes of a round: those of two rounds are remembered."""
@@ -62,8 +62,8 @@ class Traced(Struct, frozen=True):
     """Pause before the next round."""
 
 
-class Wish(StrEnum):
-    """What the user asks for by a key."""
+class KeyCommand(StrEnum):
+    """What a key of the user asks for."""
 
     GO_ON = "go on"
     PAUSE = "pause"
@@ -102,7 +102,7 @@ def trace_all(
     on_hops: Callable[[int, Target, Sequence[Hop]], None] | None = None,
     interval_s: float | None = None,
     rounds: int | None = 1,
-    wish: Callable[[], Wish] | None = None,
+    key_command: Callable[[], KeyCommand] | None = None,
 ) -> Iterator[tuple[int, Traced]]:
     """Trace the paths to some destinations in parallel, once or in rounds.
 
@@ -113,7 +113,7 @@ def trace_all(
         on_hops: called with the hops of each round in order, once they are probed no more.
         interval_s: pause between the rounds of a destination; None to choose it.
         rounds: most rounds per destination; None for no limit.
-        wish: returns what to do; called at least twenty times a second.
+        key_command: returns what to do; called at least twenty times a second.
 
     Yields:
         Each round of each destination; the last one may have been interrupted.
@@ -125,35 +125,35 @@ def trace_all(
     """
     guard(options, len(endpoints))
     with ExitStack() as held:
-        stop = _Stop(held.enter_context(CtrlC()), wish)
-        ways: list[_Way] = []
+        stop = _Stop(held.enter_context(CtrlC()), key_command)
+        running: list[_TargetRounds] = []
         for place, endpoint in enumerate(endpoints):
             try:
                 wire = held.enter_context(_wire_to(endpoint, place, options))
             except UnsentError as error:
                 yield place, Traced(_unsent(endpoint, error), interrupted=False, failure=str(error))
             else:
-                ways.append(_Way(place, wire, options, Pace(interval_s, len(endpoints)), len(endpoints)))
-        if not ways:
+                running.append(_TargetRounds(place, wire, options, Pace(interval_s, len(endpoints)), len(endpoints)))
+        if not running:
             return
         listener = held.enter_context(
-            Listener([each.wire for each in ways], options.interface, capture=options.capture)
+            Listener([each.wire for each in running], options.interface, capture=options.capture)
         )
         while True:
-            for place, traced in _turned(ways, listener, stop, rounds):
+            for place, traced in _finished_rounds(running, listener, stop, rounds):
                 if on_change:
                     on_change(place, traced.report)
                 yield place, traced
-            if stop.came or all(each.done == rounds for each in ways):
-                if all(each.round is None for each in ways):
+            if stop.came or all(each.done == rounds for each in running):
+                if all(each.round is None for each in running):
                     return
                 continue  # Ctrl-C came meanwhile: end the rounds of earlier destinations too
-            wait_s = min(each.send(listener) for each in ways)
+            wait_s = min(each.send(listener) for each in running)
             received = listener.receive_each(min(max(wait_s, 0), LONGEST_WAIT_S))
-            stop.look()
-            for each, replies in zip(ways, received, strict=True):
+            stop.read_key()
+            for each, replies in zip(running, received, strict=True):
                 each.take(replies)
-                each.tell(stop, on_change, on_hops)
+                each.report_changes(stop, on_change, on_hops)
 
 
 def _wire_to(endpoint: Endpoint, place: int, options: TraceOptions) -> Wire:
@@ -168,9 +168,11 @@ def _wire_to(endpoint: Endpoint, place: int, options: TraceOptions) -> Wire:
     )
 
 
-def _turned(ways: Sequence[_Way], listener: Listener, stop: _Stop, rounds: int | None) -> Iterator[tuple[int, Traced]]:
+def _finished_rounds(
+    running: Sequence[_TargetRounds], listener: Listener, stop: _Stop, rounds: int | None
+) -> Iterator[tuple[int, Traced]]:
     """Begin rounds that are due; yield those that are over."""
-    for each in ways:
+    for each in running:
         each.begin(listener, stop, rounds)
         if each.is_over(listener, stop):
             report = each.end(listener, stop)
@@ -226,8 +228,8 @@ def _probes(options: TraceOptions, burst: int) -> int:
 class _Stop:
     """Ctrl-C and the user's keys."""
 
-    def __init__(self, ctrl_c: CtrlC, wish: Callable[[], Wish] | None) -> None:
-        self._ctrl_c, self._wish = ctrl_c, wish
+    def __init__(self, ctrl_c: CtrlC, key_command: Callable[[], KeyCommand] | None) -> None:
+        self._ctrl_c, self._key_command = ctrl_c, key_command
         self._is_stopped = self.is_held = False
 
     @property
@@ -235,15 +237,15 @@ class _Stop:
         """Whether it is time to stop."""
         return self._is_stopped or self._ctrl_c.came
 
-    def look(self) -> None:
-        """Read the user's wish."""
-        if self._wish:
-            wish = self._wish()
-            self.is_held = wish is Wish.PAUSE
-            self._is_stopped |= wish is Wish.STOP
+    def read_key(self) -> None:
+        """Read what the user's keys ask for."""
+        if self._key_command:
+            command = self._key_command()
+            self.is_held = command is KeyCommand.PAUSE
+            self._is_stopped |= command is KeyCommand.STOP
 
 
-class _Way:
+class _TargetRounds:
     """The rounds to one destination, and the pauses between them.
 
     Args:
@@ -297,7 +299,7 @@ class _Way:
         if self.round:
             self.round.tracing.take(replies)
 
-    def tell(
+    def report_changes(
         self,
         stop: _Stop,
         on_change: Callable[[int, TraceReport], None] | None,
@@ -308,7 +310,7 @@ class _Way:
             return
         if on_hops and (hops := self.round.settled_hops()):
             on_hops(self.place, self.wire.target, hops)
-        if on_change and self.round.is_time_to_tell():
+        if on_change and self.round.is_update_due():
             on_change(self.place, self.round.report(interrupted=stop.came))
 
 
@@ -333,7 +335,7 @@ class _Round:
         self.tracing = Schedule(policy, flows=options.flows, size=options.size, first_number=number)
         self._listener, self._wire = listener, wire
         self._start_ns = listener.now_ns
-        self._told_s, self._told_ttl, self._is_done = 0.0, 0, False
+        self._updated_s, self._reported_ttl, self._is_done = 0.0, 0, False
 
     def is_done(self, now_ns: int) -> bool:
         """Whether the round is complete."""
@@ -346,20 +348,20 @@ class _Round:
         self.tracing.unsent(probes, self._wire.send(probes))
         return (self.tracing.wake_ns(now_ns) - now_ns) / SECOND
 
-    def is_time_to_tell(self) -> bool:
+    def is_update_due(self) -> bool:
         """Whether the last update is long enough ago."""
-        is_due = time.monotonic() >= self._told_s + TELL_S
-        self._told_s = time.monotonic() if is_due else self._told_s
+        is_due = time.monotonic() >= self._updated_s + UPDATE_S
+        self._updated_s = time.monotonic() if is_due else self._updated_s
         return is_due
 
     def settled_hops(self) -> list[Hop]:
         """Hops not reported yet that are settled, as are all before them."""
-        now_ns, last_ttl = self._listener.now_ns, self._told_ttl
-        for ttl in sorted({ttl for path in self.tracing.paths for ttl in path.hops() if ttl > self._told_ttl}):
+        now_ns, last_ttl = self._listener.now_ns, self._reported_ttl
+        for ttl in sorted({ttl for path in self.tracing.paths for ttl in path.hops() if ttl > self._reported_ttl}):
             if not self.tracing.is_settled(ttl, now_ns):
                 break
             last_ttl = ttl
-        first_ttl, self._told_ttl = self._told_ttl, last_ttl
+        first_ttl, self._reported_ttl = self._reported_ttl, last_ttl
         if first_ttl == last_ttl:
             return []
         hops = hops_of(self.tracing.paths, self._wire.target.address, now_ns, self._wire.interface)

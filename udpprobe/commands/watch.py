@@ -118,7 +118,7 @@ def watch(options: WatchOptions, listeners: Listeners) -> Report:
         kernel = held.enter_context(closing(KernelEvents(options.kernel, listeners.on_warning)))
         capture, rotation = open_source(options, held)
         sockets = Sockets(own_addresses)
-        sockets.look()
+        sockets.refresh()
         watching = Watch(capture, options, sockets, rotation, kernel=kernel)
         with CtrlC() as ctrl_c:
             listeners.on_start()
@@ -163,7 +163,7 @@ class Watch:
     ) -> None:
         self.source, self.options, self.sockets, self.rotation = source, options, sockets, rotation
         self.most_rows, self._kernel = most_rows, kernel or KernelEvents("off")
-        self.told = 0
+        self.event_count = 0
         """Number of errors."""
         self.read_until_ns = 0
         """Time up to which everything was read, since 1970; 0 at first."""
@@ -188,8 +188,8 @@ class Watch:
             self.read_until_ns = now_ns = self.source.follow(self.analyzer, self._kernel.wait_s(WAIT_S), remember)
             # Do not wait for a group to be full: a socket may exist only briefly.
             self.analyzer.flush()
-            self.sockets.heed()
-            self._tell(listeners)
+            self.sockets.look_up_new()
+            self._take_events(listeners)
             listeners.on_progress(self.source.state, self.report)
             if end_ns is None and now_ns and self.options.duration_s is not None:
                 end_ns = now_ns + int(self.options.duration_s * 1e9)
@@ -198,8 +198,8 @@ class Watch:
                 break
         while self._kernel.waits():  # for the kernel's events about the last errors
             time.sleep(self._kernel.wait_s(WAIT_S))
-            self._say(listeners)
-        self.sockets.look()
+            self._report_events(listeners)
+        self.sockets.refresh()
         if self._is_gone():
             raise UdpprobeError(f"interface {self.options.interface} is gone; watch it again when it is there")
 
@@ -213,9 +213,9 @@ class Watch:
         return False
 
     def _is_enough(self) -> bool:
-        return self.options.count is not None and self.told >= self.options.count
+        return self.options.count is not None and self.event_count >= self.options.count
 
-    def _tell(self, listeners: Listeners) -> None:
+    def _take_events(self, listeners: Listeners) -> None:
         kept = self.analyzer.take_events()
         events: list[Event] = list(
             chain.from_iterable(
@@ -226,18 +226,18 @@ class Watch:
             self._aged_out += forgotten
             self._loops.forget()
         if self.options.count is not None:
-            events = events[: self.options.count - self.told]
+            events = events[: self.options.count - self.event_count]
         if events:
-            self.told += len(events)
+            self.event_count += len(events)
             events = self._sent.take(events) if self._sent else events
             for event, sender in zip(events, self.sockets.senders(events), strict=True):
                 self._kernel.expect(event, sender)
-        self._say(listeners)
+        self._report_events(listeners)
 
-    def _say(self, listeners: Listeners) -> None:
-        if told := list(map(self._watched, self._kernel.judged())):
-            listeners.on_events(told)
-            self._record(told)
+    def _report_events(self, listeners: Listeners) -> None:
+        if events := list(map(self._watched, self._kernel.judged())):
+            listeners.on_events(events)
+            self._record(events)
 
     def _watched(self, judged: Judged) -> WatchedEvent:
         event, sender, is_reported = judged.event, judged.sender, judged.is_reported
@@ -247,9 +247,9 @@ class Watch:
         meaning = meaning_of(event.family, event.type, event.code)
         note = sender.note(meaning, is_reported)
         self._note((event.quoted.destination, event.quoted.destination_port), note)
-        is_nobody_s_loss = event.verdict == "refused" and sender.keeps_port
+        is_expected = event.verdict == "refused" and sender.keeps_port
         return WatchedEvent(
-            **own | {"notes": (*event.notes, note)} | ({"advice": None} if is_nobody_s_loss else {}),
+            **own | {"notes": (*event.notes, note)} | ({"advice": None} if is_expected else {}),
             process=sender.process,
             sees=sender.sees,
             reported=sender.is_reported(meaning) if is_reported is None else is_reported,

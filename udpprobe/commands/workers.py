@@ -16,7 +16,7 @@ from udpprobe.capture.pieces import Edges, Piece
 from udpprobe.core.analyzer import Analyzer
 from udpprobe.interrupt import CtrlC
 
-LOOK_S = 0.1
+POLL_S = 0.1
 """Seconds between checks for Ctrl-C, and progress reports, while threads work."""
 
 AHEAD = 2
@@ -114,13 +114,13 @@ class WorkerPool(Protocol):
         """The number of pieces to cut a capture of this size into."""
         ...
 
-    def follow(self, pieces: Sequence[Piece], task: Task, look: Callable[[int], None]) -> Generator[Giving]:
+    def follow(self, pieces: Sequence[Piece], task: Task, on_progress: Callable[[int], None]) -> Generator[Giving]:
         """Analyze pieces; yield for each, in order, a callable that returns its result or raises its error.
 
         Args:
             pieces: in their order, the first of which begins the capture.
             task: what to do with each.
-            look: called now and then with how many bytes have been read.
+            on_progress: called now and then with how many bytes have been read.
 
         Raises:
             Disordered: frames of any piece stand out of order.
@@ -154,7 +154,7 @@ class Threads:
         """See WorkerPool."""
         return self._count
 
-    def follow(self, pieces: Sequence[Piece], task: Task, look: Callable[[int], None]) -> Generator[Giving]:
+    def follow(self, pieces: Sequence[Piece], task: Task, on_progress: Callable[[int], None]) -> Generator[Giving]:
         """See WorkerPool. Threads that are AHEAD of the joins wait for them, because each piece takes memory."""
         found: list[Followed | Exception | None] = [None] * len(pieces)
         are_done = [threading.Event() for _ in pieces]
@@ -183,8 +183,8 @@ class Threads:
             threading.Thread(target=work, daemon=True).start()
         try:
             for number, is_done in enumerate(are_done):
-                while not is_done.wait(LOOK_S):
-                    look(sum(state.done_bytes for state in states))
+                while not is_done.wait(POLL_S):
+                    on_progress(sum(state.done_bytes for state in states))
                     if is_disordered.is_set():
                         raise Disordered
                 if is_disordered.is_set():

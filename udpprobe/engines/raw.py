@@ -201,7 +201,7 @@ class RawSender:
 
 FILTER = "udp portrange {first}-{last} or icmp or icmp6 or (ip[6:2] & 0x1fff != 0) or ip6 proto 44"
 """Answers, errors, and later fragments, which have no ports."""
-LOOK_S = 0.5
+INTERFACES_S = 0.5
 """Seconds between two checks of the interfaces."""
 
 
@@ -245,7 +245,7 @@ class Raw:
         """Batches that the thread sends, or will send next."""
         self._unsent: list[tuple[int, int, int]] = []
         self._up = up_interfaces() if interface is None else frozenset()
-        self._looked_s = time.monotonic()
+        self._checked_s = time.monotonic()
 
     @property
     def sift(self) -> Sift | None:
@@ -294,13 +294,13 @@ class Raw:
     def receive(self, wait_s: float) -> Arrivals:
         """What was captured."""
         found = self._capture.receive(wait_s)
-        if self._up and time.monotonic() - self._looked_s >= LOOK_S:
-            self._look()
+        if self._up and time.monotonic() - self._checked_s >= INTERFACES_S:
+            self._check_interfaces()
         return Arrivals(found.now_ns, found.frames)
 
-    def _look(self) -> None:
+    def _check_interfaces(self) -> None:
         """Count interfaces that went down; a capture on all interfaces gets no error for one."""
-        self._looked_s = time.monotonic()
+        self._checked_s = time.monotonic()
         up = up_interfaces()
         if self._up - up:
             self.state.faults["interface-down"] += 1

@@ -80,7 +80,7 @@ def run(options: DaemonOptions, say: Callable[[str], None], tell: Callable[[dict
     with ExitStack() as opened:
         server = _prepare(options, say, opened)
         with _signals() as came:
-            got = _heed(server, came, tell)
+            got = _watch_signals(server, came, tell)
             notify(options.environment, "READY=1")
             server.serve()
         notify(options.environment, "STOPPING=1")
@@ -130,12 +130,12 @@ def _listener(options: DaemonOptions, user: int) -> ListeningSocket:
 @contextmanager
 def _signals() -> Iterator[socket.socket]:
     """A socket from which signal numbers are read, in place of the signals' usual effects."""
-    heeded = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    handled = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     reader, writer = socket.socketpair()
     with reader, writer:
         reader.setblocking(False)
         writer.setblocking(False)
-        before = {number: signal.signal(number, _noted) for number in heeded}
+        before = {number: signal.signal(number, _noted) for number in handled}
         old = signal.set_wakeup_fd(writer.fileno())
         try:
             yield reader
@@ -149,11 +149,11 @@ def _noted(_number: int, _frame: FrameType | None) -> None:
     """Do nothing: the number is in the socket already (signal.set_wakeup_fd)."""
 
 
-def _heed(server: Server, came: socket.socket, tell: Callable[[dict[str, Any]], None]) -> list[int]:
+def _watch_signals(server: Server, came: socket.socket, tell: Callable[[dict[str, Any]], None]) -> list[int]:
     """Serve signals like other events; return the list that collects them."""
     got: list[int] = []
 
-    def heed() -> None:
+    def read_signals() -> None:
         for number in came.recv(64):
             got.append(number)
             if number != signal.SIGHUP:
@@ -161,7 +161,7 @@ def _heed(server: Server, came: socket.socket, tell: Callable[[dict[str, Any]], 
                 return
             tell(server.status())
 
-    server.watch(came, heed)
+    server.watch(came, read_signals)
     return got
 
 

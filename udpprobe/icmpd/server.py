@@ -70,7 +70,7 @@ class Server:
         self._epoll = select.epoll()
         self._attending: dict[int, Callable[[int], None]] = {}
         """By descriptor: handler of its events."""
-        self._missed, self._told_s, self._has_untold = 0, 0.0, False
+        self._missed, self._reported_s, self._has_unreported = 0, 0.0, False
         self._is_stopped = False
         listener.setblocking(False)
         self._register(listener.fileno(), lambda _: self._accept())
@@ -93,15 +93,17 @@ class Server:
         """Serve until stopped."""
         attending = self._attending
         while not self._is_stopped:
-            for descriptor, events in self._epoll.poll(TICK_S if self.protocol.awaits or self._has_untold else None):
+            for descriptor, events in self._epoll.poll(
+                TICK_S if self.protocol.awaits or self._has_unreported else None
+            ):
                 if then := attending.get(descriptor):  # an earlier event of this round may have closed it
                     then(events)
             if self.protocol.awaits:
                 for client in self.protocol.overdue(time.monotonic()):
                     self.protocol.received(client, b"", Refusal("too-slow"))
                     self._flush(self._connections[client])
-            if self._has_untold:
-                self._tell_of_missed(time.monotonic())
+            if self._has_unreported:
+                self._report_missed(time.monotonic())
 
     def close(self) -> None:
         """Close all clients."""
@@ -249,7 +251,7 @@ class Server:
         sharing = max(self.protocol.registry.most_sharing, 1)
         errors = raw.receive(min(max(MOST_MATCHED // sharing, 1), MESSAGES))
         if raw.is_full:  # otherwise nothing can have been dropped since the last read
-            self._has_untold = True
+            self._has_unreported = True
         if errors:
             self._deliver(errors)
 
@@ -269,15 +271,15 @@ class Server:
                 del wanted[client]
                 self._write(client)
 
-    def _tell_of_missed(self, now_s: float) -> None:
+    def _report_missed(self, now_s: float) -> None:
         """Tell JSON clients how many messages the kernel dropped, at most once a second."""
-        if now_s - self._told_s < TICK_S:
+        if now_s - self._reported_s < TICK_S:
             return
         missed = sum(raw.dropped() for raw in self._raws)
         if missed > self._missed:
             for client in self.protocol.missed(missed - self._missed):
                 self._write(client)
-        self._missed, self._told_s, self._has_untold = missed, now_s, False
+        self._missed, self._reported_s, self._has_unreported = missed, now_s, False
 
     def _write(self, client: int) -> None:
         """Send, unless the kernel is known to take nothing now."""

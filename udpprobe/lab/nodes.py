@@ -93,13 +93,13 @@ class Node:
             if whole is None:
                 return
             packet = self._nat.inbound(whole)
-        passes = yield from self._judge(packet, now_ns)
+        passes = yield from self._passes_rules(packet, now_ns)
         if passes and self._owns(packet.destination):
             yield from self._deliver(packet, now_ns)
         elif passes and not packet.destination.is_multicast:
             yield from self._forward(packet, came_from, now_ns)
 
-    def _judge(self, packet: IpPacket, now_ns: int) -> Generator[Departure, None, bool]:
+    def _passes_rules(self, packet: IpPacket, now_ns: int) -> Generator[Departure, None, bool]:
         """Whether the rules let it pass. The first matching rule decides, except that a `remark` never does."""
         for each in self._rules:
             if each.fits(packet):

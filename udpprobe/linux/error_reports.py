@@ -126,7 +126,7 @@ class ErrorReports:
         """Errors without a report, by source port and identity: first come, first served."""
         self._spare: dict[int, list[ErrorReport]] = {}
         """By port, reports whose error was not read yet; and those of other namespaces, which match none."""
-        self._swept_s = now_s()
+        self._pruned_s = now_s()
         self._read_s = now_s() - IDLE_S
         self._lost_ns = 0
         """When events were last lost: before that, silence proves nothing."""
@@ -153,21 +153,21 @@ class ErrorReports:
 
     def judged(self) -> Iterator[Judged]:
         """Errors with a final result, in order of arrival."""
-        self.heed()
+        self.read_reports()
         now_s = self._now_s()
         while self._awaited and (self._awaited[0].report or self._awaited[0].due_s <= now_s):
             one = self._awaited.popleft()
             self._forget(one)
-            yield self._judge(one)
+            yield self._concluded(one)
 
-    def heed(self) -> None:
+    def read_reports(self) -> None:
         """Read the kernel's reports, and match them with the waiting errors."""
         now_s = self._now_s()
         if not self._awaited and now_s < self._read_s + IDLE_S:
             return
         self._read_s = now_s
-        if now_s > self._swept_s + KEPT_S:
-            self._swept_s, before_ns = now_s, time.time_ns() - int(KEPT_S * 1e9)
+        if now_s > self._pruned_s + KEPT_S:
+            self._pruned_s, before_ns = now_s, time.time_ns() - int(KEPT_S * 1e9)
             self._spare = {
                 port: kept
                 for port, some in self._spare.items()
@@ -210,7 +210,7 @@ class ErrorReports:
         if waiting.pop(id(one), None) and not waiting:
             del self._by_port[one.event.quoted.source_port or 0]
 
-    def _judge(self, one: Awaited) -> Judged:
+    def _concluded(self, one: Awaited) -> Judged:
         """The report's view of the socket counts more than what was seen of it, which may have changed since."""
         sender, report = one.sender, one.report
         if sender and not report:

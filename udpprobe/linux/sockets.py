@@ -122,7 +122,7 @@ class _Sighting(Struct):
     holder: Holder | None
     options: Options
     seen_s: float
-    asked_s: float
+    options_s: float
     """When its options were read; a program may set some later."""
     gone: bool = False
 
@@ -132,7 +132,7 @@ class Sockets:
 
     Args:
         own_addresses: returns this host's current addresses.
-        idle_share: as `IDLE_SHARE`; 0 for a look whenever there is a reason, so that each error is judged by its
+        idle_share: as `IDLE_SHARE`; 0 for a read whenever there is a reason, so that each error is judged by its
             socket's state after it arrived.
     """
 
@@ -146,26 +146,26 @@ class Sockets:
         self._sightings: dict[int, _Sighting] = {}
         """By inode."""
         self._by_port: dict[int, list[_Sighting]] = {}
-        self._expires_s = self._next_look_s = self._looked_s = 0.0
+        self._expires_s = self._next_read_s = self._read_s = 0.0
         self._drops = DropCounters()
 
-    def look(self) -> None:
-        """Look at all sockets: before the first datagram, as the first look is the slowest, and after the last one."""
+    def refresh(self) -> None:
+        """Read all sockets: before the first datagram, as the first read is the slowest, and after the last one."""
         self._expire()
-        self._next_look_s = 0.0
-        self._look()
+        self._next_read_s = 0.0
+        self._refresh()
 
-    def heed(self) -> None:
+    def look_up_new(self) -> None:
         """Look up the sockets of ports that were unknown until they sent.
 
-        If earlier drops are known, also look now and then for new drops: a closed socket takes its counter with it.
+        If earlier drops are known, also read now and then, for new drops: a closed socket takes its counter with it.
         """
         is_due = self._expire() and self._drops.is_begun
-        if (self.ports.is_news or is_due) and self._look():
+        if (self.ports.is_news or is_due) and self._refresh():
             self.ports.is_news = False
 
     def receive_drops(self) -> tuple[ReceiveDrops, ...]:
-        """The sockets that dropped datagrams between the first look and the last."""
+        """The sockets that dropped datagrams between the first read and the last."""
         return self._drops.found()
 
     def senders(self, events: Iterable[Event]) -> list[Sender | None]:
@@ -173,7 +173,7 @@ class Sockets:
         self._expire()
         own = [number_of(event.quoted.source) in self._own for event in events]
         if any(own):
-            self._look()
+            self._refresh()
         return [self._sender(event) if is_own else None for event, is_own in zip(events, own, strict=True)]
 
     def is_own(self, address: str) -> bool:
@@ -183,7 +183,7 @@ class Sockets:
 
     def of_port(self, port: int) -> list[tuple[UdpSocket, Process | None]]:
         """The sockets on a port now, and their holders."""
-        self._look()
+        self._refresh()
         return [
             (each.found, each.holder.process if each.holder else None)
             for each in self._by_port.get(port, ())
@@ -200,17 +200,17 @@ class Sockets:
         self.ports.expect(self._own)
         return True
 
-    def _look(self) -> bool:
-        """Look which sockets exist now, unless that was done just before."""
+    def _refresh(self) -> bool:
+        """Read which sockets exist now, unless that was done just before."""
         start_s = time.monotonic()
-        if start_s < self._next_look_s:
+        if start_s < self._next_read_s:
             return False
-        busy_s = time.thread_time()  # processor time, so that a busy machine does not delay looks even more
+        busy_s = time.thread_time()  # processor time, so that a busy machine does not delay reads even more
         with suppress(OSError):  # the kernel is too busy, or refuses: then nothing is known
             self._see({each.inode: each for each in udp_sockets()}, start_s)
         cost_s = time.thread_time() - busy_s
-        self._looked_s = start_s
-        self._next_look_s = max(self._next_look_s, start_s - SAVED_S) + (self._idle_share + 1) * cost_s
+        self._read_s = start_s
+        self._next_read_s = max(self._next_read_s, start_s - SAVED_S) + (self._idle_share + 1) * cost_s
         return True
 
     def _see(self, there: dict[int, UdpSocket], now_s: float) -> None:
@@ -255,19 +255,19 @@ class Sockets:
         best = max((rank for rank, _ in ranked), default=None)
         for rank, each in ranked:
             if rank == best:
-                self._ask_again(each)
-        told = {_told(each, flow, event.family) for rank, each in ranked if rank == best}
-        if len({sender.process for sender in told}) != 1:
+                self._reread_options(each)
+        senders = {_sender_of(each, flow, event.family) for rank, each in ranked if rank == best}
+        if len({sender.process for sender in senders}) != 1:
             return UNKNOWN_SENDER  # it has no holder any more, or several share the port
-        if len(told) == 1:
-            return told.pop()
-        states = {sender.state for sender in told}
-        return Sender(told.pop().process, states.pop() if len(states) == 1 else "unknown")
+        if len(senders) == 1:
+            return senders.pop()
+        states = {sender.state for sender in senders}
+        return Sender(senders.pop().process, states.pop() if len(states) == 1 else "unknown")
 
-    def _ask_again(self, sighting: _Sighting) -> None:
-        """Read the socket's options again, at most once per look."""
-        if sighting.holder and not sighting.gone and sighting.asked_s < self._looked_s:
-            sighting.asked_s = self._looked_s
+    def _reread_options(self, sighting: _Sighting) -> None:
+        """Read the socket's options again, at most once per read of all sockets."""
+        if sighting.holder and not sighting.gone and sighting.options_s < self._read_s:
+            sighting.options_s = self._read_s
             if (options := options_of(sighting.holder)) != Options():
                 sighting.options = options
 
@@ -288,7 +288,7 @@ def _rank(sighting: _Sighting, flow: Flow) -> tuple[int, ...] | None:
     return not sighting.gone, is_peer, not found.is_connected, bool(found.address), same_family
 
 
-def _told(sighting: _Sighting, flow: Flow, family: int) -> Sender:
+def _sender_of(sighting: _Sighting, flow: Flow, family: int) -> Sender:
     holder = sighting.holder
     return Sender(
         holder.process if holder else None,

@@ -122,8 +122,12 @@ def _verdict_of_nothing(rounds: SearchRounds) -> str:
 
 def is_picky(rounds: SearchRounds) -> bool:
     """Whether the service answered nothing larger than its own request, which may be its choice."""
-    search, proofs = rounds.search, rounds.proofs[rounds.judge]
-    return proofs["answer"] > 0 and not proofs["error"] and search.passed == rounds.least[rounds.judge] < search.most
+    search, proofs = rounds.search, rounds.proofs[rounds.deciding_role]
+    return (
+        proofs["answer"] > 0
+        and not proofs["error"]
+        and search.passed == rounds.least[rounds.deciding_role] < search.most
+    )
 
 
 def _proof(rounds: SearchRounds) -> str | None:
@@ -257,7 +261,7 @@ def limiter_of(reports: Sequence[Reported], mtu: int | None) -> Reported | None:
     return next((each for each in reports if each.mtu == mtu), least)
 
 
-def liar_of(reports: Sequence[Reported], mtu: int | None) -> Reported | None:
+def misreporter_of(reports: Sequence[Reported], mtu: int | None) -> Reported | None:
     """The router that reports a wrong MTU, if none reports the right one."""
     if mtu is None or any(each.mtu == mtu for each in reports):
         return None
@@ -276,7 +280,7 @@ def _advice(
 ) -> str | None:
     """Advice. Setting an interface's MTU is advised only if path MTU discovery fails: black hole, or false report."""
     target, size = context.target, (mtu or 0) - HEADER_BYTES[context.family]
-    liar = liar_of(reports, mtu)
+    misreporter = misreporter_of(reports, mtu)
     match verdict:
         case "ok" | "answered" | "refused":
             return None  # a closed port also shows that probes arrive
@@ -284,8 +288,8 @@ def _advice(
             case = Case("below-least", str(mtu), LEAST_MTU[context.family])
         case "black-hole" if hole and mtu is not None:
             case = Case("black-hole", hole.after or "this host", mtu)
-        case "too-big" if liar and mtu is not None:
-            case = Case("liar", liar.reporter, mtu)
+        case "too-big" if misreporter and mtu is not None:
+            case = Case("liar", misreporter.reporter, mtu)
         case "too-big" if mtu is not None:
             limiter = limiter_of(reports, mtu)
             case = Case("too-big", limiter.reporter if limiter else SOMEBODY, size)

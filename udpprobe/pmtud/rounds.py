@@ -293,7 +293,7 @@ class SearchRounds:
         return bool(self.send_errnos) and not self.proofs[SERVICE]
 
     @property
-    def judge(self) -> int:
+    def deciding_role(self) -> int:
         """The role whose silence counts: a refusal does not depend on the payload."""
         return CONTROL if len(self.proofs) > CONTROL and self.proofs[CONTROL] else SERVICE
 
@@ -336,7 +336,7 @@ class SearchRounds:
     def _doubt(self, size: int) -> None:
         """The larger witness, which arrived before, was lost and the smaller one was not: the path has changed."""
         self.search.missed(size)
-        self.search.shrink(self.least[self.judge])
+        self.search.shrink(self.least[self.deciding_role])
         self._since, self._silent = len(self.sent), 0
 
     def _base(self, now_ns: int) -> list[SizedProbe]:
@@ -366,7 +366,7 @@ class SearchRounds:
             self._scouted = size
             self._round = SizeRound(size, now_ns + self._rtt.timeout_ns)
             return [self._probe(self._scout, size, now_ns)]
-        return self._judge(size, now_ns)
+        return self._try_with_witness(size, now_ns)
 
     def _is_scout(self, size: int) -> bool:
         """Whether to try a size alone: the first one, and one that probably arrives."""
@@ -374,16 +374,16 @@ class SearchRounds:
 
     @property
     def _scout(self) -> int:
-        return SERVICE if self.proofs[SERVICE]["answer"] and self._takes_padding else self.judge
+        return SERVICE if self.proofs[SERVICE]["answer"] and self._takes_padding else self.deciding_role
 
-    def _judge(self, size: int, now_ns: int) -> list[SizedProbe]:
+    def _try_with_witness(self, size: int, now_ns: int) -> list[SizedProbe]:
         """Try a size with a witness after it; after silence, also with the smallest size."""
         if now_ns < (token_ns := self._last_ns + self.refusals.early_ns):
             self._round = SizeRound(size, token_ns)
             return []
         wait_ns = max(self._rtt.timeout_ns, self.refusals.again_ns(now_ns - self._last_ns) if self._silent else 0)
         copies = self._policy.tries if size == self.search.passed + 1 else 1
-        role, least = self.judge, self.least[self.judge]
+        role, least = self.deciding_role, self.least[self.deciding_role]
         wanted = max(self.search.passed, least)
         self._round = SizeRound(size, now_ns + wait_ns, wanted=wanted)
         outgoing = [self._probe(role, size, now_ns) for _ in range(copies)]
@@ -394,7 +394,7 @@ class SearchRounds:
 
     def _second_opinion(self, size: int, now_ns: int) -> list[SizedProbe]:
         """Probes to the control, which has not replied yet, while the service answers only its own request."""
-        if self.judge == SERVICE and len(self.least) > CONTROL and self.search.passed == self.least[SERVICE]:
+        if self.deciding_role == SERVICE and len(self.least) > CONTROL and self.search.passed == self.least[SERVICE]:
             return [self._probe(CONTROL, each, now_ns) for each in (size, self.least[CONTROL])]
         return []
 

@@ -44,7 +44,7 @@ CANDIDATES = (
 
 MOST_FALSE_HINTS = 5
 """Most narrow links in a row; routers that are wrong more often only mislead."""
-MOST_SLANDERS = 2
+MOST_FALSE_REPORTS = 2
 """After so many sizes arrived that a router had reported as too big, routers are ignored."""
 
 
@@ -85,7 +85,7 @@ class Search:
         """Sizes that a router reported as too big."""
         self._said: set[int] = set()
         """The same, never removed."""
-        self._slanders = 0
+        self._false_reports = 0
 
     @property
     def state(self) -> Phase:
@@ -138,7 +138,7 @@ class Search:
         return low + 1 if low in CANDIDATES else (low + high) // 2
 
     def _is_trusting(self) -> bool:
-        return self._slanders <= MOST_SLANDERS
+        return self._false_reports <= MOST_FALSE_REPORTS
 
     def _false_hints(self) -> int:
         return len(self.hints & (self._reported | self._missed.keys()))
@@ -149,7 +149,7 @@ class Search:
             self._missed.clear()
         if size in self._reported:  # nor do reports of routers that are wrong
             self._reported.clear()
-            self._slanders += 1
+            self._false_reports += 1
         self.passed = max(self.passed, size)
         self.shrunk_from = {each for each in self.shrunk_from if each > size}
 

@@ -102,14 +102,14 @@ def _is_record(kind: Any) -> bool:  # noqa: ANN401 - as above
 
 
 def _texts(values: Sequence[Any]) -> list[str]:
-    told = {value: _cell(value) for value in set(values)}
-    return list(map(told.__getitem__, values))
+    cells = {value: _cell(value) for value in set(values)}
+    return list(map(cells.__getitem__, values))
 
 
 def _json_cells(values: Sequence[Any]) -> list[str]:
     # errors of the same kind share one object, so comparing identities is enough
-    told = {key: _cell(value) for key, value in {id(value): value for value in values}.items()}
-    return [told[id(value)] for value in values]
+    cells = {key: _cell(value) for key, value in {id(value): value for value in values}.items()}
+    return [cells[id(value)] for value in values]
 
 
 # A text among times and milliseconds is a mark of core.stencils.

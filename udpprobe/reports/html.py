@@ -33,7 +33,7 @@ from udpprobe.reports.mtu import HEADERS as MTU_HEADERS
 from udpprobe.reports.mtu import conclusion as mtu_conclusion
 from udpprobe.reports.mtu import remarks, router_row
 from udpprobe.reports.svg import text_of
-from udpprobe.reports.table import UNDECIDED, TableLine, Telling, Totals, closing, columns_of, event_row
+from udpprobe.reports.table import UNDECIDED, LineBuilder, TableLine, Totals, closing, columns_of, event_row
 from udpprobe.reports.text import PLAIN, Style, duration, endpoint, local, plural, zone_name
 from udpprobe.reports.trace import HEADERS as TRACE_HEADERS
 from udpprobe.reports.trace import conclusion, hop_rows
@@ -258,9 +258,9 @@ def report_html(report: Report, style: Style = PLAIN, timeline: Timeline | None 
         style: gives the time zone.
         timeline: the errors one by one, if they were collected.
     """
-    seen, totals, telling = _Gathered(), Totals(), Telling(report, style)
+    seen, totals, builder = _Gathered(), Totals(), LineBuilder(report, style)
     destinations = totals.destinations(seen.destinations(report.destinations))
-    rows, omitted = _rows(destinations, telling, totals.entries(seen.entries(report.unmatched)), report.group_by)
+    rows, omitted = _rows(destinations, builder, totals.entries(seen.entries(report.unmatched)), report.group_by)
     lead = closing(report, totals, style), _sureness(seen)
     subject = f"All {report.group_by}s" if report.group_by in {"host", "reporter"} else "All destinations"
     yield from _page(
@@ -269,7 +269,7 @@ def report_html(report: Report, style: Style = PLAIN, timeline: Timeline | None 
         lead,
         (
             ("summary", "What happened", _cards(seen, style)),
-            ("advice", "What to do", _list(telling.advice.sentences())),
+            ("advice", "What to do", _list(builder.advice.sentences())),
             ("over-time", "Errors over time", timeline.drawn(style) if timeline else ()),
             ("loops", "Loops", _loops(seen)),
             ("reporters", "Who reports about whom", _pairs(seen)),
@@ -282,7 +282,7 @@ def report_html(report: Report, style: Style = PLAIN, timeline: Timeline | None 
 
 
 def _rows(
-    destinations: Iterable[Destination], telling: Telling, unmatched: Iterable[Unmatched], subject: str
+    destinations: Iterable[Destination], builder: LineBuilder, unmatched: Iterable[Unmatched], subject: str
 ) -> tuple[list[str], Counter[str]]:
     """The rows that fit in the page, and how many destinations of each verdict were left out.
 
@@ -299,13 +299,13 @@ def _rows(
     for each in destinations:
         kind, label = each.verdict or UNDECIDED, endpoint(each.address, each.port, each.zone)
         if sizes[kind] < ROWS_BYTES:
-            add(kind, [_line(said, label, each.sent, subject) for said in telling.destination(each)])
+            add(kind, [_line(said, label, each.sent, subject) for said in builder.destination(each)])
         else:
             omitted[kind] += 1
-            telling.advise(each, label)
+            builder.advise(each, label)
     for entry in unmatched:
         if sizes[ALONE] < ROWS_BYTES:
-            add(ALONE, [_line(telling.unmatched(entry), endpoint(entry.address, entry.port), 0, subject)])
+            add(ALONE, [_line(builder.unmatched(entry), endpoint(entry.address, entry.port), 0, subject)])
         else:
             omitted[ALONE] += 1
     room = ROWS_BYTES

@@ -9,7 +9,7 @@ from udpprobe.core.model import Event, Report
 from udpprobe.reports.own_host import SENT_COLUMNS, sent_row
 from udpprobe.reports.table import (
     SENTENCES_SHOWN,
-    Telling,
+    LineBuilder,
     Totals,
     closing,
     columns_of,
@@ -27,7 +27,7 @@ ROWS_AT_A_TIME = 1024
 
 def report_markdown(report: Report, style: Style = PLAIN) -> Iterator[str]:
     """A row per finding, worst first, advice, and a last line. In pieces."""
-    totals, telling = Totals(), Telling(report, style)
+    totals, builder = Totals(), LineBuilder(report, style)
     subject = report.group_by if report.group_by in {"host", "reporter"} else "destination"
     destinations = (
         (row for row, _ in summed_up(totals.parts(report.destinations)))
@@ -35,8 +35,8 @@ def report_markdown(report: Report, style: Style = PLAIN) -> Iterator[str]:
         else totals.destinations(report.destinations)
     )
     lines = chain(
-        chain.from_iterable(map(telling.destination, destinations)),
-        map(telling.unmatched, totals.entries(report.unmatched)),
+        chain.from_iterable(map(builder.destination, destinations)),
+        map(builder.unmatched, totals.entries(report.unmatched)),
     )
     rows, table, between = (wide_row(line, subject) for line in lines), MarkdownTable(columns_of(subject)), ""
     while some := list(islice(rows, ROWS_AT_A_TIME)):
@@ -46,7 +46,7 @@ def report_markdown(report: Report, style: Style = PLAIN) -> Iterator[str]:
     if report.errors_sent and report.errors_sent.rows:
         sent = MarkdownTable(SENT_COLUMNS)
         yield sent.add([sent_row(each) for each in report.errors_sent.rows]) + sent.end() + "\n"
-    advice = [f"- {without_tags(each)}\n" for each in telling.advice.sentences()[:SENTENCES_SHOWN]]
+    advice = [f"- {without_tags(each)}\n" for each in builder.advice.sentences()[:SENTENCES_SHOWN]]
     yield "".join([*advice, "\n"] if advice else ()) + without_tags(closing(report, totals, style)) + "\n"
 
 

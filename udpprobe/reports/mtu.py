@@ -9,7 +9,7 @@ from msgspec.structs import astuple
 
 from udpprobe.core.notes import LEAST_MTU, NO_NEIGHBOUR
 from udpprobe.pmtud.model import MTU_SCHEMA, MtuReport, Reported
-from udpprobe.pmtud.outcome import liar_of, limiter_of
+from udpprobe.pmtud.outcome import limiter_of, misreporter_of
 from udpprobe.pmtud.search import Phase
 from udpprobe.replies import HEADER_BYTES
 from udpprobe.reports import OutputFormat
@@ -106,10 +106,10 @@ def conclusion(report: MtuReport) -> str:
         arrived = f": packets of {report.path_mtu} bytes arrived" if report.path_mtu is not None else ""
         return f"{where}: undecided{arrived}; interrupted after {plural(report.sent, 'probe')}."
     asked = f"{plural(report.sent, 'probe')} in {duration(report.duration_ms)}"
-    liar = liar_of(report.reports, report.path_mtu) if report.verdict == "too-big" else None
-    if liar and report.path_mtu is not None:  # a headline must not repeat a wrong MTU
-        lie = _lie(liar.mtu or 0, report.path_mtu)
-        return f"{where}: path MTU {report.path_mtu}; {escape(liar.reporter)} {lie}; {asked}."
+    misreporter = misreporter_of(report.reports, report.path_mtu) if report.verdict == "too-big" else None
+    if misreporter and report.path_mtu is not None:  # a headline must not repeat a wrong MTU
+        false_report = _false_report(misreporter.mtu or 0, report.path_mtu)
+        return f"{where}: path MTU {report.path_mtu}; {escape(misreporter.reporter)} {false_report}; {asked}."
     why = _WHY.get(report.verdict, _nothing)(report)
     return f"{where}: {path_mtu}{report.verdict}{why}; {asked}."
 
@@ -124,7 +124,7 @@ def _too_big(report: MtuReport) -> str:
     return f": {escape(said.reporter)} says so" if said else ""
 
 
-def _lie(mtu: int, path_mtu: int) -> str:
+def _false_report(mtu: int, path_mtu: int) -> str:
     """The effect of a wrong reported MTU."""
     if mtu == 0:
         return "names no MTU: hosts have to guess what fits"

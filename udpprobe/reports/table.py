@@ -156,8 +156,8 @@ def report_table(report: Report, width: int, style: Style = PLAIN) -> str:
     destinations, hidden = _shown_of_scan(report, totals) if is_scan(report) else _shown(report, totals)
     passing = totals.entries(report.unmatched)
     entries, hidden_entries = list(islice(passing, ROWS_SHOWN)), sum(1 for _ in passing)
-    telling = Telling(report, style)
-    lines = tuple(chain(chain.from_iterable(map(telling.destination, destinations)), map(telling.unmatched, entries)))
+    builder = LineBuilder(report, style)
+    lines = tuple(chain(chain.from_iterable(map(builder.destination, destinations)), map(builder.unmatched, entries)))
     subject = report.group_by if report.group_by in {"host", "reporter"} else "destination"
     layouts = (_wide(lines, subject), _medium(lines, subject), _tall(lines, subject))
     body = coloured_column(table(layouts, width), "verdict", style) if lines else ""
@@ -166,7 +166,7 @@ def report_table(report: Report, width: int, style: Style = PLAIN) -> str:
         body,
         wrap(rest, width),
         own_host.sent_table(report.errors_sent, width),
-        wrap(telling.advice.text(), width),
+        wrap(builder.advice.text(), width),
         wrap(closing(report, totals, style), width),
     )
     return "\n\n".join(filter(None, parts)) + "\n"
@@ -261,7 +261,7 @@ def _story(line: TableLine) -> str:
     return ": ".join(part for part in (line.reporter, "; ".join(line.details)) if part)
 
 
-class Telling:
+class LineBuilder:
     """Turns a report's rows into table lines, and collects their advice."""
 
     def __init__(self, report: Report, style: Style = PLAIN) -> None:
@@ -399,11 +399,11 @@ def _host(place: str) -> str:
 
 
 def _loops_once(findings: list[Finding]) -> list[Finding]:
-    told: set[Loop | None] = {None}
+    shown: set[Loop | None] = {None}
     lines = []
     for finding in findings:
-        lines.append(replace(finding, loop=None) if finding.loop in told else finding)
-        told.add(finding.loop)
+        lines.append(replace(finding, loop=None) if finding.loop in shown else finding)
+        shown.add(finding.loop)
     return lines
 
 
@@ -433,8 +433,8 @@ def _rtt(finding: Finding) -> str:
     """The RTT. For a host-unreachable error it is how long the last router asked on the link (3.06 s measured)."""
     if not finding.rtt_ms:
         return ""
-    told = f"RTT {duration(finding.rtt_ms.median)}"
-    return glued(f"{told}, {timeout_name(finding.family)}" if is_timeout(finding.reason, finding.rtt_ms) else told)
+    rtt = f"RTT {duration(finding.rtt_ms.median)}"
+    return glued(f"{rtt}, {timeout_name(finding.family)}" if is_timeout(finding.reason, finding.rtt_ms) else rtt)
 
 
 def _source(entry: Destination | Unmatched) -> tuple[str, ...]:
@@ -538,8 +538,8 @@ def is_scan(report: Report) -> bool:
 def _probed(totals: Totals) -> str:
     """`3 destinations: 1 refused, 2 silent`, in the order of `VERDICTS`."""
     counts = totals.verdicts
-    told = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in (*VERDICTS, UNDECIDED) if counts[verdict])
-    return plural(counts.total(), "destination") + (f": {told}" if told else "")
+    summary = ", ".join(f"{counts[verdict]:,} {verdict}" for verdict in (*VERDICTS, UNDECIDED) if counts[verdict])
+    return plural(counts.total(), "destination") + (f": {summary}" if summary else "")
 
 
 # ---- many similar results of a scan in one row, like nmap's "Not shown": by host and result instead of by port
@@ -547,7 +547,7 @@ def _probed(totals: Totals) -> str:
 SHOWN_SINGLY = 50
 """Most destinations of one verdict that are shown one by one. Above that, those with equal results share a row."""
 _RANGES_SHOWN = 8
-_TELLING = frozenset({"answered"})
+_NEVER_SUMMED = frozenset({"answered"})
 """Verdicts that are never summed up, because people scan for them."""
 _KINDS_AT_A_TIME = 4096
 """Most different results, with their ports, that are kept at a time while looking for hosts with equal ones."""
@@ -568,7 +568,7 @@ def summed_up(parts: Iterable[Destination | Alike]) -> Counted:
         parts: destinations, and runs of those that are alike, sorted by verdict and then by address.
     """
     for verdict, some in groupby(parts, attrgetter("verdict")):
-        if verdict in _TELLING:
+        if verdict in _NEVER_SUMMED:
             yield from _one_by_one(some)
             continue
         rows = _unless_few(_by_host, some, _one_by_one, _number_of)

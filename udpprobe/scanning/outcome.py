@@ -51,7 +51,7 @@ NO_REPLY = "no reply; host down or filtered"
 NO_ERROR = f"no closed port is refused, though {ANSWERS_ELSEWHERE}"
 NO_REFUSAL = "no reply, and no closed port of this host is refused"
 SEEN_LOOPING = "seen going round: the same datagram again, its TTL lower each time"
-TOLD_BY_ERRNO = frozenset({"refused", "too-big"})
+IMPLIED_BY_ERRNO = frozenset({"refused", "too-big"})
 """Verdicts for which the errno says as much as type and code."""
 TIME_EXCEEDED = {(4, 11, 0), (6, 3, 0)}
 """Family, type and code: TTL exceeded in transit."""
@@ -97,12 +97,12 @@ class ScanOutcome(Mapping[int, Destination]):
     Args:
         known: what the scan knows.
         order: the tasks.
-        told: the destinations that are already made.
+        prepared: the destinations that are already made.
         alike: (tasks,) the family of tasks that are made on demand; else 0.
     """
 
-    def __init__(self, known: Known, order: array[int], told: Mapping[int, Destination], alike: bytearray) -> None:
-        self._known, self._order, self._told, self._alike = known, order, told, alike
+    def __init__(self, known: Known, order: array[int], prepared: Mapping[int, Destination], alike: bytearray) -> None:
+        self._known, self._order, self._prepared, self._alike = known, order, prepared, alike
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._order)
@@ -111,13 +111,13 @@ class ScanOutcome(Mapping[int, Destination]):
         return len(self._order)
 
     def __getitem__(self, task: int) -> Destination:
-        return destination_of(self._known, task) if self._alike[task] else self._told[task]
+        return destination_of(self._known, task) if self._alike[task] else self._prepared[task]
 
     def beginning_with(self, tasks: Iterable[int]) -> ScanOutcome:
         """The same outcome with these tasks first."""
         first = dict.fromkeys(tasks)
         rest = (task for task in self._order if task not in first)
-        return ScanOutcome(self._known, array("I", chain(first, rest)), self._told, self._alike)
+        return ScanOutcome(self._known, array("I", chain(first, rest)), self._prepared, self._alike)
 
     def rows(self) -> Parts:
         """The destinations in their order."""
@@ -193,7 +193,7 @@ def outcome(known: Known, undecided: AbstractSet[int] = frozenset()) -> ScanOutc
     plan, state = known.plan, known.pacing.state
     high, low = plan.tasks.high, plan.tasks.low
     families = _alike_in(known, undecided)
-    told: dict[int, Destination] = {}
+    prepared: dict[int, Destination] = {}
     ranked = [array("I") for _ in RANK]
     refused = ranked[RANK["refused"]]
     for host in sorted(
@@ -203,9 +203,9 @@ def outcome(known: Known, undecided: AbstractSet[int] = frozenset()) -> ScanOutc
         refused.extend(those)
         for task in others:
             if state[task] != UNDECIDED or plan.sent[task]:
-                told[task] = _untold(known, task) if task in undecided else destination_of(known, task)
-                ranked[RANK[told[task].verdict]].append(task)
-    return ScanOutcome(known, array("I", chain.from_iterable(ranked)), told, families)
+                prepared[task] = _undecided(known, task) if task in undecided else destination_of(known, task)
+                ranked[RANK[prepared[task].verdict]].append(task)
+    return ScanOutcome(known, array("I", chain.from_iterable(ranked)), prepared, families)
 
 
 def _alike_in(known: Known, undecided: AbstractSet[int]) -> bytearray:
@@ -223,19 +223,19 @@ def _alike_in(known: Known, undecided: AbstractSet[int]) -> bytearray:
 def unsettled_tasks(known: Known, now_ns: int) -> frozenset[int]:
     """Tasks whose verdict is not settled at this time."""
     plan, pacing = known.plan, known.pacing
-    found, still_heard = set(), cache(lambda host: pacing.silence_settles_ns(host) > now_ns)
+    found, may_reply = set(), cache(lambda host: pacing.silence_settles_ns(host) > now_ns)
     for task in range(plan.requested_count):
         state = pacing.state[task]
         if (
             state == UNDECIDED
             or (state == REPLIED and not is_settled(known, task, now_ns))
-            or (state in {SILENT, LIMITED} and still_heard(plan.host[task]))
+            or (state in {SILENT, LIMITED} and may_reply(plan.host[task]))
         ):
             found.add(task)
     return frozenset(found)
 
 
-def _untold(known: Known, task: int) -> Destination:
+def _undecided(known: Known, task: int) -> Destination:
     """A destination whose verdict is undecided."""
     return replace(destination_of(known, task), verdict=None, errno=None, meaning=None, notes=(), advice=None)
 
@@ -429,7 +429,7 @@ def _spread(rtts_ns: Sequence[int]) -> Spread | None:
 
 def _anonymous(finding: Finding) -> Finding:
     """A finding of an engine that sees only an errno, without the fields it had to invent."""
-    reason = finding.reason if finding.verdict in TOLD_BY_ERRNO else "dest-unreach"
+    reason = finding.reason if finding.verdict in IMPLIED_BY_ERRNO else "dest-unreach"
     return replace(finding, icmp_type=None, icmp_code=None, reporter=None, linux=None, reason=reason)
 
 
@@ -484,14 +484,14 @@ def _why(meaning: str, task: int, host: int, known: Known) -> str:
 # ---- comments
 
 
-def comments_of(told: Mapping[int, Destination], frames: Iterable[tuple[int, int]]) -> dict[int, str]:
+def comments_of(destinations: Mapping[int, Destination], frames: Iterable[tuple[int, int]]) -> dict[int, str]:
     """By frame, the outcome of the destination it is about.
 
     Args:
-        told: by task.
+        destinations: by task.
         frames: pairs of a frame and its task.
     """
-    texts = {task: _comment(destination) for task, destination in told.items()}
+    texts = {task: _comment(destination) for task, destination in destinations.items()}
     return {frame: texts[task] for frame, task in frames if task in texts}
 
 

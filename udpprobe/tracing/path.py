@@ -171,7 +171,7 @@ class Path(Struct):
     """By TTL, the reporters of TTL exceeded."""
     back: dict[int, frozenset[int]] = field(default_factory=dict)
     """TTLs that these reports arrived with."""
-    asked_ns: int = 0
+    reprobed_ns: int = 0
     """When a hop was last probed again, and ..."""
     spoke_ns: int = 0
     """... when it last replied to that; 0 for never."""
@@ -253,7 +253,7 @@ class Path(Struct):
             return None
         for query in range(1, self.policy.queries + 1):
             for ttl in range(self.policy.first_ttl, min(self.last_ttl, self._likely_ttl(now_ns)) + 1):
-                if self._asked(ttl) < min(query, self.queries(ttl)):
+                if self._query_count(ttl) < min(query, self.queries(ttl)):
                     return ttl
         highest = max(self.flights, default=0)
         is_new = self.end_ttl is not None and (self.policy.asks_again or self.end_ttl != self.policy.likely_ttl)
@@ -274,7 +274,7 @@ class Path(Struct):
         )
         return likely_ttl if likely_ttl and is_open and not self.is_known else self.policy.max_ttl
 
-    def _asked(self, ttl: int) -> int:
+    def _query_count(self, ttl: int) -> int:
         """Number of queries of a TTL; at the end of the path, probes with higher TTLs count too."""
         last = max(self.flights) if ttl == self.end_ttl else ttl
         return sum(not flight.void for each in range(ttl, last + 1) for flight in self.at(each))
@@ -299,7 +299,7 @@ class Path(Struct):
         if self.exchanges(ttl) or self.is_known:
             pause_ns = self.policy.pause_ns * _pauses(bursts[-1:])
             return max(self.deadline_ns(latest), latest.sent_ns + pause_ns)
-        slow_ns = max(latest.sent_ns + self.policy.pause_ns, self.asked_ns + self.policy.slow_ns)
+        slow_ns = max(latest.sent_ns + self.policy.pause_ns, self.reprobed_ns + self.policy.slow_ns)
         return slow_ns if slow_ns <= slow_until_ns else NEVER
 
     def is_open(self, ttl: int) -> bool:
@@ -375,8 +375,8 @@ class Path(Struct):
     def launch(self, flight: Flight) -> None:
         """Record a probe that is being sent."""
         self.flights.setdefault(flight.probe.ttl, []).append(flight)
-        self.asked_ns = flight.sent_ns if flight.again else self.asked_ns
-        self._look_round()
+        self.reprobed_ns = flight.sent_ns if flight.again else self.reprobed_ns
+        self._find_loop()
 
     def take(self, flight: Flight, reply: Reply) -> None:
         """Record a reply. The first one to a probe counts, unless it was only about larger packets.
@@ -399,14 +399,14 @@ class Path(Struct):
         self.spoke_ns = reply.time_ns if flight.again else self.spoke_ns
         if reply.event and is_expired(reply):
             self._note_expired(flight.probe.ttl, reply.event.reporter or "", reply.ttl)
-        self._look_for_end()
+        self._find_end()
 
     def _note_expired(self, ttl: int, reporter: str, back: int) -> None:
         self.expired[ttl] = self.expired.get(ttl, frozenset()) | {reporter}
         self.back[ttl] = self.back.get(ttl, frozenset()) | {back}
-        self._look_round()
+        self._find_loop()
 
-    def _look_for_end(self) -> None:
+    def _find_end(self) -> None:
         """Find the path's end: the lowest TTL that the destination replied to, else a router's final error.
 
         An error that higher TTLs did not meet was temporary and is no end: they expired farther away, or arrived.
@@ -429,7 +429,7 @@ class Path(Struct):
         ]
         return max(sent) + min(wait_ns, policy.timeout_ns) if sent else 0
 
-    def _look_round(self) -> None:
+    def _find_loop(self) -> None:
         self.round = find_round(self.expired, max(self.flights), self.back)
 
     def _note_rtt(self, ttl: int, reply: Reply) -> None:
