@@ -258,7 +258,7 @@ class Tracker:
         header = self._header
         token = self._token_in(packet[header:])
         length, checksum = int.from_bytes(packet[header - 4 : header - 2]), int.from_bytes(packet[header - 2 : header])
-        keys: list[Key] = [("token", token), ("left", probe.flow, length, checksum), ("sum", length, checksum)]
+        keys: list[Key] = [("token", token), ("sent", probe.flow, length, checksum), ("sum", length, checksum)]
         if self.flows.family == 4:
             keys.append(("id", int.from_bytes(packet[4:6])))
         return tuple(keys)
@@ -297,7 +297,7 @@ class Tracker:
             or packet.source_port not in self._flow_of
         ):
             return False
-        key = "left", self._flow_of[packet.source_port], packet.udp_length, packet.udp_checksum
+        key = "sent", self._flow_of[packet.source_port], packet.udp_length, packet.udp_checksum
         token = self._token_in(packet.data)  # as far as it was captured
         alike = (self._sent[number] for number in self._found.get(key, ()))
         some = [each for each in alike if each.token.startswith(token)]

@@ -349,15 +349,15 @@ class LoopsSoFar:
         table = self._analyzer.findings.table
         words = memoryview(table.words)
         touched = {kept.finding(row) for row in range(kept.rows.size)}
-        asked = {_destination(words, row) for row in touched if words[_FINDING * row + 4] >> 20 in _IN_TRANSIT}
-        if not asked:
+        in_transit = {_destination(words, row) for row in touched if words[_FINDING * row + 4] >> 20 in _IN_TRANSIT}
+        if not in_transit:
             return set()
         for row in range(len(self._before), table.size):
             key = hash(_destination(words, row))
             self._before.append(self._latest.get(key, -1))
             self._latest[key] = row
         # a few reporters tell as much as many, and all of them would take ever longer
-        rows = touched.union(*(islice(self._findings_of(each, words), MOST_FINDINGS) for each in asked))
+        rows = touched.union(*(islice(self._findings_of(each, words), MOST_FINDINGS) for each in in_transit))
         return _are_loops(table, self._analyzer.findings.loops, self._loop_ttl, sorted(rows))
 
     def _findings_of(self, destination: tuple[int, ...], words: memoryview) -> Iterator[int]:

@@ -43,9 +43,9 @@ class Names:
 
     def __init__(self, *, dns: bool = True, asn_db: str | None = None, asn_dns: bool = False) -> None:
         self._systems = _Systems(asn_db) if asn_db else None
-        self._askers: list[Callable[[str], str]] = [*([_name_of] if dns else []), *([system_of] if asn_dns else [])]
+        self._lookups: list[Callable[[str], str]] = [*([_name_of] if dns else []), *([system_of] if asn_dns else [])]
         self._found: dict[tuple[str, Callable[[str], str]], str] = {}
-        self._asked: set[str] = set()
+        self._queried: set[str] = set()
         self._waiting: SimpleQueue[tuple[str, Callable[[str], str]]] = SimpleQueue()
         self._threads = 0
         self._news = threading.Condition()
@@ -54,11 +54,11 @@ class Names:
     def ask(self, addresses: Iterable[str | None]) -> None:
         """Begin to look up new addresses."""
         for address in addresses:
-            if address and address not in self._asked and len(self._asked) < MOST:
-                self._asked.add(address)
-                for asker in self._askers:
+            if address and address not in self._queried and len(self._queried) < MOST:
+                self._queried.add(address)
+                for lookup in self._lookups:
                     self._began_s = self._began_s or time.monotonic()
-                    self._waiting.put((address, asker))
+                    self._waiting.put((address, lookup))
                     self._start()
 
     def _start(self) -> None:
@@ -68,10 +68,10 @@ class Names:
 
     def _work(self) -> None:
         while True:
-            address, asker = self._waiting.get()
-            name = asker(address)
+            address, lookup = self._waiting.get()
+            name = lookup(address)
             with self._news:
-                self._found[address, asker] = name
+                self._found[address, lookup] = name
                 self._news.notify_all()
 
     def wait(self, most_s: float = PATIENCE_S) -> None:
@@ -80,7 +80,7 @@ class Names:
             return
         with self._news:
             self._news.wait_for(
-                lambda: len(self._found) >= len(self._asked) * len(self._askers),
+                lambda: len(self._found) >= len(self._queried) * len(self._lookups),
                 max(min(self._began_s + PATIENCE_S - time.monotonic(), most_s), 0),
             )
 
@@ -178,7 +178,7 @@ def _text_of(name: str) -> str:
     """The TXT record from the first resolver that answers."""
     for server in _servers():
         try:
-            return _asked(server, name)
+            return _query(server, name)
         except (OSError, ValueError, struct.error, IndexError):  # a bad answer is as good as none
             continue
     return ""
@@ -192,7 +192,7 @@ def _servers() -> list[str]:
     return [each[1] for each in words if each[:1] == ["nameserver"] and len(each) > 1][:MOST_SERVERS] or ["127.0.0.1"]
 
 
-def _asked(server: str, name: str) -> str:
+def _query(server: str, name: str) -> str:
     """A resolver's answer.
 
     Raises:
@@ -205,11 +205,11 @@ def _asked(server: str, name: str) -> str:
     family, kind, protocol, _, where = socket.getaddrinfo(
         server, DNS_PORT, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
     )[0]
-    with closing(socket.socket(family, kind, protocol)) as asking:
-        asking.settimeout(DNS_PATIENCE_S)
-        asking.connect(where)  # accept answers from there only
-        asking.send(_HEADER.pack(number, RECURSION_DESIRED, 1, 0, 0, 0) + question)
-        return _answer_in(asking.recv(MOST_BYTES), number, question)
+    with closing(socket.socket(family, kind, protocol)) as udp:
+        udp.settimeout(DNS_PATIENCE_S)
+        udp.connect(where)  # accept answers from there only
+        udp.send(_HEADER.pack(number, RECURSION_DESIRED, 1, 0, 0, 0) + question)
+        return _answer_in(udp.recv(MOST_BYTES), number, question)
 
 
 def _answer_in(data: bytes, number: int, question: bytes) -> str:

@@ -136,11 +136,11 @@ def resolve(targets: Sequence[TargetSpec], excluded: Sequence[TargetSpec], wante
     if failures and not spans:
         raise UdpprobeError(_all_of(failures))
     _refuse_too_much(spans)
-    asked, names_of = _asked(spans, forbidden)
+    ports_by_host, names_of = _ports_by_host(spans, forbidden)
     without_excluded = _without_excluded(excluded)
     destinations, names = ProbedDestinations(), {}
     kept: list[_Host] = []
-    for (address, zone), wanted_ports in asked.items():
+    for (address, zone), wanted_ports in ports_by_host.items():
         ports = without_excluded(address, wanted_ports)
         if len(ports):
             number = len(kept)
@@ -248,10 +248,10 @@ def _refuse_too_much(spans: Sequence[_Span]) -> None:
     largest = max((span.block.size for span in spans), default=0)
     if largest > MOST_HOSTS:
         raise UsageError(f"a network of {largest:,} addresses is too large; at most {MOST_HOSTS:,} (an IPv4 /12)")
-    asked = sum(span.block.size * sum(map(len, span.ports)) for span in spans)
-    if asked > MOST_DESTINATIONS:
+    count = sum(span.block.size * sum(map(len, span.ports)) for span in spans)
+    if count > MOST_DESTINATIONS:
         raise UsageError(
-            f"{asked:,} destinations (addresses times ports) are too many for one scan; at most {MOST_DESTINATIONS:,}"
+            f"{count:,} destinations (addresses times ports) are too many for one scan; at most {MOST_DESTINATIONS:,}"
         )
 
 
@@ -267,9 +267,11 @@ def _refuse_two_links(hosts: Sequence[_Host]) -> None:
         seen.add(address)
 
 
-def _asked(spans: Sequence[_Span], forbidden: frozenset[int]) -> tuple[dict[_Host, array[int]], dict[_Host, str]]:
+def _ports_by_host(
+    spans: Sequence[_Span], forbidden: frozenset[int]
+) -> tuple[dict[_Host, array[int]], dict[_Host, str]]:
     """The ports of each host, sorted and without duplicates, hosts in the order of targets; and the names as typed."""
-    asked: dict[_Host, array[int]] = {}
+    ports_by_host: dict[_Host, array[int]] = {}
     names: dict[_Host, str] = {}
     ports_of = {ports: _in_order(ports) for ports in dict.fromkeys(span.ports for span in spans)}
     joined: dict[tuple[int, int], array[int]] = {}
@@ -278,15 +280,15 @@ def _asked(spans: Sequence[_Span], forbidden: frozenset[int]) -> tuple[dict[_Hos
         ports = ports_of[span.ports]
         for address in _addresses(span.block, forbidden):
             host = address, span.zone
-            before = asked.setdefault(host, ports)
+            before = ports_by_host.setdefault(host, ports)
             if before is not ports:
                 pair = id(before), id(ports)
                 if pair not in joined:
                     joined[pair] = array("H", sorted({*before, *ports}))
-                asked[host] = joined[pair]
+                ports_by_host[host] = joined[pair]
             if span.name is not None:
                 names.setdefault(host, span.name)
-    return asked, names
+    return ports_by_host, names
 
 
 def _in_order(ports: Ports) -> array[int]:
@@ -334,10 +336,10 @@ def _covers(block: Block, address: int) -> bool:
 
 def named(report: Report, resolved: Resolved) -> Report:
     """The report with notes of the names as typed, and with zones."""
-    return replace(report, destinations=as_asked(resolved)(report.destinations))
+    return replace(report, destinations=as_typed(resolved)(report.destinations))
 
 
-def as_asked(resolved: Resolved) -> Callable[[Sequence[Destination]], Sequence[Destination]]:
+def as_typed(resolved: Resolved) -> Callable[[Sequence[Destination]], Sequence[Destination]]:
     """A function that adds names and zones to rows, as in `named`."""
     notes = {address: (f"address of {name}",) for address, name in _names_by_address(resolved)}
     zones = dict(_zones_by_address(resolved.destinations))

@@ -145,8 +145,8 @@ def test_the_host_s_own_limit_is_ok_and_noted():
 
 def test_a_requested_limit_is_noted():
     rounds, _ = run(World(1500, interface=1300))
-    assert ("more than 1300 bytes were not tried",) == report_of(rounds, most_asked=1300).notes
-    assert () == report_of(rounds, most_asked=1300, interface_mtu=1300).notes
+    assert ("more than 1300 bytes were not tried",) == report_of(rounds, most_requested=1300).notes
+    assert () == report_of(rounds, most_requested=1300, interface_mtu=1300).notes
 
 
 def test_a_silent_service_is_noted():

@@ -87,17 +87,17 @@ def find_inputs(arguments: Sequence[str], files_from: str | None = None, *, are_
     return Inputs(", ".join(named), tuple(filter(None, captures)), unread)
 
 
-def threads_for(files: Sequence[str], asked: int | None) -> int:
+def threads_for(files: Sequence[str], requested: int | None) -> int:
     """Number of threads for these files; one if any of them (a pipe) can be read only once.
 
     Args:
         files: of all captures.
-        asked: by the user; None for as many as help.
+        requested: by the user; None for as many as help.
     """
     if not all(map(is_stored, files)):
         return 1
-    if asked is not None:
-        return asked
+    if requested is not None:
+        return requested
     is_large = (
         any(map(is_url, files))
         or sum(

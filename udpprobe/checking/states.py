@@ -100,19 +100,19 @@ class Outcome(Model, frozen=True):
         return CheckState.UNKNOWN if self.interrupted else worst(CheckState[each.state] for each in self.checks)
 
 
-def judged(facts: Facts, asked: Expectation) -> list[Ruling]:
+def judged(facts: Facts, expectation: Expectation) -> list[Ruling]:
     """A ruling for each expectation: what came back, how soon, how much fits through, no loop."""
     return [
-        _on_verdict(facts, asked),
-        *_on_rtt(facts.destination, asked),
-        *_on_mtu(facts, asked),
-        *_on_loop(facts, asked),
+        _on_verdict(facts, expectation),
+        *_on_rtt(facts.destination, expectation),
+        *_on_mtu(facts, expectation),
+        *_on_loop(facts, expectation),
     ]
 
 
-def checked(target: str, group: str | None, facts: Facts, asked: Expectation) -> Checked:
+def checked(target: str, group: str | None, facts: Facts, expectation: Expectation) -> Checked:
     """The result of the rulings: the worst state, and its reasons first."""
-    rulings, found = judged(facts, asked), facts.destination
+    rulings, found = judged(facts, expectation), facts.destination
     state = worst(each.state for each in rulings)
     texts = [each.text for each in sorted(rulings, key=lambda each: each.state != state)]
     return Checked(
@@ -126,12 +126,12 @@ def checked(target: str, group: str | None, facts: Facts, asked: Expectation) ->
         meaning=found.meaning,
         rtt_ms=rtt_ms(found),
         path_mtu=facts.mtu.path_mtu if facts.mtu else None,
-        min_mtu=asked.min_mtu or None,
-        warning=asked.warning.text if asked.warning else None,
-        critical=asked.critical.text if asked.critical else None,
+        min_mtu=expectation.min_mtu or None,
+        warning=expectation.warning.text if expectation.warning else None,
+        critical=expectation.critical.text if expectation.critical else None,
         findings=found.findings,
         notes=_notes(facts),
-        advice=None if state is CheckState.OK else _advice(facts, asked),
+        advice=None if state is CheckState.OK else _advice(facts, expectation),
     )
 
 
@@ -158,35 +158,35 @@ def unchecked(target: str, group: str | None, reason: str, place: tuple[str, int
     )
 
 
-def wants_way(found: Destination, asked: Expectation) -> bool:
+def wants_way(found: Destination, expectation: Expectation) -> bool:
     """Whether a trace would tell more: a loop's routers, or whether lost datagrams are in a loop."""
     if found.verdict == "loop" or any(each.verdict == "loop" for each in found.findings):
         return True
     is_lost = found.verdict == "expired" or (found.verdict == "silent" and found.meaning == "no-evidence")
-    return asked.no_loop and is_lost
+    return expectation.no_loop and is_lost
 
 
-def wants_mtu(found: Destination, asked: Expectation) -> bool:
+def wants_mtu(found: Destination, expectation: Expectation) -> bool:
     """Whether to search for the path MTU; pointless where probes are stopped on the way."""
-    return bool(asked.min_mtu) and found.verdict in {"answered", "refused", "silent", "too-big"}
+    return bool(expectation.min_mtu) and found.verdict in {"answered", "refused", "silent", "too-big"}
 
 
-def _on_verdict(facts: Facts, asked: Expectation) -> Ruling:
+def _on_verdict(facts: Facts, expectation: Expectation) -> Ruling:
     found, text = facts.destination, cause(facts.destination, facts.trace)
     if found.verdict == "silent":
-        return _of_silence(facts, asked)
+        return _of_silence(facts, expectation)
     if found.verdict == "unsent":
         if facts.instead:
             return Ruling(CheckState.OK, f"{text}; {facts.instead} was checked instead")
         return Ruling(CheckState.UNKNOWN, text)
     if found.answered and found.findings:
         verdicts = {each.verdict for each in found.findings}
-        is_hopeless = asked.expect == "refused" and "refused" not in verdicts
+        is_hopeless = expectation.expect == "refused" and "refused" not in verdicts
         return Ruling(
             CheckState.CRITICAL if is_hopeless else CheckState.WARNING,
             f"answered, but also {cause_of(found, found.findings[0], facts.trace)}",
         )
-    wanted = "refused" if asked.expect == "refused" else "answered"
+    wanted = "refused" if expectation.expect == "refused" else "answered"
     if found.verdict == wanted:
         return Ruling(CheckState.OK, text)
     # the text alone would read as if everything were fine
@@ -195,25 +195,25 @@ def _on_verdict(facts: Facts, asked: Expectation) -> Ruling:
     )
 
 
-def _of_silence(facts: Facts, asked: Expectation) -> Ruling:
+def _of_silence(facts: Facts, expectation: Expectation) -> Ruling:
     """The ruling on silence. Where closed ports are refused, it shows that this one is not closed, but no listener."""
     found = facts.destination
     text = cause(found) + (facts.patience if found.meaning == "no-evidence" else "")
-    if facts.dropped and asked.silence is None:
+    if facts.dropped and expectation.silence is None:
         return Ruling(
             CheckState.UNKNOWN,
             f"{text}; but this host dropped packets unread ({facts.dropped:,}), and an answer "
             "or a refusal may be among them",
         )
     if found.meaning == "listening-or-filtered":
-        if asked.expect == "not-refused":
+        if expectation.expect == "not-refused":
             return Ruling(CheckState.OK, text)
-        if asked.expect == "listening":
+        if expectation.expect == "listening":
             return Ruling(CheckState.WARNING, CANNOT_TELL)
-    return Ruling(ON_SILENCE[asked.expect] if asked.silence is None else asked.silence, text)
+    return Ruling(ON_SILENCE[expectation.expect] if expectation.silence is None else expectation.silence, text)
 
 
-def _advice(facts: Facts, asked: Expectation) -> str | None:
+def _advice(facts: Facts, expectation: Expectation) -> str | None:
     """What to do about a destination that is not as expected."""
     found = facts.destination
     if facts.mtu and facts.mtu.advice and found.verdict in {"answered", "refused", "silent"}:
@@ -221,17 +221,20 @@ def _advice(facts: Facts, asked: Expectation) -> str | None:
     if facts.trace and facts.trace.loop:
         return facts.trace.advice
     place = endpoint_text(found.address, found.port, found.zone)
-    if asked.expect == "refused" and found.answered:
+    if expectation.expect == "refused" and found.answered:
         return sentence(Case("not-refused"), [place])
     if found.answered and found.findings:
         return sentence(case_of_finding(found.findings[0], found.address, found.answered), [place], found.address)
     return sentence(Case("too-slow"), [place]) if found.verdict == "answered" else found.advice
 
 
-def _on_rtt(found: Destination, asked: Expectation) -> Iterator[Ruling]:
-    span_ms, ranges = rtt_ms(found), ((CheckState.CRITICAL, asked.critical), (CheckState.WARNING, asked.warning))
+def _on_rtt(found: Destination, expectation: Expectation) -> Iterator[Ruling]:
+    span_ms, ranges = (
+        rtt_ms(found),
+        ((CheckState.CRITICAL, expectation.critical), (CheckState.WARNING, expectation.warning)),
+    )
     if span_ms is None:
-        if asked.warning or asked.critical:
+        if expectation.warning or expectation.critical:
             yield Ruling(CheckState.UNKNOWN, "no RTT to measure")
         return
     hit = next(((state, limit) for state, limit in ranges if limit and limit.alerts(span_ms)), None)
@@ -246,22 +249,22 @@ def _beyond(span_ms: float, limit: Range) -> str:
     return f"> {limit.end:g} ms" if span_ms > limit.end else f"< {limit.start:g} ms"
 
 
-def _on_mtu(facts: Facts, asked: Expectation) -> Iterator[Ruling]:
-    if not wants_mtu(facts.destination, asked):
+def _on_mtu(facts: Facts, expectation: Expectation) -> Iterator[Ruling]:
+    if not wants_mtu(facts.destination, expectation):
         return
     if facts.mtu is None:
         yield Ruling(CheckState.UNKNOWN, f"path MTU not checked: {facts.blind}")
     elif facts.mtu.path_mtu is None:
         yield Ruling(CheckState.UNKNOWN, mtu_cause(facts.mtu))
-    elif facts.mtu.path_mtu >= asked.min_mtu:
-        yield Ruling(CheckState.OK, f"{asked.min_mtu} bytes fit through")
+    elif facts.mtu.path_mtu >= expectation.min_mtu:
+        yield Ruling(CheckState.OK, f"{expectation.min_mtu} bytes fit through")
     else:
-        yield Ruling(CheckState.CRITICAL, mtu_cause(facts.mtu, asked.min_mtu))
+        yield Ruling(CheckState.CRITICAL, mtu_cause(facts.mtu, expectation.min_mtu))
 
 
-def _on_loop(facts: Facts, asked: Expectation) -> Iterator[Ruling]:
+def _on_loop(facts: Facts, expectation: Expectation) -> Iterator[Ruling]:
     found = facts.destination
-    if not asked.no_loop or not wants_way(found, asked):
+    if not expectation.no_loop or not wants_way(found, expectation):
         return
     loop = next((each for each in found.findings if each.verdict == "loop"), None)
     if loop:

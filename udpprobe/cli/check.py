@@ -220,7 +220,7 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
 
     Without CAP_NET_RAW it checks what it can, and reports what it cannot.
     """
-    asked = Expectation(
+    expectation = Expectation(
         expect.value,
         CheckState[silence.name] if silence else None,
         None if warning is None else parse_range(warning),
@@ -231,7 +231,8 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
     probing = Probing(payload, opt.family_of(only_v4=only_v4, only_v6=only_v6), interface, allow_broadcast)
     listed = None if ports is None else ",".join(ports)
     checks = _distinct(
-        [Check(text, target_with_port(text, listed), asked, probing) for text in targets or ()] + _from_file(config)
+        [Check(text, target_with_port(text, listed), expectation, probing) for text in targets or ()]
+        + _from_file(config)
     )
     if not checks:
         raise UsageError("name a target, or a file of them with --config")

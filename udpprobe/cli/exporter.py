@@ -53,7 +53,9 @@ def exporter(
 ) -> None:
     """Serve Prometheus: probe the targets that it names, as the blackbox exporter does, and report the results."""
     where = _where(listen)
-    networks = tuple(_network(word.strip()) for words in allow or _unasked(where[0]) for word in words.split(","))
+    networks = tuple(
+        _network(word.strip()) for words in allow or _default_networks(where[0]) for word in words.split(",")
+    )
     from udpprobe.commands.check import Settings  # noqa: PLC0415 - help does without the core
     from udpprobe.commands.exporter import MODULES, ExporterOptions, MetricsServer  # noqa: PLC0415 - as above
     from udpprobe.linux.hostfacts import has_net_raw  # noqa: PLC0415 - as above
@@ -82,7 +84,7 @@ def _modules(path: str | None) -> dict[str, "Module"]:
     return read_templates(path)
 
 
-def _unasked(host: str) -> list[str]:
+def _default_networks(host: str) -> list[str]:
     """Who may be probed without `--allow`: anyone, but only for this host, which could send its datagrams itself."""
     if not _is_loopback(host):
         raise UsageError(f"--allow: name the networks that may be probed, for other hosts can ask at {host}")

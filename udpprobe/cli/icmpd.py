@@ -112,12 +112,12 @@ def ask_status(path: str | None) -> dict[str, Any]:
     from udpprobe.icmpd.client import usual_path  # noqa: PLC0415 - help does not need it
 
     where = path or usual_path()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
-            asked.settimeout(5)
-            asked.connect(where)
-            asked.sendall(b"S")
-            said = b"".join(iter(lambda: asked.recv(READ_BYTES), b""))
+            connection.settimeout(5)
+            connection.connect(where)
+            connection.sendall(b"S")
+            said = b"".join(iter(lambda: connection.recv(READ_BYTES), b""))
         except OSError as error:
             raise UdpprobeError(f"no icmpd at {where}: {error.strerror or error}") from None
     if not said.startswith(b"{"):

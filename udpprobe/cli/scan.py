@@ -96,20 +96,20 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     """
     failing = failing_verdicts(fail_on)
     default_ports = None if ports is None else parse_ports(",".join(ports))
-    asked = [*map(parse_target, targets or ()), *_from_file(targets_file)]
+    requested = [*map(parse_target, targets or ()), *_from_file(targets_file)]
     excluded = [target for words in exclude or () for target in parse_targets(words)]
     sources = parse_addresses(source_address) if source_address is not None else ()
     write_rows = partial(_write_rows, output_format, output)
     if list_payloads:
         write_rows(_payload_rows())
         raise Exit
-    if not asked:
+    if not requested:
         raise UsageError("name a target, or a file of them with --targets-file (see udpprobe scan --help)")
     guard_outputs(output, write)
     for option, path in (("-o", output), ("-w", write)):
         guard_inputs(path, _read_files(targets_file, payload, payloads), option=option, what="what the scan reads")
     family = opt.family_of(only_v4=only_v4, only_v6=only_v6)
-    resolved = _resolved(asked, excluded, default_ports, family, interface, allow_broadcast=allow_broadcast)
+    resolved = _resolved(requested, excluded, default_ports, family, interface, allow_broadcast=allow_broadcast)
     from udpprobe.engines.prepare import EngineOptions  # noqa: PLC0415 - help does without the core
 
     options = EngineOptions(
@@ -161,7 +161,7 @@ def _read_files(targets_file: str | None, payload: str, payloads: str | None) ->
 
 
 def _resolved(
-    asked: list[TargetSpec],
+    requested: list[TargetSpec],
     excluded: list[TargetSpec],
     ports: Ports | None,
     family: int | None,
@@ -172,12 +172,12 @@ def _resolved(
     from udpprobe.payloads import known_ports  # noqa: PLC0415 - as above
     from udpprobe.targets import Wanted, resolve  # noqa: PLC0415 - as above
 
-    resolved = resolve(asked, excluded, Wanted(ports or known_ports(), family, interface, allow_broadcast))
+    resolved = resolve(requested, excluded, Wanted(ports or known_ports(), family, interface, allow_broadcast))
     for failure in resolved.failures:
         complain(str(failure))
     for warning in resolved.warnings:
         _warn(warning)
-    for meant in filter(None, map(meant_with_port, asked if ports is None else ())):
+    for meant in filter(None, map(meant_with_port, requested if ports is None else ())):
         host, _, port = meant[1:].partition("]:")
         _warn(f"{host}:{port} is an address without a port; did you mean {meant}?")
     return resolved
@@ -211,11 +211,11 @@ def _follow(
 ) -> tuple["Report", bool]:
     from udpprobe.commands import scan as scanning  # noqa: PLC0415 - as above
     from udpprobe.interrupt import Interrupted  # noqa: PLC0415 - as above
-    from udpprobe.targets import as_asked, named  # noqa: PLC0415 - as above
+    from udpprobe.targets import as_typed, named  # noqa: PLC0415 - as above
 
     module = "json" if writer.format is OutputFormat.NDJSON else writer.format.value
     load_ahead(f"udpprobe.reports.{module}", writer.format)
-    restored = as_asked(resolved)
+    restored = as_typed(resolved)
 
     def on_settled(rows: "Sequence[Destination]") -> None:
         writer.take_settled(restored(rows))

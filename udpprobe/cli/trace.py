@@ -126,7 +126,7 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
     if output_format is OutputFormat.HTML and len(targets) > 1:
         raise UsageError("--format html is one page of one target; here are several")
     family = opt.family_of(only_v4=only_v4, only_v6=only_v6)
-    asked, failures = _asked(targets, family, interface, allow_broadcast=allow_broadcast)
+    endpoints, failures = _endpoints_of(targets, family, interface, allow_broadcast=allow_broadcast)
     from udpprobe.commands.trace import TraceOptions  # noqa: PLC0415 - help does without the core
 
     is_watch = watch or report_cycles is not None
@@ -145,7 +145,7 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
         capture=capture or "auto",
     )
     names = names_for(output_format, dns=not numeric, asn_db=asn_db, asn_dns=asn_dns)
-    typed = [name for name, _ in asked]
+    typed = [name for name, _ in endpoints]
     with opened(output, stream=output_format is OutputFormat.NDJSON) as out:
         style = style_of(out, color, utc=utc, names=names)
         writer = _Output(
@@ -156,7 +156,7 @@ def trace(  # noqa: PLR0913 - a command's options are its arguments
             style = style_of(sys.stdout, color, utc=utc)
             screen = _screen(typed, style, asn_db, asn_dns=asn_dns, has_names=not numeric)
         load_ahead("udpprobe.reports.trace", output_format)
-        _trace(writer, screen, [endpoint for _, endpoint in asked], options, interval, report_cycles)
+        _trace(writer, screen, [endpoint for _, endpoint in endpoints], options, interval, report_cycles)
         writer.finish()
     failures += writer.failures
     for failure in failures[:-1]:
@@ -203,7 +203,7 @@ def _screen(
     return Screen(typed, style, Names(asn_db=asn_db, asn_dns=asn_dns), has_names=has_names)
 
 
-def _asked(
+def _endpoints_of(
     targets: "Sequence[str]", family: int | None, interface: str | None, *, allow_broadcast: bool
 ) -> "tuple[list[tuple[str | None, Endpoint]], list[str]]":
     """The targets with their names as typed; of several, why some have no address.

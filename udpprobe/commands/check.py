@@ -161,10 +161,10 @@ class _Run(Struct):
         found = self._side_by_side(lambda job: self._scan(*job, rate_pps), jobs, lambda _: STOPPED)
         return dict(zip(together, found, strict=True))
 
-    def _scan(self, probing: Probing, asked: list[tuple[Check, ProbedDestinations]], rate_pps: float) -> Found:
+    def _scan(self, probing: Probing, probed: list[tuple[Check, ProbedDestinations]], rate_pps: float) -> Found:
         settings = self.settings
         listeners = scan.ScanListeners(
-            on_warning=self.warnings.append, on_settled=partial(self._tell_settled, asked) if self.on_checked else None
+            on_warning=self.warnings.append, on_settled=partial(self._tell_settled, probed) if self.on_checked else None
         )
         options = EngineOptions(
             rate_pps=rate_pps,
@@ -176,7 +176,7 @@ class _Run(Struct):
             engine=settings.engine,
         )
         try:
-            report = scan.scan(_united([place for _, place in asked]), options, listeners)
+            report = scan.scan(_united([place for _, place in probed]), options, listeners)
         except UdpprobeError as error:
             return error
         except Interrupted as stopped:
@@ -193,13 +193,13 @@ class _Run(Struct):
             if (each.address, each.port or 0) not in undecided
         }
 
-    def _tell_settled(self, asked: list[tuple[Check, ProbedDestinations]], rows: Sequence[Destination]) -> None:
+    def _tell_settled(self, probed: list[tuple[Check, ProbedDestinations]], rows: Sequence[Destination]) -> None:
         """Report checks that these destinations settle: those of a single address, without mtu and trace.
 
         Silence is judged at the scan's end only, when the packets that this host dropped are counted.
         """
         found = {(each.address, each.port or 0): each for each in rows if each.verdict != "silent"}
-        for ask, place in asked:
+        for ask, place in probed:
             if len(place) == 1 and (row := found.get(_endpoint(place))) and not _wants_more(row, ask):
                 self._tell(ask, checked(ask.name, ask.group, self._facts(row), ask.expectation))
 

@@ -131,12 +131,12 @@ class ProbeService:
 
     def _found(self, text: str, module: Module, limit_s: float) -> Checked:
         try:
-            asked = self._asked(text, *module)
+            wanted = self._check_of(text, *module)
         except UdpprobeError as error:  # a failed probe is a result to alert on, not a failure of the exporter
             return unchecked(text, None, str(error))
         remaining_s = max(limit_s - time.monotonic(), MARGIN_S)
         try:
-            return check([asked], replace(self._options.settings, timeout_s=remaining_s)).checks[0]
+            return check([wanted], replace(self._options.settings, timeout_s=remaining_s)).checks[0]
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
@@ -155,7 +155,7 @@ class ProbeService:
         finally:
             self._places.release()
 
-    def _asked(self, text: str, expectation: Expectation, probing: Probing) -> Check:
+    def _check_of(self, text: str, expectation: Expectation, probing: Probing) -> Check:
         """The one address to probe, resolved once, so that the address that was allowed is the one that is probed."""
         try:
             target = target_with_port(text)

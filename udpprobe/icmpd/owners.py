@@ -39,7 +39,7 @@ class Owners:
     def __init__(self) -> None:
         self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG)
         self._netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@qq", int(TRUSTED_S), 0))
-        self._asked_s = 0.0
+        self._cached_s = 0.0
         self._own: dict[tuple[int, int], bool] = {}
         self._alive: dict[int, bool] = {}
         self._peers: dict[Quote, Name] = {}
@@ -52,8 +52,8 @@ class Owners:
     def at(self, now_s: float) -> None:
         """Forget what is too old at this time."""
         kept = len(self._own) + len(self._alive) + len(self._peers)
-        if now_s - self._asked_s > TRUSTED_S or kept > MOST_KEPT:
-            self._asked_s, self._all = now_s, None
+        if now_s - self._cached_s > TRUSTED_S or kept > MOST_KEPT:
+            self._cached_s, self._all = now_s, None
             self._own.clear()
             self._alive.clear()
             self._peers.clear()

@@ -423,14 +423,14 @@ class Protocol:
 
     def _shares(self, wanted: dict[int, list[int]]) -> dict[int, int]:
         """Errors per client if there are too many in total, so that a flood affects its own user only."""
-        asked: Counter[int] = Counter()
+        errors_of_user: Counter[int] = Counter()
         for client, rows in wanted.items():
-            asked[self._clients[client].user] += len(rows)
-        if asked.total() <= MOST_ERRORS_AT_ONCE:
+            errors_of_user[self._clients[client].user] += len(rows)
+        if errors_of_user.total() <= MOST_ERRORS_AT_ONCE:
             return {}
-        most = equal_share(asked.values(), MOST_ERRORS_AT_ONCE)
+        most = equal_share(errors_of_user.values(), MOST_ERRORS_AT_ONCE)
         shares: dict[int, int] = {}
-        for user in (user for user, count in asked.items() if count > most):
+        for user in (user for user, count in errors_of_user.items() if count > most):
             its = {client: len(rows) for client, rows in wanted.items() if self._clients[client].user == user}
             shares |= dict.fromkeys(its, equal_share(its.values(), most))
         return shares

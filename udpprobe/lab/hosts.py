@@ -62,25 +62,27 @@ class HostStack:
             yield Response(packet.destination, packet.source, TCP, message)
 
     def _datagram(self, packet: IpPacket, now_ns: int) -> Iterator[Response | ErrorKind]:
-        asked = packets.datagram(packet)
-        if asked is None:
+        request = packets.datagram(packet)
+        if request is None:
             return
-        answer = self._answer(asked.destination_port)
+        answer = self._answer(request.destination_port)
         if answer.refuse:
             yield KINDS["port-unreachable"][packet.family]
         else:
-            yield from _answers(packet, asked, answer, now_ns)
+            yield from _answers(packet, request, answer, now_ns)
 
     def _answer(self, port: int) -> ServiceSpec:
         return next((answer for low, high, answer in self._ports if low <= port <= high), self._spec.otherwise)
 
 
-def _answers(packet: IpPacket, asked: Datagram, answer: ServiceSpec, now_ns: int) -> Iterator[Response]:
-    data = SERVICES[answer.like](asked.data, now_ns) if answer.like else answer.data
+def _answers(packet: IpPacket, request: Datagram, answer: ServiceSpec, now_ns: int) -> Iterator[Response]:
+    data = SERVICES[answer.like](request.data, now_ns) if answer.like else answer.data
     if data is None and not answer.echo:
         return
     source = next((each.ip for each in answer.from_address if each.version == packet.family), packet.destination)
-    said = Datagram(answer.from_port or asked.destination_port, asked.source_port, asked.data if data is None else data)
+    said = Datagram(
+        answer.from_port or request.destination_port, request.source_port, request.data if data is None else data
+    )
     reply = Response(
         source,
         packet.source,
@@ -172,11 +174,11 @@ def dns(request: bytes, now_ns: int) -> bytes | None:  # noqa: ARG001 - as every
     if flags & _RESPONSE:
         return None
     said = _RESPONSE | _RECURSION_AVAILABLE | flags & (_OPCODE | _RECURSION_DESIRED)
-    asked = _question(request) if questions == 1 else None
-    if asked is None or flags & _OPCODE:
+    question = _question(request) if questions == 1 else None
+    if question is None or flags & _OPCODE:
         return _DNS.pack(identity, said | (_NOT_IMPLEMENTED if flags & _OPCODE else _FORMAT_ERROR), 0, 0, 0, 0)
-    record = _record(asked)
-    return _DNS.pack(identity, said, 1, bool(record), 0, 0) + asked.raw + record
+    record = _record(question)
+    return _DNS.pack(identity, said, 1, bool(record), 0, 0) + question.raw + record
 
 
 def _question(request: bytes) -> _Question | None:
@@ -189,9 +191,9 @@ def _question(request: bytes) -> _Question | None:
     return _Question(request[_DNS.size : end], struct.unpack_from("!HH", request, at + 1))
 
 
-def _record(asked: _Question) -> bytes:
-    data = _RECORDS.get(asked.kind, b"")
-    return struct.pack("!HHHIH", _QUESTION_AT, *asked.kind, _RECORD_TTL_S, len(data)) + data if data else b""
+def _record(question: _Question) -> bytes:
+    data = _RECORDS.get(question.kind, b"")
+    return struct.pack("!HHHIH", _QUESTION_AT, *question.kind, _RECORD_TTL_S, len(data)) + data if data else b""
 
 
 _NTP = struct.Struct("!BBBbII4s8s8s8s8s")

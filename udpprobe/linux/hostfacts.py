@@ -80,14 +80,14 @@ def source_of(address: str, zone: int = 0, *, bind: str | None = None, interface
     if bind is not None and _family(bind) != family:
         return SourceAddress(0, errno.EAFNOSUPPORT)
     try:
-        with socket.socket(FAMILIES[family], socket.SOCK_DGRAM) as asked:
-            asked.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        with socket.socket(FAMILIES[family], socket.SOCK_DGRAM) as udp:
+            udp.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             if interface is not None:
-                bind_to_interface(asked, interface)
+                bind_to_interface(udp, interface)
             if bind is not None:
-                _bind(asked, bind)
-            asked.connect((address, DISCARD_PORT) if family == 4 else (address, DISCARD_PORT, 0, zone))
-            return SourceAddress(_mapped(asked.getsockname()[0]), 0)
+                _bind(udp, bind)
+            udp.connect((address, DISCARD_PORT) if family == 4 else (address, DISCARD_PORT, 0, zone))
+            return SourceAddress(_mapped(udp.getsockname()[0]), 0)
     except OSError as error:
         return SourceAddress(0, error.errno or errno.EIO)
 
@@ -172,8 +172,10 @@ class ReservedPorts:
 
 def families_of(high: Sequence[int], low: Sequence[int]) -> tuple[int, ...]:
     """The families among (n,) addresses that this kernel supports: 4, 6 or both; 4 if it supports none of them."""
-    asked = {4 if top == 0 and int(rest) >> 32 == MAPPED_PREFIX else 6 for top, rest in {*zip(high, low, strict=True)}}
-    return tuple(family for family in sorted(asked) if _is_known(family)) or (4,)
+    families = {
+        4 if top == 0 and int(rest) >> 32 == MAPPED_PREFIX else 6 for top, rest in {*zip(high, low, strict=True)}
+    }
+    return tuple(family for family in sorted(families) if _is_known(family)) or (4,)
 
 
 def _is_known(family: int) -> bool:

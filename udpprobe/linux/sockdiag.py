@@ -54,16 +54,16 @@ def udp_sockets() -> list[UdpSocket]:
     Raises:
         OSError: the kernel refuses.
     """
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG) as asked:
-        asked.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@qq", TIMEOUT_S, 0))
-        return [each for family in (socket.AF_INET, socket.AF_INET6) for each in _of_family(asked, family)]
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG) as netlink:
+        netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@qq", TIMEOUT_S, 0))
+        return [each for family in (socket.AF_INET, socket.AF_INET6) for each in _of_family(netlink, family)]
 
 
-def _of_family(asked: socket.socket, family: int) -> Iterator[UdpSocket]:
+def _of_family(netlink: socket.socket, family: int) -> Iterator[UdpSocket]:
     wanted = UDP_REQUEST.pack(family, socket.IPPROTO_UDP, 1 << INET_DIAG_SKMEMINFO - 1, ANY_STATE)
-    asked.send(message(SOCK_DIAG_BY_FAMILY, REQUEST | DUMP, wanted))
+    netlink.send(message(SOCK_DIAG_BY_FAMILY, REQUEST | DUMP, wanted))
     while True:
-        for kind, body in messages(asked.recv(ANSWER_BYTES)):
+        for kind, body in messages(netlink.recv(ANSWER_BYTES)):
             if kind in {DONE, ERROR}:
                 return
             if kind == SOCK_DIAG_BY_FAMILY:

@@ -83,7 +83,7 @@ class SearchContext(Struct, frozen=True):
     interface_mtu: int
     source_address: str
     control_port: int | None
-    most_asked: int
+    most_requested: int
     """The largest size to try, as set by the user; 0 for any."""
     time_ns: int
     """Start ..."""
@@ -223,7 +223,7 @@ def _notes(rounds: SearchRounds, verdict: str, context: SearchContext) -> Iterat
         (control and not service, f"the service is silent; refusals of port {context.control_port} show what arrives"),
         (lost and lost == search.local_limit, f"this host itself does not send {lost} bytes"),
         (
-            verdict == "ok" and search.most == context.most_asked < context.interface_mtu,
+            verdict == "ok" and search.most == context.most_requested < context.interface_mtu,
             f"more than {search.most} bytes were not tried",
         ),
         (

@@ -174,7 +174,7 @@ def explained(word: str) -> tuple[About, tuple[Meaning, ...]]:
     Raises:
         UsageError: reports do not use the word.
     """
-    asked, word = word, word.lower()
+    typed, word = word, word.lower()
     if word in _TEXTS:
         text, sender, listener, further = _TEXTS[word]
         verdict = {"rejected": "refused", "loop": "expired"}.get(word, word)
@@ -194,9 +194,9 @@ def explained(word: str) -> tuple[About, tuple[Meaning, ...]]:
         unp = f"Stevens, UNP, table 28.1 has it for {verdicts}." if verdicts else "Stevens, UNP, table 28.1 lacks it."
         return About(errno, "errno", f"What a program gets for the ICMP errors below. {unp}"), rows
     raise UsageError(
-        f"{asked!r} is no word of a report"
+        f"{typed!r} is no word of a report"
         + (
-            meant(asked, known_words())
+            meant(typed, known_words())
             or "; give a verdict, an nmap reason, the name of an ICMP error, an errno, or an ICMP type and code"
         )
     )

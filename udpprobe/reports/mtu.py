@@ -105,13 +105,13 @@ def conclusion(report: MtuReport) -> str:
     if report.verdict is None:
         arrived = f": packets of {report.path_mtu} bytes arrived" if report.path_mtu is not None else ""
         return f"{where}: undecided{arrived}; interrupted after {plural(report.sent, 'probe')}."
-    asked = f"{plural(report.sent, 'probe')} in {duration(report.duration_ms)}"
+    effort = f"{plural(report.sent, 'probe')} in {duration(report.duration_ms)}"
     misreporter = misreporter_of(report.reports, report.path_mtu) if report.verdict == "too-big" else None
     if misreporter and report.path_mtu is not None:  # a headline must not repeat a wrong MTU
         false_report = _false_report(misreporter.mtu or 0, report.path_mtu)
-        return f"{where}: path MTU {report.path_mtu}; {escape(misreporter.reporter)} {false_report}; {asked}."
+        return f"{where}: path MTU {report.path_mtu}; {escape(misreporter.reporter)} {false_report}; {effort}."
     why = _WHY.get(report.verdict, _nothing)(report)
-    return f"{where}: {path_mtu}{report.verdict}{why}; {asked}."
+    return f"{where}: {path_mtu}{report.verdict}{why}; {effort}."
 
 
 def _ok(report: MtuReport) -> str:

@@ -90,7 +90,7 @@ class Pacing:
         self.watched = bytearray(hosts)
         """(hosts,) hosts whose errors must be handled one by one."""
         self._taken_over = 0, 0, 0
-        """How much of a sweep was taken over: `count`, `settled`, `hosts_met`."""
+        """How much of a sweep was taken over: `count`, `settled`, `new_host_count`."""
         self._more_origins: dict[int, dict[tuple[int, int], int]] = {}
         """By host, a task of each further origin."""
         self._last_ns = array("q", [now_ns]) * hosts

@@ -133,8 +133,8 @@ def _rtts(paths: Sequence[Path], ttl: int, now_ns: int) -> tuple[float | None, .
         for flight, reply in path.exchanges(ttl)
     ]
     missing = [(flight, None) for path in paths for flight in path.missing(ttl) if path.deadline_ns(flight) <= now_ns]
-    asked = sorted((*exchanges, *missing), key=lambda each: (each[0].sent_ns, each[0].probe.number))
-    return tuple(rtt_ms for _, rtt_ms in asked)
+    in_order = sorted((*exchanges, *missing), key=lambda each: (each[0].sent_ns, each[0].probe.number))
+    return tuple(rtt_ms for _, rtt_ms in in_order)
 
 
 def _nearest_end(path: Path, ttl: int) -> int:
