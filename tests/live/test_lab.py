@@ -15,10 +15,12 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
+from builders import datagram
+from forked import UDPPROBE
 from network import require
 
-UDPPROBE = [sys.executable, "-m", "udpprobe"]
 UNPRIVILEGED = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--inh-caps=-all"]
 PATIENCE_S = 60
 HOST = {4: "198.18.9.9", 6: "2001:db8:9::9"}
@@ -33,6 +35,8 @@ def lab_words(*command, options=()):
 
 
 def run(words, **how):
+    if words[: len(UDPPROBE)] == UDPPROBE:
+        return forked.run(words, text=True, timeout=PATIENCE_S, **how)
     return subprocess.run(words, capture_output=True, text=True, check=False, timeout=PATIENCE_S, **how)
 
 
@@ -72,7 +76,8 @@ def _possible():
 
 @contextlib.contextmanager
 def started(words, **how):
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how) as process:
+    start = forked.start if words[: len(UDPPROBE)] == UDPPROBE else subprocess.Popen
+    with start(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how) as process:
         try:
             yield process
         finally:
@@ -220,7 +225,7 @@ def test_the_lab_ends_with_its_terminal():
 def test_nothing_is_left_when_one_is_killed(victim, status):
     detached = "import os; os.setsid(); os.execvp('sleep', ['sleep', '600'])"
     words = lab_words("sh", "-c", f'readlink /proc/self/ns/net; {sys.executable} -c "{detached}" & exec sleep 601')
-    with started(words) as process:
+    with started(["env", *words]) as process:  # not forked, so that its words are there
         network = process.stdout.readline().strip()
         assert network_of("self") != network
         assert soon(lambda: [["sleep", "600"], ["sleep", "601"]] == sorted(processes_in(network).values())[-2:])
@@ -271,10 +276,10 @@ def test_a_world_that_never_settles_ends_with_its_command(tmp_path):
         "b = { address = '198.18.9.9', udp = { 7 = 'echo' } }\n"
         "[links]\n'you - a - b' = { delay_ms = 0 }\n"
     )
+    packet = datagram("198.18.0.1", "198.18.9.9", 7, 7, b"x")
     code = (
-        "from scapy.all import IP, UDP, send\n"
-        "send(IP(src='198.18.0.1', dst='198.18.9.9') / UDP(sport=7, dport=7) / b'x', verbose=0, iface='lab0')\n"
-        "import time; time.sleep(1)"
+        "import socket, time; raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)\n"
+        f"raw.sendto({packet!r}, ('198.18.9.9', 0)); time.sleep(0.3)"
     )
     assert 0 == in_lab(sys.executable, "-c", code, options=["--scenario", page]).returncode
 
