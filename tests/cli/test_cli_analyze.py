@@ -10,27 +10,7 @@ from udpprobe.core.model import Unread
 
 
 def test_options_reach_the_analysis(analysis):
-    assert (
-        main(
-            [
-                "analyze",
-                "a",
-                "-",
-                "--filter",
-                "udp",
-                "--since",
-                "1",
-                "--until",
-                "2.5",
-                "--all",
-                "--group-by",
-                "flow",
-                "--loop-ttl",
-                "60",
-            ]
-        )
-        == 0
-    )
+    assert main("analyze a - --filter udp --since 1 --until 2.5 --all --group-by flow --loop-ttl 60".split()) == 0
     assert vars(analysis.asked) == {
         "filter": "udp",
         "since_ns": 10**9,

@@ -52,41 +52,11 @@ def test_a_plain_target_is_checked_with_the_default_options(fake, capsys):
 
 def test_every_option_takes_effect(fake):
     main(
-        [
-            "check",
-            "192.0.2.1",
-            "[2001:db8::1]:99",
-            "--expect",
-            "listening",
-            "--silence",
-            "warning",
-            "-w",
-            "50",
-            "-c",
-            "@1:2",
-            "--min-mtu",
-            "1400",
-            "--no-loop",
-            "-t",
-            "5",
-            "--wait",
-            "0.5",
-            "--retries",
-            "7",
-            "--confirm",
-            "3",
-            "--rate",
-            "9",
-            "--payload",
-            "empty",
-            "-p",
-            "53,54",
-            "-4",
-            "-i",
-            "lo",
-            "--engine",
-            "recverr",
-        ]
+        (
+            "check 192.0.2.1 [2001:db8::1]:99 --expect listening --silence warning -w 50 -c @1:2 --min-mtu 1400 "
+            "--no-loop -t 5 --wait 0.5 --retries 7 --confirm 3 --rate 9 --payload empty -p 53,54 -4 -i lo --engine "
+            "recverr"
+        ).split()
     )
     first, second = fake.asks
     assert Settings(5, 0.5, 7, 3, 9, "recverr") == fake.settings

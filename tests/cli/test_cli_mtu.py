@@ -57,29 +57,10 @@ def test_a_plain_target_is_searched_with_the_default_options(fake, capsys):
 
 def test_every_option_takes_effect(fake):
     assert 0 == main(
-        [
-            "mtu",
-            "[::1]:53",
-            "--max",
-            "1400",
-            "--retries",
-            "5",
-            "--timeout",
-            "1.5",
-            "--rate",
-            "50",
-            "--ttl",
-            "9",
-            "-i",
-            "lo",
-            "--source-address",
-            "::1",
-            "--source-port",
-            "4000",
-            "--payload",
-            "empty",
-            "--no-control",
-        ]
+        (
+            "mtu [::1]:53 --max 1400 --retries 5 --timeout 1.5 --rate 50 --ttl 9 -i lo --source-address ::1 "
+            "--source-port 4000 --payload empty --no-control"
+        ).split()
     )
     assert {
         "most": 1400,

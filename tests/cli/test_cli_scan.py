@@ -83,39 +83,11 @@ def test_the_defaults_are_the_contract_s(scan):
 
 def test_options_reach_the_scan(scan):
     assert 0 == main(
-        [
-            "scan",
-            "192.0.2.1",
-            "--rate",
-            "0",
-            "--retries",
-            "5",
-            "--timeout",
-            "1.5",
-            "--payload",
-            "dns",
-            "--payloads",
-            "nmap:x",
-            "--size",
-            "1400",
-            "--ttl",
-            "3",
-            "--source-port",
-            "53",
-            "--source-address",
-            "192.0.2.9,192.0.2.8",
-            "-i",
-            "lo",
-            "-w",
-            "x.pcapng",
-            "--no-control",
-            "--engine",
-            "connected",
-            "--loop-ttl",
-            "60",
-            "--capture",
-            "scapy",
-        ]
+        (
+            "scan 192.0.2.1 --rate 0 --retries 5 --timeout 1.5 --payload dns --payloads nmap:x --size 1400 --ttl 3 "
+            "--source-port 53 --source-address 192.0.2.9,192.0.2.8 -i lo -w x.pcapng --no-control --engine "
+            "connected --loop-ttl 60 --capture scapy"
+        ).split()
     )
     assert {
         "rate_pps": 0,
@@ -141,12 +113,7 @@ def test_excluded_targets_are_not_probed(scan, tmp_path):
     (tmp_path / "hosts").write_text("192.0.2.9:7 # echo\n")
     assert 0 == main(
         [
-            "scan",
-            "192.0.2.0/30",
-            "[2001:db8::1]:7",
-            "-p",
-            "1-3",
-            "--targets-file",
+            *"scan 192.0.2.0/30 [2001:db8::1]:7 -p 1-3 --targets-file".split(),
             str(tmp_path / "hosts"),
             "--exclude",
             "192.0.2.0/31,192.0.2.2:1",
@@ -312,20 +279,7 @@ def test_payloads_are_listed_without_a_target(scan, capsys):
 
 
 def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(scan, capsys):
-    assert 0 == main(
-        [
-            "scan",
-            "127.0.0.1:53",
-            "[::1]:7",
-            "--dry-run",
-            "--source-port",
-            "4000",
-            "--payload",
-            "hex:00ff",
-            "--format",
-            "json",
-        ]
-    )
+    assert 0 == main("scan 127.0.0.1:53 [::1]:7 --dry-run --source-port 4000 --payload hex:00ff --format json".split())
     probes = json.loads(capsys.readouterr().out)["probes"]
     assert [
         {

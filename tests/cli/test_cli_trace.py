@@ -58,34 +58,10 @@ def test_a_line_of_ndjson_is_written_once_its_hop_is_settled(monkeypatch, capsys
 
 def test_options_reach_the_trace(asked):
     assert 0 == main(
-        [
-            "trace",
-            "[2001:db8::1]:53",
-            "--max-ttl",
-            "40",
-            "--first-ttl",
-            "2",
-            "-q",
-            "5",
-            "--flows",
-            "3",
-            "--timeout",
-            "1",
-            "--rate",
-            "9",
-            "--payload",
-            "empty",
-            "--size",
-            "99",
-            "--source-port",
-            "77",
-            "--source-address",
-            "2001:db8::2",
-            "-i",
-            "lo",
-            "--format",
-            "json",
-        ]
+        (
+            "trace [2001:db8::1]:53 --max-ttl 40 --first-ttl 2 -q 5 --flows 3 --timeout 1 --rate 9 --payload empty "
+            "--size 99 --source-port 77 --source-address 2001:db8::2 -i lo --format json"
+        ).split()
     )
     ((destination, options, on_change, interval_s),) = asked
     assert wire.Endpoint((0x2001_0DB8 << 32, 1), 53) == destination

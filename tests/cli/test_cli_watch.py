@@ -71,19 +71,7 @@ def test_options_reach_the_watch(stand):
             "eth0",
             "--filter",
             "port 53",
-            "-w",
-            "x.pcapng",
-            "--rotate",
-            "2MB",
-            "--keep",
-            "3",
-            "--duration",
-            "60",
-            "--count",
-            "9",
-            "--all",
-            "--loop-ttl",
-            "50",
+            *"-w x.pcapng --rotate 2MB --keep 3 --duration 60 --count 9 --all --loop-ttl 50".split(),
         ]
     )
     assert WatchOptions("eth0", "port 53", "x.pcapng", 2_000_000, 3, 60, 9, True, 50) == stand.asked

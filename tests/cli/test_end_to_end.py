@@ -258,13 +258,7 @@ def test_a_scan_in_the_background_of_a_script_obeys_sigterm(tmp_path):
             "-o",
             str(tmp_path / "report"),
             f"127.0.0.1:{silent.getsockname()[1]}",
-            "--engine",
-            "recverr",
-            "--no-control",
-            "--retries",
-            "100",
-            "--timeout",
-            "60",
+            *"--engine recverr --no-control --retries 100 --timeout 60".split(),
         ]
         silent.settimeout(20)
         with subprocess.Popen(words) as process:

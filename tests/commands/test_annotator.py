@@ -434,18 +434,7 @@ def test_tshark_reads_every_comment_at_the_right_frame(tmp_path, name, words):
         line.split("\t")
         for line in tshark(
             tmp_path / "out.pcapng",
-            "-T",
-            "fields",
-            "-e",
-            "frame.number",
-            "-e",
-            "frame.comment",
-            "-e",
-            "frame.protocols",
-            "-e",
-            "icmp.type",
-            "-e",
-            "icmpv6.type",
+            *"-T fields -e frame.number -e frame.comment -e frame.protocols -e icmp.type -e icmpv6.type".split(),
         )
     ]
     said = comments_of((tmp_path / "out.pcapng").read_bytes())
@@ -492,16 +481,7 @@ def test_the_lua_script_shows_verdicts_in_a_column(tmp_path):
         tmp_path / "out.pcapng",
         "-X",
         f"lua_script:{script}",
-        "-Y",
-        "udpprobe.verdict",
-        "-T",
-        "fields",
-        "-e",
-        "frame.number",
-        "-e",
-        "udpprobe.verdict",
-        "-e",
-        "udpprobe.role",
+        *"-Y udpprobe.verdict -T fields -e frame.number -e udpprobe.verdict -e udpprobe.role".split(),
     )
     if (
         not rows

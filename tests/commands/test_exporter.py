@@ -351,21 +351,9 @@ def test_the_command_serves_modules_of_a_file(tmp_path, monkeypatch):
     monkeypatch.setattr(exporter, "ProbeService", lambda given: options.append(given) or Mock())
     assert 0 == main(
         [
-            "exporter",
-            "--allow",
-            "127.0.0.0/8,::1",
-            "--allow",
-            "10.0.0.0/8",
-            "--listen",
-            "127.0.0.1:19843",
-            "--config",
+            *"exporter --allow 127.0.0.0/8,::1 --allow 10.0.0.0/8 --listen 127.0.0.1:19843 --config".split(),
             str(tmp_path / "c.toml"),
-            "--timeout",
-            "5",
-            "--engine",
-            "recverr",
-            "--at-once",
-            "3",
+            *"--timeout 5 --engine recverr --at-once 3".split(),
         ]
     )
     found = options[0]

@@ -479,20 +479,10 @@ def test_the_capture_has_both_directions(tmp_path):
     require("tshark")
     path = tmp_path / "seen.pcapng"
     in_lab(*UDPPROBE, "scan", *(target(family, f"{OPEN},{CLOSED}") for family in (4, 6)), options=["--write", path])
-    fields = [
-        "-T",
-        "fields",
-        "-e",
-        "_ws.malformed",
-        "-e",
-        "ip.checksum.status",
-        "-e",
-        "udp.checksum.status",
-        "-e",
-        "icmp.checksum.status",
-        "-e",
-        "icmpv6.checksum.status",
-    ]
+    fields = (
+        "-T fields -e _ws.malformed -e ip.checksum.status -e udp.checksum.status -e icmp.checksum.status -e "
+        "icmpv6.checksum.status"
+    ).split()
     checks = ["-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE"]
     seen = run(["tshark", "-r", str(path), *checks, *fields])
     assert 8 <= len(seen.stdout.splitlines())
