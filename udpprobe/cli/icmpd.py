@@ -3,7 +3,6 @@
 import json
 import signal
 import socket
-import sys
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Annotated, Any
 from typer import Argument, Exit, Option
 
 from udpprobe.cli.options import FormatOption, OutputOption
-from udpprobe.cli.output import opened, width_of
+from udpprobe.cli.output import opened, say, width_of
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import OutputFormat
 
@@ -93,9 +92,8 @@ def _mode(octal: str | None) -> int | None:
 
 
 def _say(line: str) -> None:
-    if sys.stderr is not None:
-        with suppress(OSError):  # a closed log must not affect clients
-            print("udpprobe icmpd:", line, file=sys.stderr, flush=True)  # noqa: T201 - the log
+    with suppress(OSError):  # a closed log must not affect clients
+        say(line, "udpprobe icmpd")
 
 
 def _tell(status: dict[str, Any]) -> None:

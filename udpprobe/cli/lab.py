@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from typer import Argument, Exit, Option
 
 from udpprobe import __version__
 from udpprobe.cli.options import FormatOption, OutputOption
-from udpprobe.cli.output import opened, width_of
+from udpprobe.cli.output import opened, say, width_of
 from udpprobe.errors import UsageError
 from udpprobe.reports import OutputFormat
 
@@ -40,7 +39,7 @@ Examples:
 SETTINGS = {"context_settings": {"allow_interspersed_args": False}}
 """What follows the command belongs to the command."""
 
-USUAL = "plain"
+USUAL, PROGRAM = "plain", "udpprobe lab"
 
 
 def lab(  # noqa: PLR0913 - a command's options are its arguments
@@ -117,7 +116,7 @@ def _run(world: "World", found: "Scenario", write: str | None, inside: "Callable
     with _written(write) as note:
         status = inside(Surroundings(world, found.networks, found.mtu, note))
     if faults := ", ".join(f"{name} {count}" for name, count in sorted(world.faults.items()) if count):
-        _say(f"faults: {faults}")
+        say(f"faults: {faults}", PROGRAM)
     return status
 
 
@@ -138,13 +137,7 @@ def _written(path: str | None) -> Iterator[Callable[[bytes, int], None] | None]:
 
 
 def _say_entrance(entrance: str) -> None:
-    _say(f"up until Ctrl-C; enter with: {entrance} COMMAND")
-
-
-def _say(line: str) -> None:
-    # print takes None for standard output
-    if sys.stderr is not None:
-        print("udpprobe lab:", line, file=sys.stderr, flush=True)  # noqa: T201 - its own line
+    say(f"up until Ctrl-C; enter with: {entrance} COMMAND", PROGRAM)
 
 
 def shell_in(name: str, environment: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:

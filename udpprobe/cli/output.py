@@ -140,9 +140,14 @@ def complain(text: str) -> None:
     """Print a line on stderr."""
     from udpprobe.reports.text import escape  # noqa: PLC0415 - most have nothing to say
 
+    say(escape(" ".join(text.split())))
+
+
+def say(line: str, program: str = "udpprobe") -> None:
+    """Print a line on stderr as it is, at once."""
     # print takes None for standard output
     if sys.stderr is not None:
-        print("udpprobe:", escape(" ".join(text.split())), file=sys.stderr)  # noqa: T201 - its own line
+        print(f"{program}: {line}", file=sys.stderr, flush=True)  # noqa: T201 - its own line
 
 
 def width_of(out: TextIO) -> int:

@@ -15,7 +15,7 @@ from typer import Argument, Exit, Option
 from typer.core import TyperCommand
 
 from udpprobe.cli import options as opt
-from udpprobe.cli.output import complain, guard_outputs, names_for, opened, style_of, width_of
+from udpprobe.cli.output import complain, guard_outputs, names_for, opened, say, style_of, width_of
 from udpprobe.cli.results import ReportWriter, failing_verdicts, finish, is_stream, verdicts_in
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.errors import UdpprobeError, UsageError, meant
@@ -279,8 +279,8 @@ def _run(
             command,
             os.environ,
             Listeners(
-                on_start=partial(_tell, _listening(options)) if verbose else lambda: None,
-                on_warning=_tell if says_missing else lambda _: None,
+                on_start=partial(say, _listening(options)) if verbose else lambda: None,
+                on_warning=say if says_missing else lambda _: None,
             ),
         )
         if out is not None:
@@ -313,28 +313,28 @@ def _follow(
     from udpprobe.commands import watch as watching  # noqa: PLC0415 - as above
     from udpprobe.interrupt import Interrupted  # noqa: PLC0415 - as above
 
-    losses = _Losses()
+    warn_at = 1
     with _screen(writer) as show:
 
         def on_progress(state: "SourceState", report: Callable[[], "Report"]) -> None:
-            losses.see(state.dropped or 0)
+            nonlocal warn_at
+            if (dropped := state.dropped or 0) >= warn_at:
+                warn_at = 2 * dropped
+                say(
+                    f"warning: the kernel dropped {dropped} packets before they were read: some errors or "
+                    "their datagrams are missing; a --filter makes it less"
+                )
             show(report)
 
         says_start = verbose or (sys.stderr is not None and sys.stderr.isatty())
-        on_start = partial(_tell, _listening(options)) if says_start else lambda: None
+        on_start = partial(say, _listening(options)) if says_start else lambda: None
         on_events = writer.take if writer.wants_events else lambda _: None
-        on_warning = _tell if says_missing or says_start else lambda _: None
+        on_warning = say if says_missing or says_start else lambda _: None
         listeners = watching.Listeners(on_events, on_progress, on_start, on_warning)
         try:
             return watching.watch(options, listeners), None
         except (watching.Stopped, Interrupted) as why:
             return why.report, why
-
-
-def _tell(line: str) -> None:
-    # print takes None for standard output
-    if sys.stderr is not None:
-        print("udpprobe:", line, file=sys.stderr, flush=True)  # noqa: T201 - its own line
 
 
 def _listening(options: "WatchOptions") -> str:
@@ -343,22 +343,6 @@ def _listening(options: "WatchOptions") -> str:
     only = f", filter {options.filter!r}" if options.filter else ""
     span = f", for {options.duration_s:g} s" if options.duration_s is not None else ""
     return escape(f"listening {where} for UDP and ICMP errors{only}{span}; Ctrl-C ends it and reports")
-
-
-class _Losses:
-    """Warns about kernel drops, each time that their number has doubled."""
-
-    def __init__(self) -> None:
-        self._warned_at = 1
-
-    def see(self, dropped: int) -> None:
-        if dropped >= self._warned_at and sys.stderr is not None:
-            self._warned_at = 2 * dropped
-            print(  # noqa: T201 - its own line
-                f"udpprobe: warning: the kernel dropped {dropped} packets before they were read: some errors or "
-                "their datagrams are missing; a --filter makes it less",
-                file=sys.stderr,
-            )
 
 
 @contextmanager
