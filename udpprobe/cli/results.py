@@ -10,7 +10,6 @@ from msgspec import Struct
 from typer import Exit
 
 from udpprobe.cli.output import complain, width_of
-from udpprobe.core.verdicts import VERDICTS, parse_verdicts
 from udpprobe.errors import UdpprobeError, UsageError
 from udpprobe.reports import EventWriter, OutputFormat, events_in, report_pieces
 from udpprobe.reports.text import PLAIN, Style
@@ -173,13 +172,21 @@ def finish(
     raise Exit(130 if interrupted else 3 if is_incomplete else int(bool(found)))
 
 
-def failing_verdicts(fail_on: str | None, known: Sequence[str] = VERDICTS) -> frozenset[str]:
+def failing_verdicts(fail_on: str | None, known: Sequence[str] = ()) -> frozenset[str]:
     """The verdicts of `--fail-on`.
+
+    Args:
+        fail_on: the option's value.
+        known: the valid ones, if not those of all commands.
 
     Raises:
         UsageError: one is unknown.
     """
-    return frozenset(parse_verdicts(fail_on, known)) if fail_on is not None else frozenset()
+    if fail_on is None:
+        return frozenset()
+    from udpprobe.core.verdicts import VERDICTS, parse_verdicts  # noqa: PLC0415 - help does not need it
+
+    return frozenset(parse_verdicts(fail_on, known or VERDICTS))
 
 
 def verdicts_in(report: Report) -> Iterator[str | None]:
