@@ -8,7 +8,7 @@ import socket
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from udpprobe.core.model import DropReason
@@ -66,6 +66,8 @@ def test_counters_missing_in_a_kernel_are_absent(text):
     assert {} == namespace_drops(lambda _: text)
 
 
+@example("0 ²")
+@example("Udp: ²\nUdp: ²")
 @given(st.text(alphabet="Udp6: NoPrts\n019²", max_size=60))
 def test_no_text_makes_parsing_counters_fail(text):
     assert all(number >= 0 for number in numbers_of(text).values())

@@ -210,11 +210,11 @@ def numbers_of(text: str) -> dict[str, int]:
     heads: dict[str, list[str]] = {}
     for line in text.splitlines():
         name, *words = line.split() or [""]
-        if len(words) == 1 and words[0].isdigit() and not name.endswith(":"):
+        if len(words) == 1 and words[0].isdecimal() and not name.endswith(":"):
             found[name] = int(words[0])
         elif name in heads:
             pairs = zip(heads.pop(name), words, strict=False)
-            found |= {name + word: int(number) for word, number in pairs if number.isdigit()}
+            found |= {name + word: int(number) for word, number in pairs if number.isdecimal()}
         elif name.endswith(":"):
             heads[name] = words
     return found
