@@ -233,7 +233,7 @@ class Follower:
         if not self._is_live:
             return
         if self._on_event:
-            self._tell()
+            self._report_events()
         if analyzer.frames >= self._aged_at:
             self._aged_at = analyzer.frames + AGED_EVERY
             analyzer.flush()
@@ -241,7 +241,7 @@ class Follower:
                 self._state.faults[AGED_OUT] += forgotten
                 self._loops.forget()
 
-    def _tell(self) -> None:
+    def _report_events(self) -> None:
         """Tell the errors that are known by now; of packets that were put in order of time, in the order they came."""
         self._analyzer.flush()
         events = [
@@ -257,7 +257,7 @@ class Follower:
 
     def report(self) -> Report:
         """The results so far; packets that are fed later don't change them."""
-        self._tell()
+        self._report_events()
         report = report_of("analyze", self._analyzer, self._state, self._question)
         return replace(report, destinations=tuple(report.destinations), unmatched=tuple(report.unmatched))
 

@@ -28,7 +28,7 @@ from udpprobe.checking.states import (
     rtt_ms,
     unchecked,
     wants_mtu,
-    wants_way,
+    wants_path,
 )
 from udpprobe.core.model import Spread
 from udpprobe.core.verdicts import VERDICTS
@@ -206,11 +206,11 @@ def test_an_answer_instead_of_a_refusal_says_so():
 
 
 def test_without_no_loop_no_loop_is_looked_for():
-    assert not wants_way(MUTE, Expectation())
-    assert wants_way(LOOP, Expectation())
-    assert wants_way(MUTE, Expectation(no_loop=True))
-    assert wants_way(destination("10.0.0.1", 7, "expired"), Expectation(no_loop=True))
-    assert not wants_way(REFUSED, Expectation(no_loop=True))
+    assert not wants_path(MUTE, Expectation())
+    assert wants_path(LOOP, Expectation())
+    assert wants_path(MUTE, Expectation(no_loop=True))
+    assert wants_path(destination("10.0.0.1", 7, "expired"), Expectation(no_loop=True))
+    assert not wants_path(REFUSED, Expectation(no_loop=True))
 
 
 @pytest.mark.parametrize(

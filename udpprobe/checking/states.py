@@ -158,7 +158,7 @@ def unchecked(target: str, group: str | None, reason: str, place: tuple[str, int
     )
 
 
-def wants_way(found: Destination, expectation: Expectation) -> bool:
+def wants_path(found: Destination, expectation: Expectation) -> bool:
     """Whether a trace would tell more: a loop's routers, or whether lost datagrams are in a loop."""
     if found.verdict == "loop" or any(each.verdict == "loop" for each in found.findings):
         return True
@@ -264,7 +264,7 @@ def _on_mtu(facts: Facts, expectation: Expectation) -> Iterator[Ruling]:
 
 def _on_loop(facts: Facts, expectation: Expectation) -> Iterator[Ruling]:
     found = facts.destination
-    if not expectation.no_loop or not wants_way(found, expectation):
+    if not expectation.no_loop or not wants_path(found, expectation):
         return
     loop = next((each for each in found.findings if each.verdict == "loop"), None)
     if loop:

@@ -250,11 +250,11 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
         raise Exit(_print_lines(checks, settings, output))
     names, start_s = names_for(output_format, dns=resolve, asn_db=asn_db, asn_dns=asn_dns), time.monotonic()
 
-    def tell(outcome: "Outcome") -> None:
+    def write_result(outcome: "Outcome") -> None:
         with opened(output, stream=False) as out:
             out.write(_text(outcome, output_format, verbose, out, color))
 
-    outcome = _in_time(checks, settings, tell)
+    outcome = _in_time(checks, settings, write_result)
     if names:
         from udpprobe.reports.checks import speakers, with_names  # noqa: PLC0415 - as above
         from udpprobe.reports.text import Style  # noqa: PLC0415 - as above
@@ -262,7 +262,7 @@ def check(  # noqa: PLR0913 - a command's options are its arguments
         names.ask(speakers(outcome))
         names.wait(timeout - (time.monotonic() - start_s))
         outcome = with_names(outcome, Style(name=names.of))
-    tell(outcome)
+    write_result(outcome)
     raise Exit(outcome.state)
 
 
@@ -328,13 +328,13 @@ class _Lines:
 def _in_time(
     checks: list[Check],
     settings: "Settings",
-    tell: Callable[["Outcome"], None],
+    write_result: Callable[["Outcome"], None],
     on_checked: "Callable[[Checked], None] | None" = None,
 ) -> "Outcome":
     from udpprobe.commands.check import check as checking  # noqa: PLC0415 - as above
 
     # what cannot be stopped, such as a name look-up, must not delay the exit
-    watchdog = threading.Timer(settings.timeout_s, _give_up, (checks, settings.timeout_s, tell))
+    watchdog = threading.Timer(settings.timeout_s, _give_up, (checks, settings.timeout_s, write_result))
     watchdog.daemon = True
     watchdog.start()
     try:
@@ -343,14 +343,14 @@ def _in_time(
         watchdog.cancel()
 
 
-def _give_up(checks: list[Check], timeout_s: float, tell: Callable[["Outcome"], None]) -> None:
+def _give_up(checks: list[Check], timeout_s: float, write_result: Callable[["Outcome"], None]) -> None:
     """Report in the requested format that nothing is known, and exit."""
     from udpprobe.targets import looking_up  # noqa: PLC0415 - as above
 
     late = " and ".join(sorted(looking_up))
     reason = f"timed out after {timeout_s:g} s" + (f": DNS did not reply about {late}" if late else "")
     try:
-        tell(_nothing_known([(each.name, each.group) for each in checks], reason, timeout_s))
+        write_result(_nothing_known([(each.name, each.group) for each in checks], reason, timeout_s))
         sys.stdout.flush()
     finally:
         os._exit(CheckState.UNKNOWN)

@@ -77,7 +77,7 @@ def icmpd(  # noqa: PLR0913 - a command's options are its arguments
     options = DaemonOptions(
         Path(path) if path else None, _mode(mode), user, tuple(allow_user or ()), tuple(allow_group or ()), queue
     )
-    if run(options, _say, _tell) == signal.SIGINT:
+    if run(options, _say, _report_status) == signal.SIGINT:
         raise Exit(130)
 
 
@@ -96,7 +96,7 @@ def _say(line: str) -> None:
         say(line, "udpprobe icmpd")
 
 
-def _tell(status: dict[str, Any]) -> None:
+def _report_status(status: dict[str, Any]) -> None:
     counts = " ".join(f"{name}={count}" for name, count in status["counts"].items() if count)
     _say(f"{status['clients']} clients, {status['sockets']} sockets; {counts or 'no errors'}")
 

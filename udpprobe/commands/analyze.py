@@ -271,18 +271,18 @@ class _Run:
                 analyzer.flush_older()
                 flushed_s = monotonic()
             if loops is not None:
-                self._tell_some(analyzer, loops)
+                self._report_new(analyzer, loops)
             else:
                 waiting.add(analyzer.take_full_events())
-            self._tell_progress(source.state)
+            self._report_progress(source.state)
             if self._ctrl_c.came:
                 break
         analyzer.finish()
         source.close()
         if loops is not None:
-            self._tell_some(analyzer, loops)
+            self._report_new(analyzer, loops)
         else:
-            self._tell_all(analyzer, waiting)
+            self._report_waiting(analyzer, waiting)
 
     def _follow_pieces(self, files: Sequence[str], pool: WorkerPool) -> None:
         """Read a capture's files, which do not overlap in time, in pieces in parallel, and join them.
@@ -306,7 +306,7 @@ class _Run:
 
         def look(done_bytes: int) -> None:
             state.done_bytes = min(done_bytes, total)
-            self._tell_progress(state)
+            self._report_progress(state)
 
         with closing(pool.follow([piece for _, piece in of], self._task, look)) as results:
             joined, state = self._joined(of, results, pool)
@@ -315,7 +315,7 @@ class _Run:
             return
         analyzer = pool.analyzer_of(joined)
         with closing(Waiting()) as waiting:
-            self._tell_all(analyzer, waiting)
+            self._report_waiting(analyzer, waiting)
         self._add(analyzer, state)
 
     def _joined(
@@ -373,27 +373,27 @@ class _Run:
             raise CaptureError(next(iter(self.state.unread.values())))
         return [each for each, _ in sorted(found, key=lambda pair: (pair[0].first_ns, pair[1]))]
 
-    def _tell_progress(self, state: SourceState) -> None:
+    def _report_progress(self, state: SourceState) -> None:
         if self._on_progress is not None:
             self._on_progress(state)
 
-    def _tell_some(self, analyzer: Analyzer, loops: LoopsSoFar) -> None:
+    def _report_new(self, analyzer: Analyzer, loops: LoopsSoFar) -> None:
         """Report a stream's errors so far. Looking at all findings each time would take ever longer."""
         if self._on_events is None:
             return
         kept = analyzer.take_events()
         events = EventBuilder(analyzer, self._options.loop_ttl, {row for each in kept for row in loops.of(each)})
         order = [(frame, number, row) for number, each in enumerate(kept) for row, frame in enumerate(each.frames())]
-        self._tell(events, ((kept[number], row) for _, number, row in sorted(order)))
+        self._report_rows(events, ((kept[number], row) for _, number, row in sorted(order)))
 
-    def _tell_all(self, analyzer: Analyzer, waiting: Waiting) -> None:
+    def _report_waiting(self, analyzer: Analyzer, waiting: Waiting) -> None:
         """Report the errors that waited for the end of the capture, and forget them."""
         if self._on_events is None:
             return
         waiting.add(analyzer.take_events())
-        self._tell(EventBuilder(analyzer, self._options.loop_ttl), waiting.in_order())
+        self._report_rows(EventBuilder(analyzer, self._options.loop_ttl), waiting.in_order())
 
-    def _tell(self, events: EventBuilder, rows: Iterator[tuple[Kept, int]]) -> None:
+    def _report_rows(self, events: EventBuilder, rows: Iterator[tuple[Kept, int]]) -> None:
         in_order = starmap(events.event, rows)
         while some := list(islice(in_order, EVENTS_AT_A_TIME)):
             if self._on_events is not None:

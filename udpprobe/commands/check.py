@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from udpprobe import __version__
 from udpprobe.checking.expectations import Check, Probing
-from udpprobe.checking.states import Checked, Facts, Outcome, checked, unchecked, wants_mtu, wants_way
+from udpprobe.checking.states import Checked, Facts, Outcome, checked, unchecked, wants_mtu, wants_path
 from udpprobe.commands import scan
 from udpprobe.core.addresses import address_text
 from udpprobe.core.model import Destination
@@ -164,7 +164,8 @@ class _Run(Struct):
     def _scan(self, probing: Probing, probed: list[tuple[Check, ProbedDestinations]], rate_pps: float) -> Found:
         settings = self.settings
         listeners = scan.ScanListeners(
-            on_warning=self.warnings.append, on_settled=partial(self._tell_settled, probed) if self.on_checked else None
+            on_warning=self.warnings.append,
+            on_settled=partial(self._report_settled, probed) if self.on_checked else None,
         )
         options = EngineOptions(
             rate_pps=rate_pps,
@@ -193,7 +194,7 @@ class _Run(Struct):
             if (each.address, each.port or 0) not in undecided
         }
 
-    def _tell_settled(self, probed: list[tuple[Check, ProbedDestinations]], rows: Sequence[Destination]) -> None:
+    def _report_settled(self, probed: list[tuple[Check, ProbedDestinations]], rows: Sequence[Destination]) -> None:
         """Report checks that these destinations settle: those of a single address, without mtu and trace.
 
         Silence is judged at the scan's end only, when the packets that this host dropped are counted.
@@ -201,9 +202,9 @@ class _Run(Struct):
         found = {(each.address, each.port or 0): each for each in rows if each.verdict != "silent"}
         for ask, place in probed:
             if len(place) == 1 and (row := found.get(_endpoint(place))) and not _wants_more(row, ask):
-                self._tell(ask, checked(ask.name, ask.group, self._facts(row), ask.expectation))
+                self._report(ask, checked(ask.name, ask.group, self._facts(row), ask.expectation))
 
-    def _tell(self, ask: Check, made: Checked) -> None:
+    def _report(self, ask: Check, made: Checked) -> None:
         """Report a check once; called from several threads."""
         if self.on_checked:
             with self._report_lock:
@@ -230,7 +231,7 @@ class _Run(Struct):
             if _wants_more(facts.destination, ask):
                 facts = self._with_path_facts(ask, place, facts)
             made = checked(ask.name, ask.group, facts, ask.expectation)
-        self._tell(ask, made)
+        self._report(ask, made)
         return made
 
     def _with_path_facts(self, ask: Check, place: ProbedDestinations, facts: Facts) -> Facts:
@@ -239,10 +240,10 @@ class _Run(Struct):
             return replace(facts, blind=NO_RAW)
         try:
             measured = self._mtu(place, ask) if wants_mtu(found, ask.expectation) else None
-            way = self._way(place, ask) if wants_way(found, ask.expectation) else None
+            path = self._traced_path(place, ask) if wants_path(found, ask.expectation) else None
         except UdpprobeError as error:
             return replace(facts, blind=str(error))
-        return replace(facts, mtu=measured, trace=way, blind=TOO_LATE)
+        return replace(facts, mtu=measured, trace=path, blind=TOO_LATE)
 
     def _mtu(self, place: ProbedDestinations, ask: Check) -> MtuReport | None:
         """None if time ran out first."""
@@ -263,7 +264,7 @@ class _Run(Struct):
         is_known = not measured.interrupted or (measured.report.path_mtu or 0) >= least
         return measured.report if is_known else None
 
-    def _way(self, place: ProbedDestinations, ask: Check) -> TraceReport | None:
+    def _traced_path(self, place: ProbedDestinations, ask: Check) -> TraceReport | None:
         """None if time ran out first."""
         from udpprobe.commands import trace  # noqa: PLC0415 - as above
         from udpprobe.engines import wire  # noqa: PLC0415 - as above
@@ -312,7 +313,7 @@ _Job = tuple[Check, ProbedDestinations | None, Facts | UdpprobeError, str | None
 
 def _wants_more(found: Destination, ask: Check) -> bool:
     """Whether path MTU or path must be found out too."""
-    return wants_mtu(found, ask.expectation) or wants_way(found, ask.expectation)
+    return wants_mtu(found, ask.expectation) or wants_path(found, ask.expectation)
 
 
 def wanted_of(probing: Probing) -> Wanted:

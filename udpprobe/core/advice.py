@@ -57,11 +57,11 @@ SENTENCES = {
     "unsent-late": "Give more time: it ran out before {where} was probed.",
     "black-hole": "Have {errors} sent by what is behind {who}, and let through; until then, set the MTU of the route "
     "to {host} to {size}.",
-    "liar": "Ask whoever runs {who} to correct the MTU it reports; until then, set the MTU of the route to {host} to "
-    "{size}.",
+    "wrong-mtu": "Ask whoever runs {who} to correct the MTU it reports; until then, set the MTU of the route to {host} "
+    "to {size}.",
     "below-least": "Look for a filter on the way to {where}: every link must carry {size} bytes, and more than {who} "
     "bytes disappear.",
-    "look": "See who stops probes with `udpprobe trace {first}`.",
+    "who-stops": "See who stops probes with `udpprobe trace {first}`.",
     "too-far": "Trace on with a higher --max-ttl: the path to {where} is longer.",
     "silent-behind": "Ask whoever runs {who}, the last router that replied, about {where}, or check that the host is "
     "up.",

@@ -224,7 +224,7 @@ class Wire:
                 port_bits=0 if source_port else PORT_BITS,
                 loop_ttl=loop_ttl,
             )
-            self.interface, self.mtu = _way(self.flows, interface)
+            self.interface, self.mtu = _route(self.flows, interface)
             self._held = held.pop_all()
 
     @property
@@ -359,7 +359,7 @@ def _capture(ports: Sequence[int], interface: str | None, capture: str) -> LiveC
     return open_capture(expression, interface=interface, capture=capture)
 
 
-def _way(flows: Flows, interface: str | None) -> tuple[str, int]:
+def _route(flows: Flows, interface: str | None) -> tuple[str, int]:
     """Name and MTU of the outgoing interface, as the kernel routes now."""
     domain = socket.AF_INET if flows.family == 4 else socket.AF_INET6
     source, destination = (socket.inet_pton(domain, address_text(*each)) for each in (flows.source, flows.destination))

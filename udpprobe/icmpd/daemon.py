@@ -62,13 +62,13 @@ class DaemonOptions:
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
 
-def run(options: DaemonOptions, say: Callable[[str], None], tell: Callable[[dict[str, Any]], None]) -> int:
+def run(options: DaemonOptions, say: Callable[[str], None], report_status: Callable[[dict[str, Any]], None]) -> int:
     """Serve until SIGTERM or Ctrl-C.
 
     Args:
         options: how.
         say: called with a line for the log.
-        tell: called with the counters, at SIGHUP and at the end.
+        report_status: called with the counters, at SIGHUP and at the end.
 
     Returns:
         The signal that ended it.
@@ -80,11 +80,11 @@ def run(options: DaemonOptions, say: Callable[[str], None], tell: Callable[[dict
     with ExitStack() as opened:
         server = _prepare(options, say, opened)
         with _signals() as came:
-            got = _watch_signals(server, came, tell)
+            got = _watch_signals(server, came, report_status)
             notify(options.environment, "READY=1")
             server.serve()
         notify(options.environment, "STOPPING=1")
-        tell(server.status())
+        report_status(server.status())
         return got[-1]
 
 
@@ -149,7 +149,7 @@ def _noted(_number: int, _frame: FrameType | None) -> None:
     """Do nothing: the number is in the socket already (signal.set_wakeup_fd)."""
 
 
-def _watch_signals(server: Server, came: socket.socket, tell: Callable[[dict[str, Any]], None]) -> list[int]:
+def _watch_signals(server: Server, came: socket.socket, report_status: Callable[[dict[str, Any]], None]) -> list[int]:
     """Serve signals like other events; return the list that collects them."""
     got: list[int] = []
 
@@ -159,7 +159,7 @@ def _watch_signals(server: Server, came: socket.socket, tell: Callable[[dict[str
             if number != signal.SIGHUP:
                 server.stop()
                 return
-            tell(server.status())
+            report_status(server.status())
 
     server.watch(came, read_signals)
     return got

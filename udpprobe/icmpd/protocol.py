@@ -154,11 +154,12 @@ class Outbox:
 
     Args:
         limit: most messages that may wait.
-        tell_lost: makes the message that so many were dropped, sent once there is room; None if the protocol has none.
+        loss_message: makes the message that so many were dropped, which is sent once there is room; None if the
+            protocol has none.
     """
 
-    def __init__(self, limit: int, tell_lost: Callable[[int], bytes] | None = None) -> None:
-        self._limit, self._tell_lost = limit, tell_lost
+    def __init__(self, limit: int, loss_message: Callable[[int], bytes] | None = None) -> None:
+        self._limit, self._loss_message = limit, loss_message
         self._waiting: deque[bytes] = deque()
         self._lost = 0
         self.bytes = 0
@@ -173,16 +174,16 @@ class Outbox:
     def put(self, messages: list[bytes]) -> int:
         """Queue messages in order; return the number of last ones that did not fit."""
         if self._lost and len(self._waiting) < self._limit:
-            self._tell_of_losses()
+            self._queue_loss_message()
         room = self.room()
         fitting = messages[:room] if room < len(messages) else messages
         self._waiting.extend(fitting)
         self.bytes += sum(map(len, fitting))
         return self.lose(len(messages) - len(fitting))
 
-    def _tell_of_losses(self) -> None:
-        if self._lost and self._tell_lost:
-            self.put_last(self._tell_lost(self._lost))
+    def _queue_loss_message(self) -> None:
+        if self._lost and self._loss_message:
+            self.put_last(self._loss_message(self._lost))
             self._lost = 0
 
     def lose(self, count: int) -> int:
@@ -199,7 +200,7 @@ class Outbox:
         """The next chunk of whole messages, at least one if there is any; after all of them, the count of lost ones."""
         waiting = self._waiting
         if not waiting:
-            self._tell_of_losses()
+            self._queue_loss_message()
         if self.bytes <= CHUNK_BYTES:
             chunk = b"".join(waiting)
             waiting.clear()

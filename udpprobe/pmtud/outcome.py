@@ -289,7 +289,7 @@ def _advice(
         case "black-hole" if hole and mtu is not None:
             case = Case("black-hole", hole.after or "this host", mtu)
         case "too-big" if misreporter and mtu is not None:
-            case = Case("liar", misreporter.reporter, mtu)
+            case = Case("wrong-mtu", misreporter.reporter, mtu)
         case "too-big" if mtu is not None:
             limiter = limiter_of(reports, mtu)
             case = Case("too-big", limiter.reporter if limiter else SOMEBODY, size)
@@ -302,7 +302,7 @@ def _advice(
         case "unreachable" if has_no_neighbour:
             case = Case("no-neighbour")
         case _:
-            case = Case("look")
+            case = Case("who-stops")
     return sentence(
         case,
         [endpoint_text(target.address, target.port, target.zone)],
