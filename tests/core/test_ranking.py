@@ -34,7 +34,9 @@ ALIKE = [
     "2001:db8:1:2:3:4:5:6",
     "2001:db8:1111:2222:3333:4444:5555:6",
 ]
-addresses = st.sampled_from(ALIKE) | st.ip_addresses().map(str)
+# An IPv4-mapped IPv6 address is shown as the IPv4 one.
+unmapped = st.ip_addresses().filter(lambda address: getattr(address, "ipv4_mapped", None) is None)
+addresses = st.sampled_from(ALIKE) | unmapped.map(str)
 
 
 def key(found):
