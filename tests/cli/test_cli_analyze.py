@@ -105,7 +105,7 @@ def test_events_in_the_other_formats_are_written_at_the_end(analysis, capsys, na
     assert told.index("203.0.113.9") < told.index("2001:db8:1111")
 
 
-def test_without_events_nobody_collects_them(analysis, capsys):
+def test_without_the_option_events_are_not_collected(analysis, capsys):
     analysis.events = [EVENT]
     assert main(["analyze", "a"]) == 0
     assert "203.0.113.9" not in capsys.readouterr().out

@@ -119,7 +119,7 @@ def test_ctrl_c_shows_the_results_so_far(fake, capsys):
     assert "path MTU" in capsys.readouterr().out
 
 
-def test_what_cannot_be_done_is_one_line(fake, capsys):
+def test_an_impossible_search_is_one_line(fake, capsys):
     fake.error = PrivilegeError("capturing needs CAP_NET_RAW")
     assert 3 == main(["mtu", "127.0.0.1"])
     assert "udpprobe: capturing needs CAP_NET_RAW\n" == capsys.readouterr().err

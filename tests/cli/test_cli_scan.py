@@ -319,7 +319,7 @@ def silent_port():
 
 
 @pytest.mark.parametrize("engine", ["recverr", "connected"])
-def test_a_scan_of_loopback_tells_refused_from_silent(capsys, silent_port, engine):
+def test_a_scan_of_loopback_distinguishes_refused_from_silent(capsys, silent_port, engine):
     assert 0 == main(["scan", f"127.0.0.1:1,{silent_port}", "--engine", engine, "--retries", "1", "--format", "json"])
     told = json.loads(capsys.readouterr().out)
     assert ("udpprobe.report/1", "scan", "probe") == (told["schema"], told["command"], told["source"]["kind"])

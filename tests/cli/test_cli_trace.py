@@ -270,7 +270,7 @@ def test_accepted_options_need_no_more_probes_than_a_round_allows(max_ttl, flows
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs raw sockets")
-def test_a_closed_port_of_this_host(capsys):
+def test_a_closed_port_of_this_host_is_refused(capsys):
     assert 0 == main(["trace", "127.0.0.1:9", "--format", "json"])
     said = json.loads(capsys.readouterr().out)
     assert ("refused", True, "lo") == (said["verdict"], said["reached"], said["interface"])

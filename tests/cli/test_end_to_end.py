@@ -310,7 +310,7 @@ def record(packet, at_s=0):
 
 
 @pytest.mark.parametrize("rate_pps", [20, 200, 5000])
-def test_an_event_is_told_while_other_packets_keep_coming(rate_pps):
+def test_an_event_is_reported_while_other_packets_keep_coming(rate_pps):
     burst = max(rate_pps // 200, 1)
     stop = threading.Event()
     with subprocess.Popen([*STREAMING, "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
@@ -451,7 +451,7 @@ def test_a_link_type_that_libpcap_cannot_filter_is_no_usage_error(tmp_path, caps
     assert faults == json.loads(capsys.readouterr().out)["faults"]
 
 
-def test_a_bad_filter_is_told_of_an_empty_capture_too(tmp_path, capsys):
+def test_a_bad_filter_is_reported_for_an_empty_capture_too(tmp_path, capsys):
     file = tmp_path / "capture.pcap"
     file.write_bytes(bytes_of_pcap([]))
     assert 2 == main(["analyze", str(file), "--filter", "no such words"])
@@ -487,7 +487,7 @@ def test_with_standard_error_closed_no_complaint_is_a_result(words):
 
 
 @pytest.mark.parametrize("form", ["table", "markdown"])
-def test_flows_are_told_apart_by_a_person(tmp_path, capsys, form):
+def test_flows_are_distinguished_in_reports(tmp_path, capsys, form):
     unseen = datagram(CLIENT, "10.9.9.8", 4002, 53, b"?", id=9)
     file = written(tmp_path, [asked(), port_unreachable(asked()), port_unreachable(unseen)])
     assert 0 == main(["analyze", str(file), "--group-by", "flow", "--format", form])

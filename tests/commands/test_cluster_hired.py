@@ -46,7 +46,7 @@ def _said(capsys, address, capture=CAPTURE):
     return status, told.err.removeprefix("udpprobe: ").rstrip()
 
 
-def test_nobody_answers(capsys, monkeypatch):
+def test_a_cluster_that_does_not_answer_is_reported(capsys, monkeypatch):
     monkeypatch.setattr(crews, "PATIENCE_S", 1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -57,7 +57,7 @@ def test_nobody_answers(capsys, monkeypatch):
     assert time.monotonic() - start_s < 20  # Dask by itself tries for 30 s
 
 
-def test_a_stranger_answers(capsys):
+def test_another_program_at_the_address_is_reported(capsys):
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def greet():
@@ -103,12 +103,12 @@ def test_without_the_extra_one_line_names_it(capsys, monkeypatch):
     assert (3, "--cluster needs Dask; install udpprobe[cluster]") == _said(capsys, "local")
 
 
-def test_a_cluster_without_workers(lone, capsys):
+def test_a_cluster_without_workers_is_reported(lone, capsys):
     said = f"the cluster has no workers; start some with: dask worker {lone.address}"
     assert (3, said) == _said(capsys, lone.address)
 
 
-def test_the_address_of_a_worker(lone, capsys, tmp_path):
+def test_the_address_of_a_worker_is_not_a_scheduler(lone, capsys, tmp_path):
     with _worker(lone, tmp_path) as address:
         assert (3, f"{address}: that is a worker; name its scheduler") == _said(capsys, address)
 
@@ -124,7 +124,7 @@ def test_versions_that_differ_are_named(lone, capsys, tmp_path):
     assert told.endswith(f" here, but 9.9 at the worker {address}; install the same version")
 
 
-def test_workers_without_udpprobe(lone, capsys, tmp_path):
+def test_workers_without_udpprobe_are_reported(lone, capsys, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(NOT_INSTALLED)
     with _worker(lone, tmp_path) as address:
         assert (3, f"udpprobe is not installed at the worker {address}; install udpprobe[cluster] there") == _said(

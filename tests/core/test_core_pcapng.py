@@ -47,7 +47,7 @@ def test_sections_may_differ_in_byte_order_clock_and_blocks(order):
 @pytest.mark.parametrize(
     ("resolution", "unit_ns"), [(None, 1000), (0, 10**9), (3, 10**6), (6, 1000), (9, 1), (0x80, 10**9)]
 )
-def test_clocks_of_every_resolution(order, resolution, unit_ns):
+def test_clocks_of_every_resolution_are_read(order, resolution, unit_ns):
     rows, _ = read(c.bytes_of_pcapng(FRAMES[:3], order=order, resolution=resolution))
 
     assert rows_from(FRAMES[:3], unit_ns=unit_ns) == rows

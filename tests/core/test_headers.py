@@ -233,7 +233,7 @@ def test_a_quoted_fragment_inside_a_tunnel_is_matched_with_its_datagram():
     assert [("exact", 1)] * 2 == story.matches
 
 
-def test_a_tunnel_s_packet_that_is_quoted_without_udp_inside_is_no_error_about_udp():
+def test_a_quoted_tunnel_packet_without_udp_inside_is_ignored():
     outer = TUNNELS["gre"][1](b.ipv4(CLIENT[4], host(1), bytes(20), 6))
     story = story_of([outer, b.error(outer, 3, 2)])
     assert ([], (), {}) == (story.events, story.unmatched, story.faults)

@@ -339,7 +339,7 @@ def test_a_lingering_socket_does_not_block_the_daemon(tmp_path, udp, monkeypatch
 
 
 @pytest.mark.slow
-def test_ten_thousand_clients(tmp_path):
+def test_ten_thousand_clients_are_served(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     many = min(10_000, (hard - 200) // 2)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -287,7 +287,7 @@ def test_a_world_that_never_settles_ends_with_its_command(tmp_path):
 # ---- what a command sees
 
 
-def test_there_is_no_way_out():
+def test_a_command_cannot_leave_the_lab():
     done = in_lab("cat", "/proc/net/dev")
     assert {"lo", "lab0"} == set(re.findall(r"(\S+):", done.stdout))
 
@@ -592,7 +592,7 @@ def test_any_user_may_run_the_lab_if_the_device_allows(family):
 
 
 @pytest.mark.usefixtures("_nobody")
-def test_a_user_without_the_device_is_told_what_to_do():
+def test_a_user_without_the_device_gets_advice():
     done = as_nobody(600, "true")
     assert 3 == done.returncode
     assert re.fullmatch("udpprobe: cannot (open /dev/net/tun|make a private network): .*be root, or .*\n", done.stderr)

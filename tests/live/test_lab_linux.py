@@ -168,7 +168,7 @@ def prober(network):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_linux_emits_is_emitted_byte_for_byte(prober, name):
+def test_errors_equal_those_of_linux_byte_for_byte(prober, name):
     packets = CASES[name]
     real = prober.ask(packets)
     assert [told(raw) for raw in real] == [told(raw) for raw in simulated(SCENARIO, packets)]

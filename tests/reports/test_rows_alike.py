@@ -116,7 +116,7 @@ def many():
 
 
 @pytest.mark.parametrize("output_format", TEXTS)
-def test_few_rows_are_alive_at_a_time_however_many_are_written(many, output_format, monkeypatch):
+def test_only_few_rows_are_in_memory_while_many_are_written(many, output_format, monkeypatch):
     alive, made, most = {}, [], 0
 
     def watched(**fields):

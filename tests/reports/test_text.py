@@ -46,7 +46,7 @@ def test_untrusted_text_cannot_control_the_terminal(foreign, shown):
         ("192.0.2.1", 0, "192.0.2.1:0"),
     ],
 )
-def test_an_endpoint_can_be_pasted_elsewhere(address, port, shown):
+def test_an_endpoint_can_be_copied_and_pasted(address, port, shown):
     assert shown == endpoint(address, port)
 
 
