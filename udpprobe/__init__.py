@@ -1,11 +1,11 @@
-"""udpprobe: what happened to UDP datagrams, from the ICMP errors that almost nobody hears.
+"""udpprobe: what happened to UDP datagrams, from the ICMP errors that hardly any program sees.
 
     import udpprobe
 
     for destination in udpprobe.analyze("capture.pcap").destinations:
         print(destination.address, destination.port, destination.verdict, destination.advice)
 
-`analyze`, `scan`, `trace`, `mtu` and `check` do what the commands of these names do: they return the model of the
+`analyze`, `scan`, `trace`, `mtu` and `check` do the same as the commands of these names: they return the model of the
 report, raise an exception of `udpprobe.errors`, and print nothing. `Follower` follows packets as they come.
 
 Below that, imports go from left to right and never back; `make check` holds them to it:

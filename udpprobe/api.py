@@ -242,7 +242,7 @@ class Follower:
                 self._loops.forget()
 
     def _report_events(self) -> None:
-        """Tell the errors that are known by now; of packets that were put in order of time, in the order they came."""
+        """Report the errors known so far. If packets were sorted by time, errors keep the order in which they came."""
         self._analyzer.flush()
         events = [
             event

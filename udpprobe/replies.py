@@ -40,7 +40,7 @@ ENOUGH = 48
 MOST_DOUBTED = 64
 """Errors that may wait until another probe draws the same."""
 LEAST_FOUND_ANYWHERE = 4
-"""Tokens of at least so many bytes are searched anywhere in an answer; shorter ones only at their original place."""
+"""Tokens of at least this many bytes are searched anywhere in an answer; shorter ones only at their original place."""
 IN_TRANSIT = frozenset({(4, 11, 0), (6, 3, 0)})
 """Family, type and code of TTL exceeded in transit."""
 DONT_FRAGMENT = 0x40

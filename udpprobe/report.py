@@ -338,7 +338,7 @@ class LoopsSoFar:
         self.forget()
 
     def forget(self) -> None:
-        """Start anew: findings were renumbered."""
+        """Start over, because findings were renumbered."""
         self._latest: dict[int, int] = {}
         """By hash of a destination, its latest finding; a million destinations take 100 MB this way."""
         self._before = array("i")
@@ -356,7 +356,7 @@ class LoopsSoFar:
             key = hash(_destination(words, row))
             self._before.append(self._latest.get(key, -1))
             self._latest[key] = row
-        # a few reporters tell as much as many, and all of them would take ever longer
+        # a few reporters show as much as many, and looking at all of them would take longer each time
         rows = touched.union(*(islice(self._findings_of(each, words), MOST_FINDINGS) for each in in_transit))
         return _are_loops(table, self._analyzer.findings.loops, self._loop_ttl, sorted(rows))
 

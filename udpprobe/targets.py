@@ -256,7 +256,7 @@ def _refuse_too_much(spans: Sequence[_Span]) -> None:
 
 
 def _refuse_two_links(hosts: Sequence[_Host]) -> None:
-    """Refuse one address on two links: replies do not tell the link, so the two hosts could not be told apart."""
+    """Refuse one address on two links: replies do not name the link, so the two hosts could not be distinguished."""
     seen = set()
     for address, _ in hosts:
         if address in seen:

@@ -61,7 +61,7 @@ SNAP_BYTES = 2048
 RETIRE_MS = 2
 """A block is released after this time, even if it is not full."""
 BUSY_FRAMES, GATHER_S = 256, 0.005
-"""After so many packets at once, a follower lets more gather: each round has its own cost, whatever it brings."""
+"""After a batch of this many packets, a follower waits this long for more: each batch has a fixed cost."""
 MOST_FRAMES = 1 << 16
 """Packets returned at a time."""
 
@@ -174,7 +174,7 @@ class Ring(LiveCapture):
         """See LiveCapture."""
         self._socket.close()
         self._words.release()  # nothing uses the mapping any more
-        # unmapping waits some 30 ms until no processor fills the ring; nobody need wait for it
+        # unmapping takes some 30 ms, until no processor fills the ring; there is no need to wait for that
         threading.Thread(target=self._map.close, name="unmap").start()
 
 

@@ -159,7 +159,7 @@ def set_option(opened: socket.socket, level: int, option: int, value: bytes) -> 
 
 
 def program_for(expression: str, link_type: int, snap_bytes: int, *, outgoing: bool = True) -> bytes:
-    """Classic BPF that passes what a pcap filter expression passes, and so many bytes of it.
+    """Classic BPF that passes what a pcap filter expression passes, cut to a snap length.
 
     Args:
         expression: what passes, pcap-filter(7).

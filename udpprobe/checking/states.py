@@ -41,7 +41,7 @@ class Facts(Struct, frozen=True):
     patience: str = ""
     """How long the scan waited for a reply."""
     dropped: int = 0
-    """Packets that this host dropped unread meanwhile, for lack of buffer space."""
+    """Packets that this host dropped unread during the scan, for lack of buffer space."""
 
 
 class Ruling(Struct, frozen=True):
@@ -159,7 +159,7 @@ def unchecked(target: str, group: str | None, reason: str, place: tuple[str, int
 
 
 def wants_path(found: Destination, expectation: Expectation) -> bool:
-    """Whether a trace would tell more: a loop's routers, or whether lost datagrams are in a loop."""
+    """Whether a trace would reveal more: the routers of a loop, or whether lost datagrams are in a loop."""
     if found.verdict == "loop" or any(each.verdict == "loop" for each in found.findings):
         return True
     is_lost = found.verdict == "expired" or (found.verdict == "silent" and found.meaning == "no-evidence")

@@ -126,7 +126,7 @@ def _worker_pool(
 
 
 class Waiting:
-    """A capture's errors, in a file until the end of the capture tells which belong to a loop. There may be many."""
+    """Keeps a capture's errors, in a file if there are many, until its end shows which of them belong to a loop."""
 
     def __init__(self) -> None:
         self._file: IO[bytes] | None = None

@@ -1,6 +1,6 @@
 """The capture again, with packet comments about its errors: `analyze -w`.
 
-A datagram precedes the error about it, so the capture is read twice. The analysis tells which frames get a comment;
+A datagram precedes the error about it, so the capture is read twice. The analysis decides which frames get a comment;
 then everything is copied, with the comments added. Other pcapng blocks, and all options of packets, stay the same, byte
 for byte.
 """

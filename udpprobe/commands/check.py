@@ -217,7 +217,7 @@ class _Run(Struct):
         return Facts(found, patience=f"; no reply within {self.settings.silence_s:g} s (--wait)", dropped=dropped)
 
     def _stop(self) -> None:
-        """After Ctrl-C: end what is in progress; what is unknown by then is not checked."""
+        """After Ctrl-C: end checks in progress. Results that are unknown by then stay unknown."""
         self.is_stopped = True
         hurry()
 

@@ -68,12 +68,12 @@ class WatchOptions(Struct, frozen=True):
     duration_s: float | None = None
     """None for until Ctrl-C."""
     count: int | None = None
-    """End after so many errors."""
+    """End after this many errors."""
     all_destinations: bool = False
     loop_ttl: int = 32
     capture: str = "auto"
     kernel: str = "auto"
-    """Whether to use the kernel's own events about who was told: `on`, `off`, or `auto`: if available."""
+    """Whether to use the kernel's own events, which show what sockets got: `on`, `off`, or `auto`: if available."""
     sent: bool = False
     """Whether to count errors that this host sends separately."""
 
@@ -146,7 +146,7 @@ class Watch:
         sockets: local sockets that send datagrams.
         rotation: records the packets.
         most_rows: of destinations and of findings; up to twice as many for a while.
-        kernel: reports who was told.
+        kernel: reports which sockets got an errno.
         by_flow: whether datagrams are counted by their source, too.
     """
 

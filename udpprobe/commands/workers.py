@@ -41,7 +41,7 @@ class Task(Struct, frozen=True):
         return made
 
 
-class Disordered(Exception):  # noqa: N818 - says what was met; nothing is wrong
+class Disordered(Exception):  # noqa: N818 - a condition, not an error
     """Frames are out of order: one reader must sort them by time first."""
 
 
@@ -123,7 +123,7 @@ class WorkerPool(Protocol):
             on_progress: called now and then with how many bytes have been read.
 
         Raises:
-            Disordered: frames of any piece stand out of order.
+            Disordered: frames of a piece are out of order.
         """
         ...
 

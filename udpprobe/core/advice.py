@@ -77,11 +77,11 @@ ANSWERS_ELSEWHERE = "another port of this host answers"
 AMPLIFIER = "an amplifier"
 """Part of a note on a service whose answers are much larger than its questions."""
 PROBES = "its socket only keeps the port: it probes, and hears by other means"
-"""Note on a sender that asks whether somebody listens."""
+"""Note on a sender that probes whether something listens."""
 SOMEBODY = "a router on the way"
-"""Stands for the reporter where only the errno is known."""
+"""Stands for the reporter if only the errno is known."""
 SOME, ANY_HOST = "some destinations", "HOST"
-"""Stand for the destinations in a row about a reporter, where the reporter is another host."""
+"""Stand for the destinations in a row about a reporter, if the reporter is another host."""
 _BY_ITSELF = {"refused": "some ports of {}", "reassembly": "{}", "proto-unreach": "{}"}
 """Cases in which the reporter is the destination, and what to call it."""
 _NO_ADDRESS = {4: "", 6: ":"}
@@ -93,7 +93,7 @@ _NOT_SMALLER = TEXTS[Note.MTU_NOT_SMALLER]
 ANSWER = "udp-response"
 """Reason of findings about answers from another address or port; nmap's word."""
 _NAMED = 3
-"""A sentence names so many destinations; further ones are counted."""
+"""A sentence names this many destinations; further ones are counted."""
 
 
 class Case(NamedTuple):

@@ -93,7 +93,7 @@ class Kept:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def add(self, rows: Rows, row: index, messages: views.u8s) -> cython.int:
-        """Append a row, and as much of its message as there is room for."""
+        """Append a row, and as much of its message as fits."""
         new: index = self.rows.copy_row(rows, row)
         if not rows.is_error[row]:
             return 0
@@ -205,7 +205,7 @@ def _kept(rows: Rows, words: Pickled, messages: Pickled) -> Kept:
 @cython.final
 @cython.cclass
 class Analyzer:
-    """What is known of a capture, or of a piece of one.
+    """The state of a capture, or of a piece of one.
 
     Args:
         secret: for hash tables; pieces that will be joined share it.
@@ -304,7 +304,7 @@ class Analyzer:
     def feed(self, records: Records) -> int:
         """Analyse all complete records; return why it stopped: capture.MORE, WAIT or END.
 
-        Other threads run meanwhile.
+        Other threads can run at the same time.
         """
         status: cython.int
         self.decoder.load(records.data)
@@ -806,7 +806,7 @@ class Analyzer:
             self.filter.unfilterable += right.filter.unfilterable
 
     def _look_again(self, kept: Kept) -> None:
-        """Search here for better datagrams for errors of the piece behind."""
+        """Search here for better datagrams for errors of the following piece."""
         match: Match = self.match
         conversations: Conversations = self.conversations
         row: index

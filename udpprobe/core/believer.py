@@ -1,6 +1,6 @@
 """Which errors to believe: those whose sender cannot have guessed the quote.
 
-`Prober.find` tells how many unguessable bits of a quote agree with a probe. Enough bits are proof. Fewer are proof as
+`Prober.find` counts the unguessable bits of a quote that agree with a probe. Enough bits are proof. Fewer are proof as
 long as nobody is guessing: of guesses at b bits, one in 2^b hits. The others miss and are counted, and n misses take
 log2(n) bits from what a hit proves. A second probe with new bits must then draw the same error. An honest network costs
 nothing extra; a flood costs a probe or two more.

@@ -25,7 +25,7 @@ MAX_LAYERS = 40
 """Most rows of a frame; as `headers.MAX_LAYERS`."""
 
 MOST_AGGREGATED = 20
-"""After so many rows of an A-MSDU, no further packet of it is read. The analyzer has room for one more packet's
+"""After this many rows of an A-MSDU, no further packet of it is read. The analyzer has room for one more packet's
 rows."""
 
 MESSAGE_BYTES = 4096

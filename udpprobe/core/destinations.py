@@ -1,8 +1,8 @@
-"""Rows of a report, each made from the core's counters when it is asked for.
+"""Rows of a report, made from the core's counters on demand.
 
-There may be a million destinations, most of them alike but for a few values: address, counters, times. A writer of text
-need not make an object of each. It makes the text of one `sample` per `shape`, with marks in place of the values that
-differ (see `core.stencils`).
+There may be a million destinations, most of which differ only in a few values: address, counters, times. A writer of
+text need not make an object of each. It makes the text of one `sample` per `shape`, with marks in place of the values
+that differ (see `core.stencils`).
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Destinations:
     Args:
         ranking: sorted.
         findings: of `Findings`, or grouped.
-        loops: likewise.
+        loops: of `Findings`, or grouped.
         endpoints: of `Conversations.totals`, or grouped.
         endpoint_rtt: by rows of endpoints, settled.
         rtt: by findings, settled.
@@ -554,7 +554,7 @@ def ttls_of(words: memoryview, row: int) -> list[int]:
 
 
 def period_of(ttl_sets: list[list[int]]) -> int | None:
-    """Hops round a loop, from the TTLs at which each of its routers reported; None where they do not determine it."""
+    """Hops in a loop, from the TTLs at which each of its routers reported; None if they do not determine it."""
     step = gcd(*[ttl - ttls[0] for ttls in ttl_sets for ttl in ttls[1:]])
     evenly = any(len(ttls) >= 3 and ttls[len(ttls) - 1] - ttls[0] == step * (len(ttls) - 1) for ttls in ttl_sets)
     return step if step and (evenly or step == len(ttl_sets)) else None

@@ -217,7 +217,7 @@ class Findings:
             endpoints.keys[3], endpoints.keys[4] = words[at + 4], words[at + 5]
             found = endpoints.find(endpoints.hash(0), 0)
             if found < 0:
-                continue  # forgotten meanwhile
+                continue  # it has been forgotten
             more = (words[at + WHOLE] - 9) // (words[at + SEGMENT] - 8)  # ⌈payload / segment⌉ - 1
             found *= 12
             endpoints.words[found + 6] += more

@@ -1,4 +1,4 @@
-"""Who sent how much to whom, and what was answered: one record per conversation, folded into endpoints for the report.
+"""Counts datagrams, bytes and answers: one record per conversation, folded into endpoints for the report.
 
 The first datagram of a conversation is a question. A datagram with the reversed 5-tuple is an answer, and its RTT
 counts from the latest question. A conversation that is quiet for HORIZON datagrams is over: the next datagram begins a
@@ -408,7 +408,7 @@ class Conversations:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _match_question(self, conversation: index) -> cython.int:
-        """Let a new conversation answer another one, if its receiver has asked and has had no answer yet.
+        """Let a new conversation answer another one, if its receiver has an unanswered question.
 
         From another port of a host that was asked, it answers the latest question to that host. From another host, it
         may answer the unanswered question to that same port, or the only question from an ephemeral port; `answered`
@@ -479,7 +479,7 @@ class Conversations:
     @cython.nogil
     @cython.exceptval(-1, check=False)
     def _answer_from_other_port(self, conversation: index, question: index) -> cython.int:
-        """Let a new conversation answer a question to its sender, if that has had no answer yet."""
+        """Let a new conversation answer a question to its sender, if that is still unanswered."""
         at: index = conversation * WIDTH
         record: index = question * WIDTH
         state: u64 = self.table.words[record + STATE]
@@ -609,7 +609,7 @@ class Conversations:
             rtt.absorb(self.rtt, owners)
 
     def _add_endpoint(self, endpoints: Table, conversation: index, way: cython.int) -> index:
-        """Where the row of the endpoint (or flow) stands that datagrams of this direction go to."""
+        """Place of the row of the endpoint (or flow) that datagrams of this direction go to."""
         words: views.u64s = self.table.words
         keys: views.u64s = endpoints.keys
         at: index = conversation * WIDTH

@@ -1,4 +1,4 @@
-"""What Linux tells a program about an ICMP error for its UDP datagram: from which calls, and by which path.
+"""What a program gets from Linux about an ICMP error for its UDP datagram: from which calls, and by which path.
 
 Measured on Linux 6.18 by tests/live/kernel_matrix.py: every error of the table of meanings; unconnected and connected
 sockets, with and without IP_RECVERR (IPV6_RECVERR), in each mode of IP_MTU_DISCOVER; both families, and IPv4 through a
@@ -75,7 +75,7 @@ def calls_of(meaning: Meaning, state: str, mode: str = "WANT") -> Calls:
 
 
 def reported_errno(meaning: Meaning, state: str, mode: str = "WANT") -> str | None:
-    """Errno of the error itself, from whichever call comes next; None if the socket is not told."""
+    """Errno of the error itself, from whichever call comes next; None if the socket gets none."""
     if state == "unconnected":
         return None
     row = TOO_BIG[meaning.family, mode] if meaning.verdict == "too-big" else meaning

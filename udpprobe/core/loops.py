@@ -21,7 +21,7 @@ ALONE_REPEATS = 5
 TOLERANCE = 4
 """Repeats needed for each report that does not fit, such as that of a router with several addresses."""
 LAPS = 3
-"""After so many turns, a loop is certain and needs no more probes."""
+"""After this many rounds, a loop is certain and needs no more probes."""
 
 Rows = Mapping[int, frozenset[str]]
 """By TTL, the reporters of an expired TTL; TTLs without a report are absent."""

@@ -27,7 +27,8 @@ from udpprobe.endpoints import endpoint_text
 REPORT_SCHEMA = "udpprobe.report/1"
 REFUSED = Case("refused")
 FEWEST_ALIKE = 8
-"""Rows in a row that are alike: for fewer, what is common to them takes longer than they do."""
+"""Fewest consecutive alike rows that are kept as one `Alike`: for fewer, building the template takes longer than the
+rows themselves."""
 
 
 def is_time(name: str) -> bool:
@@ -48,7 +49,7 @@ Row = TypeVar("Row")
 
 
 class LazyRows(Sequence[Row]):
-    """Rows that are made anew on each access and never stored.
+    """Rows that are rebuilt on each access and never stored.
 
     Args:
         make: returns an iterator that starts at the first row.

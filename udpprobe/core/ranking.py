@@ -194,9 +194,9 @@ class Ranking:
         Args:
             ranks: of a finding's verdict, by its `kind_of`; from `answered` on it has none.
             are_loops: findings that are errors of a routing loop.
-            loop: rank of this verdict.
-            answered: likewise.
-            silent: likewise.
+            loop: rank of the verdict `loop`.
+            answered: rank of the verdict `answered`.
+            silent: rank of the verdict `silent`.
         """
         number: index
         size: index = self.subjects.size

@@ -91,22 +91,22 @@ class Rows:
         ports: source port << 16 | destination port.
         detail: id << 48 | UDP length << 32 | UDP checksum << 16 | TTL << 8 | flags. The id is IPv4's, or the lower
             half of an IPv6 fragment's.
-        link: who sent the frame on which link; 0 where that is not known.
-        payload_high, payload_low: the first 16 payload bytes, zeros behind what was captured.
-        proof: finished checksum << 16 | payload bytes captured (at most 16) << 8 | 1 if the checksum is half computed.
-            The finished checksum is 0 where it cannot be known.
+        link: hash of the link and of the frame's sender on it; 0 if unknown.
+        payload_high, payload_low: the first 16 payload bytes, with zeros after the captured ones.
+        proof: complete checksum << 16 | payload bytes captured (at most 16) << 8 | 1 if the checksum is partial. The
+            complete checksum is 0 if it cannot be computed.
 
     Of datagrams only:
         ip_length: bytes of the IP packet as its header says; of a fragmented one, as it was before.
-        payload_at, payload_end: where the payload that was captured stands in the bytes it was read from.
+        payload_at, payload_end: place of the captured payload in the bytes it was read from.
 
     Of errors only:
         kind: family << 16 | type << 8 | code.  outer: its own IP header, id << 48 | bytes of a tunnel's headers around
-            the quoted packet << 16 | TTL << 8 | 8 where it quotes the other family | 4 where DF is set.
-        mtu: next-hop MTU, -1 without.  reporter_high, reporter_low: who sent it.
-        quoted_ip_length: as the quote says.  length: the datagram's bytes as far as the quote can be trusted, or
-            UNKNOWN_LENGTH.  quoted_bytes: of the quote, from its IP header on.
-        message, message_end: where the ICMP message stands in the decoder's `messages`.  notes: bits of `Note`.
+            the quoted packet << 16 | TTL << 8 | 8 if it quotes the other family | 4 if DF is set.
+        mtu: next-hop MTU, -1 for none.  reporter_high, reporter_low: its sender.
+        quoted_ip_length: the length in the quote.  length: the datagram's bytes as far as the quote can be trusted, or
+            UNKNOWN_LENGTH.  quoted_bytes: length of the quote, from its IP header on.
+        message, message_end: place of the ICMP message in the decoder's `messages`.  notes: bits of `Note`.
     """
 
     frame: memoryview[int]

@@ -1,8 +1,8 @@
-"""Text of rows that are alike: one row is written with marks in it, and each row's values are filled in there.
+"""Text of rows that are alike: one row is written with marks, and each row's values are filled in at these.
 
 A mark is `<`, a letter for the kind of value, the value's place in `Filler.words`, `>`:
 
-    a  an address in two words, as text; `<a:0>` where it is known to be IPv6
+    a  an address in two words, as text; `<a:0>` if it is known to be IPv6
     n  a number        t  a time + 2^63 ns, as RFC 3339        m  milliseconds, given in nanoseconds
 
 Reports of a million rows need this: a row takes half a microsecond, and no Python object.
@@ -42,7 +42,7 @@ _MINUTE_NS = cython.declare(cython.const[u64], 60_000_000_000)
 _MAPPED = cython.declare(cython.const[u64], 0xFFFF)
 _MINUTE_BYTES = cython.declare(cython.const[index], 17)  # 1970-01-01T00:00:
 _LEAST_ROOM = cython.declare(cython.const[index], 1 << 16)
-_EXPONENT_NS = cython.declare(cython.const[u64], 100)  # Python writes less than so many, in ms, with an exponent
+_EXPONENT_NS = cython.declare(cython.const[u64], 100)  # Python writes fewer ns than this, in ms, with an exponent
 _SLACK = cython.declare(cython.const[index], 64)  # more digits than any value has
 
 
@@ -62,7 +62,7 @@ def rounded(ms: float) -> float:
     """`round(ms, 6)` in half the time."""
     scaled = ms * 1e6
     whole = round(scaled)
-    # The product is inexact. That is harmless where no half is near and where its last bit is far below one.
+    # The product is inexact. That is harmless if it is not near a half, and if its last bit is far below one.
     return whole / 1e6 if -0.49 < scaled - whole < 0.49 and scaled < 1e13 else round(ms, 6)
 
 

@@ -53,7 +53,7 @@ class Meaning(NamedTuple):
     name: str
     """The error's own short name."""
     reason: str
-    """nmap's word where it has one."""
+    """nmap's word, if it has one."""
     verdict: str | None
     """`refused` and `expired` also stand for `rejected` and `loop`, which need more than type and code."""
     connected: str | None
@@ -229,7 +229,7 @@ def meaning_of(family: int, icmp_type: int, icmp_code: int) -> Meaning:
 
 
 def verdict_of(meaning: Meaning, *, itself: bool, loop: bool, group: bool = False) -> str | None:
-    """The verdict where it needs more than type and code.
+    """The verdict, with what it needs besides type and code.
 
     Args:
         meaning: of type and code.

@@ -40,7 +40,7 @@ FALLBACK = "raw sockets need CAP_NET_RAW (be root, or see udpprobe scan --help):
 BULK_PPS = 5000
 """A small capture ring overflows above this rate."""
 MANY_DESTINATIONS = 4096
-"""With at least so many destinations, a fast scan does not capture its own probes, which would be half of all frames.
+"""With at least this many destinations, a fast scan does not capture its own probes, which would be half of all frames.
 Their send time is then that of the system call, which sends some hundreds at once."""
 
 
@@ -202,12 +202,12 @@ def _hosts_of(destinations: ProbedDestinations) -> ProbedDestinations:
 def open_engine(
     options: EngineOptions, ports: tuple[int, ...], warn: Callable[[str], None], *, tasks: int = 0
 ) -> Engine:
-    """The engine that was asked for, or the best one that is allowed; what it cannot see is told.
+    """The requested engine, or the best one that is allowed. Warns about what it cannot see.
 
     Args:
         options: how to probe.
         ports: the source ports.
-        warn: tells the user.
+        warn: shows the user a warning.
         tasks: how many destinations there are.
 
     Raises:

@@ -250,7 +250,7 @@ class Wire:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes on the destination besides its replies: that errors about it are forged."""
+        """Notes on the destination that no reply has: that errors about it are forged."""
         return self._tracker.notes
 
     def send(self, probes: Sequence[Probe]) -> list[int]:

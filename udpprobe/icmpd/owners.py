@@ -76,7 +76,7 @@ class Owners:
         return self._own[key]
 
     def is_alive(self, handed: ClientSocket, quote: Callable[[], Quote]) -> bool:
-        """Whether the registered socket is still open, on its port; True if the kernel does not tell.
+        """Whether the registered socket is still open, on its port; True if the kernel does not answer.
 
         Args:
             handed: the socket.
@@ -90,7 +90,7 @@ class Owners:
         return self._alive[cookie]
 
     def is_peer_now(self, handed: ClientSocket, quote: Quote) -> bool:
-        """Whether the kernel would give this error to the socket; False if it does not tell.
+        """Whether the kernel would give this error to the socket; False if it does not answer.
 
         Args:
             handed: a socket that was connected elsewhere when it was registered.

@@ -1,18 +1,18 @@
 """Who may register which socket; and closing descriptors without waiting for their owners.
 
-A socket is registered where all of this holds, in this order:
+A socket is registered if all of this holds, checked in this order:
 
 1. Its client's user is permitted (`Gate.admits`): when it connects, and again with each message.
-2. There is room for one more client; half of it is any one user's at most (`Server._why_not`).
+2. There is room for one more client; no user may have more than half of the room (`Server._why_not`).
 3. Exactly one descriptor came (`receive_request`): a UDP socket of the daemon's network namespace, owned by its user
    (`inspect`).
 4. Its user has fewer than MOST_ON_PORT sockets of that port (`Protocol._is_crowded`).
 
 Root may hand over another user's socket; root and the daemon's own user are exempt from the shares of 2 and 4.
 
-close(2) waits where a TCP socket has SO_LINGER and unsent data, as long as its owner pleased; so it does for a Unix
-socket with such a one in a message that nobody read. The kernel does not linger for a task that exits. So the last
-reference is left to a thread with a table of descriptors of its own (unshare(2), CLONE_FILES), which exits at once.
+close(2) waits if a TCP socket has SO_LINGER and unsent data, for as long as its owner chose. It also waits for a Unix
+socket that has such a socket in an unread message. The kernel does not linger for a task that exits, so the last
+reference is left to a thread with its own table of descriptors (unshare(2), CLONE_FILES), which exits at once.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from udpprobe.icmpd.registry import ClientSocket
 
 SO_PEERGROUPS, SO_COOKIE, SO_NETNS_COOKIE = 59, 57, 71
 MOST_DESCRIPTORS = 253
-"""Most descriptors of a message (SCM_MAX_FD). The kernel would close any that do not fit right here, and wait if their
-owner so chose."""
+"""Most descriptors of a message (SCM_MAX_FD). The kernel closes any that do not fit during the call, and would wait if
+their owner so chose."""
 MOST_GROUPS = 65536
 """NGROUPS_MAX of Linux."""
 MOST_ID = (1 << 32) - 2

@@ -1,4 +1,4 @@
-"""Who sent what, and what is sent to whom: the daemon without its sockets.
+"""The messages from and to clients: the daemon without its sockets.
 
 A client is a number. Its first byte, which comes with a UDP socket, selects the protocol: `J` is JSON lines, any other
 the book's (UNP 28.7): `1` once its socket is registered, then 144 bytes per error; or `0`, and the end. `S` without a
@@ -187,7 +187,7 @@ class Outbox:
             self._lost = 0
 
     def lose(self, count: int) -> int:
-        """Record that so many messages were dropped; return the number."""
+        """Record a number of dropped messages, and return it."""
         self._lost += count
         return count
 
@@ -362,7 +362,7 @@ class Protocol:
             self._say(state, line(kind="closed"))
 
     def missed(self, count: int) -> Collection[int]:
-        """Record that so many ICMP messages of any kind were lost unread; return the clients to inform."""
+        """Record a number of ICMP messages of any kind that were lost unread; return the clients to inform."""
         listeners = [client for client, state in self._clients.items() if state.speaks_json and client in self.registry]
         for client in listeners:
             state = self._clients[client]

@@ -161,7 +161,7 @@ class Registry:
         self._sockets: dict[int, ClientSocket] = {}
         self._by_port: dict[int, dict[int, ClientSocket]] = {}
         self._ports_with: Counter[int] = Counter()
-        """By number of clients: number of ports shared by so many."""
+        """By number of clients: number of ports that this many clients share."""
         self.most_sharing = 0
 
     def __len__(self) -> int:
@@ -209,7 +209,7 @@ class Registry:
         is_own: IsOwn,
         is_peer_now: IsPeerNow,
     ) -> tuple[dict[int, list[int]], dict[str, int]]:
-        """Clients whose socket sent the quoted datagrams, as far as addresses and ports tell.
+        """Clients whose socket sent the quoted datagrams, as far as addresses and ports show.
 
         If several sockets could have sent one, all of them get the error: a port may be shared (SO_REUSEPORT), or one
         socket bound to an address and another to none. A port alone proves little: a socket bound to no address still

@@ -272,7 +272,7 @@ class Server:
                 self._write(client)
 
     def _report_missed(self, now_s: float) -> None:
-        """Tell JSON clients how many messages the kernel dropped, at most once a second."""
+        """Inform JSON clients how many messages the kernel dropped, at most once a second."""
         if now_s - self._reported_s < TICK_S:
             return
         missed = sum(raw.dropped() for raw in self._raws)

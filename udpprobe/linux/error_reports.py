@@ -1,6 +1,6 @@
 """Whether Linux reported an ICMP error to a socket: captured errors, joined with the kernel's own events.
 
-`sock:inet_sk_error_report` (Linux 5.14 and later) tells which socket was woken: addresses, ports and errno, but neither
+`sock:inet_sk_error_report` (Linux 5.14 and later) says which socket was woken: addresses, ports and errno, but neither
 process nor network namespace. So an error and a report belong together if ports, addresses and errno agree and the
 report comes within `GRACE_S` of the error. A report that a socket of this namespace should not have got may be for
 another namespace: then the two contradict, and the event is not used.
@@ -108,7 +108,7 @@ class Judged(Struct, frozen=True, gc=False):
     event: Event
     sender: Sender | None
     is_reported: bool | None
-    """Whether a socket was told; None if the kernel's events do not say."""
+    """Whether a socket got an errno; None if the kernel's events do not say."""
 
 
 class ErrorReports:
@@ -211,7 +211,7 @@ class ErrorReports:
             del self._by_port[one.event.quoted.source_port or 0]
 
     def _concluded(self, one: Awaited) -> Judged:
-        """The report's view of the socket counts more than what was seen of it, which may have changed since."""
+        """The report's view of the socket outweighs our last look at it, because the socket may have changed since."""
         sender, report = one.sender, one.report
         if sender and not report:
             is_open = one.is_doubtful or one.event.time_ns < max(self._since_ns, self._lost_ns)

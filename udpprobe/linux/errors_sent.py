@@ -22,7 +22,7 @@ from udpprobe.linux.sockdiag import UdpSocket
 from udpprobe.linux.sockets import Sockets, number_of
 
 MOST_ROWS = 1 << 12
-"""A scan of this host draws errors about every port. Beyond so many rows, errors are only counted."""
+"""Most rows: a scan of this host draws errors about every port. Errors beyond them are only counted."""
 COPY_NS = 100_000
 """A bridge and its port, both captured, show an error within this time, with the same quote."""
 FORWARDED = {

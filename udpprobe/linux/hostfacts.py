@@ -1,4 +1,4 @@
-"""What the kernel of this host tells: privileges, interfaces, source addresses, ports. Nothing is guessed."""
+"""Facts about this host from its kernel: privileges, interfaces, source addresses, ports. Nothing is guessed."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def source_of(address: str, zone: int = 0, *, bind: str | None = None, interface
     Args:
         address: the destination, numeric.
         zone: interface index of a link-local destination (RFC 4007), else 0.
-        bind: the wanted source address; the kernel still tells whether there is a route from it.
+        bind: the requested source address; the kernel still decides whether there is a route from it.
         interface: the only outgoing interface to use.
 
     Raises:
@@ -211,7 +211,7 @@ def reserve_neighbours(count: int, families: Collection[int] = (4, 6)) -> Reserv
     """Reserve `count` consecutive ports, each in all of the families.
 
     Raises:
-        UdpprobeError: there are not so many free ones.
+        UdpprobeError: there are not enough free ones.
     """
     for _ in range(PORT_TRIES):
         with reserve_ports(families) as one:
@@ -255,7 +255,8 @@ def _reserve_once(families: Collection[int], port: int, held: ExitStack) -> list
 def _swallow(opened: socket.socket) -> None:
     """Let the kernel drop everything for this socket before it is queued.
 
-    By buffers that have room for nothing `watch` knows that it only keeps a port: see `UdpSocket.keeps_port`.
+    Its buffers have no room, from which `watch` recognises a socket that only reserves a port: see
+    `UdpSocket.keeps_port`.
     """
     for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
         opened.setsockopt(socket.SOL_SOCKET, buffer, 0)

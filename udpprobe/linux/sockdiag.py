@@ -45,7 +45,7 @@ class UdpSocket(Struct, frozen=True):
     drops: int | None = None
     """Datagrams that reached it and were dropped, modulo 2^32; None if unknown."""
     keeps_port: bool = False
-    """Whether it has room for nothing, in or out: it only keeps the port for who sends raw packets, as `scan` does."""
+    """Whether its buffers have no room: it only reserves the port for a sender of raw packets, as in `scan`."""
 
 
 def udp_sockets() -> list[UdpSocket]:

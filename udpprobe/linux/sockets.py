@@ -1,7 +1,7 @@
 """The socket that sent a local datagram, and what it can see of an error about the datagram.
 
-The kernel lists its sockets with their states and options (sock_diag(7)); /proc tells who holds them. A short-lived
-socket is gone when its error is read, so sockets are looked up as soon as an unknown port sends.
+The kernel lists its sockets with their states and options (sock_diag(7)); /proc shows which processes hold them. A
+short-lived socket is gone when its error is read, so sockets are looked up as soon as an unknown port sends.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Sender(Struct, frozen=True):
     is_gone: bool = False
     """Whether the socket was closed when it was looked up."""
     keeps_port: bool = False
-    """Whether the socket only keeps the port, for a scanner, which sends and hears by other means."""
+    """Whether the socket only reserves the port for a scanner, which sends and receives by other means."""
 
     @property
     def sees(self) -> str:
@@ -95,7 +95,7 @@ class Sender(Struct, frozen=True):
 
         Args:
             meaning: of the error.
-            is_reported: whether the kernel reported it to a socket; None if only the socket's state tells.
+            is_reported: whether the kernel reported it to a socket; None if only the socket's state can show it.
         """
         who = f"{self.process.name}[{self.process.pid}]" if self.process else "of this host, by an unknown process"
         errno = reported_errno(meaning, self.state, self.mode or "WANT") if self.state in REPORTED_TO else None
@@ -300,7 +300,7 @@ def _sender_of(sighting: _Sighting, flow: Flow, family: int) -> Sender:
 
 
 def _state(sighting: _Sighting, flow: Flow, family: int) -> str:
-    """As the kernel finds the socket to tell: one that is connected to the quoted destination, or unconnected."""
+    """Match sockets as the kernel does for an error: connected to the quoted destination, or unconnected."""
     found = sighting.found
     is_there = (found.peer, found.peer_port) == flow[1:]
     recverr = found.recverr if family == 4 else sighting.options.ipv6_errors

@@ -18,7 +18,7 @@ FIRST_TTLS = (32, 64, 128, 255)
 SLACK = 2
 """Hops by which the return path may be shorter."""
 MOST_HOPS = 30
-"""Used if the TTL of replies tells nothing."""
+"""Used if the TTL of replies shows nothing."""
 LEAST_WAIT_NS = 250 * MS
 """Routers may take a while to generate errors."""
 GRACE_NS = 10 * MS

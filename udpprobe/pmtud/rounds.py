@@ -240,9 +240,9 @@ LIMITS_NS = 2 * SECOND
 BASE_ROUNDS = 4
 """Rounds of probes to a silent host."""
 DOUBTFUL = 2
-"""After so many rounds without a reply, check whether earlier sizes still arrive."""
+"""After this many rounds without a reply, check whether earlier sizes still arrive."""
 MOST_PROBES = 4000
-"""A path that changes all the time is given up after so many."""
+"""Most changes of a path before the search gives up."""
 
 
 class SearchRounds:

@@ -45,7 +45,7 @@ CANDIDATES = (
 MOST_FALSE_HINTS = 5
 """Most narrow links in a row; routers that are wrong more often only mislead."""
 MOST_FALSE_REPORTS = 2
-"""After so many sizes arrived that a router had reported as too big, routers are ignored."""
+"""After this many sizes have arrived that a router had reported as too big, routers are ignored."""
 
 
 class Phase(StrEnum):

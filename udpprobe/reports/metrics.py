@@ -75,7 +75,7 @@ Errors = Mapping[tuple[int, int, int], int]
 
 
 def probe_text(check: Checked, duration_s: float, errors: Errors) -> bytes:
-    """What one probe found, for the server that asked for it.
+    """The results of one probe, for the server that requested it.
 
     Args:
         check: of the target's one destination.

@@ -128,7 +128,7 @@ class TraceReport(Model, frozen=True):
     rounds: int = 1
     """Complete rounds."""
     notes: tuple[str, ...] = ()
-    """On the destination: `forged` where somebody seems to be guessing probes."""
+    """Notes on the destination: `forged` if somebody seems to be guessing probes."""
     changes: tuple[Change, ...] = ()
     """Between rounds: the last thousand."""
 

@@ -79,8 +79,8 @@ class TracePolicy(Struct, frozen=True):
     interval_ns: int = MS
     """Between two probes."""
     window: int = 12
-    """Most probes of a flow under way, as so many may pass the end before it is known. Two routers of a loop get six
-    each, the number that Linux answers at once ..."""
+    """Most probes of a flow in flight, because this many may pass the end before it is known. Two routers of a loop get
+    six each, the number that Linux answers at once ..."""
     full_window: int = 24
     """... and most once it is known."""
     least_hold_ns: int = 50 * MS
@@ -90,9 +90,9 @@ class TracePolicy(Struct, frozen=True):
     least_wait_ns: int = 250 * MS
     """Least time to wait for a reply: routers take their time for errors."""
     times_here: int = 3
-    """If the hop has replied before: wait so many of its RTTs."""
+    """If the hop has replied before: wait this many of its RTTs."""
     times_later: int = 10
-    """If a later hop has replied: wait so many of its RTTs."""
+    """If a later hop has replied: wait this many of its RTTs."""
     pause_ns: int = 1100 * MS
     """Pause before an incompletely answered hop is probed again: one error a second is the strictest common limit."""
     slow_ns: int = 500 * MS
@@ -286,7 +286,7 @@ class Path(Struct):
         return (each for each in times if each[1] != NEVER)
 
     def _again_ns(self, ttl: int, slow_until_ns: int) -> int:
-        """When a TTL is to be asked again that did not answer all of its queries; NEVER where it is not."""
+        """When to repeat the probes of a TTL with unanswered queries; NEVER if they are not repeated."""
         flights, bursts = self.at(ttl), self.bursts(ttl)
         latest = max(flights, key=lambda each: each.sent_ns, default=None)
         may_ask = self.policy.asks_again and not any(each.send_errno for each in flights)
