@@ -304,11 +304,11 @@ class _Run:
             )
         ]
 
-        def look(done_bytes: int) -> None:
+        def report_read(done_bytes: int) -> None:
             state.done_bytes = min(done_bytes, total)
             self._report_progress(state)
 
-        with closing(pool.follow([piece for _, piece in of], self._task, look)) as results:
+        with closing(pool.follow([piece for _, piece in of], self._task, report_read)) as results:
             joined, state = self._joined(of, results, pool)
         if joined is None:
             self.state.absorb(state)

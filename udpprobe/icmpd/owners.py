@@ -139,11 +139,11 @@ class Owners:
                 pass  # the answer to an earlier request that timed out
         self._netlink.send(message(SOCK_DIAG_BY_FAMILY, flags, body))
         while True:
-            for kind, told in messages(self._netlink.recv(ANSWER_BYTES)):
+            for kind, answer in messages(self._netlink.recv(ANSWER_BYTES)):
                 if kind in {DONE, ERROR}:
                     return
                 if kind == SOCK_DIAG_BY_FAMILY:
-                    port, low, high = ANSWER.unpack_from(told)
+                    port, low, high = ANSWER.unpack_from(answer)
                     yield high << 32 | low, int.from_bytes(port)
             if flags == REQUEST:
                 return

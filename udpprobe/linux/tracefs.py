@@ -257,8 +257,8 @@ class Tracing:
 
 def _since_1970_ns() -> int:
     """Offset of the wall clock from the monotonic one, best of three readings, which may be interrupted."""
-    looks = [(time.monotonic_ns(), time.time_ns(), time.monotonic_ns()) for _ in range(3)]
-    before, today, _ = min(looks, key=lambda look: look[2] - look[0])
+    readings = [(time.monotonic_ns(), time.time_ns(), time.monotonic_ns()) for _ in range(3)]
+    before, today, _ = min(readings, key=lambda reading: reading[2] - reading[0])
     return today - before
 
 

@@ -55,8 +55,6 @@ IMPLIED_BY_ERRNO = frozenset({"refused", "too-big"})
 """Verdicts for which the errno says as much as type and code."""
 TIME_EXCEEDED = {(4, 11, 0), (6, 3, 0)}
 """Family, type and code: TTL exceeded in transit."""
-UNREACHABLE_PORT = {(4, 3, 3), (6, 1, 4)}
-"""Family, type and code."""
 RANK = {verdict: rank for rank, verdict in enumerate((*VERDICTS, None))}
 """0 for the most telling verdict; for none, more than for any."""
 
@@ -246,11 +244,7 @@ def is_settled(known: Known, task: int, now_ns: int) -> bool:
         return True
     wait_ns = known.pacing.settling_ns(known.plan.host[task])
     return any(
-        found.first_ns + wait_ns <= now_ns
-        or (
-            kind.reporter == known.plan.tasks.address(task)
-            and (kind.family, kind.icmp_type, kind.icmp_code) in UNREACHABLE_PORT
-        )
+        found.first_ns + wait_ns <= now_ns or kind.is_refusal_by(known.plan.tasks.address(task))
         for kind, found in known.record.errors_of(task).items()
     )
 
@@ -307,9 +301,7 @@ def _amplification(known: Known, task: int) -> tuple[str, ...]:
 def _is_refused_before(known: Known, task: int) -> bool:
     """Whether the host itself refused a task before it answered: that settled it. No other error does."""
     return any(
-        kind.reporter == known.plan.tasks.address(task)
-        and (kind.family, kind.icmp_type, kind.icmp_code) in UNREACHABLE_PORT
-        and found.first_ns < known.record.first_answer_ns[task]
+        kind.is_refusal_by(known.plan.tasks.address(task)) and found.first_ns < known.record.first_answer_ns[task]
         for kind, found in known.record.errors_of(task).items()
     )
 

@@ -43,6 +43,10 @@ class Kind(NamedTuple):
     mtu: int
     """-1 without."""
 
+    def is_refusal_by(self, address: Address) -> bool:
+        """Whether it is port unreachable, from this address itself."""
+        return self.reporter == address and self[:3] == UNREACHABLE_PORT[self.family]
+
 
 class Found(Struct):
     """Errors of one kind about one task."""

@@ -29,8 +29,6 @@ NO_PORTS, NO_LENGTH, NO_CHECKSUM, SOURCE_REWRITTEN, IP_ID_SWAPPED, SEEN_BEFORE =
 """Plain integers, because testing an IntFlag takes a microsecond."""
 HEADER_BYTES = {4: 28, 6: 48}
 """IP and UDP header of a probe."""
-UNREACHABLE_PORT = {(4, 3, 3), (6, 1, 4)}
-"""Family, type and code."""
 NO_TASK = -1
 AT_PORT_0 = -2
 """Minus a port, it stands for a datagram to that port of the scan that answers no probe."""
@@ -334,7 +332,7 @@ class Replies:
             is_exact=is_exact,
             identity=identity,
         ):
-            is_refusal = self._is_refusal(kind, task)
+            is_refusal = kind.is_refusal_by(plan.tasks.address(task))
             if is_refusal:
                 self._record.header_traits.take(
                     task, packet.family, packet.reply_ttl, packet.reply_id, has_df=packet.has_df
@@ -376,12 +374,6 @@ class Replies:
                 return None
             reporter = THIS_HOST
         return Kind(family, icmp_type, icmp_code, reporter, mtu)
-
-    def _is_refusal(self, kind: Kind, task: int) -> bool:
-        """Whether it is the host's own port unreachable."""
-        return (kind.family, kind.icmp_type, kind.icmp_code) in UNREACHABLE_PORT and (
-            kind.reporter == self._plan.tasks.address(task)
-        )
 
     def _origin_of(self, kind: Kind, task: int) -> tuple[int, int]:
         """The reporter, whose errors share a limit, and a number for each of its rules that can be told apart.
@@ -505,7 +497,7 @@ class Replies:
             source,
             error.attempt,
             error.time_ns,
-            is_refusal=self._is_refusal(kind, task),
+            is_refusal=kind.is_refusal_by(plan.tasks.address(task)),
             origin=self._origin_of(kind, task),
         )
         if self._on_error:
