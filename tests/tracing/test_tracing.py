@@ -405,7 +405,7 @@ def test_a_lost_probe_to_the_likely_end_delays_others_only_briefly():
 
 
 def test_a_quick_round_repeats_no_probe():
-    trace = traced(Way([R[0], SILENCE, R[2]], lost={0}), queries=1, asks_again=False)
+    trace = traced(Way([R[0], SILENCE, R[2]], lost={0}), queries=1, probes_again=False)
     assert [1, 1, 1] == [hop.sent for hop in trace.hops[:3]]
     assert [1, 1, 0, 0] == [hop.lost for hop in trace.hops]
     assert trace.took_ms < 1000
@@ -413,5 +413,5 @@ def test_a_quick_round_repeats_no_probe():
 
 @pytest.mark.parametrize(("likely_ttl", "beyond"), [(0, 2), (4, 0), (3, 2)])
 def test_in_a_quick_round_the_previous_end_is_accepted_at_once(likely_ttl, beyond):
-    trace = traced(Way(R[:3], (3, 13)), queries=1, asks_again=False, likely_ttl=likely_ttl, window=1)
+    trace = traced(Way(R[:3], (3, 13)), queries=1, probes_again=False, likely_ttl=likely_ttl, window=1)
     assert 4 + beyond >= len(trace.way.sent)

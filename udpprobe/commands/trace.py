@@ -222,7 +222,7 @@ def guard(options: TraceOptions, targets: int = 1) -> None:
 
 def _probes(options: TraceOptions, burst: int) -> int:
     """Most probes of a round."""
-    return options.flows * options.max_ttl * (options.queries + TracePolicy.again * burst)
+    return options.flows * options.max_ttl * (options.queries + TracePolicy.most_pauses * burst)
 
 
 class _Stop:
@@ -329,7 +329,7 @@ class _Round:
             int(options.timeout_s * SECOND),
             interval_ns,
             burst=BURST if _probes(options, BURST) <= MOST_OF_A_ROUND else 1,
-            asks_again=self.is_thorough,
+            probes_again=self.is_thorough,
             likely_ttl=pace.likely_ttl,
         )
         self.tracing = Schedule(policy, flows=options.flows, size=options.size, first_number=number)

@@ -29,14 +29,15 @@ ENOUGH = cython.declare(cython.const[index], 48)
 """Bits that are proof whatever else was rewritten: 10^7 guesses hit once in 28 million runs."""
 ENOUGH_ALONE = cython.declare(cython.const[index], 16)
 """Bits that a single error must have left after the misses of the whole run are deducted. So the n-th guess is believed
-with a probability of at most 2^-16 / n. Where all guess the same number of bits, that is 2^-16 for the whole run."""
+with a probability of at most 2^-16 / n. Where all guess the same number of bits, that is 2^-16 for the whole run.
+Before the first miss nobody seems to guess, and LEAST bits are enough."""
 ENOUGH_TOGETHER = cython.declare(cython.const[index], 28)
 """Bits that the errors drawn by several probes must have left together, after the destination's misses are deducted
 from each."""
 LEAST = cython.declare(cython.const[index], 8)
 """Least bits that are specific to one probe; fewer may agree by chance."""
-RARE = cython.declare(cython.const[index], 16)
-MOST_ACCIDENTS = 16
+_MOST_ACCIDENTS = cython.declare(cython.const[index], 16)
+MOST_ACCIDENTS = _MOST_ACCIDENTS
 """Misses of a destination that may be accidents: errors about other programs' datagrams, broken quotes."""
 MOST_MISSES = cython.declare(cython.const[u64], 0xFFFF_FFFF)
 """The counter stops here."""
@@ -96,7 +97,7 @@ class Believer:
         if self.is_proof(bits, shared):
             return _BELIEVED
         is_calm: cython.int = self.all_misses == 0 or bits + shared - bit_length(self.all_misses) >= ENOUGH_ALONE
-        if bits >= LEAST and not is_rewritten and is_calm and self.misses[destination] <= RARE:
+        if bits >= LEAST and not is_rewritten and is_calm and self.misses[destination] <= _MOST_ACCIDENTS:
             return _BELIEVED
         if bits < LEAST or is_rewritten:
             self.all_misses += 1
@@ -115,7 +116,7 @@ class Believer:
     def is_forged(self, destination: int) -> bool:
         """Whether so many errors about a destination miss that somebody seems to be guessing."""
         which: index = destination
-        return bool(self.misses[which] > RARE)
+        return bool(self.misses[which] > _MOST_ACCIDENTS)
 
     def forged(self) -> dict[int, str]:
         """For each destination that somebody seems to be guessing about: the note that says so."""

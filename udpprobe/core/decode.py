@@ -294,7 +294,7 @@ class Decoder:
         """Hash of the frame's sender and link, to tell links and their two directions apart; 0 if unknown."""
         if link_type == 1:
             return self.headers.word64(at + 6) >> 16 if captured >= 14 else 0
-        if link_type == 113:  # LINKTYPE_LINUX_SLL: with the packet's direction, LINUX_SLL2: and its interface
+        if link_type == 113:  # LINKTYPE_LINUX_SLL: the address, and the packet's direction
             return (
                 self.headers.word64(at + 6) >> 16 | cython.cast(u64, self.headers.u16(at) & 15) << 48
                 if captured >= 16

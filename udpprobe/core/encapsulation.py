@@ -88,7 +88,7 @@ class Encapsulation:
     @cython.exceptval(-2, check=False)
     def _behind_link(self, link_type: cython.int) -> cython.int:
         """Step over one link layer; return the kind of what follows, or the same link layer if it is unknown here."""
-        if link_type in (12, 14, 101, 228, 229):  # raw IP as several systems number it, IPv4 and IPv6
+        if link_type in (12, 14, 101, 228, 229):  # DLT_RAW of several systems, LINKTYPE_RAW, _IPV4 and _IPV6
             return _RAW_IP
         if link_type == 127:
             return self._radiotap()

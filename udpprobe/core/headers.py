@@ -284,7 +284,7 @@ class Headers:
             later fragment, or has a fault.
         """
         self.at, self.end, self.cut, self.depth, self.family = at, end, cut, 0, 0
-        if link_type in (12, 14, 101, 228, 229):  # LINKTYPE_RAW as several systems wrote it, _CUT_IPV4 and _CUT_IPV6
+        if link_type == 101:  # LINKTYPE_RAW
             return self.walk(RAW_IP)
         return self.walk(LINK | link_type)
 

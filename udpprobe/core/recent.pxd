@@ -32,7 +32,7 @@ cdef class Recent:
     cdef int look(self, Rows rows, Py_ssize_t row, Py_ssize_t conversation, int way, unsigned long long behind, Match match) except -1 nogil
     cdef int _walk(self, Rows rows, Py_ssize_t row, Py_ssize_t conversation, int way, unsigned long long behind, Match match) except -1 nogil
     cdef int _rank(self, Rows rows, Py_ssize_t row, Py_ssize_t at, int kind) except -2 nogil
-    cdef bint _is_record(self, unsigned long long entry, unsigned long long length, unsigned long long quoted_id, unsigned long long proof) except -1 nogil
+    cdef bint _is_super_packet(self, unsigned long long entry, unsigned long long length, unsigned long long quoted_id, unsigned long long proof) except -1 nogil
     cdef unsigned long long _segments(self, unsigned long long whole, unsigned long long length) noexcept nogil
     cdef long long _time(self, Py_ssize_t at) except? -1 nogil
     cdef int _take(self, Py_ssize_t conversation, int way, unsigned long long ordinal, int rank, int kind, Match match) except -1 nogil

@@ -289,8 +289,8 @@ class Recent:
         """How well an entry agrees with a quote: 0 is best, -1 is impossible. Leaves the evidence in `_evidence`.
 
         The IPv4 id counts most, then the length, then the checksum; a tunnel only breaks ties. Differing payload bytes
-        rule an entry out, unless it is an offload record that the network card has yet to split: its segments differ,
-        and their ids are the record's id and those after it.
+        rule an entry out, unless it is a GSO super-packet that the network card has yet to split: its segments differ,
+        and their ids are the super-packet's id and those after it.
         """
         quoted: u64 = rows.detail[row]
         entry: u64 = self.words[at + DETAIL]
@@ -310,10 +310,10 @@ class Recent:
         if by_id != _ID_DIFFERS and quoted_id:
             evidence |= _BY_ID
         compared: u64 = min(rows.proof[row] >> 8 & 0xFF, proof >> 8 & 0xFF)
-        is_record: cython.bint = (
-            not notes & _NO_LENGTH and entry_length > length and self._is_record(entry, length, quoted_id, proof)
+        is_super_packet: cython.bint = (
+            not notes & _NO_LENGTH and entry_length > length and self._is_super_packet(entry, length, quoted_id, proof)
         )
-        if is_record:
+        if is_super_packet:
             is_within: cython.bint = quoted_id - entry_id & _PORT < min(
                 self._segments(entry_length, length), _MOST_SEGMENTS
             )
@@ -341,10 +341,10 @@ class Recent:
                     by_sums = _SUMS_EQUAL  # partial in the quote too: equal for all datagrams of this length
                 elif proof >> 16 or (checksum and not proof & 1 and entry >> 16 & _PORT):
                     by_sums = _CHECKSUM_DIFFERS  # both whole and different: another datagram, or a NAT
-        elif is_record:
+        elif is_super_packet:
             by_sums = _SEGMENT
         if by_id == _ID_DIFFERS and quoted_id and entry_id:
-            evidence = 0  # another datagram of the flow, whatever else agrees
+            evidence = 0  # another datagram: it shows the flow only, whatever else agrees
         self._evidence, self._by_id, self._by_sums = evidence, by_id, by_sums
         if kind == _FLOW:
             return (by_id * _SUMS + by_sums) * 2 + (1 if (entry ^ quoted) & 1 else 0)
@@ -362,7 +362,7 @@ class Recent:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(-1, check=False)
-    def _is_record(self, entry: u64, length: u64, quoted_id: u64, proof: u64) -> cython.bint:
+    def _is_super_packet(self, entry: u64, length: u64, quoted_id: u64, proof: u64) -> cython.bint:
         """Whether an entry may be an offload record of several datagrams, one of them with this UDP length.
 
         Such a record has a partial checksum, or it is longer than any link's packets, or it is longer than Ethernet's

@@ -2,7 +2,7 @@
 
 A refusal is ordinary if nothing is left to weigh: the probed host itself reports port unreachable; every field of the
 quote, as far as it reaches, is that of the task's only probe; the task has no other reply; and the host's rate limit is
-not being measured. It is marked in columns, as `Replies`, `Record` and `Pacing` would do. All other frames are
+not being measured. It is marked in columns, as `Replies`, `ScanRecord` and `Pacing` would do. All other frames are
 returned, to be handled one by one.
 """
 

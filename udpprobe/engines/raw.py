@@ -214,6 +214,11 @@ def _one_thread() -> ThreadPoolExecutor:
 class Raw:
     """Sends by raw sockets, receives by a capture that was opened before.
 
+    Without `sees_own`, a thread sends one batch after the other, while the caller takes replies and fills the next one.
+    It calls `on_leaving` right before the system call, so no reply can come before its probe has a send time; and a
+    batch is not filled again before it was sent, because `send` waits while BATCHES - 1 are under way. The GIL guards
+    the columns that both threads write; a sweep, which runs without it, only reads whole words of them.
+
     Args:
         ports: the first and the last source port of probes.
         interface: the only one to use, or None.

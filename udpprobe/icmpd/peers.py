@@ -1,6 +1,7 @@
 """Who may register which socket; and closing descriptors without waiting for their owners.
 
-A socket is registered if all of this holds, checked in this order:
+The mode of the daemon's own Unix socket decides first who may connect (`daemon.OPEN`, `PRIVATE`, `--mode`). A socket is
+registered if all of this holds, checked in this order:
 
 1. Its client's user is permitted (`Gate.admits`): when it connects, and again with each message.
 2. There is room for one more client; no user may have more than half of the room (`Server._why_not`).
@@ -53,7 +54,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Who may register sockets; the superuser always may."""
+    """Who may register sockets; root and the daemon's own user always may."""
 
     users: frozenset[int]
     groups: frozenset[int] = frozenset()

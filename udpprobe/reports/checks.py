@@ -40,7 +40,7 @@ def with_names(outcome: Outcome, style: Style) -> Outcome:
 def check_table(outcome: Outcome, width: int, style: Style = PLAIN) -> str:
     """A row per destination, with advice."""
     rows = tuple((place_of(each), each.state, _result(each)) for each in outcome.checks)
-    return coloured_column(table((Layout(_HEADERS, rows, len(_HEADERS) - 1),), width), "state", style) + "\n"
+    return coloured_column(table((Layout(_HEADERS, rows, elastic=len(_HEADERS) - 1),), width), "state", style) + "\n"
 
 
 def _result(check: Checked) -> str:

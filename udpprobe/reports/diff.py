@@ -56,7 +56,7 @@ def shown(comparison: Comparison, *, show_all: bool) -> Comparison:
 def _table(comparison: Comparison, width: int) -> str:
     rows = [row_cells(row) for row in comparison.destinations[:ROWS_SHOWN]]
     stacked = [(f"{label}\n  {said}" if said else label, change) for label, change, said in rows]
-    body = table((Layout(COLUMNS, rows, 2), Layout(COLUMNS[:2], stacked, 0)), width) if rows else ""
+    body = table((Layout(COLUMNS, rows, elastic=2), Layout(COLUMNS[:2], stacked, elastic=0)), width) if rows else ""
     hidden = len(comparison.destinations) - len(rows)
     rest = f"{plural(hidden, 'more destination')} not shown: --format json, ndjson or csv has all." if hidden else ""
     return "\n\n".join(part for part in (body, rest, wrap(closing(comparison), width)) if part) + "\n"

@@ -397,7 +397,7 @@ def _meanings_table(meanings: Sequence[Meaning], width: int) -> str:
 def _family_table(meanings: Sequence[Meaning], family: int, width: int) -> str:
     rows = tuple(_row(row) for row in meanings if row.family == family)
     headers = ("ICMP" if family == 4 else "ICMPv6", "verdict", "UNP", "connected", "IP_RECVERR")
-    return table((Layout(headers, rows, 0),), width) if rows else ""
+    return table((Layout(headers, rows, elastic=0),), width) if rows else ""
 
 
 def _row(meaning: Meaning) -> tuple[str, ...]:
@@ -436,7 +436,7 @@ def _modes(meaning: Meaning, width: int) -> str:
         for mode in MODES
         for of in (TOO_BIG[meaning.family, mode],)
     )
-    return table((Layout((option, "connected", name, "larger datagrams from then on"), rows, 0),), width)
+    return table((Layout((option, "connected", name, "larger datagrams from then on"), rows, elastic=0),), width)
 
 
 def meanings_markdown(meanings: Sequence[Meaning], width: int, about: About | None = None) -> str:

@@ -68,7 +68,7 @@ def rows_table(rows: Listing, width: int) -> str:
             )
             for row in cells
         )
-    return table((Layout(_headers(rows), cells, rows.elastic),), width) + "\n"
+    return table((Layout(_headers(rows), cells, elastic=rows.elastic),), width) + "\n"
 
 
 def rows_markdown(rows: Listing, _width: int) -> str:
@@ -136,7 +136,9 @@ def _status_rows(status: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 _STATUS_FORMATS: dict[OutputFormat, Callable[[dict[str, Any], int], str]] = {
-    OutputFormat.TABLE: lambda status, width: table((Layout(STATUS_COLUMNS, _status_rows(status), 1),), width) + "\n",
+    OutputFormat.TABLE: lambda status, width: (
+        table((Layout(STATUS_COLUMNS, _status_rows(status), elastic=1),), width) + "\n"
+    ),
     OutputFormat.MARKDOWN: lambda status, _width: markdown(STATUS_COLUMNS, _status_rows(status)) + "\n",
     OutputFormat.JSON: lambda status, _width: "".join(document(status)),
     OutputFormat.NDJSON: lambda status, _width: lines([status]),

@@ -45,7 +45,7 @@ def mtu_table(report: MtuReport, width: int, style: Style = PLAIN) -> str:
         for said in report.reports
         for *row, notes in [router_row(said)]
     )
-    layout = Layout(HEADERS, rows, len(HEADERS) - 1)
+    layout = Layout(HEADERS, rows, elastic=len(HEADERS) - 1)
     said = f"\n{table((layout,), width)}\n" if report.reports else ""
     rest = "".join(f"{wrap(line, width)}\n" for line in remarks(report))
     verdict = report.verdict or "undecided"

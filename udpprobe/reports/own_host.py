@@ -111,8 +111,8 @@ def sent_table(found: ErrorsSent | None, width: int) -> str:
     tall = tuple((f"{to}\n{about}", f"{verdict}\n{number}", why) for to, about, verdict, number, why in cells)
     text = table(
         (
-            Layout(SENT_COLUMNS, cells, 4),
-            Layout(("sent to\nabout", "error\ncount", "why"), tall, 2),
+            Layout(SENT_COLUMNS, cells, elastic=4),
+            Layout(("sent to\nabout", "error\ncount", "why"), tall, elastic=2),
         ),
         width,
     )

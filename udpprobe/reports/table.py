@@ -223,7 +223,7 @@ def columns_of(subject: str) -> tuple[str, ...]:
 
 def _wide(lines: tuple[TableLine, ...], subject: str) -> Layout:
     headers = columns_of(subject)
-    return Layout(headers, tuple(wide_row(line, subject) for line in lines), len(headers) - 1)
+    return Layout(headers, tuple(wide_row(line, subject) for line in lines), elastic=len(headers) - 1)
 
 
 def wide_row(line: TableLine, subject: str = "destination") -> tuple[str, ...]:
@@ -236,7 +236,7 @@ def _medium(lines: tuple[TableLine, ...], subject: str) -> Layout:
     if subject == "reporter":
         return _wide(lines, subject)
     rows = ((line.destination, line.verdict, line.errors, _story(line)) for line in lines)
-    return Layout((subject, "verdict", ERRORS, "reporter: details"), tuple(rows), 3)
+    return Layout((subject, "verdict", ERRORS, "reporter: details"), tuple(rows), elastic=3)
 
 
 def _tall(lines: tuple[TableLine, ...], subject: str) -> Layout:
@@ -245,7 +245,7 @@ def _tall(lines: tuple[TableLine, ...], subject: str) -> Layout:
         for before, line in pairwise((None, *lines))
         if line
     )
-    return Layout((subject, "verdict", ERRORS), tuple(rows), 0)
+    return Layout((subject, "verdict", ERRORS), tuple(rows), elastic=0)
 
 
 def _verdict(line: TableLine, before: TableLine | None) -> str:
@@ -821,14 +821,14 @@ def event_row(event: Event, style: Style = PLAIN) -> tuple[str, ...]:
 
 
 def _wide_events(events: Sequence[Event], style: Style) -> Layout:
-    return Layout(event_columns(events, style), tuple(event_row(event, style) for event in events), 5)
+    return Layout(event_columns(events, style), tuple(event_row(event, style) for event in events), elastic=5)
 
 
 def _tall_events(events: Sequence[Event], style: Style) -> Layout:
     rows = (
         (str(event.frame), f"{_clock(event, style)}\n{event.verdict or '-'}", _stacked_event(event)) for event in events
     )
-    return Layout(("frame", f"{event_columns(events, style)[1]}\nverdict", "destination"), tuple(rows), 2)
+    return Layout(("frame", f"{event_columns(events, style)[1]}\nverdict", "destination"), tuple(rows), elastic=2)
 
 
 def _stacked_event(event: Event) -> str:

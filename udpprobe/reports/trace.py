@@ -51,7 +51,7 @@ LAPS, AGAIN = 2, "(loop repeats)"
 def trace_table(report: TraceReport, width: int, style: Style = PLAIN) -> str:
     """One row per hop and reporter, then the conclusion and the advice."""
     rows = tuple(hop_rows(report, style))
-    hops = f"{table((Layout(HEADERS, rows, len(HEADERS) - 1),), width)}\n\n" if rows else ""
+    hops = f"{table((Layout(HEADERS, rows, elastic=len(HEADERS) - 1),), width)}\n\n" if rows else ""
     advice = f"{wrap(escape(report.advice), width)}\n" if report.advice else ""
     head = wrap(conclusion(report), width)
     verdict = report.verdict or ("undecided" if report.interrupted else "running")

@@ -103,8 +103,8 @@ class Pacing:
         """(time of the next review, host), earliest first: hosts with nothing queued."""
         self._review_interval_ns = REVIEW_NS * (1 + plan.requested_count // 20_000)
         self._gap_ns = int(SECOND / patience.rate_pps) + 1 if patience.rate_pps else 0
-        self._reviewed_ns, self._paid_ns = now_ns, now_ns - self._gap_ns
-        self._linger_ns = self._settled_ns = now_ns
+        self._reviewed_ns, self._paid_until_ns = now_ns, now_ns - self._gap_ns
+        self._linger_until_ns = self._settled_ns = now_ns
         self._together = max(1, TOGETHER_NS // self._gap_ns) if self._gap_ns else plan.requested_count
         self._distrusted = 0
         self._enqueue_first_round()
@@ -168,18 +168,18 @@ class Pacing:
     def _allowance(self, now_ns: int) -> int:
         if not self._patience.rate_pps:
             return 1 << 30
-        self._paid_ns = max(self._paid_ns, now_ns - max(BURST_NS, self._gap_ns))
-        return int((now_ns - self._paid_ns) * self._patience.rate_pps / SECOND)
+        self._paid_until_ns = max(self._paid_until_ns, now_ns - max(BURST_NS, self._gap_ns))
+        return int((now_ns - self._paid_until_ns) * self._patience.rate_pps / SECOND)
 
     def _pay(self, probes: int) -> None:
         if self._patience.rate_pps:
-            self._paid_ns += int(probes * SECOND / self._patience.rate_pps)
+            self._paid_until_ns += int(probes * SECOND / self._patience.rate_pps)
 
     def wake_ns(self, now_ns: int) -> int:
         """Time at which something may be due."""
         wakes = [host.wake_ns() for host in self._active.values()]
         if self._queue.size:
-            wakes.append(self._paid_ns + self._gap_ns if self._patience.rate_pps else now_ns)
+            wakes.append(self._paid_until_ns + self._gap_ns if self._patience.rate_pps else now_ns)
         return min([*wakes, self._reviewed_ns + self._review_interval_ns])
 
     # What happens to hosts
@@ -255,7 +255,7 @@ class Pacing:
                 ),
                 default=0,
             )
-            self._linger_ns = max(self._linger_ns, last_ns + self._patience.linger_ns)
+            self._linger_until_ns = max(self._linger_until_ns, last_ns + self._patience.linger_ns)
 
     def _give_up(self, tasks: Iterable[int], state: int = SILENT) -> None:
         for task in tasks:
@@ -404,5 +404,5 @@ class Pacing:
             and not self._active
             and not self.state.undecided
             and (now_ns >= self._settled_ns)
-            and (now_ns >= self._linger_ns or not (SILENT in self.state.values or LIMITED in self.state.values))
+            and (now_ns >= self._linger_until_ns or not (SILENT in self.state.values or LIMITED in self.state.values))
         )

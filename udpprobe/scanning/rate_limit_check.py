@@ -40,7 +40,7 @@ FEW_UNDECIDED = 8
 """Most undecided ports probed together with a known one after them: one token closes one, or clears all."""
 FIRST_PAUSE_NS, PAUSE_GROWTH, LONGEST_PAUSE_NS = 100 * MS, 1.3, 5000 * MS
 """Pause between such probes while no token comes."""
-MOST_TRIES = 20
+MOST_TRIES_WITHOUT_TOKEN = 20
 """Such probes without an error before the rest is left undecided."""
 NO_TASK = -1
 BURST = 6
@@ -171,7 +171,7 @@ class RateLimitCheck:
         self._tries_without_token += 1
         self._source = (self._source + 1) % len(self._source_limits)
         self._stage_ns = now_ns + min(int(FIRST_PAUSE_NS * PAUSE_GROWTH**self._tries_without_token), LONGEST_PAUSE_NS)
-        self.ended = self._tries_without_token > MOST_TRIES or self._useless > MOST_USELESS
+        self.ended = self._tries_without_token > MOST_TRIES_WITHOUT_TOKEN or self._useless > MOST_USELESS
         return []
 
     def _probe_known(self) -> Due:

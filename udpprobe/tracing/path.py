@@ -99,12 +99,12 @@ class TracePolicy(Struct, frozen=True):
     """Between two such probes of a path without a known end: it may be a loop, whose few routers get all of them."""
     burst: int = BURST
     """Probes at once for a hop that has replied and is probed again."""
-    asks_again: bool = True
+    probes_again: bool = True
     """Whether any hop is probed again."""
     likely_ttl: int = 0
     """TTL at which the path ended before. Probes beyond wait until it is clear that it does not end there now: each
     would draw another error from the hop at the end, and use up its limit. 0 if unknown."""
-    again: ClassVar[int] = 3
+    most_pauses: ClassVar[int] = 3
     """Pauses after which such a hop is probed again, until it is clear whether it has a limit. A silent hop is probed
     again once."""
 
@@ -256,7 +256,7 @@ class Path(Struct):
                 if self._query_count(ttl) < min(query, self.queries(ttl)):
                     return ttl
         highest = max(self.flights, default=0)
-        is_new = self.end_ttl is not None and (self.policy.asks_again or self.end_ttl != self.policy.likely_ttl)
+        is_new = self.end_ttl is not None and (self.policy.probes_again or self.end_ttl != self.policy.likely_ttl)
         if (
             self.end_ttl is not None
             and is_new
@@ -279,7 +279,7 @@ class Path(Struct):
         last = max(self.flights) if ttl == self.end_ttl else ttl
         return sum(not flight.void for each in range(ttl, last + 1) for flight in self.at(each))
 
-    def again(self) -> Iterator[tuple[int, int]]:
+    def again_at(self) -> Iterator[tuple[int, int]]:
         """The TTLs to probe again, and when."""
         slow_until_ns = self._slow_until_ns  # examines every probe; silent paths have many
         times = ((ttl, self._again_ns(ttl, slow_until_ns)) for ttl in self.hops())
@@ -289,7 +289,7 @@ class Path(Struct):
         """When to repeat the probes of a TTL with unanswered queries; NEVER if they are not repeated."""
         flights, bursts = self.at(ttl), self.bursts(ttl)
         latest = max(flights, key=lambda each: each.sent_ns, default=None)
-        may_ask = self.policy.asks_again and not any(each.send_errno for each in flights)
+        may_ask = self.policy.probes_again and not any(each.send_errno for each in flights)
         if latest is None or not may_ask or not self.is_open(ttl):
             return NEVER
         if bursts and len(bursts[-1]) < self._burst(ttl):
@@ -326,7 +326,7 @@ class Path(Struct):
         last = [each.reply is not None for each in bursts[-1]]
         pauses = 1 + sum(_pauses([each]) for each in bursts)
         return (
-            pauses > self.policy.again
+            pauses > self.policy.most_pauses
             or not self.exchanges(ttl)
             or all(last)
             or (any(last) and not UNLIKELY <= self.chance_of_loss(ttl) < 1)

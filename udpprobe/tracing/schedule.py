@@ -57,7 +57,7 @@ class Schedule:
             return
         ttl, again = path.next_ttl(now_ns), 0
         if ttl is None:
-            ttl = next((ttl for ttl, again_ns in path.again() if again_ns <= now_ns), None)
+            ttl = next((ttl for ttl, again_ns in path.again_at() if again_ns <= now_ns), None)
             again = path.next_burst(ttl) if ttl is not None else 0
         if ttl is not None:
             yield self._fire(path, ttl, now_ns, again)
@@ -107,7 +107,7 @@ class Schedule:
         ]
         waiting += [until for until in (path.beyond_until_ns(),) if until > now_ns]
         if path.has_room(now_ns):
-            waiting += [max(again_ns, now_ns) for _, again_ns in path.again()]
+            waiting += [max(again_ns, now_ns) for _, again_ns in path.again_at()]
         return min(waiting, default=NEVER)
 
     def is_settled(self, ttl: int, now_ns: int) -> bool:
@@ -120,7 +120,7 @@ class Schedule:
             return False
         return (
             path.next_ttl() is not None
-            or ttl in dict(path.again())
+            or ttl in dict(path.again_at())
             or not path.at(ttl)
             or any(path.deadline_ns(flight) > now_ns for flight in path.missing(ttl))
         )
