@@ -30,12 +30,15 @@ LOADED = {"lab": ("cli.lab", "lab.run")} | dict.fromkeys(("scan", "trace", "mtu"
 
 
 def start(words, **how):
-    """A Popen of words that begin with UDPPROBE; if need be, behind those that enter a named network."""
-    network = None
-    if words[:3] == IN_NETWORK:
+    """A Popen of UDPPROBE and its words, or of those that enter a named network for it.
+
+    Others are started, as are those in a network that has a /etc of its own, which takes mounts.
+    """
+    network, count = None, len(UDPPROBE)
+    if words[:3] == IN_NETWORK and words[4 : 4 + count] == UDPPROBE and not Path("/etc/netns", words[3]).exists():
         network, words = Path("/run/netns", words[3]), words[4:]
-    count = len(UDPPROBE)
-    assert words[:count] == UDPPROBE
+    if words[:count] != UDPPROBE:
+        return subprocess.Popen(words, **how)
     for module in ("cli", *LOADED.get(words[count], ())):
         importlib.import_module(f"udpprobe.{module}")
     become = functools.partial(_become, [*map(str, words[count:])], network)
@@ -45,26 +48,29 @@ def start(words, **how):
         return subprocess.Popen(words, preexec_fn=become, **how)  # noqa: PLW1509 - as above
 
 
-def run(words, *, timeout, **how):
-    """As subprocess.run, with all that is written."""
-    pipe = subprocess.PIPE
+def run(words, *, timeout=240, check=False, **how):
+    """As subprocess.run, with all that is written, as text."""
+    pipe, how = subprocess.PIPE, {"text": True} | how
     with start(words, stdout=pipe, stderr=pipe, **how) as process:
         try:
             out, errors = process.communicate(timeout=timeout)
         except BaseException:
             process.kill()
             raise
-    return subprocess.CompletedProcess(words, process.returncode, out, errors)
+    done = subprocess.CompletedProcess(words, process.returncode, out, errors)
+    if check:
+        done.check_returncode()
+    return done
 
 
 def _become(words, network):
     """Forget what belongs to the tests; run the program; end."""
     status = 1
     try:
-        os.closerange(3, 1 << 16)  # at the end of the pipe to it, our parent knows that there is a process
         if network:
             with network.open("rb") as within:
                 enter(within)
+        os.closerange(3, 1 << 16)  # our parent waits for the end of a pipe
         atexit._clear()  # noqa: SLF001 - what is there is the tests'
         signal.set_wakeup_fd(-1)
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:

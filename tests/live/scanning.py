@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import forked
 from network import PREFIX, Network, address
 
 UDPPROBE = f"{sys.executable} -m udpprobe"
@@ -149,7 +150,7 @@ class Scan:
 
     def __init__(self, network, options, *, before="", node="prober"):
         command = network.command(f"{node}: {before}{UDPPROBE} scan --format json {options}")
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.process = forked.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def interrupt(self):
         self.process.send_signal(signal.SIGINT)

@@ -9,6 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import forked
 import pytest
 from scanning import (
     ANSWERING,
@@ -48,7 +49,7 @@ NEGATE = next(
 
 def started(network, words, *, before="", node="prober"):
     command = network.command(f"{node}: {before}{UDPPROBE} check {words}")
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return forked.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def ended(process):
@@ -154,7 +155,7 @@ def test_a_silent_host_does_not_delay_the_check_beyond_its_time_limit(network):
 def test_a_service_that_recovers_is_no_confirmed_failure(network):
     port = 7777
     place = target(HOST[4], port)
-    process = subprocess.Popen(
+    process = forked.start(
         network.command(f"prober: {UDPPROBE} check --confirm 8 --retries 3 --wait 1 {place}"),
         stdout=subprocess.PIPE,
         text=True,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 
+import forked
 import pytest
 from network import Network, address, require
 from record import play
@@ -29,7 +30,7 @@ def network():
 
 def scanned(network, words, node="prober"):
     command = network.command(f"{node}: {sys.executable} -m udpprobe scan --rate 0 --no-progress --format json {words}")
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
+    return json.loads(forked.run(command, check=True).stdout)
 
 
 @pytest.mark.parametrize("family", [4, 6])

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import forked
 import pytest
 from network import Network, address
 
@@ -134,7 +135,7 @@ def test_a_scan_finds_a_daemon_and_its_closed_neighbour_port(engine, family, ser
     command = network.command(
         f"client: {sys.executable} -m udpprobe scan --engine {engine} --format json -p {served.port},40000 {target}"
     )
-    report = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    report = json.loads(forked.run(command, check=True).stdout)
     assert {served.port: "answered", 40000: "refused"} == {
         each["port"]: each["verdict"] for each in report["destinations"]
     }

@@ -35,9 +35,7 @@ def lab_words(*command, options=()):
 
 
 def run(words, **how):
-    if words[: len(UDPPROBE)] == UDPPROBE:
-        return forked.run(words, text=True, timeout=PATIENCE_S, **how)
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=PATIENCE_S, **how)
+    return forked.run(words, timeout=PATIENCE_S, **how)
 
 
 def in_lab(*command, options=()):
@@ -76,8 +74,7 @@ def _possible():
 
 @contextlib.contextmanager
 def started(words, **how):
-    start = forked.start if words[: len(UDPPROBE)] == UDPPROBE else subprocess.Popen
-    with start(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how) as process:
+    with forked.start(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how) as process:
         try:
             yield process
         finally:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 
+import forked
 import pytest
 from lying import lying
 from network import Network, address, require
@@ -69,7 +70,7 @@ def mute(network):
 
 def measure(network, to, port=CLOSED, options=""):
     command = network.command(f"prober: {UDPPROBE} mtu --format json {options} {target(to, port)}")
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=90)
+    done = forked.run(command, timeout=90)
     assert (0, "") == (done.returncode, done.stderr)
     return json.loads(done.stdout)
 
@@ -242,7 +243,7 @@ def test_no_size_above_the_requested_one_is_tried(path):
 
 def test_a_payload_above_the_largest_size_is_a_usage_error(path):
     line = f"prober: {UDPPROBE} mtu --max 100 --payload hex:{'00' * 100} {HOST[4]}"
-    done = subprocess.run(path.command(line), check=False, capture_output=True, text=True)
+    done = forked.run(path.command(line))
     assert (2, "") == (done.returncode, done.stdout)
     assert "the smallest probe has 136 bytes, and 100 is the most" in done.stderr
 
@@ -261,7 +262,7 @@ def test_ctrl_c_shows_the_results_so_far(path):
     narrow(path, 1400)
     command = path.command(f"prober: {UDPPROBE} mtu --format json --timeout 30 {HOST[4]}")
     before = errors_heard(path)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as search:
+    with forked.start(command, stdout=subprocess.PIPE, text=True) as search:
         while errors_heard(path) == before and search.poll() is None:
             time.sleep(0.1)
         time.sleep(1)  # it is told that, and asks on

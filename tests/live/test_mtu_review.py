@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 
+import forked
 import pytest
 from network import Network, address, require
 from scanning import FAMILIES, HOST, NETS, UDPPROBE, UNLIMITED, target
@@ -31,7 +32,7 @@ def network():
 
 def measure(network, to, port=CLOSED, options=""):
     command = network.command(f"prober: {UDPPROBE} mtu --format json {options} {target(to, port)}")
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=90)
+    done = forked.run(command, timeout=90)
     assert (0, "") == (done.returncode, done.stderr)
     return json.loads(done.stdout)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
 
+import forked
 import pytest
 from network import Network, address, require
 from scanning import FAMILIES, UDPPROBE, UNPRIVILEGED, target
@@ -57,9 +57,7 @@ def _quick_neighbours(network):
 
 def told(network, words, *, before=""):
     """Report, exit status, and what stands on stderr."""
-    done = subprocess.run(
-        network.command(f"prober: {before}{UDPPROBE} {words}"), check=False, capture_output=True, text=True, timeout=60
-    )
+    done = forked.run(network.command(f"prober: {before}{UDPPROBE} {words}"))
     return json.loads(done.stdout), done.returncode, done.stderr
 
 
@@ -116,13 +114,7 @@ def test_a_missing_neighbour_is_unreachable_in_check_trace_and_mtu(network, fami
 @pytest.mark.parametrize("output", ["", "--format csv", "--format ndjson", "--format markdown"])
 @pytest.mark.parametrize("command", ["scan", "trace", "mtu"])
 def test_every_format_can_show_a_missing_reporter(network, command, output):
-    done = subprocess.run(
-        network.command(f"prober: {UDPPROBE} {command} {output} {target(NOBODY[4], 53)}"),
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = forked.run(network.command(f"prober: {UDPPROBE} {command} {output} {target(NOBODY[4], 53)}"))
     assert (0, True) == (done.returncode, "unreachable" in done.stdout), done.stderr
 
 

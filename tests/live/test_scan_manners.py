@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
 import time
 
+import forked
 import pytest
 from network import stop
 from scanning import (
@@ -48,7 +48,7 @@ def engine(request):
 
 
 def output_of(network, line):
-    return subprocess.run(network.command(line), check=True, capture_output=True, text=True).stdout
+    return forked.run(network.command(line), check=True).stdout
 
 
 def counted(network, path, expression):

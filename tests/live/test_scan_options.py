@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
+import forked
 import pytest
 from scanning import (
     ALSO_CLOSED,
@@ -54,12 +54,8 @@ def findings(said, to, port):
 
 def flows(network, path):
     """(source, source port) of what was sent, as `analyze` reads it in a file."""
-    done = subprocess.run(
-        network.command(f"prober: {UDPPROBE} analyze {path} --all --group-by flow --format json"),
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    command = network.command(f"prober: {UDPPROBE} analyze {path} --all --group-by flow --format json")
+    done = forked.run(command, check=True)
     return {(each["source"], each["source_port"]) for each in json.loads(done.stdout)["destinations"]}
 
 
@@ -173,12 +169,7 @@ def test_without_control_no_other_port_is_probed(network, tmp_path):
     path = tmp_path / "no-control.pcapng"
     said = scan(network, f"--no-control -w {path} --timeout 0.5 {both(HOST, LISTENING, DROPPED)}")
     assert {("silent", "no-evidence")} == {(each["verdict"], each["meaning"]) for each in said.report["destinations"]}
-    told = subprocess.run(
-        network.command(f"prober: {UDPPROBE} analyze {path} --all --format json"),
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    told = forked.run(network.command(f"prober: {UDPPROBE} analyze {path} --all --format json"), check=True)
     assert {LISTENING, DROPPED} == {each["port"] for each in json.loads(told.stdout)["destinations"]}
 
 

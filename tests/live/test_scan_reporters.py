@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import forked
 import pytest
 from network import Network, address, require
 from scanning import FAMILIES, UDPPROBE, UNPRIVILEGED, Scan, listening, target
@@ -70,13 +71,7 @@ def test_a_port_that_drops_a_probe_a_second_and_rejects_the_rest_is_refused(netw
 
 
 def check(network, words):
-    done = subprocess.run(
-        network.command(f"prober: {UDPPROBE} check --format json {words}"),
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = forked.run(network.command(f"prober: {UDPPROBE} check --format json {words}"))
     return done.returncode, json.loads(done.stdout)["checks"][0]
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from threading import Thread
 
 import builders as b
+import forked
 import pytest
 from network import CannotRun, Network, address
 from record import play
@@ -532,9 +533,8 @@ def test_the_report_equals_that_of_analyze_on_a_capture(network, tmp_path):
 
 
 def analyzed(path, options=""):
-    done = subprocess.run(
-        [*UDPPROBE.split(), "analyze", "--format", "json", str(path), *options.split()], check=True, capture_output=True
-    )
+    words = [*UDPPROBE.split(), "analyze", "--format", "json", str(path), *options.split()]
+    done = forked.run(words, check=True)
     return json.loads(done.stdout)
 
 

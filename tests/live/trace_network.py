@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 
+import forked
 from network import Network, address
 from scanning import FAMILIES, NETS, UDPPROBE, UNLIMITED
 
@@ -110,13 +111,7 @@ def linked(left, right, name, addresses):
 def trace(network, to, port, *options):
     """Its report; it has to end well, and quietly."""
     target = f"[{to}]:{port}" if ":" in to else f"{to}:{port}"
-    done = subprocess.run(
-        network.command(f"prober: {UDPPROBE} trace --format json {target} {' '.join(options)}"),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = forked.run(network.command(f"prober: {UDPPROBE} trace --format json {target} {' '.join(options)}"))
     assert (0, "") == (done.returncode, done.stderr)
     return json.loads(done.stdout)
 
