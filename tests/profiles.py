@@ -11,7 +11,7 @@ IS_FUZZING = os.environ.get("UDPPROBE_FUZZ", "") not in {"", "0"}
 FUZZ_FACTOR = 10
 """As many examples `make fuzz` draws for each one of `make test`."""
 
-# no test has to be quick, for machines are busy (speed is measured by `make bench`)
+# no test must be quick, for machines are busy (speed is measured by `make bench`)
 UNHURRIED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("same", derandomize=True, database=None, **UNHURRIED)
 settings.register_profile("fuzz", max_examples=100 * FUZZ_FACTOR, print_blob=True, **UNHURRIED)

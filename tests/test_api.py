@@ -249,13 +249,13 @@ def test_a_file_and_its_packets_give_the_same_events(capture):
     ("source", "reason"),
     [
         (b"\xa1\xb2", "a packet is"),
-        (7, "no capture"),
+        (7, "neither a capture"),
         ([7], "a packet is"),
         ([(1.5, b"")], "a packet is"),
         ([("a", b"")], "a packet is"),
-        (io.StringIO("text"), "opened as text"),
-        ([io.BytesIO(), "name"], "no file object"),
-        (["name", io.BytesIO()], "no path"),
+        (io.StringIO("text"), "opened in text mode"),
+        ([io.BytesIO(), "name"], "not a file object"),
+        (["name", io.BytesIO()], "not a path"),
     ],
 )
 def test_a_file_that_is_not_a_capture_is_reported(source, reason):

@@ -32,7 +32,7 @@ class Endless(io.TextIOBase):
         (["scan", "--targets-file", ZERO], "a line has more than 65,536 characters"),
         (["scan", "192.0.2.1:53", "--payloads", f"nmap:{ZERO}"], "it has more than 16 MB"),
         (["scan", "192.0.2.1:53", "--payload", f"file:{ZERO}"], "larger than the 65507 bytes"),
-        (["scan", "192.0.2.1:53", "--asn-db", ZERO], "it is no regular file"),
+        (["scan", "192.0.2.1:53", "--asn-db", ZERO], "it is not a regular file"),
         (["analyze", "--files-from", ZERO], "it has more than 32 MB"),
         (["analyze", ZERO], "not a pcap or pcapng capture"),
         (["diff", ZERO, ZERO], "not a pcap or pcapng capture"),

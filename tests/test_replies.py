@@ -224,7 +224,7 @@ def test_a_flood_of_guesses_is_noted_and_requires_a_second_probe(family):
     bench.receive(*guesses[:16])
     assert () == bench.tracker.notes
     bench.receive(*guesses[16:])
-    assert ("forged: 17 ICMP errors quote no probe of it, and are not believed",) == bench.tracker.notes
+    assert ("forged: 17 ICMP errors quote no probe to it, and are ignored",) == bench.tracker.notes
     alone, second = {4: ([], [3, 4]), 6: ([3], [4])}[family]  # port, flow label and checksum have 50 bits
     assert alone == bench.numbers(bench.expired(packets[0], packets[0][:head]))
     assert second == bench.numbers(bench.expired(packets[1], packets[1][:head]))

@@ -245,7 +245,7 @@ def test_advice_by_reporter_does_not_take_the_reporter_for_a_destination(family)
     rows = {each.address: each.advice for each in (*found.destinations, *found.unmatched)}
     assert {
         host(1, family): f"Nothing listens on some ports of {host(1, family)}: start the service or check the port.",
-        ROUTER[family]: f"Ask whoever runs {ROUTER[family]} about its filter: it forbids UDP to some destinations.",
+        ROUTER[family]: f"Ask whoever runs {ROUTER[family]} about its filter: it blocks UDP to some destinations.",
     } == rows
 
 
@@ -406,7 +406,7 @@ def test_extensions_are_reported_with_their_notes():
         (),
         (),
         ("the extension's checksum or lengths are wrong",),
-        ("what follows the quote is padding, no extension",),
+        ("padding follows the quote, not an extension",),
     ] == [event.notes for event in events]
 
 

@@ -166,7 +166,7 @@ def test_systems_come_from_a_file(tmp_path, network, inside, outside, record, wo
 def test_a_missing_or_broken_file_of_systems_is_named(tmp_path):
     pytest.importorskip("maxminddb")
     (tmp_path / "broken").write_bytes(b"x" * 100)
-    for name, words in (("nowhere", "cannot read"), ("broken", "is no MaxMind database")):
+    for name, words in (("nowhere", "cannot read"), ("broken", "is not a MaxMind database")):
         with pytest.raises(UdpprobeError, match=words):
             Names(dns=False, asn_db=str(tmp_path / name))
 

@@ -116,7 +116,9 @@ def test_a_network_excludes_multicast_and_broadcast(network, left):
 
 @pytest.mark.parametrize("address", ["224.0.0.251", "255.255.255.255", "ff05::1", "0.1.2.3", "10.0.1.255"])
 def test_group_addresses_are_probed_only_if_allowed(address):
-    with pytest.raises(UdpprobeError, match=f"{address} is an address of many hosts .*--allow-broadcast probes it"):
+    with pytest.raises(
+        UdpprobeError, match=f"{address} is an address of many hosts .*use --allow-broadcast to probe it"
+    ):
         _told(address)
     assert [f"{address} 53"] == _told(address, allow_broadcast=True)
 
@@ -133,7 +135,7 @@ def test_targets_that_cannot_be_probed_are_named_and_the_others_kept():
         "no address for nowhere.example: ",
         "224.0.0.1 is an address of many hosts",
         "fe80::1 is link-local",
-        "[fe80::1%nothing0]:7: no interface",
+        "[fe80::1%nothing0]:7: there is no interface",
     ] == [
         str(each)[: len(expected)]
         for each, expected in zip(
@@ -142,7 +144,7 @@ def test_targets_that_cannot_be_probed_are_named_and_the_others_kept():
                 "no address for nowhere.example: ",
                 "224.0.0.1 is an address of many hosts",
                 "fe80::1 is link-local",
-                "[fe80::1%nothing0]:7: no interface",
+                "[fe80::1%nothing0]:7: there is no interface",
             ),
             strict=True,
         )
@@ -201,9 +203,9 @@ def test_contradicting_options_are_usage_errors(text, wanted, said):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("0.0.0.0:7", "0.0.0.0:7: 0.0.0.0 means this host; say 127.0.0.1"),
-        ("::", "::: :: means this host; say ::1"),
-        ("blocked.example", "blocked.example: 0.0.0.0 means this host; say 127.0.0.1"),
+        ("0.0.0.0:7", "0.0.0.0:7: 0.0.0.0 means this host; use 127.0.0.1"),
+        ("::", "::: :: means this host; use ::1"),
+        ("blocked.example", "blocked.example: 0.0.0.0 means this host; use 127.0.0.1"),
         ("fe80::1", "fe80::1 is link-local: name its interface, as in fe80::1%eth0, or with -i"),
         (
             "fe80::1,nowhere.example,::",
@@ -250,13 +252,13 @@ def test_other_addresses_have_no_zone():
 
 @pytest.mark.parametrize("zone", ["nonesuch0", "999999", "99999999999999"])
 def test_a_missing_interface_is_reported(zone):
-    with pytest.raises(UdpprobeError, match=f"no interface is called {zone}"):
+    with pytest.raises(UdpprobeError, match=f"there is no interface {zone}"):
         _told(f"fe80::1%{zone}")
 
 
 def test_one_address_on_two_links_is_refused_and_two_addresses_are_not(monkeypatch):
     monkeypatch.setattr(targets.socket, "if_nametoindex", {"a": 1, "b": 2}.__getitem__)
-    with pytest.raises(UsageError, match="fe80::1 is named on two links, whose replies look the same"):
+    with pytest.raises(UsageError, match="fe80::1 is given on two links, whose replies look the same"):
         _resolved("fe80::2%a,fe80::1%a,fe80::1%b")
     assert [1, 2] == _resolved("fe80::1%a,fe80::2%b").destinations.zone.tolist()
 
@@ -295,7 +297,7 @@ def test_a_file_of_targets_is_read(tmp_path):
 
 def test_an_undecodable_byte_is_a_usage_error_with_its_line(tmp_path):
     (tmp_path / "hosts").write_bytes(b"a\n\xff\n")
-    with pytest.raises(UsageError, match=r"hosts, line 2: .*xff' is no host"):
+    with pytest.raises(UsageError, match=r"hosts, line 2: .*xff' is not a host"):
         read_targets(str(tmp_path / "hosts"))
 
 

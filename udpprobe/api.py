@@ -129,7 +129,7 @@ def _inputs(source: Any, *, are_apart: bool) -> Inputs | Iterable[Packet]:  # no
     try:
         items = iter(source)
     except TypeError:
-        raise UsageError(f"no capture, and no packets either: {source!r:.60}") from None
+        raise UsageError(f"neither a capture nor packets: {source!r:.60}") from None
     first = next(items, items)
     if first is items:
         return ()
@@ -144,13 +144,13 @@ def _inputs(source: Any, *, are_apart: bool) -> Inputs | Iterable[Packet]:  # no
 def _path(path: Any) -> str:  # noqa: ANN401 - whatever the caller has
     if isinstance(path, (str, os.PathLike)):
         return os.fspath(path)
-    raise UsageError(f"no path, as those before it are: {path!r:.60}")
+    raise UsageError(f"not a path, unlike those before it: {path!r:.60}")
 
 
 def _opened(file: Any) -> OpenedFile:  # noqa: ANN401 - as above
     if hasattr(file, "read"):
         return OpenedFile(file)
-    raise UsageError(f"no file object, as those before it are: {file!r:.60}")
+    raise UsageError(f"not a file object, unlike those before it: {file!r:.60}")
 
 
 def _group(word: str) -> str:

@@ -120,7 +120,7 @@ def read_report(text: bytes, name: str) -> ReadReport:
     try:
         report = msgspec.json.decode(text, type=ReadReport)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise UdpprobeError(f"{name}: is no report as JSON ({error}); write one with --format json") from error
+        raise UdpprobeError(f"{name}: is not a JSON report ({error}); write one with --format json") from error
     if report.schema != REPORT_SCHEMA:
         what = f"a document of {report.schema}" if report.schema else "a JSON document without a schema"
         raise UdpprobeError(f"{name}: is {what}; diff compares {REPORT_SCHEMA}, which analyze, scan and watch write")
@@ -299,16 +299,16 @@ def _advice(change: str, after: State | None, differences: Sequence[Difference],
     if change in {"same", "better"}:
         return None
     if change == "gone":
-        return "See whether it was asked at all in the second run: its report does not mention it."
+        return "Check whether the second run probed it at all: its report does not mention it."
     known = getattr(new.own, "advice", None) if new and new.own else None
     if known:
         return str(known)
     if change == "new" and after and after.verdict in {"answered", "silent"}:
         return None
     if change == "new":
-        return f"See what is asking there now; udpprobe explain {after.verdict if after else ''} says what it means."
+        return f"See what sends there now; udpprobe explain {after.verdict if after else ''} says what it means."
     which = ", ".join(each.what.removesuffix("_ms") for each in differences if each.change == "worse")
-    return f"See what was changed between the two runs, on the host and on the way: worse is its {which}."
+    return f"Find out what changed between the two runs, on the host and on the way: worse is its {which}."
 
 
 # ---- the rules: each returns a difference, or None
@@ -392,7 +392,7 @@ def parse_failing(words: str) -> frozenset[str]:
     strange = [word for word in found if word not in known]
     if strange:
         raise UsageError(
-            f"{strange[0]!r} is nothing that can fail here; there are {', '.join(CHANGES[:-1])} and "
+            f"{strange[0]!r} is nothing that can fail here; use {', '.join(CHANGES[:-1])} and "
             f"new-VERDICT, with a verdict of {', '.join(VERDICTS)}"
             f"{meant(strange[0], known)}"
         )

@@ -59,8 +59,8 @@ def raw_hint() -> str:
     from pathlib import Path  # noqa: PLC0415 - as above
 
     return (
-        f"run as root, or `setcap cap_net_raw+ep {Path(sys.executable).resolve()}`, which grants it to every "
-        "script that this Python runs"
+        f"run as root, or `setcap cap_net_raw+ep {Path(sys.executable).resolve()}`, which grants it to every script "
+        "that this Python runs"
     )
 
 

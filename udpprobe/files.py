@@ -69,7 +69,7 @@ def require_regular(path: str) -> None:
         OSError: it is not, or does not exist.
     """
     if not os.path.isfile(path) and os.stat(path):  # noqa: PTH113, PTH116 - one word each
-        raise OSError(errno.EINVAL, "it is no regular file")
+        raise OSError(errno.EINVAL, "it is not a regular file")
 
 
 def _too_large(most: int) -> OSError:

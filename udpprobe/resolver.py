@@ -112,7 +112,7 @@ class _Systems:
         except OSError as error:
             raise UdpprobeError(f"cannot read {path}: {error.strerror or error}") from error
         except (maxminddb.InvalidDatabaseError, ValueError) as error:
-            raise UdpprobeError(f"{path} is no MaxMind database") from error
+            raise UdpprobeError(f"{path} is not a MaxMind database") from error
         self._broken: tuple[type[Exception], ...] = (maxminddb.InvalidDatabaseError, ValueError)
 
     def of(self, address: str) -> str:

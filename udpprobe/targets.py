@@ -39,7 +39,7 @@ MOST_FAILURES = 3
 
 _FAMILIES = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
 _UNSPECIFIED = {
-    single(ip_address(own)): f"{own} means this host; say {loopback}"
+    single(ip_address(own)): f"{own} means this host; use {loopback}"
     for own, loopback in (("0.0.0.0", "127.0.0.1"), ("::", "::1"))  # noqa: S104 - to refuse it
 }
 _BROADCAST = 0xFFFF_FFFF_FFFF
@@ -190,8 +190,8 @@ def _spans(target: TargetSpec, wanted: Wanted, forbidden: frozenset[int]) -> lis
 def _refuse_groups(target: TargetSpec, block: Block, forbidden: frozenset[int]) -> None:
     if block.size == 1 and block not in _UNSPECIFIED and _is_for_many(block.first, forbidden):
         raise UsageError(
-            f"{target.text} is an address of many hosts (multicast, broadcast or 0.0.0.0/8): "
-            "--allow-broadcast probes it"
+            f"{target.text} is an address of many hosts (multicast, broadcast or 0.0.0.0/8): use --allow-broadcast to "
+            "probe it"
         )
 
 
@@ -241,7 +241,7 @@ def _zone(target: TargetSpec, block: Block, interface: str | None) -> int:
     try:
         return int(zone) if zone.isdecimal() and socket.if_indextoname(int(zone)) else socket.if_nametoindex(zone)
     except (OSError, OverflowError) as error:
-        raise UdpprobeError(f"{target.text}: no interface is called {zone}") from error
+        raise UdpprobeError(f"{target.text}: there is no interface {zone}") from error
 
 
 def _refuse_too_much(spans: Sequence[_Span]) -> None:
@@ -261,8 +261,8 @@ def _refuse_two_links(hosts: Sequence[_Host]) -> None:
     for address, _ in hosts:
         if address in seen:
             raise UsageError(
-                f"{address_text(*divmod(address, 1 << 64))} is named on two links, whose replies look the "
-                "same: probe one after the other"
+                f"{address_text(*divmod(address, 1 << 64))} is given on two links, whose replies look the same: probe "
+                "one after the other"
             )
         seen.add(address)
 

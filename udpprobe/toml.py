@@ -127,15 +127,15 @@ def reason_of(error: ErrorDetails, keys: Iterable[str]) -> str:  # noqa: PLR0911
         case "dict_type" if isinstance(error["input"], list):
             return f"each has a name: write [{error['loc'][-1]}.NAME]"
         case "string_pattern_mismatch":
-            return f"{error['input']!r} is not written as it has to be"
+            return f"{error['input']!r} is malformed"
         case "value_error":
             return str(error["msg"]).removeprefix("Value error, ")
         case kind if kind in _BOUNDS:
             name, words = _BOUNDS[kind]
-            return f"{error['input']!r} has to be {words} {context[name]}"
+            return f"{error['input']!r} must be {words} {context[name]}"
         case kind:
             what = next((words for start, words in _KINDS.items() if kind.startswith(start)), "something else")
-            return f"{error['input']!r} has to be {what}"
+            return f"{error['input']!r} must be {what}"
 
 
 _BOUNDS = {

@@ -17,7 +17,7 @@ for word in ("refused rejected too-big loop expired prohibited unreachable reass
 end
 
 local function said(comment)
-  if comment:find("^outgrew its path") then return "too-big", "datagram" end
+  if comment:find("^too big for its path") then return "too-big", "datagram" end
   if comment:find("^first pass of a loop") or comment:find("^last pass of a loop") then return "loop", "pass" end
   local word = comment:match("^(%S+) ")
   if not words[word] then return nil end

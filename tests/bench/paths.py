@@ -73,7 +73,7 @@ def wrong_way(said: Said, family: int, ttls: Sequence[int] = (1, 2, 3, 4)) -> st
 
 
 def wrong_loop(said: Said, family: int, around: tuple[int, ...]) -> str:
-    """A loop has to be named, or else so many hops shown that the first router comes again.
+    """A loop must be named, or else so many hops shown that the first router comes again.
 
     An IPv6 router reports with the address that a packet came in by.
     """
@@ -88,7 +88,7 @@ def wrong_loop(said: Said, family: int, around: tuple[int, ...]) -> str:
 def wrong_mtu(said: Said, family: int, mtu: int, hole: int = 0) -> str:
     """Also wrong where a hole is not told from a router that says so."""
     if said.mtu != mtu:
-        return f"MTU {said.mtu}" if said.mtu else "no MTU named"
+        return f"MTU {said.mtu}" if said.mtu else "no MTU reported"
     expected = router(family, hole) if hole else None
     return "" if said.hole == expected else f"behind {said.hole}"
 

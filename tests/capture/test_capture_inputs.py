@@ -127,7 +127,7 @@ def test_naming_no_file_is_an_error(words, said):
 
 def test_an_empty_list_and_a_missing_one_are_errors(tree):
     (tree / "list").write_text("\n")
-    with pytest.raises(CaptureError, match="list: names no capture"):
+    with pytest.raises(CaptureError, match="list: matches no capture"):
         find_inputs([], "list")
     with pytest.raises(CaptureError, match="missing: cannot be read: No such file"):
         find_inputs([], "missing")

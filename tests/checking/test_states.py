@@ -31,13 +31,13 @@ from udpprobe.checking.states import (
     wants_path,
 )
 from udpprobe.core.model import Spread
+from udpprobe.core.notes import NO_REPLY
 from udpprobe.core.verdicts import VERDICTS
 from udpprobe.errors import UsageError
 from udpprobe.pmtud.model import BlackHole, Reported
-from udpprobe.scanning.outcome import NO_REPLY
 
 ROUTERS = "routing loop between 192.0.2.1, a silent router and 192.0.2.3"
-MUTE_TEXT = "no reply, and no port of this host is refused"
+MUTE_TEXT = "no reply, and no port of this host was refused"
 QUIET_TEXT = "listening or filtered: silence cannot tell"
 UNSENT = replace(MUTE, verdict="unsent", meaning=None, errno="ENETUNREACH")
 STRUCK = replace(UNSENT, errno=None)
@@ -84,9 +84,9 @@ def test_the_state_of_a_verdict_depends_on_the_expectation(found, states):
         (QUIET, {"expect": "not-refused"}, None),
         (REFUSED, {}, "Do this."),
         (QUIET, {"expect": "listening"}, "Do this."),
-        (MIXED, {}, "Send with a higher TTL to 203.0.113.9:4500"),
-        (ANSWERED, {"expect": "refused"}, "Stop what answers on 10.0.0.1:53, or correct what is expected of it."),
-        (ANSWERED, {"warning": parse_range("1")}, "Look at the load of 10.0.0.1:53, and at the RTT of each hop"),
+        (MIXED, {}, "Use a higher TTL for 203.0.113.9:4500"),
+        (ANSWERED, {"expect": "refused"}, "Stop the service on 10.0.0.1:53, or correct what is expected of it."),
+        (ANSWERED, {"warning": parse_range("1")}, "Check the load of 10.0.0.1:53, and the RTT of each hop"),
     ],
 )
 def test_an_unexpected_result_has_advice(found, asked, words):
@@ -111,7 +111,7 @@ def test_the_text_on_silence_says_how_long_it_waited():
 def test_silence_is_unknown_if_this_host_dropped_packets(found, expect):
     told = checked("x", None, Facts(found, dropped=4102), Expectation(expect=expect))
     assert "UNKNOWN" == told.state
-    assert "; but this host dropped packets unread (4,102), and an answer or a refusal may be among them" in told.text
+    assert "; but this host dropped packets unread (4,102): an answer or a refusal may be among them" in told.text
     told = checked("x", None, Facts(found, dropped=4102), Expectation(expect=expect, silence=CheckState.WARNING))
     assert "unread" not in told.text
 
@@ -154,7 +154,7 @@ def test_without_an_rtt_a_range_is_unknown():
 @pytest.mark.parametrize(
     ("least", "facts", "expected", "text"),
     [
-        (1500, {"mtu": MTU}, "OK", "answered in 2.5 ms; 1500 bytes fit through"),
+        (1500, {"mtu": MTU}, "OK", "answered in 2.5 ms; 1500 bytes fit"),
         (
             1421,
             {"mtu": HOLE},
@@ -202,7 +202,7 @@ def test_with_no_loop_a_loop_is_critical_and_an_untraced_path_is_not_ok(found, f
 
 def test_an_answer_instead_of_a_refusal_says_so():
     told = checked("x", None, Facts(ANSWERED), Expectation(expect="refused"))
-    assert ("CRITICAL", "answered in 2.5 ms, but is expected to be refused") == (told.state, told.text)
+    assert ("CRITICAL", "answered in 2.5 ms, but a refusal was expected") == (told.state, told.text)
 
 
 def test_without_no_loop_no_loop_is_looked_for():
@@ -250,7 +250,7 @@ def test_every_verdict_names_its_reporter(verdict):
         (TOO_BIG, "too big for 192.0.2.1 (MTU 1400)"),
         (LOOP, "routing loop between 192.0.2.1 and 192.0.2.2"),
         (LIMITED, "undecided: the host's ICMP rate limit was used up"),
-        (UNREACHABLE_V6, "unreachable, says 2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff (host-unreach)"),
+        (UNREACHABLE_V6, "unreachable (host-unreach), reported by 2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff"),
         (NOBODY, f"unreachable: {NO_ARP}"),
         (UNSENT, "this host cannot send there: ENETUNREACH"),
         (STRUCK, "this host cannot send there: time ran out"),
@@ -268,7 +268,7 @@ def test_a_cause_is_described_briefly(found, text):
 
 
 def test_a_silent_host_is_distinguished_from_a_silent_port():
-    assert "no reply from any port of this host" == cause(replace(MUTE, notes=("asked 3 times; " + NO_REPLY,)))
+    assert "no reply from any port of this host" == cause(replace(MUTE, notes=("probed 3 times; " + NO_REPLY,)))
 
 
 @pytest.mark.parametrize(
@@ -338,5 +338,5 @@ def test_a_target_names_its_port_or_gets_one():
     assert (range(53, 54),) == target_with_port("192.0.2.1:53").ports
     assert (range(53, 54),) == target_with_port("192.0.2.1:53", "99").ports
     assert (range(99, 100),) == target_with_port("192.0.2.1", "99").ports
-    with pytest.raises(UsageError, match=r"'192\.0\.2\.1' names no port"):
+    with pytest.raises(UsageError, match=r"'192\.0\.2\.1' has no port"):
         target_with_port("192.0.2.1")

@@ -93,9 +93,9 @@ def test_the_state_is_the_exit_status_in_every_format(fake, state, status, words
     ("words", "said"),
     [
         ([], "name a target, or a file of them with --config"),
-        (["192.0.2.1"], "names no port"),
+        (["192.0.2.1"], "has no port"),
         (["192.0.2.1:53", "--expect", "up"], "up"),
-        (["192.0.2.1:53", "-w", "x"], "'x' is no range"),
+        (["192.0.2.1:53", "-w", "x"], "'x' is not a range"),
         (["--foo"], "No such option"),
         (["192.0.2.1:53", "--config", "/none.toml"], "cannot read /none.toml"),
         (["192.0.2.1:53", "-o", "/none/x"], "cannot write /none/x"),
@@ -160,7 +160,7 @@ def test_a_crash_is_not_a_warning(fake, capsys):
     fake.error = KeyError("oops")
     assert 3 == main(["check", "192.0.2.1:53"])
     told = capsys.readouterr()
-    assert "UDPPROBE UNKNOWN - a defect of udpprobe, please report it: KeyError('oops')\n" == told.out
+    assert "UDPPROBE UNKNOWN - a bug in udpprobe, please report it: KeyError('oops')\n" == told.out
     assert "Traceback" in told.err
 
 
@@ -195,7 +195,7 @@ def test_a_check_that_does_not_stop_is_abandoned_in_time():
     )
     start_s = time.monotonic()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
-    assert (3, "UDPPROBE UNKNOWN - timed out after 1 s: DNS did not reply about slow.example\n", "") == (
+    assert (3, "UDPPROBE UNKNOWN - timed out after 1 s: no DNS reply for slow.example\n", "") == (
         done.returncode,
         done.stdout,
         done.stderr,

@@ -18,7 +18,7 @@ def test_captures_are_analysed_and_the_reason_is_given():
     done = subprocess.run(
         [sys.executable, "-m", "udpprobe", "demo", "--captures"], capture_output=True, text=True, check=True
     )
-    assert "instead of visited: --captures asks for that." in " ".join(done.stdout.split())
+    assert "which are analyzed instead: --captures was given." in " ".join(done.stdout.split())
     firewall, loop, narrow = parts(done.stdout)
     for destination in ("198.18.9.9", "[2001:db8:9::9]"):
         assert f"{destination}:60 rejected 1 of 1" in firewall
@@ -43,7 +43,7 @@ def test_the_demo_follows_the_status_of_the_lab(status, stderr, reason, monkeypa
 def test_without_a_lab_the_demo_says_why(monkeypatch, capfd):
     monkeypatch.setattr(demo, "why_no_lab", lambda: "cannot open /dev/net/tun: be root")
     assert 0 == main(["demo"])
-    assert "visited: cannot open /dev/net/tun: be root." in " ".join(capfd.readouterr().out.split())
+    assert "which are analyzed instead: cannot open /dev/net/tun: be root." in " ".join(capfd.readouterr().out.split())
 
 
 def test_a_closed_standard_output_is_one_line_and_status_3():

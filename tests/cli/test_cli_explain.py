@@ -51,8 +51,8 @@ def test_only_code_0_becomes_a_loop(capsys):
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        (["0"], "ICMP type 0 is an echo reply (ping), and no error"),
-        (["5", "-4"], "ICMP type 5 is a redirect, and no error: the datagram was forwarded"),
+        (["0"], "ICMP type 0 is an echo reply (ping), not an error"),
+        (["5", "-4"], "ICMP type 5 is a redirect, not an error: the datagram was forwarded"),
         (["8", "0", "-4"], "ICMP type 8 is an echo request (ping)"),
         (["128"], "ICMPv6 type 128 is an echo request (ping)"),
         (["255", "0"], ""),
@@ -61,13 +61,15 @@ def test_only_code_0_becomes_a_loop(capsys):
 def test_a_type_that_is_no_error_is_a_usage_error_with_a_hint(capsys, words, what):
     assert main(["explain", *words]) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"udpprobe: type {words[0]} is no error: ICMP has 3, 4, 11 and 12, ICMPv6 1 to 127")
+    assert said.startswith(
+        f"udpprobe: type {words[0]} is not an error: those are 3, 4, 11 and 12 in ICMP, and 1 to 127 in ICMPv6"
+    )
     assert what in said
 
 
 def test_a_type_that_is_an_error_in_one_family_is_explained_in_the_other(capsys):
     assert main(["explain", "5"]) == 0
-    assert "ICMP type 5 is a redirect, and no error: the datagram was forwarded" in " ".join(
+    assert "ICMP type 5 is a redirect, not an error: the datagram was forwarded" in " ".join(
         capsys.readouterr().out.split()
     )
 
@@ -105,7 +107,7 @@ def test_a_word_has_the_errors_that_it_stands_for(capsys, word, keys):
 @pytest.mark.parametrize(("word", "is_said"), [("refused", False), ("EPROTO", True), ("11", True)])
 def test_a_table_has_only_the_notes_that_its_rows_need(capsys, word, is_said):
     assert main(["explain", word]) == 0
-    assert is_said == ("Code * is every code without a row" in " ".join(capsys.readouterr().out.split()))
+    assert is_said == ("Code * stands for every code without a row" in " ".join(capsys.readouterr().out.split()))
 
 
 def test_json_says_what_a_word_means(capsys):
@@ -122,13 +124,13 @@ def test_json_says_what_a_word_means(capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["refsued"], "'refsued' is no word of a report: did you mean refused?"),
-        (["xyzzy"], "'xyzzy' is no word of a report; give a verdict"),
-        (["refused", "loop"], "give one word, or a type and its code in numbers"),
-        (["3", "x"], "'x' is no ICMP type or code"),
+        (["refsued"], "'refsued' is not a word of a report: did you mean refused?"),
+        (["xyzzy"], "'xyzzy' is not a word of a report; give a verdict"),
+        (["refused", "loop"], "give one word, or a type and its code as numbers"),
+        (["3", "x"], "'x' is not an ICMP type or code"),
         (["300"], "300 is not in the range of ICMP types and codes"),
-        (["3/x"], "'x' is no ICMP type or code"),
-        (["3/"], "'' is no ICMP type or code"),
+        (["3/x"], "'x' is not an ICMP type or code"),
+        (["3/"], "'' is not an ICMP type or code"),
         (["3/4/5"], "give a type and its code"),
         (["3", "4", "5"], "give a type and its code, such as 3 4"),
     ],

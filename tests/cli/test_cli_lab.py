@@ -18,9 +18,9 @@ from udpprobe.lab.scenario import names
         (["lab"], "give one of -- COMMAND, --shell and --up"),
         (["lab", "--shell", "--", "true"], "give one of"),
         (["lab", "--up", "plain", "--shell"], "give one of"),
-        (["lab", "-s", "nonsense", "--", "true"], "no scenario is called 'nonsense': there are "),
-        (["lab", "--show", "nonsense"], "no scenario is called 'nonsense'"),
-        (["lab", "-w", "-", "--", "true"], "standard output is the command's; name a file with --write"),
+        (["lab", "-s", "nonsense", "--", "true"], "there is no scenario 'nonsense': there are "),
+        (["lab", "--show", "nonsense"], "there is no scenario 'nonsense'"),
+        (["lab", "-w", "-", "--", "true"], "standard output belongs to the command; name a file with --write"),
         (["lab", "--seed", "x", "--", "true"], "--seed 'x': give a whole number"),
     ],
 )

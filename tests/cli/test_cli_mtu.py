@@ -131,7 +131,7 @@ def test_an_impossible_search_is_one_line(fake, capsys):
     [
         (["127.0.0.0/30"], "more than one destination"),
         (["127.0.0.1:53,54"], "more than one destination"),
-        (["127.0.0.1", "--fail-on", "fine"], "'fine' is no verdict; there are ok, black-hole, refused"),
+        (["127.0.0.1", "--fail-on", "fine"], "'fine' is not a verdict; use ok, black-hole, refused"),
         (["127.0.0.1", "--max", "20"], "--max"),
         ([], "HOST:PORT"),
     ],

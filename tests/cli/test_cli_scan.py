@@ -146,7 +146,7 @@ def test_all_ports_are_65535(scan):
 def test_a_bad_line_of_the_targets_file_is_named(scan, tmp_path, capsys):
     (tmp_path / "hosts").write_text("a\n1:2:3\n")
     assert 2 == main(["scan", "--targets-file", str(tmp_path / "hosts")])
-    assert "hosts, line 2: '1:2:3' is no address and no network" in capsys.readouterr().err
+    assert "hosts, line 2: '1:2:3' is neither an address nor a network" in capsys.readouterr().err
     assert scan.options is None
 
 
@@ -418,10 +418,10 @@ def test_an_unprivileged_engine_reports_drops_below_the_socket(capsys, monkeypat
     words = ["scan", "--engine", engine, "--no-control", target]
     main(words)
     told = capsys.readouterr().err
-    assert "what a firewall of this host drops on its way in" in told
+    assert "what a firewall of this host drops on input" in told
     assert "this network namespace dropped" not in told
     monkeypatch.setattr(
         drop_reasons, "namespace_drops", lambda: {r: counts.update({r: counts[r] + 2}) or counts[r] for r in counts}
     )
     main(words)
-    assert "this network namespace dropped 4 packets before any socket could hear of them (" in capsys.readouterr().err
+    assert "this network namespace dropped 4 packets before any socket could receive them (" in capsys.readouterr().err

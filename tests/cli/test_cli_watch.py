@@ -24,7 +24,7 @@ from udpprobe.interrupt import Interrupted
 from udpprobe.reports.table import latest_first
 
 command = importlib.import_module("udpprobe.cli.watch")  # of that name, the package has the function
-NOTE = "dnsmasq[812]; its socket is unconnected: it does not know"
+NOTE = "dnsmasq[812]; its socket is unconnected: it gets no error"
 REFUSED = destination("10.0.0.5", 53, "refused", finding("refused", (4, 3, 3), "10.0.0.5", 23), notes=(NOTE,))
 HEALTHY = destination("10.0.0.6", 53, "answered")
 FOUND = report(REFUSED, HEALTHY, kind="interface", name="eth0", dropped=0)
@@ -109,7 +109,7 @@ def test_sizes_have_units(text, size):
 
 @pytest.mark.parametrize("text", ["", "k", "-1k", "1.5M", "1T", "0MB", "\u0661k"])
 def test_an_invalid_size_is_reported(text):
-    with pytest.raises(UsageError, match="no size"):
+    with pytest.raises(UsageError, match="not a size"):
         parse_size(text)
 
 
@@ -147,14 +147,26 @@ def test_json_has_the_errors_this_host_sent_if_requested(stand, capsys):
     assert not stand.asked.sent
     assert "errors_sent" not in json.loads(capsys.readouterr().out)
     row = ErrorSent(
-        "192.0.2.9", "192.0.2.1", 53, "refused", "port-unreach", 4, 3, 3, 12, 0, 1, None, "no socket has the port"
+        "192.0.2.9",
+        "192.0.2.1",
+        53,
+        "refused",
+        "port-unreach",
+        4,
+        3,
+        3,
+        12,
+        0,
+        1,
+        None,
+        "no socket is bound to the port",
     )
     stand.found = replace(FOUND, errors_sent=ErrorsSent((row,), 0, {"ipv4_host": 188}))
     assert 0 == main(["watch", "--format", "json", "--sent"])
     assert stand.asked.sent
     found = json.loads(capsys.readouterr().out)["errors_sent"]
     assert ({"ipv4_host": 188}, 0) == (found["rate_limited"], found["more"])
-    assert [("192.0.2.9", 53, 12, "no socket has the port")] == [
+    assert [("192.0.2.9", 53, 12, "no socket is bound to the port")] == [
         (each["to"], each["port"], each["count"], each["why"]) for each in found["rows"]
     ]
 

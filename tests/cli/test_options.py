@@ -45,7 +45,7 @@ def test_a_time_is_read_to_the_nanosecond_and_is_utc(text, shown):
     ],
 )
 def test_an_invalid_time_is_refused_with_an_example(text):
-    with pytest.raises(UsageError, match="is no time; say 2026-01-31T12:00:00Z or seconds since 1970"):
+    with pytest.raises(UsageError, match="is not a time; use 2026-01-31T12:00:00Z or seconds since 1970"):
         parse_time(text)
 
 

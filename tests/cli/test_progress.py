@@ -114,7 +114,7 @@ def test_a_short_scan_has_no_bar(monkeypatch, clock):
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        (SearchProgress(0, None, 1), "nothing arrived yet, 1 probe"),
+        (SearchProgress(0, None, 1), "nothing has arrived yet, 1 probe"),
         (SearchProgress(1500, None, 4), "1500 bytes arrive, 4 probes"),
         (SearchProgress(1280, 1500, 12), "1280 bytes arrive, 1500 do not, 12 probes"),
     ],

@@ -13,7 +13,7 @@ from udpprobe.errors import meant
     [
         (["trace"], "Missing argument 'HOST:PORT...'"),
         (["mtu", "a", "b", "c"], "'b c': too many words"),
-        (["watch", "port", "53"], "'port 53': watch takes options only; a pcap filter goes behind --filter"),
+        (["watch", "port", "53"], "'port 53': watch takes only options; a pcap filter follows --filter"),
         (["scan", "--rate", "x", "a"], "--rate 'x': give a number, 0 or more"),
         (["scan", "--size", "x", "a"], "--size 'x': give a whole number, 28 to 65535"),
         (["scan", "--size", "20", "a"], "--size 20: give 28 to 65535 (see udpprobe scan --help)"),
@@ -27,13 +27,13 @@ from udpprobe.errors import meant
         (["scan", ""], "TARGET...: the value is empty"),
         (["scan", "a", "--control=x"], "--control takes no value"),
         (["scan", "a", "--rate"], "--rate needs a value"),
-        (["mtu", "127.0.0.1", "--source-address", "x"], "--source-address 'x' is no IPv4 or IPv6 address"),
+        (["mtu", "127.0.0.1", "--source-address", "x"], "--source-address 'x' is not an IPv4 or IPv6 address"),
         (["scan", "--nonsense", "a"], "No such option: --nonsense (see"),
         (["scan", "--retires", "1", "a"], "No such option: --retires: did you mean --retries?"),
         (["scan", "-Q", "a"], "No such option: -Q"),
         (["trase"], "No such command 'trase': did you mean trace?"),
         (["zzz"], "No such command 'zzz' (see"),
-        (["mtu", "--fail-on", "blackhole", "127.0.0.1"], "'blackhole' is no verdict; there are ok, black-hole, "),
+        (["mtu", "--fail-on", "blackhole", "127.0.0.1"], "'blackhole' is not a verdict; use ok, black-hole, "),
         (["mtu", "--fail-on", "blackhole", "127.0.0.1"], ": did you mean black-hole?"),
         (["diff", "--fail-on", "new-refuzed", "a", "b"], ": did you mean new-refused?"),
     ],
@@ -59,7 +59,7 @@ def test_a_usage_error_is_one_sentence_of_our_own(words, said, capsys):
 )
 def test_an_error_about_a_misspelt_service_names_the_nearest(words, capsys):
     assert main(words) == (3 if words[0] == "check" else 2)
-    assert "'domian' is no UDP port, and no service that /etc/services names: did you mean domain?" in "".join(
+    assert "'domian' is not a UDP port, nor a service in /etc/services: did you mean domain?" in "".join(
         capsys.readouterr()
     )
 
@@ -78,7 +78,7 @@ def test_an_error_about_a_misspelt_service_names_the_nearest(words, capsys):
 )
 def test_a_missing_interface_is_not_a_usage_error(words, capsys):
     assert main([words[0], "-i", "nosuch0", *words[1:]]) == 3
-    assert "no interface 'nosuch0'; there are lo" in "".join(capsys.readouterr())
+    assert "no interface 'nosuch0'; existing ones: lo" in "".join(capsys.readouterr())
 
 
 def test_check_says_the_same_as_a_plugin(capsys):

@@ -101,17 +101,17 @@ def test_an_error_and_its_datagram_name_each_other(tmp_path):
     said = {frame: texts[0] for frame, texts in comments_of(annotated(path, tmp_path)).items()}
     one, two = f"{host(1)}:{PORT}", f"[{host(2, 6)}]:{PORT}"
     assert said == {
-        1: f"refused {one}; told by frame 2",
+        1: f"refused {one}; reported in frame 2",
         2: f"refused {one}; caused by frame 1; would reach: only connected or IP_RECVERR sockets",
-        3: f"refused {two}; told by frame 4",
+        3: f"refused {two}; reported in frame 4",
         4: f"refused {two}; caused by frame 3; would reach: only connected or IPV6_RECVERR sockets",
-        5: f"outgrew its path: the packet is larger than the next link's MTU of 1300, says {ROUTER[4]}; told by frame 6",
+        5: f"too big for its path: larger than the MTU of 1300 behind {ROUTER[4]}; reported in frame 6",
         6: f"too-big {host(9)}:{PORT} by {ROUTER[4]}, MTU 1300; caused by frame 5; "
         "would reach: only connected or IP_RECVERR sockets",
-        7: f"outgrew its path: the packet is larger than the next link's MTU of 1300, says {ROUTER[6]}; told by frame 8",
+        7: f"too big for its path: larger than the MTU of 1300 behind {ROUTER[6]}; reported in frame 8",
         8: f"too-big [{host(9, 6)}]:{PORT} by {ROUTER[6]}, MTU 1300; caused by frame 7; "
         "would reach: only connected or IPV6_RECVERR sockets",
-        9: f"expired {host(3)}:{PORT} by {ROUTER[4]}; told by frame 10",
+        9: f"expired {host(3)}:{PORT} by {ROUTER[4]}; reported in frame 10",
         10: f"expired {host(3)}:{PORT} by {ROUTER[4]}; caused by frame 9; would reach: only IP_RECVERR sockets",
         12: f"refused {host(5)}:{PORT}; its datagram is not in this capture; "
         "would reach: only connected or IP_RECVERR sockets",
@@ -131,8 +131,8 @@ def test_many_errors_about_one_datagram_are_counted(tmp_path):
         )
     )
     said = comments_of(annotated(path, tmp_path))[1][0]
-    assert "told by frames 4, 5, 6 and 2 more" in said
-    assert "203.0.113.1; told by frame 2" in said
+    assert "reported in frames 4, 5, 6 and 2 more" in said
+    assert "203.0.113.1; reported in frame 2" in said
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -292,7 +292,7 @@ def test_only_the_involved_packets_are_written_and_named_by_their_new_numbers(tm
         out = annotated(path, tmp_path, "--only-involved")
         said = comments_of(out)
         assert list(range(1, 12)) == list(said) == list(range(1, sum(kind == 6 for kind, _, _ in blocks_of(out)) + 1))
-        assert said[1][0].endswith("told by frame 2")
+        assert said[1][0].endswith("reported in frame 2")
         assert "caused by frame 1;" in said[2][0]
 
 
@@ -332,7 +332,7 @@ def test_the_report_is_the_same_as_without(tmp_path):
 def test_standard_input_is_spooled_for_the_second_pass_and_reported(tmp_path):
     path, out = PCAPS / "refused.pcap", tmp_path / "out.pcapng"
     done = run("-", "-w", out, stdin=path.read_bytes())
-    assert (0, b"udpprobe: standard input is copied to a temporary file, for -w reads it twice\n") == (
+    assert (0, b"udpprobe: standard input is copied to a temporary file, because -w reads it twice\n") == (
         done.returncode,
         done.stderr,
     )

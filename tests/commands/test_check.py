@@ -296,7 +296,7 @@ def test_paths_to_silent_targets_are_traced_for_loops(network, way, expected):
 def test_without_raw_sockets_unchecked_expectations_are_named(network, monkeypatch, engine, raw):
     monkeypatch.setattr(udpprobe.commands.check, "has_net_raw", lambda: raw)
     found = check([ask("127.0.0.1:1", min_mtu=1400)], Settings(engine=engine)).checks[0]
-    assert "path MTU not checked: this takes CAP_NET_RAW; answered in 2 ms" == found.text
+    assert "path MTU not checked: this needs CAP_NET_RAW; answered in 2 ms" == found.text
     assert not hasattr(network, "asked")
 
 

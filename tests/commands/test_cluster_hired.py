@@ -51,7 +51,7 @@ def test_a_cluster_that_does_not_answer_is_reported(capsys, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     start_s = time.monotonic()
-    assert (3, f"tcp://127.0.0.1:{port}: no Dask scheduler answers there within 1 s") == _said(
+    assert (3, f"tcp://127.0.0.1:{port}: no Dask scheduler answered within 1 s") == _said(
         capsys, f"tcp://127.0.0.1:{port}"
     )
     assert time.monotonic() - start_s < 20  # Dask by itself tries for 30 s
@@ -68,7 +68,7 @@ def test_another_program_at_the_address_is_reported(capsys):
         thread = threading.Thread(target=greet)
         thread.start()
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-        assert (3, f"{address}: no Dask scheduler answers there within 5 s") == _said(capsys, address)
+        assert (3, f"{address}: no Dask scheduler answered within 5 s") == _said(capsys, address)
         thread.join()
 
 
@@ -87,7 +87,7 @@ def test_an_invalid_address_is_a_usage_error(capsys, address, said):
 def test_input_that_can_be_read_only_once_is_a_usage_error(capsys, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for name in ("-", str(tmp_path / "pipe")):
-        assert (2, f"{name}: a cluster reads files and URLs, nothing that can be read but once") == _said(
+        assert (2, f"{name}: a cluster reads only files and URLs, which can be read more than once") == _said(
             capsys, "local", name
         )
 
@@ -121,12 +121,12 @@ def test_versions_that_differ_are_named(lone, capsys, tmp_path):
         status, told = _said(capsys, lone.address)
     assert 3 == status
     assert told.startswith("udpprobe is ")
-    assert told.endswith(f" here, but 9.9 at the worker {address}; install the same version")
+    assert told.endswith(f" here, but 9.9 on the worker {address}; install the same version")
 
 
 def test_workers_without_udpprobe_are_reported(lone, capsys, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(NOT_INSTALLED)
     with _worker(lone, tmp_path) as address:
-        assert (3, f"udpprobe is not installed at the worker {address}; install udpprobe[cluster] there") == _said(
+        assert (3, f"udpprobe is not installed on the worker {address}; install udpprobe[cluster] there") == _said(
             capsys, lone.address
         )

@@ -127,7 +127,7 @@ def test_a_closed_port_fails_unless_expected_and_its_errors_add_up(url, closed):
         ("/probe?target=" + quote("[::ffff:192.0.2.1]:53"), 403, "--allow"),
         ("/probe", 400, "target="),
         ("/probe?target=127.0.0.1:1&target=127.0.0.1:2", 400, "once"),
-        ("/probe?target=127.0.0.1", 400, "names no port"),
+        ("/probe?target=127.0.0.1", 400, "has no port"),
         ("/probe?target=127.0.0.0/24:1", 400, "more than one"),
         ("/probe?target=127.0.0.1:1-9", 400, "more than one"),
         ("/probe?target=%20", 400, "no"),
@@ -500,5 +500,5 @@ def test_a_probe_without_a_free_descriptor_is_refused(port, monkeypatch, capfd):
     monkeypatch.setattr(exporter, "check", check)
     answer = asked(port, b"GET /probe?target=127.0.0.1:9 HTTP/1.0")
     assert answer.startswith(b"HTTP/1.0 503 ")
-    assert answer.endswith(b"no room for a probe: Too many open files\n")
+    assert answer.endswith(b"cannot start a probe: Too many open files\n")
     assert "" == capfd.readouterr().err

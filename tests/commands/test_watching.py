@@ -32,7 +32,7 @@ from udpprobe.linux.sockets import Sender, Sockets
 
 SECOND_NS = 10**9
 DNSMASQ = Sender(Process("dnsmasq", 812), "unconnected")
-BLIND = "dnsmasq[812]; its socket is unconnected: it does not know"
+BLIND = "dnsmasq[812]; its socket is unconnected: it gets no error"
 
 
 class Live(LiveCapture):

@@ -4,9 +4,9 @@ import pytest
 from msgspec.structs import replace
 from samples import ANSWERED, REFUSED, destination, finding
 
-from udpprobe.core.advice import AMPLIFIER, SENTENCES, Case, case_of, case_of_error, listed, sentence
+from udpprobe.core.advice import SENTENCES, Case, case_of, case_of_error, listed, sentence
 from udpprobe.core.model import Loop
-from udpprobe.core.notes import GROUP_MEMBER, TEXTS, Note
+from udpprobe.core.notes import AMPLIFIER, GROUP_MEMBER, TEXTS, Note
 from udpprobe.core.verdicts import MEANINGS, VERDICTS, verdict_of
 
 
@@ -45,26 +45,26 @@ def test_every_verdict_but_answered_has_advice(verdict):
         ({"verdict": "refused"}, "Nothing listens on 198.51.100.7:53: start the service or check the port."),
         (
             {"verdict": "refused", "answered": 3},
-            "Find out what listens on 198.51.100.7:53 at times only: at others, nothing does.",
+            "Check the service on 198.51.100.7:53: some datagrams were answered, others refused.",
         ),
         (
             {"verdict": "rejected"},
-            "Ask whoever runs 192.0.2.1 about its filter: it refuses in the name of 198.51.100.7:53.",
+            "Ask whoever runs 192.0.2.1 about its filter: it refuses on behalf of 198.51.100.7:53.",
         ),
-        ({"verdict": "rejected", "notes": [GROUP_MEMBER]}, "Ignore it, or tell whoever runs 192.0.2.1"),
+        ({"verdict": "rejected", "notes": [GROUP_MEMBER]}, "Ignore this, or tell whoever runs 192.0.2.1"),
         ({"verdict": "prohibited"}, "Ask whoever runs 192.0.2.1 about its filter"),
-        ({"verdict": "prohibited", "reporter": "198.51.100.7"}, "in the firewall of the host itself"),
+        ({"verdict": "prohibited", "reporter": "198.51.100.7"}, "in that host's own firewall"),
         (
             {"verdict": "too-big", "mtu": 1400},
-            "at most 1372 bytes to 198.51.100.7:53: more does not fit behind 192.0.2.1.",
+            "at most 1372 bytes to 198.51.100.7:53: larger ones do not fit beyond 192.0.2.1.",
         ),
         ({"verdict": "too-big", "mtu": 1400, "family": 6, "address": "2001:db8::7"}, "at most 1352 bytes"),
-        ({"verdict": "too-big", "mtu": 0}, "Measure what fits with `udpprobe mtu 198.51.100.7:53`"),
-        ({"verdict": "too-big", "mtu": 1480, "notes": [TEXTS[Note.MTU_NOT_SMALLER]]}, "no MTU that can be true"),
-        ({"verdict": "too-big", "mtu": 1200, "family": 6}, "no MTU that can be true"),
-        ({"verdict": "loop", "routers": ["A", "B"]}, "Call the owner of A and B: the route to 198.51.100.7:53"),
-        ({"verdict": "loop"}, "Call the owner of 192.0.2.1"),
-        ({"verdict": "loop", "reporter": None}, "Find the routers of the loop with `udpprobe trace 198.51.100.7:53`"),
+        ({"verdict": "too-big", "mtu": 0}, "Measure the path MTU with `udpprobe mtu 198.51.100.7:53`"),
+        ({"verdict": "too-big", "mtu": 1480, "notes": [TEXTS[Note.MTU_NOT_SMALLER]]}, "no plausible MTU"),
+        ({"verdict": "too-big", "mtu": 1200, "family": 6}, "no plausible MTU"),
+        ({"verdict": "loop", "routers": ["A", "B"]}, "Contact whoever runs A and B: the route to 198.51.100.7:53"),
+        ({"verdict": "loop"}, "Contact whoever runs 192.0.2.1"),
+        ({"verdict": "loop", "reporter": None}, "Find the routers in the loop with `udpprobe trace 198.51.100.7:53`"),
         (
             {"verdict": "unreachable", "reason": "host-unreach"},
             "192.0.2.1, the last router, cannot reach 198.51.100.7:53",
@@ -75,7 +75,7 @@ def test_every_verdict_but_answered_has_advice(verdict):
             "Ask whoever runs 192.0.2.1 for a route to 198.51.100.7:53.",
         ),
         ({"verdict": "prohibited", "reporter": None}, "Ask whoever runs a router on the way about its filter"),
-        ({"verdict": None}, "that no RFC defined"),
+        ({"verdict": None}, "that this version does not know"),
     ],
 )
 def test_advice_names_whom_to_contact_and_why(about, words):
@@ -89,7 +89,7 @@ def test_advice_names_whom_to_contact_and_why(about, words):
         ("ENETUNREACH", "Add a route to 198.51.100.7:53"),
         ("EMSGSIZE", "Send smaller datagrams"),
         ("EXDEV", "ip route get 198.51.100.7"),
-        (None, "Give more time"),
+        (None, "Allow more time"),
     ],
 )
 def test_advice_on_unsent_datagrams_is_about_this_host(errno, words):

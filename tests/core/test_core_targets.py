@@ -62,28 +62,28 @@ def test_a_target_is_parsed_as_written(text, host, ports):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "'' is no target; say host, host:port"),
-        (":53", "is no target"),
-        ("[2001:db8::1", "is no target"),
-        ("[]:53", "is no target"),
-        ("10.0.0.256", "'10.0.0.256' is no address and no network"),
-        ("10.0.0.1/33", "is no address and no network"),
-        ("dns.example/24", "is no address and no network"),
-        ("1", "is no address and no network"),
-        ("2001:db8:::1", "is no address and no network"),
-        ("2001:db8::1:99999", "is no address and no network"),
-        ("dns..example", "'dns..example' is no host"),
-        ("-x", "'-x' is no host"),
-        ("a,b", "'a,b' is no host"),
-        ("a" * 254, "is no host"),
-        ("dns.example:", "'' is no UDP port"),
+        ("", "'' is not a target; use host, host:port"),
+        (":53", "is not a target"),
+        ("[2001:db8::1", "is not a target"),
+        ("[]:53", "is not a target"),
+        ("10.0.0.256", "'10.0.0.256' is neither an address nor a network"),
+        ("10.0.0.1/33", "is neither an address nor a network"),
+        ("dns.example/24", "is neither an address nor a network"),
+        ("1", "is neither an address nor a network"),
+        ("2001:db8:::1", "is neither an address nor a network"),
+        ("2001:db8::1:99999", "is neither an address nor a network"),
+        ("dns..example", "'dns..example' is not a host"),
+        ("-x", "'-x' is not a host"),
+        ("a,b", "'a,b' is not a host"),
+        ("a" * 254, "is not a host"),
+        ("dns.example:", "'' is not a UDP port"),
         (
             "10.0.0.1:nosuch",
-            "'nosuch' is no UDP port, and no service that /etc/services names; say 53, 53,123, domain, a",
+            "'nosuch' is not a UDP port, nor a service in /etc/services; use 53, 53,123, domain, a",
         ),
-        ("10.0.0.1%eth0", "with link-local addresses only, as fe80::1%eth0"),
-        ("2001:db8::1%eth0", "with link-local addresses only"),
-        ("fe80::1%", "with link-local addresses only"),
+        ("10.0.0.1%eth0", "take an interface (%), as in fe80::1%eth0"),
+        ("2001:db8::1%eth0", "only link-local addresses take an interface"),
+        ("fe80::1%", "only link-local addresses take an interface"),
     ],
 )
 def test_an_invalid_target_is_refused_with_the_reason(text, said):
@@ -125,15 +125,15 @@ def test_ports_are_read_as_nmap_reads_them(text, ports):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "is no UDP port"),
-        ("53,", "'' is no UDP port"),
-        ("dns", "'dns' is no UDP port"),
+        ("", "is not a UDP port"),
+        ("53,", "'' is not a UDP port"),
+        ("dns", "'dns' is not a UDP port"),
         ("0", "'0': UDP ports are 1 to 65535"),
         ("65536", "UDP ports are 1 to 65535"),
-        ("123456", "is no UDP port"),
+        ("123456", "is not a UDP port"),
         ("9-8", "'9-8': the range ends before it begins"),
-        ("1-2-3", "is no UDP port"),
-        ("٥٣", "is no UDP port"),
+        ("1-2-3", "is not a UDP port"),
+        ("٥٣", "is not a UDP port"),
     ],
 )
 def test_an_invalid_port_is_refused_with_the_reason(text, said):
@@ -158,13 +158,13 @@ def test_a_line_may_have_several_targets_as_in_lists_of_nmap():
 
 
 def test_a_bad_line_of_a_file_is_named_by_its_number():
-    with pytest.raises(UsageError, match=r"hosts, line 3: '10\.0\.0\.256' is no address"):
+    with pytest.raises(UsageError, match=r"hosts, line 3: '10\.0\.0\.256' is neither an address"):
         parse_target_lines(["a", "#", "10.0.0.256"], "hosts")
 
 
 def test_addresses_are_written_in_canonical_form():
     assert ("192.0.2.1", "2001:db8::1") == parse_addresses("192.0.2.1, 2001:DB8:0::1")
-    with pytest.raises(UsageError, match="'eth0' is no IPv4 or IPv6 address"):
+    with pytest.raises(UsageError, match="'eth0' is not an IPv4 or IPv6 address"):
         parse_addresses("192.0.2.1,eth0")
 
 

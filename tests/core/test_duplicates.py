@@ -180,7 +180,7 @@ def test_a_loop_without_any_error_has_no_router_and_no_icmp_type():
         finding.loop.routers,
     )
     assert (2 * MS, 3 * MS) == (finding.first_time_ns, finding.last_time_ns)
-    assert ("seen going round: the same datagram again, its TTL lower each time",) == finding.notes
+    assert ("seen looping: the same datagram again, its TTL lower each time",) == finding.notes
 
 
 @pytest.mark.parametrize("family", [4, 6])

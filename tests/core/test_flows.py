@@ -161,7 +161,7 @@ def elsewhere_of(frames, times_ms=None, **fields):
 
 def note(port=53, family=4):
     name = OTHER[4] if family == 4 else f"[{OTHER[6]}]"
-    return (f"answer-from {name}:{port}, which was not asked: connected sockets drop it",)
+    return (f"answer-from {name}:{port}, to which nothing was sent: connected sockets drop it",)
 
 
 @pytest.mark.parametrize("family", [4, 6])

@@ -32,7 +32,7 @@ def test_notes_have_a_fixed_order():
 
 
 def test_the_estimate_is_in_its_note():
-    assert ("the router names no MTU; RFC 1191's next plateau is 1492",) == texts_of(int(Note.MTU_ZERO), 1500)
+    assert ("the router reports no MTU; RFC 1191's next plateau is 1492",) == texts_of(int(Note.MTU_ZERO), 1500)
 
 
 def test_no_notes_and_missing_fields_have_no_words():

@@ -15,7 +15,7 @@ from udpprobe.core.notes import Note
 
 HEADER = {4: 20, 6: 40}
 UDP_FIELDS = ("udp_checksum", "udp_length", "source_port", "destination_port")
-CUT_LENGTH = ("the quoted IP length is not that of the datagram",)
+CUT_LENGTH = ("the quoted IP length differs from the datagram's",)
 
 
 def event_of(packet, **fields):
@@ -206,7 +206,7 @@ def test_an_error_that_came_in_fragments_is_read_from_its_first(family):
     packet = sent(1, family, size=900)
     story = story_of([packet, *b.fragments(error_about(packet), 512)])
     assert [1] == [event.matched_frame for event in story.events]
-    assert ("the error itself came in fragments",) == story.events[0].notes
+    assert ("the error itself arrived in fragments",) == story.events[0].notes
 
 
 # ---- checksums
@@ -216,7 +216,7 @@ def test_an_error_that_came_in_fragments_is_read_from_its_first(family):
 def test_a_bad_icmp_checksum_is_a_note_and_the_error_is_believed(family):
     story = story_of(with_refusal(sent(1, family), checksum=0x1234))
     assert "refused" == story.only.verdict
-    assert ("bad ICMP checksum: a host would not have listened",) == story.only.findings[0].notes
+    assert ("bad ICMP checksum: a host would ignore this error",) == story.only.findings[0].notes
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -234,7 +234,7 @@ def test_a_correct_icmp_checksum_is_accepted(family, size):
     [
         (1400, ()),
         (68, ()),
-        (0, ("the router names no MTU; RFC 1191's next plateau is 1006",)),
+        (0, ("the router reports no MTU; RFC 1191's next plateau is 1006",)),
         (67, ("reported MTU below what every link must carry: bogus",)),
         (1427, ()),
         (1428, ("reported MTU ≥ packet size: bogus",)),

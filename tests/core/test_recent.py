@@ -146,7 +146,7 @@ def test_an_error_without_a_captured_datagram_is_unmatched():
 
 # ---- records that the network card has still to split
 
-SPLIT = "quotes a segment of a larger record, which the network card had still to split"
+SPLIT = "quotes one segment of a larger record, captured before the network card split it"
 
 
 def record(family, segments, size=1200, last=1200, **fields):

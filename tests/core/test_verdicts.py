@@ -146,5 +146,5 @@ def test_a_list_of_verdicts_is_read_in_its_order():
 
 @pytest.mark.parametrize("words", ["", "refuse", "refused,,loop", "REFUSED"])
 def test_an_error_about_a_wrong_verdict_lists_the_valid_ones(words):
-    with pytest.raises(UsageError, match=r"is no verdict; there are refused, .*silent, unsent"):
+    with pytest.raises(UsageError, match=r"is not a verdict; use refused, .*silent, unsent"):
         parse_verdicts(words)

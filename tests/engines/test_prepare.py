@@ -81,7 +81,7 @@ def test_a_requested_source_port_is_used_even_if_probed():
     ("asked", "said"),
     [
         ("connected", "--engine connected cannot see who sent an error"),
-        ("recverr", "--engine recverr cannot see errors that the kernel keeps to itself"),
+        ("recverr", "--engine recverr cannot see errors that the kernel does not report"),
         ("auto", "raw sockets need CAP_NET_RAW"),
     ],
 )

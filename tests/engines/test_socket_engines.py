@@ -172,7 +172,7 @@ def test_a_reserved_port_can_be_shared(family, engine_class, make):
 
 @BOTH
 def test_a_missing_interface_is_reported_in_words(family, engine_class, make):
-    with pytest.raises(UdpprobeError, match="no interface 'nosuch0'; there are lo"):
+    with pytest.raises(UdpprobeError, match="no interface 'nosuch0'; existing ones: lo"):
         send(make(engine_class, interface="nosuch0"), probes(family, closed_ports(family, 0)[0], [9]))
 
 

@@ -78,7 +78,7 @@ class World:
 
 
 def record(said):
-    """Errno, type, code, address length, family, port, address, scope; the padding has to be zero."""
+    """Errno, type, code, address length, family, port, address, scope; the padding must be zero."""
     assert len(said) == 144
     number_, kind, code, pad, size, more, family = struct.unpack_from("=iBBHiIH", said)
     port = struct.unpack_from(">H", said, 18)[0]

@@ -114,7 +114,7 @@ def test_asyncio_iteration_ends_with_the_daemon(tmp_path, udp, how):
 def test_a_missing_daemon_or_udp_socket_is_reported_in_one_line(served, udp, tmp_path):
     with pytest.raises(IcmpdError, match="nowhere: No such file"):
         Icmpd(udp, str(tmp_path / "nowhere"))
-    with socket.socket() as tcp, pytest.raises(IcmpdError, match="does not take the socket: not-udp"):
+    with socket.socket() as tcp, pytest.raises(IcmpdError, match="refuses the socket: not-udp"):
         Icmpd(tcp, served.path)
 
 

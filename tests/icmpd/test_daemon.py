@@ -40,7 +40,7 @@ def test_a_stale_socket_is_replaced(path):
 
 def test_a_socket_in_use_is_left_alone(path):
     with contextlib.closing(listen(path, 0o600, KEEP)):
-        with pytest.raises(UdpprobeError, match="somebody listens"):
+        with pytest.raises(UdpprobeError, match="another daemon listens"):
             listen(path, 0o600, KEEP)
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))
@@ -52,7 +52,7 @@ def test_a_socket_in_use_is_left_alone(path):
 def test_anything_else_at_the_path_is_left_alone(tmp_path, make):
     path = tmp_path / "there"
     make(path)
-    with pytest.raises(UdpprobeError, match="no socket"):
+    with pytest.raises(UdpprobeError, match="not a socket"):
         listen(path, 0o600, KEEP)
     assert os.path.lexists(path)
 
@@ -108,7 +108,7 @@ def test_a_socket_that_systemd_opened_is_used_and_not_removed(path):
 
 def test_a_passed_socket_must_be_listening():
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as mute:
-        assert "is no listening Unix stream socket" in activated(mute).stderr
+        assert "is not a listening Unix stream socket" in activated(mute).stderr
 
 
 def test_sockets_passed_to_another_process_are_ignored():

@@ -61,6 +61,6 @@ def literals(annotation):
 
 
 def test_a_message_about_an_unknown_error_lists_the_known_names():
-    with pytest.raises(ValueError, match="'nope' is no error") as told:
+    with pytest.raises(ValueError, match="'nope' is not an error") as told:
         kinds_of(["nope"])
     assert [] == [name for name in KINDS if name not in str(told.value)]

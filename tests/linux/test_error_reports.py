@@ -243,7 +243,7 @@ def test_auto_continues_without_events_and_says_what_is_missing(monkeypatch):
     said = []
     events = KernelEvents("auto", said.append)
     events.close()
-    assert ["who was told of an error is inferred from its socket's state: the kernel's events need root"] == said
+    assert ["whether a socket got an error is inferred from its state: the kernel's events need root"] == said
     with pytest.raises(module.UdpprobeError, match="root"):
         KernelEvents("on")
 
@@ -254,12 +254,24 @@ def test_auto_continues_without_events_and_says_what_is_missing(monkeypatch):
         (
             "connected",
             True,
-            "unbound[812]; its socket is connected: its next call gives ECONNREFUSED (the kernel: told ECONNREFUSED)",
+            "unbound[812]; its socket is connected: its next call gives ECONNREFUSED (the kernel: reported ECONNREFUSED)",
         ),
-        ("unconnected", False, "unbound[812]; its socket is unconnected: it does not know (the kernel: not told)"),
-        ("connected", False, "unbound[812]; nobody was told (the kernel: not told)"),
-        ("unknown", True, "unbound[812]; whatever its socket is, it was told (the kernel: told ECONNREFUSED)"),
-        ("unknown", False, "unbound[812]; nobody was told (the kernel: not told)"),
+        ("unconnected", False, "unbound[812]; its socket is unconnected: it gets no error (the kernel: not reported)"),
+        (
+            "connected",
+            False,
+            "unbound[812]; whatever its state, its socket did not get the error (the kernel: not reported)",
+        ),
+        (
+            "unknown",
+            True,
+            "unbound[812]; whatever its state, its socket got the error (the kernel: reported ECONNREFUSED)",
+        ),
+        (
+            "unknown",
+            False,
+            "unbound[812]; whatever its state, its socket did not get the error (the kernel: not reported)",
+        ),
     ],
 )
 def test_the_kernels_report_is_shown_beside_the_inference(state, is_reported, text):

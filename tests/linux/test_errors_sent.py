@@ -89,20 +89,28 @@ def test_a_closed_port_has_no_socket(family):
 @pytest.mark.parametrize(
     ("family", "held", "why"),
     [
-        (4, [udp(address="127.0.0.1")], "has the port at 127.0.0.1 only"),
-        (6, [udp(address="::1", is_v4=False)], "has the port at ::1 only"),
-        (6, [udp()], "has the port over IPv4 only"),
-        (4, [udp(is_v4=False)], "has the port, but over IPv6 only (IPV6_V6ONLY), or a firewall rejects"),
-        (4, [udp(peer="198.51.100.9", peer_port=53)], "has the port, connected to port 53 of 198.51.100.9"),
+        (4, [udp(address="127.0.0.1")], "is bound to the port at 127.0.0.1 only"),
+        (6, [udp(address="::1", is_v4=False)], "is bound to the port at ::1 only"),
+        (6, [udp()], "is bound to the port over IPv4 only"),
+        (4, [udp(is_v4=False)], "is bound to the port, but over IPv6 only (IPV6_V6ONLY), or a firewall rejects"),
+        (4, [udp(peer="198.51.100.9", peer_port=53)], "is bound to the port, but connected to port 53 of 198.51.100.9"),
         (
             6,
             [udp(peer="2001:db8:7::9", peer_port=53, is_v4=False)],
-            "has the port, connected to port 53 of 2001:db8:7::9",
+            "is bound to the port, but connected to port 53 of 2001:db8:7::9",
         ),
-        (4, [udp()], "has the port: a firewall rejects, or it was opened after that"),
-        (4, [udp(peer=FAR[4], peer_port=40000)], "has the port: a firewall rejects, or it was opened after that"),
-        (6, [udp(is_v4=False)], "has the port: a firewall rejects, or it was opened after that"),
-        (4, [udp(address="127.0.0.1"), udp()], "has the port: a firewall rejects, or it was opened after that"),
+        (4, [udp()], "is bound to the port: a firewall rejects, or the socket was opened later"),
+        (
+            4,
+            [udp(peer=FAR[4], peer_port=40000)],
+            "is bound to the port: a firewall rejects, or the socket was opened later",
+        ),
+        (6, [udp(is_v4=False)], "is bound to the port: a firewall rejects, or the socket was opened later"),
+        (
+            4,
+            [udp(address="127.0.0.1"), udp()],
+            "is bound to the port: a firewall rejects, or the socket was opened later",
+        ),
     ],
 )
 def test_a_socket_with_the_port_that_did_not_match_is_named_with_the_reason(family, held, why):

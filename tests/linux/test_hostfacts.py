@@ -80,7 +80,7 @@ def test_own_addresses_have_no_zone():
 
 def test_an_error_about_an_unknown_interface_lists_the_known_ones():
     assert socket.if_nametoindex("lo") == interface_index("lo")
-    with pytest.raises(UdpprobeError, match=r"no interface 'none0'; there are .*lo"):
+    with pytest.raises(UdpprobeError, match=r"no interface 'none0'; existing ones: .*lo"):
         interface_index("none0")
 
 
@@ -163,7 +163,7 @@ def test_a_port_in_use_in_either_family_is_an_error_and_reserves_nothing(family)
     with socket.socket(FAMILIES[family], socket.SOCK_DGRAM) as opened:
         opened.bind((LOOPBACK[family], 0))
         port = opened.getsockname()[1]
-        with pytest.raises(UdpprobeError, match=f"cannot take UDP port {port} to send from: Address already in use"):
+        with pytest.raises(UdpprobeError, match=f"cannot send from UDP port {port}: Address already in use"):
             reserve_ports(port=port)
     assert [0, 0] == [bound(each, port) for each in (4, 6)]
 
@@ -197,7 +197,7 @@ def bound(family, port, option=None):
 def test_neighbouring_ports_are_reserved_in_both_families():
     with reserve_neighbours(5) as reserved:
         assert list(range(reserved.port, reserved.port + 5)) == list(reserved.ports)
-        with pytest.raises(UdpprobeError, match=f"UDP port {reserved.port + 4} to send from"):
+        with pytest.raises(UdpprobeError, match=f"cannot send from UDP port {reserved.port + 4}: "):
             reserve_ports(port=reserved.port + 4)
     reserve_ports(port=reserved.port + 4).close()
 

@@ -13,14 +13,16 @@ from ipaddress import ip_address
 import builders as b
 import pytest
 
+from udpprobe.core.advice import is_probed_only
 from udpprobe.core.analyzer import Analyzer
 from udpprobe.core.kernel import MODES
 from udpprobe.core.model import Process
+from udpprobe.core.notes import OWN_SOCKET, SCANNER, says
 from udpprobe.core.verdicts import meaning_of
 from udpprobe.linux import sockets as module
 from udpprobe.linux.hostfacts import own_addresses, reserve_ports
 from udpprobe.linux.sockdiag import MESSAGE, udp_socket, udp_sockets
-from udpprobe.linux.sockets import Sender, Sockets
+from udpprobe.linux.sockets import SEES, Sender, Sockets
 from udpprobe.report import events_of
 
 CLOSED, OTHER = 9, 10
@@ -162,7 +164,7 @@ def test_a_socket_never_seen_is_unknown(sockets, opened, host):
     opened.close()
     sender = sender_of(sockets, host, port)
     assert (None, "unknown") == (sender.process, sender.sees)
-    assert "of this host, by an unknown process; whether its socket hears of it is unknown" == sender.note(
+    assert "of this host, by an unknown process; whether its socket gets the error is unknown" == sender.note(
         meaning_of(4, 3, 3)
     )
 
@@ -289,30 +291,41 @@ def test_the_kernel_lists_this_process_s_sockets(opened, host):
 @pytest.mark.parametrize(
     ("state", "mode", "error", "text"),
     [
-        ("unconnected", "WANT", (4, 3, 3), "is unconnected: it does not know"),
+        ("unconnected", "WANT", (4, 3, 3), "is unconnected: it gets no error"),
         (
             "unconnected",
             None,
             (4, 3, 4),
-            "is unconnected: it learns of it only with IP_PMTUDISC_DO, by EMSGSIZE from what",
+            "is unconnected: it gets no error, or with IP_PMTUDISC_DO EMSGSIZE for larger datagrams from now on",
         ),
-        ("unconnected", "DO", (4, 3, 4), "is unconnected: it learns of it by EMSGSIZE from each larger datagram"),
-        ("unconnected", "WANT", (6, 2, 0), "does not know; larger datagrams leave in fragments from now on"),
-        ("unconnected", "PROBE", (6, 2, 0), "goes on sending them whole (IP_PMTUDISC_PROBE)"),
-        ("elsewhere", "WANT", (4, 3, 3), "another address: it does not know"),
-        ("elsewhere", "DO", (4, 3, 4), "another address: it learns of it by EMSGSIZE"),
-        ("recverr", "WANT", (4, 3, 4), "has IP_RECVERR: the error and EMSGSIZE are there"),
+        ("unconnected", "DO", (4, 3, 4), "is unconnected: from now on, sending larger datagrams fails with EMSGSIZE"),
+        ("unconnected", "WANT", (6, 2, 0), "it gets no error; from now on, larger datagrams leave in fragments"),
+        ("unconnected", "PROBE", (6, 2, 0), "larger datagrams still leave whole (IP_PMTUDISC_PROBE)"),
+        ("elsewhere", "WANT", (4, 3, 3), "another address: it gets no error"),
+        ("elsewhere", "DO", (4, 3, 4), "another address: from now on, sending larger datagrams fails with EMSGSIZE"),
+        ("recverr", "WANT", (4, 3, 4), "has IP_RECVERR: it gets EMSGSIZE and the whole error"),
         ("connected", None, (4, 3, 4), "its next call gives EMSGSIZE"),
-        ("connected", "DONT", (4, 3, 4), "Linux keeps this one to itself"),
-        ("recverr", "OMIT", (6, 2, 0), "Linux keeps this one to itself"),
-        ("connected", "WANT", (4, 3, 1), "Linux keeps this one to itself"),
-        ("recverr", "WANT", (4, 11, 1), "Linux keeps this one to itself"),
+        ("connected", "DONT", (4, 3, 4), "Linux does not report this one"),
+        ("recverr", "OMIT", (6, 2, 0), "Linux does not report this one"),
+        ("connected", "WANT", (4, 3, 1), "Linux does not report this one"),
+        ("recverr", "WANT", (4, 11, 1), "Linux does not report this one"),
     ],
 )
 def test_what_a_socket_sees_is_described_in_words(state, mode, error, text):
     note = Sender(Process("dnsmasq", 812), state, mode).note(meaning_of(*error))
     assert note.startswith("dnsmasq[812]; ")
     assert text in note
+
+
+@pytest.mark.parametrize("state", SEES)
+@pytest.mark.parametrize("is_reported", [None, True, False])
+@pytest.mark.parametrize("keeps_port", [False, True])
+@pytest.mark.parametrize("error", [(4, 3, 3), (4, 3, 4), (4, 11, 1)])
+def test_advice_knows_every_note_on_a_socket_and_a_scanner_s(state, is_reported, keeps_port, error):
+    sender = Sender(Process("dnsmasq", 812), state, "WANT", keeps_port=keeps_port)
+    notes = ("inside a tunnel", sender.note(meaning_of(*error), is_reported))
+    assert says(notes, OWN_SOCKET)
+    assert keeps_port == says(notes, SCANNER) == is_probed_only(notes)
 
 
 @pytest.mark.parametrize("mode", MODES)

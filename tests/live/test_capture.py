@@ -295,7 +295,7 @@ def test_a_link_without_a_header_is_captured(network, bulk):
 
 @pytest.mark.parametrize(
     ("interface", "expression", "message"),
-    [("nowhere", "udp", "no interface 'nowhere'; there are lo, right"), (None, "udp prt 5", "syntax error")],
+    [("nowhere", "udp", "no interface 'nowhere'; existing ones: lo, right"), (None, "udp prt 5", "syntax error")],
 )
 def test_mistakes_of_the_user_are_reported(network, bulk, interface, expression, message):
     with pytest.raises(UdpprobeError, match=message):

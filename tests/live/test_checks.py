@@ -81,17 +81,17 @@ def is_said(pattern, told):
         (HOST, CLOSED, "--expect refused --no-loop", 0, "OK - {place} refused by {to} itself"),
         (HOST, LISTENING, "--expect listening", 1, "WARNING - {place} listening or filtered: silence cannot tell"),
         (HOST, DROPPED, "--expect listening", 1, "WARNING - {place} listening or filtered: silence cannot tell"),
-        (HOST, LISTENING, "--expect not-refused --no-loop", 0, "OK - {place} silent while other ports are refused"),
+        (HOST, LISTENING, "--expect not-refused --no-loop", 0, "OK - {place} silent while other ports were refused"),
         (HOST, CLOSED, "--expect not-refused", 2, "CRITICAL - {place} refused by {to} itself"),
         (HOST, LISTENING, "", 2, "CRITICAL - {place} silent while"),
         (HOST, LISTENING, "--silence warning", 1, "WARNING - {place} silent while"),
         (HOST, DROPPED, "--expect refused --silence ok", 0, "OK - {place} silent while"),
-        (HOST, LISTENING, "--expect not-refused -w 9", 3, "UNKNOWN - {place} no RTT to measure; silent"),
+        (HOST, LISTENING, "--expect not-refused -w 9", 3, "UNKNOWN - {place} no RTT was measured; silent"),
         (MUTE, CLOSED, "--expect listening", 3, "UNKNOWN - {place} no reply from any port of this host"),
         (MUTE, CLOSED, "--expect listening --silence critical", 2, "CRITICAL - {place} no reply from any"),
         (HOST, REJECTED, "--expect listening", 2, "CRITICAL - {place} rejected by {far}"),
         (HOST, PROHIBITED, "", 2, "CRITICAL - {place} prohibited by {far}"),
-        (NOBODY, CLOSED, "--wait 4", 2, r"CRITICAL - {place} unreachable, says {far} \(host-unreach"),
+        (NOBODY, CLOSED, "--wait 4", 2, r"CRITICAL - {place} unreachable \(host-unreach\), reported by {far}"),
         (UNSENT_PROHIBIT, CLOSED, "--silence ok", 3, "UNKNOWN - {place} this host cannot send there: E"),
     ],
 )
@@ -123,9 +123,9 @@ def test_a_loop_is_named_by_its_routers(network, family):
 def test_a_narrow_path_is_critical_and_a_wide_enough_one_is_not(network, family):
     place = target(HOST[family], ANSWERING)
     for least, before, status, pattern in (
-        (NARROW, "", 0, f"{NARROW} bytes fit through .*'mtu'={NARROW}B;;{NARROW}:;0"),
+        (NARROW, "", 0, f"{NARROW} bytes fit .*'mtu'={NARROW}B;;{NARROW}:;0"),
         (NARROW + 1, "", 2, f"path MTU {NARROW} < {NARROW + 1}, limited by {NEAR[family]}; answered"),
-        (NARROW, UNPRIVILEGED, 3, "path MTU not checked: this takes CAP_NET_RAW; answered"),
+        (NARROW, UNPRIVILEGED, 3, "path MTU not checked: this needs CAP_NET_RAW; answered"),
     ):
         found, told = check(network, f"--min-mtu {least} {place}", before=before)
         assert (status, True) == (found, bool(re.search(pattern, told))), told

@@ -176,10 +176,10 @@ def test_a_socket_from_systemd_is_served_and_systemd_is_notified(path, tmp_path,
     ("words", "status", "said"),
     [
         (["--user", "nosuch"], 2, "no user 'nosuch'"),
-        (["--mode", "999"], 2, "are no permissions"),
-        (["--mode", "1777"], 2, "are no permissions"),
+        (["--mode", "999"], 2, "is not a file mode"),
+        (["--mode", "1777"], 2, "is not a file mode"),
         (["--allow-group", "nosuch"], 2, "no group 'nosuch'"),
-        (["--socket", "/dev/null"], 3, "/dev/null is there and is no socket"),
+        (["--socket", "/dev/null"], 3, "/dev/null exists and is not a socket"),
         (["status", "--socket", "/no/such"], 3, "no icmpd at /no/such"),
     ],
 )

@@ -120,7 +120,7 @@ def test_a_missing_command_writes_nothing_to_standard_output():
 @pytest.mark.parametrize(
     ("command", "status", "said"),
     [
-        ("ip link del lab0; sleep 60", 3, "udpprobe: lab0 is gone, as if somebody inside has removed it: "),
+        ("ip link del lab0; sleep 60", 3, "udpprobe: lab0 is gone, perhaps removed from inside: "),
         ("ip link set lab0 down; ip link set lab0 name other; exit 7", 7, ""),
     ],
 )

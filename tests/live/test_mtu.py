@@ -156,12 +156,12 @@ def test_a_router_without_an_mtu_is_believed_only_about_too_big(path):
     rule(path, "near f", "ip length gt 1000 reject with icmp type frag-needed")
     told = measure(path, HOST[4])
     assert ("too-big", 1000, {NEAR[4]: 0}) == (*found(told), reporters(told))
-    assert "names no MTU" in told["reports"][0]["notes"][0]
+    assert "reports no MTU" in told["reports"][0]["notes"][0]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
-    ("mtu", "words"), [(1300, "more than that fits"), (9000, "≥ packet size"), (60, "below what every link must carry")]
+    ("mtu", "words"), [(1300, "larger packets fit"), (9000, "≥ packet size"), (60, "below what every link must carry")]
 )
 def test_a_wrong_reported_mtu_costs_time_and_is_exposed(path, family, mtu, words):
     rule(path, "near f", "ip length gt 1400 drop")
@@ -238,14 +238,14 @@ def test_errors_about_probes_do_not_change_the_routes_of_this_host(path, family)
 
 def test_no_size_above_the_requested_one_is_tried(path):
     told = measure(path, HOST[4], options="--max 1300")
-    assert ("ok", 1300, ["more than 1300 bytes were not tried"]) == (*found(told), told["notes"])
+    assert ("ok", 1300, ["packets larger than 1300 bytes were not tried"]) == (*found(told), told["notes"])
 
 
 def test_a_payload_above_the_largest_size_is_a_usage_error(path):
     line = f"prober: {UDPPROBE} mtu --max 100 --payload hex:{'00' * 100} {HOST[4]}"
     done = forked.run(path.command(line))
     assert (2, "") == (done.returncode, done.stdout)
-    assert "the smallest probe has 136 bytes, and 100 is the most" in done.stderr
+    assert "the smallest probe has 136 bytes, more than the 100 allowed" in done.stderr
 
 
 def errors_heard(path):

@@ -122,8 +122,8 @@ def test_a_datagram_from_an_unprobed_address_is_no_answer_but_is_written(network
 
 def note_of(node, family):
     if node == "host":
-        return "port 7777, unasked: not taken for an answer"
-    return f"{endpoint_text(address(family, 1, 2), 7777)}, which was not asked"
+        return "port 7777, which was not probed: not taken for an answer"
+    return f"{endpoint_text(address(family, 1, 2), 7777)}, which was not probed"
 
 
 def start(network, node, family, source_port, to, ports, interval_s):

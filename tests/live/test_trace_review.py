@@ -54,7 +54,7 @@ def test_routers_hidden_by_a_nat_are_not_a_loop(network, family, port, verdict):
     assert {hop: {VIRTUAL[family]} for hop in range(2, HOPS)} == {
         hop: who for hop, who in routers(said).items() if 2 <= hop < HOPS
     }
-    assert "a NAT speaks in the destination's name for who is behind it" in notes(said)
+    assert "a NAT replies with the destination's address for the hosts behind it" in notes(said)
 
 
 def test_a_router_that_clears_df_is_revealed_by_the_next_one(network):
@@ -71,4 +71,4 @@ def test_a_router_that_clears_df_is_revealed_by_the_next_one(network):
 def test_an_answer_from_another_port_is_an_answer_with_a_note(network, family):
     said = trace(network, HOST[family], ELSEWHERE)
     assert ("answered", True) == (said["verdict"], said["reached"])
-    assert {"answers from another port than was asked"} == notes(said)
+    assert {"answers from a port other than the one probed"} == notes(said)

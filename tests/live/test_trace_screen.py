@@ -155,7 +155,7 @@ def test_an_unfinished_first_round_is_running():
 
 def test_without_keys_the_screen_mentions_ctrl_c(closed_port):
     with Tmux(f"{watch(closed_port)} < /dev/null") as terminal:
-        terminal.until("^Ctrl-C ends it")
+        terminal.until("^Ctrl-C stops it")
         terminal.press("C-c")
         terminal.until("^status 130")
 

@@ -186,7 +186,9 @@ def test_kernel_events_show_which_programs_got_an_errno(network):
     assert dict.fromkeys(heard, 3) == Counter(each["quoted"]["source_port"] for each in events)
     assert [heard[each["quoted"]["source_port"]] for each in said] == [each["reported"] for each in said]
     assert all(
-        each["notes"][-1].endswith("(the kernel: told ECONNREFUSED)" if each["reported"] else "(the kernel: not told)")
+        each["notes"][-1].endswith(
+            "(the kernel: reported ECONNREFUSED)" if each["reported"] else "(the kernel: not reported)"
+        )
         for each in said
     )
 
@@ -400,7 +402,7 @@ def output_of(network, line):
 
 
 def counters(process):
-    """ICMP errors of either family that a process's namespace has sent, and that its rate limits held back."""
+    """ICMP errors of either family that a process's namespace has sent, and that its rate limits suppressed."""
     texts = [Path(f"/proc/{process.pid}/net/{name}").read_text() for name in ("snmp", "snmp6")]
     rows = re.search(r"^Icmp: (\D.*)\nIcmp: (.*)", texts[0], re.MULTILINE)
     found = Counter({name: int(number) for name, number in zip(rows[1].split(), rows[2].split(), strict=True)})
@@ -422,8 +424,8 @@ def test_errors_sent_by_this_host_have_reasons_and_suppressed_ones_are_counted(n
         local.bind((OTHERS[family], 0))
         who = f"{Path('/proc/self/comm').read_text().strip()}[{os.getpid()}]"
         reasons = {
-            local.getsockname()[1]: f"{who} has the port at {OTHERS[family]} only",
-            CLOSED: "no socket has the port",
+            local.getsockname()[1]: f"{who} is bound to the port at {OTHERS[family]} only",
+            CLOSED: "no socket is bound to the port",
         }
         process = held.enter_context(watching(network, f"--sent -w {record} --format json -v"))
         assert "listening on right" in process.stderr.readline()
@@ -602,7 +604,7 @@ def test_a_removed_interface_ends_the_watch_and_one_that_goes_down_does_not(netw
         play(network, ["client: ip link del short"])
         out, errors = process.communicate(timeout=PATIENCE_S)
     assert (3, {"interface-down": 1}) == (process.returncode, json.loads(out)["faults"])
-    assert "udpprobe: interface short is gone; watch it again when it is there\n" == errors
+    assert "udpprobe: interface short is gone; watch it again when it is back\n" == errors
 
 
 def test_without_privilege_it_says_what_to_do(network):

@@ -81,7 +81,7 @@ def test_a_black_hole_has_its_sizes_and_its_place():
     )
     assert len(rounds.sent) + 2 == report.sent
     assert (
-        f"Have ICMP 3/4 (fragmentation needed) sent by what is behind {EVENT.reporter}, and let through; until then, "
+        f"Make the device behind {EVENT.reporter} send ICMP 3/4 (fragmentation needed), and let them through; until then, "
         "set the MTU of the route to 198.51.100.7 to 1400."
     ) == report.advice
 
@@ -93,7 +93,7 @@ def test_an_unlocated_black_hole_may_be_this_host():
 def test_a_service_that_answers_only_its_own_request_proves_nothing():
     report = of(World(1500, service="picky"), control=False)
     assert ("answered", None, None) == (report.verdict, report.path_mtu, report.black_hole)
-    assert "larger than its own request" in report.notes[0]
+    assert "but no larger one" in report.notes[0]
 
 
 def test_a_search_without_arrivals_reports_only_router_errors():
@@ -103,13 +103,13 @@ def test_a_search_without_arrivals_reports_only_router_errors():
     rounds.take(Reply(1, 0, 1, "error", refusal, 64))
     report = report_of(rounds)
     assert ("refused", None, "BASE") == (report.verdict, report.path_mtu, report.state.replace("SEARCHING", "BASE"))
-    assert "too little" in " ".join(report.notes)
+    assert "too few" in " ".join(report.notes)
 
 
 def test_an_interrupted_search_reports_the_results_so_far():
     report = of(World(lambda now_ns: 1400 if now_ns < SECOND // 2 else 20, mute))
     assert "SEARCHING" == report.state
-    assert "the search did not end: " in " ".join(report.notes)
+    assert "the search is incomplete: " in " ".join(report.notes)
     assert report.advice is None
 
 
@@ -124,7 +124,7 @@ def test_without_arrivals_the_most_significant_other_error_is_the_verdict():
 def test_with_arrivals_other_errors_are_a_note():
     rounds, _ = run(World(1500))
     rounds.take(Reply(0, 0, 1, "error", structs.replace(EVENT, verdict="prohibited"), 64))
-    assert "errors of another kind came back: prohibited (1)" in report_of(rounds).notes
+    assert "other ICMP errors came back: prohibited (1)" in report_of(rounds).notes
 
 
 def test_a_size_this_host_cannot_send_has_its_errno():
@@ -140,12 +140,12 @@ def test_the_host_s_own_limit_is_ok_and_noted():
     rounds.search.arrived(1400)
     rounds.search.unsent(1401)
     report = report_of(rounds)
-    assert ("ok", ("this host itself does not send 1401 bytes",)) == (report.verdict, report.notes)
+    assert ("ok", ("this host itself cannot send 1401 bytes",)) == (report.verdict, report.notes)
 
 
 def test_a_requested_limit_is_noted():
     rounds, _ = run(World(1500, interface=1300))
-    assert ("more than 1300 bytes were not tried",) == report_of(rounds, most_requested=1300).notes
+    assert ("packets larger than 1300 bytes were not tried",) == report_of(rounds, most_requested=1300).notes
     assert () == report_of(rounds, most_requested=1300, interface_mtu=1300).notes
 
 
@@ -170,7 +170,7 @@ def test_an_mtu_below_the_ipv6_minimum_is_noted():
 
 def test_advice_contains_the_numbers():
     assert (
-        "Send UDP payloads of at most 1372 bytes to 198.51.100.7:53: more does not fit behind 192.0.2.1."
+        "Send UDP payloads of at most 1372 bytes to 198.51.100.7:53: larger ones do not fit beyond 192.0.2.1."
         == report_of(run(World(1400))[0], reports_of((1400, 1500))).advice
     )
     assert of(World(1500, family=6)).advice is None
@@ -194,7 +194,7 @@ def test_setting_an_mtu_is_advised_if_routers_report_a_wrong_one(mtu, words):
         (lambda rounds: rounds.unsent(0, 1, 0), "Allow UDP to 198.51.100.7:53 in this host's own firewall"),
         (
             lambda rounds: rounds.take(Reply(0, 0, 1, "error", structs.replace(EVENT, verdict="prohibited"), 64)),
-            "See who stops probes with `udpprobe trace 198.51.100.7:53`.",
+            "See what stops probes with `udpprobe trace 198.51.100.7:53`.",
         ),
         (lambda _: None, "See how far packets get with `udpprobe trace 198.51.100.7:53`"),
     ],
@@ -219,13 +219,13 @@ def test_reported_mtus_are_counted_most_frequent_first():
 @pytest.mark.parametrize(
     ("mtu", "size", "words"),
     [
-        (0, 1500, "names no MTU"),
-        (None, 1500, "names no MTU"),
+        (0, 1500, "reports no MTU"),
+        (None, 1500, "reports no MTU"),
         (67, 1500, "below what every link must carry"),
         (1500, 1500, "≥ packet size"),
         (9000, 1500, "≥ packet size"),
-        (1300, 1401, "more than that fits"),
-        (1200, 1400, "packets of 1400 bytes arrived all the same"),
+        (1300, 1401, "larger packets fit"),
+        (1200, 1400, "packets of 1400 bytes arrived nevertheless"),
     ],
 )
 def test_wrong_reported_mtus_are_named(mtu, size, words):
@@ -241,8 +241,8 @@ def test_ipv6_has_a_higher_minimum():
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ("df", "a refusal quotes packets without DF: a router may clear it, and fragment what does not fit"),
-        ("port", "the service answers from another port than was asked"),
+        ("df", "a refusal quotes packets without DF: a router may clear it and fragment large packets"),
+        ("port", "the service answers from a port other than the one probed"),
     ],
 )
 def test_changes_in_arrived_packets_are_noted(changed, words):
@@ -253,14 +253,13 @@ def test_changes_in_arrived_packets_are_noted(changed, words):
 def test_advice_never_suggests_an_mtu_below_the_minimum():
     report = of(World(1000, mute, family=6))
     assert (
-        "Look for a filter on the way to 198.51.100.7:53: every link must carry 1280 bytes, and more than 1000 bytes "
-        "disappear."
+        "Look for a filter on the way to 198.51.100.7:53: every link must carry 1280 bytes, but packets larger than 1000 bytes disappear."
     ) == report.advice
     assert "every link must carry 1280 bytes: look for a filter" in report.notes
 
 
 def test_if_only_answers_prove_arrival_the_return_path_may_be_the_hole():
-    words = "only answers show what arrives: large ones may get lost on their way back"
+    words = "only answers show what arrives: large answers may be lost on the way back"
     assert words in of(World(1400, mute, service="answers"), control=False).notes
     assert words in of(World(1400, mute, service="answers", control=False)).notes
     assert words not in of(World(1400, mute, service="answers")).notes

@@ -29,42 +29,43 @@ def test_one_error_is_explained_as_text():
         meanings_table([meaning_of(4, 3, 4)], 80)
         == """\
 ICMP 3/4 frag-needed
-The packet is larger than the next link takes, and it may not be fragmented (RFC
+The packet is larger than the next link's MTU, and must not be fragmented (RFC
 1191).
 
 verdict             too-big
 nmap's word         packet-too-big
 Stevens, UNP 28.1   EMSGSIZE
-Linux, unconnected  nothing of the error; but the route's MTU is known then:
-                    with IP_PMTUDISC_DO each sendto that is larger gives
-                    EMSGSIZE, by default it leaves in fragments
+Linux, unconnected  nothing of the error itself, but the route's MTU is then
+                    known: with IP_PMTUDISC_DO each larger sendto fails with
+                    EMSGSIZE; by default it leaves in fragments
 Linux, connected    EMSGSIZE from its next call (send, recv or SO_ERROR), once
 Linux, IP_RECVERR   EMSGSIZE from its next call, and the error itself with
                     MSG_ERRQUEUE, with the MTU in ee_info
 
-IP_MTU_DISCOVER    connected    IP_RECVERR    larger datagrams from then on
------------------  -----------  ------------  -------------------------------
+IP_MTU_DISCOVER    connected    IP_RECVERR    larger datagrams after that
+-----------------  -----------  ------------  -----------------------------
 DONT               -            -             leave in fragments
 WANT (default)     EMSGSIZE     EMSGSIZE      leave in fragments
 DO                 EMSGSIZE     EMSGSIZE      EMSGSIZE, from each send
-PROBE              EMSGSIZE     EMSGSIZE      leave whole, and are lost
-INTERFACE          EMSGSIZE     EMSGSIZE      leave whole, and are lost
-OMIT               EMSGSIZE     EMSGSIZE      leave whole, and are lost
+PROBE              EMSGSIZE     EMSGSIZE      leave whole and are lost
+INTERFACE          EMSGSIZE     EMSGSIZE      leave whole and are lost
+OMIT               EMSGSIZE     EMSGSIZE      leave whole and are lost
 
-The error's way through Linux, and what each function wants or does:
-icmp_rcv            the ICMP checksum is right, and the packet came to one of
-                    this host's addresses
+The error's path through Linux, and what each function requires or does:
+icmp_rcv            the ICMP checksum is correct, and the packet was sent to an
+                    address of this host
 icmp_unreach        the quote holds an IP header, and net.ipv4.ip_no_pmtu_disc
                     is below 2
-icmp_socket_deliver the quote has 8 bytes behind its IP header, whose protocol
-                    is UDP
+icmp_socket_deliver the quote has 8 bytes after its IP header, whose protocol is
+                    UDP
 __udp4_lib_err      finds the socket: connected between the quoted addresses and
                     ports; or with the quoted source port, and bound to the
                     quoted source address or to any
 ipv4_sk_update_pmtu the route learns the MTU, unless the socket has
-                    IP_PMTUDISC_INTERFACE or OMIT; with DONT it ends here
+                    IP_PMTUDISC_INTERFACE or OMIT; with DONT the error ends here
 ip_icmp_error       with IP_RECVERR the error waits in the error queue; without,
-                    it goes on if the socket is connected, for the error is hard
+                    it continues if the socket is connected, because the error
+                    is hard
 sk_error_report     wakes the program (POLLERR): its next call gives EMSGSIZE,
                     once
 """
@@ -89,12 +90,12 @@ def test_each_kind_of_socket_is_explained(key, connected, recverr):
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        ((4, 3, 3), "refused when the destination itself says so, rejected when any other address does"),
-        ((6, 3, 0), "expired; loop when there is evidence of a routing loop"),
+        ((4, 3, 3), "refused if the destination itself sends it, rejected if any other address does"),
+        ((6, 3, 0), "expired; loop if there is evidence of a routing loop"),
         ((4, 11, 2), "expired"),  # nobody has said what that means, so it shows no loop
         ((6, 3, 2), "expired"),
         ((6, 2, 0), "too-big"),
-        ((6, 99, 0), "none: nobody has defined this error"),
+        ((6, 99, 0), "none: this error is undefined"),
     ],
 )
 def test_a_verdict_says_when_it_differs(key, words):
@@ -133,7 +134,7 @@ def test_meanings_are_the_same_in_every_format():
     [
         ((4, 3, 3), "sk_error_report", "its next call gives ECONNREFUSED, once"),
         ((4, 3, 1), "sk_error_report", "EHOSTUNREACH"),
-        ((4, 3, 99), "icmp_unreach", "no code above 15"),
+        ((4, 3, 99), "icmp_unreach", "codes above 15"),
         ((4, 4, 0), "__udp4_lib_err", "drops a source quench"),
         ((4, 11, 1), "icmp_unreach", "drops it"),
         ((6, 3, 1), "sk_error_report", "EHOSTUNREACH"),

@@ -216,7 +216,7 @@ def test_the_summary_says_what_happened_where_when_and_how_certainly():
         "4 destinations: 1 refused, 1 too-big, 1 loop, 1 unreachable; 2 errors without a datagram",
         "reported by 198.51.100.7",
         "2023-11-14 22:13:20 to 22:13:21 UTC",
-        "certainly matched with the datagram that caused them",
+        "matched with certainty to the datagram that caused them",
         "2 without their datagram",
         "Nothing listens on 198.51.100.7:53",
     ):
@@ -243,7 +243,7 @@ def test_empty_sections_are_left_out():
         "What to do",
         "Errors over time",
         "Loops",
-        "Who reports about whom",
+        "Who reports errors about whom",
         "Round-trip times",
         "All destinations",
         "Errors one by one",
@@ -287,7 +287,7 @@ def test_frequent_verdicts_do_not_hide_rare_ones():
     for words in (
         "<th>198.51.100.99:33434",
         "<th>192.0.2.77",
-        "the route to 198.51.100.99:33434 goes round in a loop",
+        "the route to 198.51.100.99:33434 loops",
         "and 19997 more: start the service",
         " refused; --format json has all",
     ):

@@ -1,6 +1,6 @@
 """Pages as Chromium shows them: no complaint on its console, tables that sort and filter, pictures that zoom.
 
-Chromium is driven through a pipe (--remote-debugging-pipe), so nothing has to be installed beside it.
+Chromium is driven through a pipe (--remote-debugging-pipe), so nothing must be installed beside it.
 """
 
 import base64

@@ -16,7 +16,7 @@ from udpprobe.reports.text import PLAIN, Style
 from udpprobe.tracing.model import Target
 
 ROUTER = Reported("192.0.2.1", 1400, 4, 1401, ())
-LIAR = Reported("192.0.2.2", 0, 1, 1500, ("the router names no MTU",))
+LIAR = Reported("192.0.2.2", 0, 1, 1500, ("the router reports no MTU",))
 TOO_BIG = mtu_report(
     "198.51.100.7",
     mtu=1400,
@@ -42,12 +42,13 @@ def shown(report, output_format=OutputFormat.TABLE):
 
 def test_the_table_shows_what_fits_who_reported_it_and_advice():
     assert """\
-198.51.100.7:53: path MTU 1400, too-big: 192.0.2.1 says so; 9 probes in 43.6 ms.
+198.51.100.7:53: path MTU 1400, too-big: reported by 192.0.2.1; 9 probes in 43.6
+ms.
 
 router     MTU    ICMP errors    smallest packet    remarks
----------  -----  -------------  -----------------  -----------------------
+---------  -----  -------------  -----------------  -------------------------
 192.0.2.1  1400   4              1401
-192.0.2.2  0      1              1500               the router names no MTU
+192.0.2.2  0      1              1500               the router reports no MTU
 
 The service is silent.
 UDP payloads of up to 1372 bytes fit (1400 - 28).
@@ -60,15 +61,15 @@ Faults: foreign 2.
 @pytest.mark.parametrize(
     ("report", "words"),
     [
-        (OK, "path MTU 1500, ok: as much as eth0 takes; 9 probes"),
-        (replace(OK, interface=""), "ok: as much as the interface takes;"),
-        (replace(OK, notes=("more was not tried",)), "path MTU 1500, ok: as much as eth0 takes; 9 probes"),
-        (HOLE, "1401 bytes disappear behind 192.0.2.1, before or at 192.0.2.2, and nobody says so;"),
-        (replace(HOLE, black_hole=BlackHole(1400, 1401, None, None)), "disappear before any router that speaks, and"),
+        (OK, "path MTU 1500, ok: the MTU of eth0; 9 probes"),
+        (replace(OK, interface=""), "ok: the MTU of the interface;"),
+        (replace(OK, notes=("more was not tried",)), "path MTU 1500, ok: the MTU of eth0; 9 probes"),
+        (HOLE, "1401 bytes disappear behind 192.0.2.1, before or at 192.0.2.2, with no ICMP error;"),
+        (replace(HOLE, black_hole=BlackHole(1400, 1401, None, None)), "disappear before any router that replies, with"),
         (replace(HOLE, black_hole=None), "path MTU 1400, black-hole;"),
         (
             replace(TOO_BIG, reports=(LIAR,)),
-            "path MTU 1400; 192.0.2.2 names no MTU: hosts have to guess what fits; 9 probes",
+            "path MTU 1400; 192.0.2.2 reports no MTU: hosts have to guess what fits; 9 probes",
         ),
         (
             replace(TOO_BIG, reports=(replace(LIAR, mtu=1480),)),
@@ -89,7 +90,7 @@ Faults: foreign 2.
         (replace(SILENT, target=Target("fe80::1", 53, "eth0")), "[fe80::1%eth0]:53: silent"),
         (
             replace(SILENT, verdict="prohibited"),
-            "198.51.100.7:53: prohibited: nothing arrives; udpprobe trace shows who says so; 9 probes",
+            "198.51.100.7:53: prohibited: nothing arrives; udpprobe trace shows who reports it; 9 probes",
         ),
         (replace(SILENT, verdict="malformed"), "198.51.100.7:53: malformed; 9 probes"),
     ],
@@ -147,7 +148,7 @@ def test_the_colour_is_that_of_the_verdict(reports):
 
 def test_routers_are_named_in_the_sentence_and_in_their_rows():
     style = PLAIN._replace(name=lambda address: f"r{address[-1]}.example")
-    assert "behind 192.0.2.1 (r1.example), before or at 192.0.2.2 (r2.example), and" in " ".join(
+    assert "behind 192.0.2.1 (r1.example), before or at 192.0.2.2 (r2.example), with" in " ".join(
         mtu_table(HOLE, 80, style).split()
     )
     told = mtu_table(TOO_BIG, 120, style)

@@ -273,7 +273,7 @@ def test_advice_about_a_reporter_names_the_reporter_only():
         report(destination("192.0.2.9", None, "prohibited", finding("prohibited", (4, 3, 13), "192.0.2.9"))),
         group_by="reporter",
     )
-    assert "Ask whoever runs 192.0.2.9 about its filter: it forbids UDP to some destinations." == advice_in(
+    assert "Ask whoever runs 192.0.2.9 about its filter: it blocks UDP to some destinations." == advice_in(
         report_table(router, 80)
     )
     assert report_table(told, 80).startswith("reporter      verdict    ICMP errors    details")
@@ -424,8 +424,8 @@ def test_hosts_with_one_port_each_are_one_row():
 
 
 def test_notes_shared_by_all_are_kept():
-    crowd = [_silent(port, notes=("asked 3 times", f"n{port}")) for port in range(1, 101)]
-    assert [("10.0.0.1", None, "silent", ("100 ports: 1-100", "asked 3 times"))] == _told(*crowd)
+    crowd = [_silent(port, notes=("probed 3 times", f"n{port}")) for port in range(1, 101)]
+    assert [("10.0.0.1", None, "silent", ("100 ports: 1-100", "probed 3 times"))] == _told(*crowd)
 
 
 @pytest.mark.parametrize(
@@ -532,7 +532,7 @@ SENT = ErrorSent(
     0,
     1,
     Process("a\x1b", 7),
-    "a\x1b[7] has the port over IPv4 only",
+    "a\x1b[7] is bound to the port over IPv4 only",
 )
 HELD_BACK = {"ipv4_host": 188, "global": 0, "ipv6_host": 2}
 
@@ -541,10 +541,10 @@ def test_errors_that_this_host_sent_have_their_own_table():
     told = replace(report(REFUSED, kind="interface"), errors_sent=ErrorsSent((SENT,), 3, HELD_BACK))
     text = report_table(told, 80)
     assert 80 >= max(map(len, text.splitlines()))
-    for each in (SENT.to, "[2001:db8::1]:53", "1,200", "a\\x1b[7] has the port"):
+    for each in (SENT.to, "[2001:db8::1]:53", "1,200", "a\\x1b[7] is bound to the port"):
         assert each in text
     assert closing(told).endswith(
-        "; this host sent 1,203 ICMP errors about UDP; its rate limits held back 190 ICMP errors: "
+        "; this host sent 1,203 ICMP errors about UDP; its rate limits suppressed 190 ICMP errors: "
         "188 by net.ipv4.icmp_ratelimit, 2 by net.ipv6.icmp.ratelimit."
     )
 

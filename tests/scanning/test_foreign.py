@@ -114,7 +114,7 @@ def test_many_near_misses_about_a_port_are_noted_and_few_are_not(family):
         scan.hear_error(forged, quote=wrong_proof(forged))
     for _ in range(16):
         scan.hear_error(other, quote=wrong_proof(other))
-    assert {0: "forged: 17 ICMP errors quote no probe of it, and are not believed"} == scan.replies.forged()
+    assert {0: "forged: 17 ICMP errors quote no probe to it, and are ignored"} == scan.replies.forged()
 
 
 # ---- properties

@@ -10,7 +10,7 @@ from scan_setup import HOST, OTHER_HOST, Scan, plan_of
 
 from udpprobe.scanning.record import HeaderTraits, usual_of
 
-TAIL = "perhaps a firewall speaks for it"
+TAIL = "perhaps a firewall answers for it"
 
 
 def notes_of(family, *headers, hosts=None):

@@ -89,7 +89,7 @@ def answered_after(scan, rtt_ns, task=0):
 def test_an_answer_to_a_retry_has_no_rtt():
     scan = Scan()
     answered_after(scan, MS)
-    assert (None, ("asked 2 times before it answered",)) == (scan.of().rtt_ms, scan.of().notes)
+    assert (None, ("probed 2 times before it answered",)) == (scan.of().rtt_ms, scan.of().notes)
     scan.plan.sent[0] = 1
     assert Spread(1.0, 1.0, 1.0) == scan.of().rtt_ms
     scan.plan.sent[0] = 2
@@ -133,14 +133,14 @@ def test_rtts_of_answers_have_a_spread():
 @pytest.mark.parametrize(
     ("facts", "meaning", "note"),
     [
-        ({"refusals": 1}, "listening-or-filtered", "asked 2 times, while another port was refused"),
-        ({"refusals": 7}, "listening-or-filtered", "asked 2 times, while other ports were refused 7 times"),
-        ({"control": 3}, "no-evidence", "asked 2 times; no reply; host down or filtered"),
-        ({}, "no-evidence", "asked 2 times"),
+        ({"refusals": 1}, "listening-or-filtered", "probed 2 times, while another port was refused"),
+        ({"refusals": 7}, "listening-or-filtered", "probed 2 times, while other ports were refused 7 times"),
+        ({"control": 3}, "no-evidence", "probed 2 times; no reply; host down or filtered"),
+        ({}, "no-evidence", "probed 2 times"),
         (
             {"spoke": True, "control": 3},
             "no-evidence",
-            "asked 2 times; no reply, and no closed port of this host is refused",
+            "probed 2 times; no reply, and no closed port of this host was refused",
         ),
     ],
 )
@@ -153,11 +153,14 @@ def test_a_silent_port_of_an_answering_host_is_not_blamed_on_a_down_host():
     scan = Scan(control=3)
     scan.known.hosts_by_answers[0] = frozenset({0})
     found = scan.of()
-    assert ("no-evidence", ("asked 2 times; no closed port is refused, though another port of this host answers",)) == (
+    assert (
+        "no-evidence",
+        ("probed 2 times; no closed port was refused, though another port of this host answers",),
+    ) == (
         found.meaning,
         found.notes,
     )
-    assert "it is up, but its errors do not get here" in found.advice
+    assert "it is up, but its ICMP errors do not arrive" in found.advice
 
 
 def test_an_undecided_port_of_a_responding_host_is_rate_limited():
@@ -165,7 +168,7 @@ def test_an_undecided_port_of_a_responding_host_is_rate_limited():
     scan.plan.sent[0] = 1
     scan.pacing.state[0] = UNDECIDED
     found = scan.of()
-    assert ("rate-limited", ("asked once; undecided: the host's ICMP rate limit was used up",)) == (
+    assert ("rate-limited", ("probed once; undecided: the host's ICMP rate limit was used up",)) == (
         found.meaning,
         found.notes,
     )
@@ -212,7 +215,7 @@ def test_a_port_probed_before_sending_failed_is_silent_without_evidence(seen):
     scan.record.is_seen[0] = seen
     scan.pacing.state[0], scan.send_errnos[0] = UNSENT, errno.ENETUNREACH
     found = scan.of()
-    assert ("silent", None, "no-evidence", 2, ("not asked again: ENETUNREACH",)) == (
+    assert ("silent", None, "no-evidence", 2, ("not probed again: ENETUNREACH",)) == (
         found.verdict,
         found.errno,
         found.meaning,
@@ -244,7 +247,7 @@ def test_destinations_never_probed_before_a_stop_are_left_out():
 def test_notes_are_added_to_the_destinations_they_are_about():
     scan = Scan()
     notes = [{0: "two", 9: "of a control port"}, {0: "three", 1: "four"}]
-    assert [("asked 2 times", "two", "three"), ("asked 2 times", "four"), ("asked 2 times",)] == [
+    assert [("probed 2 times", "two", "three"), ("probed 2 times", "four"), ("probed 2 times",)] == [
         scan.of(task, notes=notes).notes for task in range(3)
     ]
 

@@ -178,7 +178,7 @@ def test_an_error_on_two_interfaces_counts_once(family):
     scan.receive(probe)
     assert [(REFUSAL, 0, 0, 0)] == scan.receive(error, error, apart_ns=1000)
     assert [1] == [each.count for each in outcome(scan.known)[0].findings]
-    assert [(), ("captured before: the same error again",)] == [
+    assert [(), ("captured before: a copy of the same error",)] == [
         event_of(scan.known, each).notes for each in scan.errors
     ]
 
@@ -190,7 +190,7 @@ def test_a_returning_probe_with_falling_ttls_is_in_a_loop():
         scan.receive(b.forwarded(probe, 64 - ttl), link=1 + ttl % 2)
     (finding,) = outcome(scan.known)[0].findings
     assert ("loop", None, 2, 4) == (finding.verdict, finding.reporter, finding.loop.period, finding.count)
-    assert "going round" in finding.notes[0]
+    assert "seen looping" in finding.notes[0]
     assert MS == scan.plan.sent_ns(0) - scan.now_ns + scan.frames * MS  # it left once
 
 
@@ -458,7 +458,7 @@ def test_a_datagram_from_another_port_without_a_token_is_not_an_answer(family):
     scan = Scan(family)
     assert [] == scan.receive(scan.send(), stray(family))
     (found,) = the_one(scan).findings
-    assert (None, 1, ("answer-from port 7777, unasked: not taken for an answer",)) == (
+    assert (None, 1, ("answer-from port 7777, which was not probed: not taken for an answer",)) == (
         found.verdict,
         found.count,
         found.notes,
@@ -534,7 +534,7 @@ def test_an_answer_from_an_unprobed_address_is_a_finding(family):
         found.count,
         found.match,
     )
-    assert (f"answer-from {endpoint_text(OTHER_HOST[family], PORT)}, which was not asked",) == found.notes
+    assert (f"answer-from {endpoint_text(OTHER_HOST[family], PORT)}, which was not probed",) == found.notes
     assert OTHER_HOST[family] in told.advice
     several = Scan(family, ports=(PORT, 53))
     several.receive(several.send(0), several.send(1), answer(family, source=OTHER_HOST[family]))

@@ -85,10 +85,10 @@ def test_quoted_ttls_of_0_or_above_1_reveal_routers():
 
 
 def test_a_different_return_path_is_noted():
-    assert ("comes back over 3 hops",) == reporter_of(ttl=253).notes
+    assert ("replies return over 3 hops",) == reporter_of(ttl=253).notes
     assert () == reporter_of(ttl=128).notes
     assert () == reporter_of(HOST_UNREACH, ttl=60).notes
-    assert ("comes back over 5 hops",) == reporter_of(REFUSED, TO, ttl=60).notes
+    assert ("replies return over 5 hops",) == reporter_of(REFUSED, TO, ttl=60).notes
 
 
 def test_labels_and_interfaces_appear_once_each():
@@ -173,8 +173,8 @@ def notes_of(who, kind, **about):
 @pytest.mark.parametrize(
     ("kind", "about", "note"),
     [
-        (EXPIRED, {"changed": ("df",)}, "the DF bit was cleared: what is too big is fragmented"),
-        (EXPIRED, {}, "a NAT speaks in the destination's name for who is behind it"),
+        (EXPIRED, {"changed": ("df",)}, "the DF bit was cleared: packets that are too big get fragmented"),
+        (EXPIRED, {}, "a NAT replies with the destination's address for the hosts behind it"),
     ],
 )
 def test_oddities_of_an_error_are_noted(kind, about, note):
@@ -182,7 +182,7 @@ def test_oddities_of_an_error_are_noted(kind, about, note):
 
 
 def test_a_damaged_error_is_not_said_to_show_changes():
-    damaged = "bad ICMP checksum: a host would not have listened"
+    damaged = "bad ICMP checksum: a host would ignore this error"
     assert (damaged,) == notes_of("10.0.0.1", EXPIRED, changed=("source",), notes=(damaged,))
 
 
@@ -203,7 +203,7 @@ def test_with_paths_of_different_lengths_a_quoted_ttl_reveals_no_hidden_hops():
 
 def test_an_answer_from_another_port_is_noted_at_its_hop():
     assert () == notes_of(TO, ANSWER)
-    assert ("answers from another port than was asked",) == notes_of(TO, ANSWER, changed=("port",))
+    assert ("answers from a port other than the one probed",) == notes_of(TO, ANSWER, changed=("port",))
 
 
 @dataclass

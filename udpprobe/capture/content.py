@@ -102,7 +102,7 @@ class OpenedFile:
         except (OSError, ValueError) as error:  # ValueError: closed file, or text that is no UTF-8
             raise CaptureError(f"{self}: reading stopped: {error}") from error
         if isinstance(chunk, str):
-            raise UsageError(f"{self}: is opened as text; open it as binary ('rb')")
+            raise UsageError(f"{self}: is opened in text mode; open it in binary mode ('rb')")
         self.done_bytes += len(chunk or b"")
         return chunk
 

@@ -66,7 +66,7 @@ def frame_of(packet: Any, link_type: int | None) -> RawFrame:  # noqa: ANN401 - 
         case (int(time_ns), bytes() | bytearray() | memoryview() as data):
             return time_ns, bytes(data), len(data), ETHERNET if link_type is None else link_type
     if not (hasattr(packet, "time") and hasattr(packet, "underlayer")):
-        raise UsageError(f"a packet is a pair (time_ns, bytes) or one of Scapy's, not {packet!r:.60}")
+        raise UsageError(f"a packet is a (time_ns, bytes) pair or a Scapy packet, not {packet!r:.60}")
     data = bytes(packet)
     # a float resolves only some 200 ns; rdpcap gives an exact decimal
     time_ns = int(Decimal(packet.time) * 1_000_000_000)

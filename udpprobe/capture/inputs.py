@@ -58,7 +58,7 @@ class Inputs(Struct, frozen=True):
 
 def _for_others(name: Named) -> str:
     if isinstance(name, OpenedFile):
-        raise UsageError(f"{name}: a cluster reads files by their names, not file objects")
+        raise UsageError(f"{name}: a cluster reads files by name, not file objects")
     return name if is_url(name) else os.path.abspath(local_path(name) or name)  # noqa: PTH100 - see _inside
 
 
@@ -83,7 +83,7 @@ def find_inputs(arguments: Sequence[str], files_from: str | None = None, *, are_
     captures = found if are_apart else [tuple(name for names in found for name in names)]
     named = [*arguments, *([] if files_from is None else [files_from])]
     if not any(captures):
-        raise CaptureError(next(iter(unread.values()), f"{', '.join(named)}: names no capture"))
+        raise CaptureError(next(iter(unread.values()), f"{', '.join(named)}: matches no capture"))
     return Inputs(", ".join(named), tuple(filter(None, captures)), unread)
 
 

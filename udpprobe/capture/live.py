@@ -199,8 +199,10 @@ def _mapped(opened: socket.socket, blocks: Blocks) -> mmap.mmap:
         )
         return mmap.mmap(opened.fileno(), blocks.total)
     except OSError as error:
-        less = "; a --rate of up to 5000 does with less" if blocks == MANY else ""
-        raise UdpprobeError(f"no {blocks.total >> 20} MB for captured packets: {error.strerror}{less}") from None
+        less = "; a --rate of up to 5000 needs less" if blocks == MANY else ""
+        raise UdpprobeError(
+            f"no {blocks.total >> 20} MB of memory to capture packets: {error.strerror}{less}"
+        ) from None
 
 
 def open_capture(
@@ -237,5 +239,5 @@ def open_capture(
             return Sniffer(expression, interface, state, outgoing=outgoing)
         return Ring(expression, interface, state, MANY if bulk else FEW, outgoing=outgoing)
     except PermissionError:
-        without = ", or do without with --engine recverr" if kind == "probe" else ""
+        without = ", or use --engine recverr" if kind == "probe" else ""
         raise PrivilegeError(f"capturing needs CAP_NET_RAW: {raw_hint()}{without}") from None

@@ -114,8 +114,8 @@ class Sniffer(LiveCapture):
                 if isinstance(error, OSError) and error.errno not in NO_ROOM:
                     raise
                 raise UdpprobeError(
-                    f"{len(names):,} interfaces are too many for Scapy's sockets: name one with "
-                    "--interface, or take --capture ring"
+                    f"{len(names):,} interfaces are too many for Scapy's sockets: name one with --interface, or use "
+                    "--capture ring"
                 ) from None
             self._taps[tap.socket.fileno()] = name, tap
             self._poll.register(tap.socket, select.POLLIN)

@@ -105,7 +105,7 @@ def read_config(path: str) -> list[Check]:
     """
     config, text = _read(path)
     if not config.targets:
-        raise UsageError(f"{path}: no [[targets]] in it")
+        raise UsageError(f"{path}: has no [[targets]]")
     return [_ask(config, row, path, text) for row in range(len(config.targets))]
 
 
@@ -157,7 +157,7 @@ def _named(sections: Mapping[str, Any], name: str | None, kind: str) -> Any:  # 
     if name is None:
         return _Group()
     if name not in sections:
-        raise UsageError(f"no {kind} is called {name!r}{meant(name, sections)}")
+        raise UsageError(f"there is no {kind} {name!r}{meant(name, sections)}")
     return sections[name]
 
 

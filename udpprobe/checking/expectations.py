@@ -62,7 +62,7 @@ def parse_range(text: str) -> Range:
     """
     found = _RANGE.fullmatch(text)
     if not found or not text.strip("@"):
-        raise UsageError(f"{text!r} is no range; say 10 (which is 0:10), 10:, ~:10, 10:20 or @10:20 (alert inside)")
+        raise UsageError(f"{text!r} is not a range; use 10 (which is 0:10), 10:, ~:10, 10:20 or @10:20 (alert inside)")
     start = -math.inf if found["start"] == "~" else float(found["start"] or 0)
     end = float(found["end"] or math.inf)
     if start > end:
@@ -117,5 +117,5 @@ def target_with_port(text: str, ports: str | None = None) -> TargetSpec:
     if target.ports is None and ports is None:
         if meant := meant_with_port(target):
             raise UsageError(f"{text!r} is an address without a port; did you mean {meant}?")
-        raise UsageError(f"{text!r} names no port; say which service, as in {text}:53")
+        raise UsageError(f"{text!r} has no port; add one, as in {text}:53")
     return target if target.ports else replace(target, ports=parse_ports(ports or ""))

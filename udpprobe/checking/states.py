@@ -9,10 +9,9 @@ from msgspec import Struct
 from udpprobe.checking.expectations import CheckState, Expectation, Range, worst
 from udpprobe.core.advice import Case, case_of_finding, sentence
 from udpprobe.core.model import Destination, Finding, Model
-from udpprobe.core.notes import NO_NEIGHBOUR
+from udpprobe.core.notes import NO_NEIGHBOUR, NO_REPLY, says
 from udpprobe.endpoints import endpoint_text
 from udpprobe.pmtud.model import MtuReport
-from udpprobe.scanning.outcome import NO_REPLY
 from udpprobe.tracing.model import TraceReport
 
 CANNOT_TELL = "listening or filtered: silence cannot tell"
@@ -190,9 +189,7 @@ def _on_verdict(facts: Facts, expectation: Expectation) -> Ruling:
     if found.verdict == wanted:
         return Ruling(CheckState.OK, text)
     # the text alone would read as if everything were fine
-    return Ruling(
-        CheckState.CRITICAL, f"{text}, but is expected to be refused" if found.verdict == "answered" else text
-    )
+    return Ruling(CheckState.CRITICAL, f"{text}, but a refusal was expected" if found.verdict == "answered" else text)
 
 
 def _of_silence(facts: Facts, expectation: Expectation) -> Ruling:
@@ -202,8 +199,8 @@ def _of_silence(facts: Facts, expectation: Expectation) -> Ruling:
     if facts.dropped and expectation.silence is None:
         return Ruling(
             CheckState.UNKNOWN,
-            f"{text}; but this host dropped packets unread ({facts.dropped:,}), and an answer "
-            "or a refusal may be among them",
+            f"{text}; but this host dropped packets unread ({facts.dropped:,}): an answer or a refusal may be among "
+            "them",
         )
     if found.meaning == "listening-or-filtered":
         if expectation.expect == "not-refused":
@@ -235,7 +232,7 @@ def _on_rtt(found: Destination, expectation: Expectation) -> Iterator[Ruling]:
     )
     if span_ms is None:
         if expectation.warning or expectation.critical:
-            yield Ruling(CheckState.UNKNOWN, "no RTT to measure")
+            yield Ruling(CheckState.UNKNOWN, "no RTT was measured")
         return
     hit = next(((state, limit) for state, limit in ranges if limit and limit.alerts(span_ms)), None)
     if hit:
@@ -257,7 +254,7 @@ def _on_mtu(facts: Facts, expectation: Expectation) -> Iterator[Ruling]:
     elif facts.mtu.path_mtu is None:
         yield Ruling(CheckState.UNKNOWN, mtu_cause(facts.mtu))
     elif facts.mtu.path_mtu >= expectation.min_mtu:
-        yield Ruling(CheckState.OK, f"{expectation.min_mtu} bytes fit through")
+        yield Ruling(CheckState.OK, f"{expectation.min_mtu} bytes fit")
     else:
         yield Ruling(CheckState.CRITICAL, mtu_cause(facts.mtu, expectation.min_mtu))
 
@@ -291,15 +288,15 @@ _TEXTS = {
     "loop": "routing loop {routers}",
     "expired": "TTL expired at {who}",
     "prohibited": "prohibited by {who}",
-    "unreachable": "unreachable, says {who} ({reason})",
-    "reassembly": "fragments lost on the way, says {who}",
+    "unreachable": "unreachable ({reason}), reported by {who}",
+    "reassembly": "fragments lost on the way, reported by {who}",
     "quenched": "quenched by {who}",
-    "malformed": "parameter problem, says {who}",
+    "malformed": "parameter problem reported by {who}",
 }
 _SILENCES = {
-    "listening-or-filtered": "silent while other ports are refused: listening or filtered",
+    "listening-or-filtered": "silent while other ports were refused: listening or filtered",
     "rate-limited": "undecided: the host's ICMP rate limit was used up",
-    "no-evidence": "no reply, and no port of this host is refused",
+    "no-evidence": "no reply, and no port of this host was refused",
 }
 
 
@@ -313,7 +310,7 @@ def cause(destination: Destination, trace: TraceReport | None = None) -> str:
     if destination.verdict == "answered":
         return f"answered{_in(rtt_ms(destination))}"
     if destination.verdict == "silent":
-        if destination.meaning in {None, "no-evidence"} and any(NO_REPLY in note for note in destination.notes):
+        if destination.meaning in {None, "no-evidence"} and says(destination.notes, NO_REPLY):
             return "no reply from any port of this host"
         return _SILENCES[destination.meaning or "no-evidence"]
     if destination.verdict == "unsent":
@@ -332,7 +329,7 @@ def cause_of(destination: Destination, found: Finding, trace: TraceReport | None
     if NO_NEIGHBOUR in found.notes:
         return f"unreachable: {next((each for each in found.notes if each != NO_NEIGHBOUR), found.reason)}"
     who = found.reporter or (destination.address if found.verdict == "refused" else _SOMEONE)
-    mtu = "no MTU named" if found.mtu is None else f"MTU {found.mtu}"
+    mtu = "no MTU reported" if found.mtu is None else f"MTU {found.mtu}"
     return _TEXTS.get(found.verdict or "", "an unknown error from {who}").format(
         who=who, mtu=mtu, reason=found.reason, routers=_routers(found, trace)
     )

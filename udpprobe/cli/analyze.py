@@ -133,9 +133,7 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
     failing = failing_verdicts(fail_on)
     window = _window(since, until)
     if workers is not None and cluster not in {None, "local"}:
-        raise UsageError(
-            "--workers is for threads and processes here; a Dask cluster has as many workers as were started"
-        )
+        raise UsageError("--workers is for threads and processes here; a Dask cluster has its own workers")
     if not files and files_from is None:
         raise UsageError("Missing argument 'FILE...', or --files-from")
     from udpprobe.capture.inputs import find_inputs  # noqa: PLC0415 - help needs none of it
@@ -145,7 +143,7 @@ def analyze(  # noqa: PLR0913 - a command's options are its arguments
     if write is not None:
         _guard_write(write, output, inputs.files)
     elif only_involved:
-        raise UsageError("--only-involved is about the capture that -w writes")
+        raise UsageError("--only-involved needs -w")
     from udpprobe.commands import analyze as command  # noqa: PLC0415 - as above
 
     options = command.AnalyzeOptions(
@@ -208,7 +206,7 @@ def _annotating(
     (name,) = inputs.files
     if not is_stored(name):
         what = "standard input" if name == "-" else name
-        complain(f"{what} is copied to a temporary file, for -w reads it twice")
+        complain(f"{what} is copied to a temporary file, because -w reads it twice")
     with opened_capture(write) as out, spooled(name) as path:
         yield _Annotated(path, out, only_involved=only_involved), replace(inputs, captures=((path,),))
 
@@ -228,7 +226,7 @@ class _Annotated:
         self._annotations.take_loops(report.destinations)
         uncommented = self._annotations.write(self._path, self._out, only_involved=self._only_involved)
         if uncommented:
-            complain(f"{uncommented} packets got no comment: blocks of their kind have no room for one")
+            complain(f"{uncommented} packets got no comment: their block type cannot hold one")
 
 
 def _failure(report: "Report") -> CaptureError | None:

@@ -104,7 +104,7 @@ class Plugin(TyperCommand):
             raise _unknown(str(error) or "out of memory", ctx.params) from None
         except Exception as error:  # noqa: BLE001 - monitors would take Python's own status for WARNING
             traceback.print_exc()
-            raise _unknown(f"a defect of udpprobe, please report it: {error!r}", ctx.params) from None
+            raise _unknown(f"a bug in udpprobe, please report it: {error!r}", ctx.params) from None
 
 
 SETTINGS = {"cls": Plugin}
@@ -177,7 +177,7 @@ Verbose = Annotated[
         "-v",
         count=True,
         show_default=False,
-        help="A line a destination; twice: and what came back; three times: and warnings.",
+        help="A line per destination; twice: also what came back; three times: also warnings.",
     ),
 ]
 Version = Annotated[
@@ -284,7 +284,7 @@ def _distinct(checks: list[Check]) -> list[Check]:
     called = Counter((each.name, each.probing.family) for each in checks)
     for (name, _), count in called.items():
         if count > 1:
-            raise UsageError(f"{name} stands for {count} checks; give each a name of its own in --config")
+            raise UsageError(f"{name} stands for {count} checks; give each its own name in --config")
     return checks
 
 
@@ -348,7 +348,7 @@ def _give_up(checks: list[Check], timeout_s: float, write_result: Callable[["Out
     from udpprobe.targets import looking_up  # noqa: PLC0415 - as above
 
     late = " and ".join(sorted(looking_up))
-    reason = f"timed out after {timeout_s:g} s" + (f": DNS did not reply about {late}" if late else "")
+    reason = f"timed out after {timeout_s:g} s" + (f": no DNS reply for {late}" if late else "")
     try:
         write_result(_nothing_known([(each.name, each.group) for each in checks], reason, timeout_s))
         sys.stdout.flush()

@@ -62,31 +62,32 @@ STEPS = (
         "A firewall that answers for others",
         "firewall-rejects",
         ["scan", "198.18.9.9:20,53,54,123"],
-        "A program that hears no ICMP errors waits for a timeout on three of these ports. Port 53 works. On port 123 "
-        "nobody listens: the host itself refused. Ports 20 and 54 never reached the host: 198.18.1.1, a router on "
+        "A program that gets no ICMP errors waits for a timeout on three of these ports. Port 53 works. On port 123 "
+        "nothing listens: the host itself refused. Ports 20 and 54 never reached the host: 198.18.1.1, a router on "
         "the way, stopped them, and for port 54 it even pretended to be the closed port.",
     ),
     LabStep(
         "A routing loop",
         "loop-3",
         ["trace", "198.18.9.9:53"],
-        "Three routers hand the datagrams round until their TTL runs out. udpprobe names the loop's routers, its "
-        "length and the hop where it begins, so that you know whom to call.",
+        "Three routers pass the datagrams round until their TTL runs out. udpprobe names the loop's routers, its "
+        "length and the hop where it begins, so you know whom to contact.",
     ),
     LabStep(
         "A link that is too narrow, and hides it",
         "vpn-black-hole",
         ["mtu", "198.18.9.9:53"],
-        "Small datagrams arrive, so pings look fine; large ones disappear behind a tunnel, and no router says so. "
+        "Small datagrams arrive, so pings look fine; large ones disappear behind a tunnel, and no router reports it. "
         "udpprobe finds the size to the byte, the place, and what to set.",
     ),
     LabStep(
-        "A program that is not told",
+        "A program that gets no error",
         "firewall-rejects",
         ("watch", "-o", "-"),
-        "Two sockets asked the closed port, and an ICMP error came for both. Linux told the connected one: its next "
-        "call gives ECONNREFUSED. The other is unconnected, so Linux dropped the error, and the program waits for its "
-        "timeout. As root, this is Linux's own word, from its event sock:inet_sk_error_report.",
+        "Two sockets sent to the closed port, and each datagram drew an ICMP error. Linux reported it to the "
+        "connected one: its next call gives ECONNREFUSED. The other is unconnected, so Linux dropped the error, and "
+        "the program waits for its timeout. As root, this comes from the kernel itself: its event "
+        "sock:inet_sk_error_report.",
         program=("python3", "-c", TWO_SOCKETS),
     ),
 )
@@ -102,15 +103,15 @@ CAPTURES = (
         "A routing loop",
         "loop-3",
         60,
-        "The datagrams left with a TTL of 64 and it ran out on the way: routers hand them round. `udpprobe trace` "
+        "The datagrams left with a TTL of 64 and it ran out on the way: routers pass them round. `udpprobe trace` "
         "names all routers of such a loop.",
     ),
     CaptureStep(
         "Links that are too narrow",
         "two-narrow-links",
         1500,
-        "The datagrams were too big for a link; the router before it says how much fits. `udpprobe mtu` finds "
-        "the size to the byte, also where routers keep it to themselves.",
+        "The datagrams were too big for a link; the router before it reports how much fits. `udpprobe mtu` finds "
+        "the size to the byte, even where routers report nothing.",
     ),
 )
 
@@ -118,16 +119,16 @@ CAPTURES = (
 def demo(
     *,
     captures: Annotated[
-        bool, Option("--captures", help="Analyse captures instead, as where no private network is possible.")
+        bool, Option("--captures", help="Analyze captures instead, as where no private network is possible.")
     ] = False,
 ) -> None:
-    """Show in a few seconds what udpprobe finds: a firewall, a routing loop, a narrow link, a program that is not told.
+    """Show in a few seconds what udpprobe finds: a firewall, a routing loop, a narrow link, a blind program.
 
     Everything is simulated on this host; nothing leaves it.
     """
     if sys.stdout is None:
         raise UdpprobeError("standard output is closed, and the demo writes nowhere else")
-    reason = "--captures asks for that" if captures else why_no_lab()
+    reason = "--captures was given" if captures else why_no_lab()
     raise Exit(_analyze_captures(reason) if reason else _go_there())
 
 
@@ -158,7 +159,7 @@ def _go_there() -> int:
         )
         _say(step.why)
     _say(
-        "More of them: udpprobe lab --list. A shell in one: udpprobe lab -s home-nat --shell. Your own network: "
+        "For more: udpprobe lab --list. A shell in one: udpprobe lab -s home-nat --shell. Your own network: "
         "udpprobe scan HOST, as root."
     )
     return max(statuses)
@@ -166,8 +167,8 @@ def _go_there() -> int:
 
 def _analyze_captures(reason: str) -> int:
     _say(
-        "Three small internets, each with something wrong in it, were simulated, and what passed was written to "
-        f"captures. They are analysed instead of visited: {reason}."
+        "Three small internets, each with something wrong in it, were simulated, and their packets were written to "
+        f"captures, which are analyzed instead: {reason}."
     )
     statuses = []
     with tempfile.TemporaryDirectory() as folder:

@@ -78,11 +78,9 @@ def _warn(name: str, side: Any, other: Any) -> None:  # noqa: ANN401 - as `_read
     """Warn about what makes the comparison less conclusive."""
     label = "standard input" if name == "-" else name
     if getattr(side, "interrupted", False):
-        complain(f"{label}: that run was interrupted; what it did not settle is not compared")
+        complain(f"{label}: that run was interrupted; destinations it did not settle are not compared")
     if side.source.kind != "probe" and not _has_healthy(side) and _has_healthy(other):
-        complain(
-            f"{label}: has no healthy destinations, so those of the other report look new or gone; write it with --all"
-        )
+        complain(f"{label}: has no healthy destinations, so the other report's look new or gone; write it with --all")
 
 
 def _has_healthy(side: Any) -> bool:  # noqa: ANN401 - as `_read`

@@ -86,7 +86,7 @@ def _is_number(word: str) -> bool:
 
 def _only(words: list[str]) -> str:
     if len(words) > 1:
-        raise UsageError(f"{' '.join(words)!r}: give one word, or a type and its code in numbers")
+        raise UsageError(f"{' '.join(words)!r}: give one word, or a type and its code as numbers")
     return words[0]
 
 
@@ -104,7 +104,7 @@ def _type_and_code(words: list[str]) -> tuple[int | None, int | None]:
             raise UsageError(
                 f"{number} is not in the range of ICMP types and codes, 0 to 255"
                 if number >= 0
-                else f"{word!r} is no ICMP type or code: they are numbers from 0 to 255"
+                else f"{word!r} is not an ICMP type or code: they are numbers from 0 to 255"
             )
     icmp_type, icmp_code = (*numbers, None, None)[:2]
     return icmp_type, icmp_code
@@ -130,7 +130,8 @@ def select(families: set[int], icmp_type: int | None, icmp_code: int | None) -> 
     if not errors:
         what = _no_error(families, icmp_type)
         raise UsageError(
-            f"type {icmp_type} is no error: ICMP has 3, 4, 11 and 12, ICMPv6 1 to 127" + (f". {what}" if what else "")
+            f"type {icmp_type} is not an error: those are 3, 4, 11 and 12 in ICMP, and 1 to 127 in ICMPv6"
+            + (f". {what}" if what else "")
         )
     if icmp_code is not None:
         return tuple(meaning_of(family, icmp_type, icmp_code) for family in errors)

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 LISTEN = "127.0.0.1:9843"
 
 EXAMPLES = """\
-/probe?target=HOST:PORT&module=NAME probes, /metrics is about the exporter itself, /-/healthy says so. Modules are
-answered, listening, not-refused, refused, and the [templates] of --config. Of a name's addresses, the system's first
-choice.
+/probe?target=HOST:PORT&module=NAME probes, /metrics is about the exporter itself, /-/healthy is a health check. Modules
+are answered, listening, not-refused, refused, and the [templates] of --config. Of a name's addresses, the system's
+first choice.
 
 \b
 Examples:
@@ -62,8 +62,8 @@ def exporter(
 
     if engine is None and not has_net_raw():
         echo(
-            "udpprobe: warning: raw sockets are not allowed (CAP_NET_RAW): no module can check path MTUs "
-            "or name a loop's routers",
+            "udpprobe: warning: raw sockets are not allowed (CAP_NET_RAW): no module can check path MTUs or name a "
+            "loop's routers",
             err=True,
         )
     settings = Settings(timeout_s=timeout, silence_s=wait, retries=retries, engine=engine.value if engine else "auto")
@@ -87,7 +87,7 @@ def _modules(path: str | None) -> dict[str, "Module"]:
 def _default_networks(host: str) -> list[str]:
     """Who may be probed without `--allow`: anyone, but only for this host, which could send its datagrams itself."""
     if not _is_loopback(host):
-        raise UsageError(f"--allow: name the networks that may be probed, for other hosts can ask at {host}")
+        raise UsageError(f"--allow: name the networks that may be probed, because other hosts can connect to {host}")
     return ["0.0.0.0/0,::/0"]
 
 
@@ -106,7 +106,7 @@ def _network(text: str) -> "Network":
 
 
 def _where(text: str) -> tuple[str, int]:
-    wrong = UsageError(f"--listen {text}: give ADDRESS:PORT, as in {LISTEN}, or 0.0.0.0:9843 for everybody")
+    wrong = UsageError(f"--listen {text}: give ADDRESS:PORT, as in {LISTEN}, or 0.0.0.0:9843 for all")
     try:
         target = parse_target(text)
     except UsageError:

@@ -87,7 +87,7 @@ def _mode(octal: str | None) -> int | None:
     except ValueError:
         found = -1
     if found is not None and not 0 <= found <= 0o777:
-        raise UsageError(f"--mode {octal!r} are no permissions; say 660")
+        raise UsageError(f"--mode {octal!r} is not a file mode; use 660")
     return found
 
 
@@ -119,6 +119,6 @@ def ask_status(path: str | None) -> dict[str, Any]:
         except OSError as error:
             raise UdpprobeError(f"no icmpd at {where}: {error.strerror or error}") from None
     if not said.startswith(b"{"):
-        raise UdpprobeError(f"icmpd at {where} does not tell this user")
+        raise UdpprobeError(f"icmpd at {where} does not permit this user")
     found: dict[str, Any] = json.loads(said)
     return found

@@ -126,7 +126,7 @@ def _written(path: str | None) -> Iterator[Callable[[bytes, int], None] | None]:
         yield None
         return
     if path == "-":
-        raise UsageError("standard output is the command's; name a file with --write")
+        raise UsageError("standard output belongs to the command; name a file with --write")
     from udpprobe.capture.recorder import Recorder  # noqa: PLC0415 - as above
     from udpprobe.lab.run import PacketRecorder  # noqa: PLC0415 - as above
 

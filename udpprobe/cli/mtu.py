@@ -16,7 +16,7 @@ from udpprobe.reports import OutputFormat
 KNOWN_VERDICTS = ("ok", "black-hole", *VERDICTS)
 
 EXAMPLES = """\
-A size fits if the destination answers or refuses it. A router's reported MTU is a hint only: one byte more must get
+A size fits if the destination answers or refuses it. A router's reported MTU is a hint only: one byte more must be
 lost. If the service is silent, refusals of a closed port show what arrives. Hosts limit their refusals (Linux to one a
 second), so the exact byte may take some seconds.
 

@@ -22,7 +22,7 @@ def _one_of(formats: tuple[OutputFormat, ...], output_format: OutputFormat) -> O
             if output_format is OutputFormat.PARQUET
             else "reports, traces, path MTUs and comparisons"
         )
-        raise UsageError(f"--format {output_format} is for {what}; here it is {'|'.join(formats)}")
+        raise UsageError(f"--format {output_format} is for {what}; use {'|'.join(formats)}")
     return output_format
 
 
@@ -86,7 +86,7 @@ ColorOption = Annotated[
 ]
 UtcOption = Annotated[bool, Option("--utc", help="Times in UTC instead of this host's zone; in JSON they always are.")]
 ResolveOption = Annotated[
-    bool, Option("--resolve", help=("Name addresses by reverse DNS in tables; waits for names a second at most."))
+    bool, Option("--resolve", help=("Name addresses by reverse DNS in tables; waits at most a second for names."))
 ]
 AsnDbOption = Annotated[
     str | None,
@@ -151,7 +151,7 @@ def parse_time(text: str) -> int:
 
 
 def _no_time(text: str) -> UsageError:
-    return UsageError(f"{text!r} is no time; say 2026-01-31T12:00:00Z or seconds since 1970")
+    return UsageError(f"{text!r} is not a time; use 2026-01-31T12:00:00Z or seconds since 1970")
 
 
 SLOWEST_PPS, FASTEST_PPS = 0.001, 1e9
@@ -209,7 +209,7 @@ def address_of(value: str | None) -> str | None:
     try:
         return value and str(ip_address(value))
     except ValueError:
-        raise UsageError(f"--source-address {value!r} is no IPv4 or IPv6 address") from None
+        raise UsageError(f"--source-address {value!r} is not an IPv4 or IPv6 address") from None
 
 
 class EngineName(StrEnum):

@@ -153,7 +153,7 @@ def _searching_columns() -> Sequence[ProgressColumn]:
 
 def search_words(state: SearchProgress) -> str:
     """`1280 bytes arrive, 1500 do not, 12 probes`."""
-    arrived = f"{state.passed} bytes arrive" if state.passed else "nothing arrived yet"
+    arrived = f"{state.passed} bytes arrive" if state.passed else "nothing has arrived yet"
     lost = f", {state.lost} do not" if state.lost is not None else ""
     return f"{arrived}{lost}, {plural(state.sent, 'probe')}"
 

@@ -201,7 +201,7 @@ def _write_rows(output_format: OutputFormat, output: str | None, rows: "Listing"
     from udpprobe.reports.lists import ROWS_FORMATS  # noqa: PLC0415 - as above
 
     if output_format not in ROWS_FORMATS:
-        raise UsageError(f"--format {output_format} is for the report of a scan; say csv or ndjson")
+        raise UsageError(f"--format {output_format} is for the report of a scan; use csv or ndjson")
     with opened(output, stream=False) as out:
         out.write(ROWS_FORMATS[output_format](rows, width_of(out)))
 

@@ -9,7 +9,7 @@ from typing import Any
 from udpprobe.errors import meant
 
 EXTRA = {
-    "watch": "watch takes options only; a pcap filter goes behind --filter, as in --filter 'port 53'",
+    "watch": "watch takes only options; a pcap filter follows --filter, as in --filter 'port 53'",
 }
 """By command: the message for an extra word."""
 _KINDS = {"integer": "a whole number", "int": "a whole number", "float": "a number"}

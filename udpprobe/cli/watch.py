@@ -74,7 +74,7 @@ class Watching(TyperCommand):
 
             raise UsageError(f"{' '.join(extra)!r}: {EXTRA['watch']}")
         if at == len(args) - 1:
-            raise UsageError("-- without a command; give the program and its arguments behind it")
+            raise UsageError("-- without a command; give the program and its arguments after it")
         ctx.params["command"] = args[at + 1 :] or None
         return rest
 
@@ -98,7 +98,7 @@ def parse_size(text: str) -> int:
     """
     found = re.fullmatch(r"(\d{1,12})\s*([KMG]?)B?", text, re.ASCII | re.IGNORECASE)
     if not found or not int(found[1]):
-        raise UsageError(f"{text!r} is no size; say 64kB, 100MB or 1GB")
+        raise UsageError(f"{text!r} is not a size; use 64kB, 100MB or 1GB")
     return int(found[1]) * UNITS[found[2].upper()]
 
 
@@ -110,7 +110,7 @@ def _is_number(seconds: float | None) -> float | None:
 
 
 Command = Annotated[
-    list[str] | None, Argument(metavar="[-- COMMAND...]", help="A program to run and to watch, and its arguments.")
+    list[str] | None, Argument(metavar="[-- COMMAND...]", help="A program to run and watch, and its arguments.")
 ]
 Interface = Annotated[
     str | None, Option("--interface", "-i", metavar="IFACE", help="Listen on this interface; on all without it.")
@@ -151,7 +151,7 @@ Duration = Annotated[
 ]
 Count = Annotated[int | None, Option("--count", "-c", min=1, metavar="N", help="Stop after this many errors.")]
 Verbose = Annotated[
-    bool, Option("--verbose", "-v", help="Print on standard error what is captured, even if that is no terminal.")
+    bool, Option("--verbose", "-v", help="Print on standard error what is captured, even if that is not a terminal.")
 ]
 
 
@@ -181,13 +181,13 @@ def watch(  # noqa: PLR0913 - a command's options are its arguments
     asn_dns: opt.AsnDnsOption = False,
     fail_on: opt.FailOnOption = None,
 ) -> None:
-    """Listen, without sending, and report which UDP datagrams fail, why, and which programs do not know it.
+    """Listen, without sending, and report which UDP datagrams fail, why, and which programs never learn of it.
 
     It ends with Ctrl-C, and then reports as analyze does. NDJSON has one line per error, as soon as it is known.
     """
     failing = _findings(fail_on) if command and fail_on is not None else failing_verdicts(fail_on)
     if write == "-":
-        raise UsageError("-w takes files in turns; standard output cannot be one of them")
+        raise UsageError("-w rotates files; standard output cannot be rotated")
     guard_outputs(output, write)
     from udpprobe.commands.watch import WatchOptions  # noqa: PLC0415 - help does without
 
@@ -243,9 +243,9 @@ def _guard_command(given: Mapping[str, bool], output_format: OutputFormat) -> No
     """
     for option, is_given in given.items():
         if is_given:
-            raise UsageError(f"{option} does not go with -- COMMAND, whose report is of its sockets, at its end")
+            raise UsageError(f"{option} does not go with -- COMMAND, which reports its sockets when it ends")
     if output_format not in LIST_FORMATS:
-        raise UsageError(f"--format {output_format} does not go with -- COMMAND: give {', '.join(LIST_FORMATS)}")
+        raise UsageError(f"--format {output_format} does not go with -- COMMAND: use {', '.join(LIST_FORMATS)}")
 
 
 def _findings(words: str) -> frozenset[str]:
@@ -289,11 +289,12 @@ def _run(
     if outcome.strays:
         errors = "1 ICMP error is" if outcome.strays == 1 else f"{outcome.strays} ICMP errors are"
         complain(
-            f"{errors} about datagrams of sockets that were closed, or too many to tell apart: perhaps the program's"
+            f"{errors} about datagrams from sockets that had closed or were too many to tell apart: perhaps the "
+            "program's"
         )
     if outcome.running:
         processes = "1 process" if outcome.running == 1 else f"{outcome.running} processes"
-        complain(f"{processes} of the program still run{'s' if outcome.running == 1 else ''}, unwatched from now on")
+        complain(f"{processes} of the program still run{'s' if outcome.running == 1 else ''}, no longer watched")
     if outcome.lost:
         complain(f"warning: the kernel dropped {outcome.lost} packets before they were read: errors may be missing")
     found = failing & {word for each in outcome.sockets for word in each.findings}
@@ -302,7 +303,7 @@ def _run(
     if outcome.failure:
         raise outcome.failure
     if failing and outcome.strays and not found:
-        raise UdpprobeError("--fail-on: nobody knows what was found of sockets that were closed so soon")
+        raise UdpprobeError("--fail-on: sockets closed too early to tell what was found")
     return 1 if found else outcome.status
 
 
@@ -321,8 +322,8 @@ def _follow(
             if (dropped := state.dropped or 0) >= warn_at:
                 warn_at = 2 * dropped
                 say(
-                    f"warning: the kernel dropped {dropped} packets before they were read: some errors or "
-                    "their datagrams are missing; a --filter makes it less"
+                    f"warning: the kernel dropped {dropped} packets before they were read: some errors or their "
+                    f"datagrams are missing; a --filter reduces the load"
                 )
             show(report)
 
@@ -338,11 +339,11 @@ def _follow(
 
 
 def _listening(options: "WatchOptions") -> str:
-    """`listening on eth0 for UDP and ICMP errors, filter "port 53", for 60 s; Ctrl-C ends it and reports`."""
+    """`listening on eth0 for UDP and ICMP errors, filter "port 53", for 60 s; Ctrl-C stops it and reports`."""
     where = f"on {options.interface}" if options.interface else "on all interfaces"
     only = f", filter {options.filter!r}" if options.filter else ""
     span = f", for {options.duration_s:g} s" if options.duration_s is not None else ""
-    return escape(f"listening {where} for UDP and ICMP errors{only}{span}; Ctrl-C ends it and reports")
+    return escape(f"listening {where} for UDP and ICMP errors{only}{span}; Ctrl-C stops it and reports")
 
 
 @contextmanager

@@ -130,8 +130,8 @@ def _of_error(event: Event) -> str:
 def _of_datagram(event: Event) -> str:
     if event.verdict != "too-big":
         return _of_error(event)
-    mtu = f" is larger than the next link's MTU of {event.mtu}" if event.mtu else ""
-    return f"outgrew its path: the packet{mtu or ' is larger than the next link takes'}, says {event.reporter}"
+    mtu = f" of {event.mtu}" if event.mtu else ""
+    return f"too big for its path: larger than the MTU{mtu} behind {event.reporter}"
 
 
 def _aside(event: Event) -> str:
@@ -190,7 +190,7 @@ class _Comments:
             frames = [str(self.number(error)) for error, _ in some]
             more = f" and {len(frames) - ERRORS_NAMED} more" if len(frames) > ERRORS_NAMED else ""
             which = f"frame{'s' if len(frames) > 1 else ''} {', '.join(frames[:ERRORS_NAMED])}{more}"
-            said.append(f"{self._annotations.text(kind)[1]}; told by {which}")
+            said.append(f"{self._annotations.text(kind)[1]}; reported in {which}")
         return "; ".join((*said, *self._passes.get(frame, ())))
 
 

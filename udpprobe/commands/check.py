@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 
 AT_ONCE = 8
 """Path MTU searches, traces and name look-ups at a time."""
-NO_RAW = "this takes CAP_NET_RAW"
+NO_RAW = "this needs CAP_NET_RAW"
 TOO_LATE = "time ran out"
 NOT_PROBED = UdpprobeError("undecided: time ran out")
 STOPPED = UdpprobeError("undecided: interrupted")

@@ -53,7 +53,7 @@ CHECK_S, ALONE_S = 2, 30
 """Seconds between checks for workers, and total time without any: the user may be about to start some."""
 MOST_PIECE_BYTES = 4 << 30
 """Largest piece if a capture has more than one per worker: what a lost worker had must be read again."""
-LOST = "the cluster has lost its workers, or its scheduler"
+LOST = "the cluster lost its workers or its scheduler"
 JOIN_FIRST = 1
 """Dask's priority of joins, which free memory, above reading pieces."""
 
@@ -321,7 +321,7 @@ def hired(address: str, files: Sequence[str], workers: int | None, ctrl_c: CtrlC
     for name in files:
         path = local_path(name)
         if path is not None and (path == "-" or (os.path.exists(path) and not os.path.isfile(path))):  # noqa: PTH110, PTH113 - thousands
-            raise UsageError(f"{name}: a cluster reads files and URLs, nothing that can be read but once")
+            raise UsageError(f"{name}: a cluster reads only files and URLs, which can be read more than once")
     with ExitStack() as stack:
         # Dask logs what it recovers from; we report the errors that matter
         stack.enter_context(silence_logging_cmgr(logging.CRITICAL))
@@ -342,11 +342,11 @@ def _scheduler(address: str) -> str:
     try:
         role = asyncio.run(asyncio.wait_for(_role_at(address), PATIENCE_S))
     except ValueError as error:
-        raise UsageError(f"--cluster {address}: {error}; say tcp://host:8786, or {LOCAL}") from error
+        raise UsageError(f"--cluster {address}: {error}; use tcp://host:8786 or {LOCAL}") from error
     except Exception as error:  # another program's answer may be parsed as anything
-        raise UdpprobeError(f"{address}: no Dask scheduler answers there within {PATIENCE_S} s") from error
+        raise UdpprobeError(f"{address}: no Dask scheduler answered within {PATIENCE_S} s") from error
     if role != "Scheduler":
-        raise UdpprobeError(f"{address}: that is a {role.lower()}; name its scheduler")
+        raise UdpprobeError(f"{address}: this is a {role.lower()}; name its scheduler")
     return address
 
 
@@ -389,9 +389,9 @@ def _see_that_all_have_what_is_needed(versions: Mapping[str, Any], address: str)
             there = theirs["packages"][package]
             if there is None:
                 raise UdpprobeError(
-                    f"{package} is not installed at the worker {place}; install udpprobe[cluster] there"
+                    f"{package} is not installed on the worker {place}; install udpprobe[cluster] there"
                 )
             if here != there:
                 raise UdpprobeError(
-                    f"{package} is {here} here, but {there} at the worker {place}; install the same version"
+                    f"{package} is {here} here, but {there} on the worker {place}; install the same version"
                 )

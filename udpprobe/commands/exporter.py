@@ -94,13 +94,13 @@ class ProbeService:
         for collector in (prometheus.ProcessCollector, prometheus.PlatformCollector, prometheus.GCCollector):
             collector(registry=self._registry)
         self._results = prometheus.Counter(
-            "udpprobe_exporter_probes", "Probes, by what came of them.", ("module", "result"), registry=self._registry
+            "udpprobe_exporter_probes", "Probes by outcome.", ("module", "result"), registry=self._registry
         )
         self._running = prometheus.Gauge(
-            "udpprobe_exporter_probes_in_progress", "Probes under way.", registry=self._registry
+            "udpprobe_exporter_probes_in_progress", "Probes in progress.", registry=self._registry
         )
         prometheus.Gauge(
-            "udpprobe_build_info", "1; the version is a label.", ("version",), registry=self._registry
+            "udpprobe_build_info", "Always 1; the version is a label.", ("version",), registry=self._registry
         ).labels(__version__).set(1)
 
     def metrics(self, _query: Mapping[str, list[str]], _timeout_s: float) -> bytes:
@@ -115,9 +115,7 @@ class ProbeService:
         """
         module = _one(query, "module", "answered")
         if module not in self._options.modules:
-            raise RejectedRequest(
-                HTTPStatus.BAD_REQUEST, f"no such module; there are {', '.join(self._options.modules)}"
-            )
+            raise RejectedRequest(HTTPStatus.BAD_REQUEST, f"no such module; use {', '.join(self._options.modules)}")
         limit_s = time.monotonic() + timeout_s
         try:
             with self._place(timeout_s / 2):
@@ -140,14 +138,14 @@ class ProbeService:
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
-            raise RejectedRequest(HTTPStatus.SERVICE_UNAVAILABLE, f"no room for a probe: {error.strerror}") from None
+            raise RejectedRequest(HTTPStatus.SERVICE_UNAVAILABLE, f"cannot start a probe: {error.strerror}") from None
 
     @contextmanager
     def _place(self, wait_s: float) -> Iterator[None]:
         if not self._places.acquire(timeout=wait_s):
             raise RejectedRequest(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                "too many probes are under way; see --at-once, and the limit on descriptors (ulimit -n)",
+                "too many probes in progress; see --at-once, and the limit on descriptors (ulimit -n)",
             )
         try:
             with self._running.track_inprogress():
@@ -165,7 +163,7 @@ class ProbeService:
             raise RejectedRequest(HTTPStatus.BAD_REQUEST, str(error)) from None
         high, low, zone = (int(each[0]) for each in (place.high, place.low, place.zone))
         if not is_allowed(address_text(high, low), self._options.allowed):
-            raise RejectedRequest(HTTPStatus.FORBIDDEN, "this target is in no network that --allow names")
+            raise RejectedRequest(HTTPStatus.FORBIDDEN, "this target is in none of the --allow networks")
         return Check(text, replace(target, host=Block(high << 64 | low, zone=str(zone or ""))), expectation, probing)
 
 
@@ -197,7 +195,7 @@ def is_allowed(address: str, networks: Iterable[Network]) -> bool:
 def _one(query: Mapping[str, list[str]], name: str, default: str | None = None) -> str:
     found = query.get(name, [] if default is None else [default])
     if len(found) != 1:
-        raise RejectedRequest(HTTPStatus.BAD_REQUEST, f"say {name}= once, as in /probe?target=192.0.2.1:53")
+        raise RejectedRequest(HTTPStatus.BAD_REQUEST, f"give {name}= once, as in /probe?target=192.0.2.1:53")
     return found[0]
 
 

@@ -195,7 +195,9 @@ class _Run:
         family = self._wire.flows.family
         most = min(each for each in (self._wire.mtu, options.most, MOST_BYTES[family]) if each)
         if max(least) > most:
-            raise UsageError(f"the smallest probe has {max(least)} bytes, and {most} is the most; see --max, --payload")
+            raise UsageError(
+                f"the smallest probe has {max(least)} bytes, more than the {most} allowed; see --max, --payload"
+            )
         policy = RetryPolicy(options.retries + 1, int(options.timeout_s * SECOND), options.ttl)
         self._start_ns = self._now_ns = self._free_ns = listener.now_ns
         self._rounds = SearchRounds(Search(family, min(least), most), least, policy, self._now_ns)

@@ -150,7 +150,7 @@ class _Run:
         if self._engine.owns_port:
             ports.share()
             if self._recorder:
-                listeners.warn(f"the kernel's sockets show no packets: {options.write} will have none")
+                listeners.warn(f"the kernel's sockets show no packets: {options.write} will contain none")
         patience = Patience(
             options.rate_pps,
             options.retries,
@@ -433,7 +433,7 @@ class _Run:
         """Warn about destinations that were not probed, and replies that may have been missed."""
         if reported < self._plan.requested_count:
             self._listeners.warn(
-                f"stopped after {reported} of {self._plan.requested_count} destinations: the others were not asked"
+                f"stopped after {reported} of {self._plan.requested_count} destinations: the others were not probed"
             )
         states = self._pacing.state.values
         gone = (
@@ -443,26 +443,24 @@ class _Run:
         )
         if names := sorted({errno.errorcode.get(self._send_errnos[task], "?") for task in gone}):
             self._listeners.warn(
-                f"{len(gone)} ports were not asked again, for this host could not send to them any "
-                f"more ({', '.join(names)}): their silence means nothing"
+                f"{len(gone)} ports were not probed again, because this host could no longer send to them "
+                f"({', '.join(names)}): their silence means nothing"
             )
         if self._engine.state.faults["interface-down"]:
-            self._listeners.warn(
-                "an interface that was listened to went down: answers may be missing, and silence may mean nothing"
-            )
+            self._listeners.warn("a capture interface went down: answers may be missing, and silence may mean nothing")
 
         if step_ns := self._clock.step_ns:
             self._listeners.warn(
                 f"the clock was set {'forward' if step_ns > 0 else 'back'} by "
-                f"{abs(step_ns) / SECOND:.3g} s; times are told as if it had not been"
+                f"{abs(step_ns) / SECOND:.3g} s; times are given as if it had not been"
             )
 
     def _write(self, destinations: Mapping[int, Destination]) -> None:
         if self._recorder:
             if self._from_elsewhere > MOST_FROM_ELSEWHERE:
                 self._listeners.warn(
-                    f"{self._options.write} has the first {MOST_FROM_ELSEWHERE} of "
-                    f"{self._from_elsewhere} datagrams that answer no probe"
+                    f"{self._options.write} has the first {MOST_FROM_ELSEWHERE} of {self._from_elsewhere} datagrams "
+                    "that answer no probe"
                 )
             only = self._replies.only_task_at
             marks = (
@@ -477,7 +475,7 @@ class _Run:
         if self._replies.foreign:
             self._listeners.warn(
                 f"{self._replies.foreign} ICMP errors quote datagrams that this scan did not send: "
-                "forged, or caused by another program; they are not believed"
+                "forged, or caused by another program; they are ignored"
             )
         return dict(sorted((+faults).items()))
 
@@ -485,7 +483,7 @@ class _Run:
         state = self._engine.state
         if state.dropped:
             how = (
-                "of this scan's sockets, for full receive buffers or bad checksums"
+                "at this scan's sockets (full receive buffers or bad checksums)"
                 if self._engine.blind_to
                 else "before they were read"
             )
@@ -495,8 +493,8 @@ class _Run:
         stopped = [each for each in self._drops.found() if each.reason in STOPPED] if self._drops else []
         if number := sum(each.namespace or 0 for each in stopped):
             self._listeners.warn(
-                f"meanwhile this network namespace dropped {number} packets before any socket could hear of them "
-                f"({', '.join(each.reason for each in stopped)}): answers may be among them; --engine raw hears these"
+                f"meanwhile this network namespace dropped {number} packets before any socket could receive them "
+                f"({', '.join(each.reason for each in stopped)}): some may be answers; --engine raw sees these"
             )
         return SourceReport(
             kind="probe",

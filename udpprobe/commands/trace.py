@@ -209,14 +209,14 @@ def guard(options: TraceOptions, targets: int = 1) -> None:
     probes = _probes(options, 1)
     if probes > MOST_OF_A_ROUND:
         raise UsageError(
-            f"up to {probes:,} probes are too many, at most {MOST_OF_A_ROUND:,}; lower --flows, --queries or --max-ttl"
+            f"up to {probes:,} probes are too many (at most {MOST_OF_A_ROUND:,}); lower --flows, --queries or --max-ttl"
         )
     if targets > MOST_TARGETS:
-        raise UsageError(f"{targets} targets are too many to trace side by side, at most {MOST_TARGETS}")
+        raise UsageError(f"{targets} targets are too many to trace side by side (at most {MOST_TARGETS})")
     if options.source_port + targets * options.flows > 65_536:
         raise UsageError(
-            f"--source-port {options.source_port}: each flow to each target takes another port from there "
-            "on, and there are no more"
+            f"--source-port {options.source_port}: each flow to each target needs a port of its own from there on, "
+            "and there are too few"
         )
 
 

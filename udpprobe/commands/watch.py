@@ -201,7 +201,7 @@ class Watch:
             self._report_events(listeners)
         self.sockets.refresh()
         if self._is_gone():
-            raise UdpprobeError(f"interface {self.options.interface} is gone; watch it again when it is there")
+            raise UdpprobeError(f"interface {self.options.interface} is gone; watch it again when it is back")
 
     def _is_gone(self) -> bool:
         """Whether the interface is gone. A new one with the same name is another, which the capture does not see."""

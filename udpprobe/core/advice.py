@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from udpprobe.core.notes import GROUP_MEMBER, LEAST_MTU, REMAIN, TEXTS, Note
+from udpprobe.core.notes import (
+    AMPLIFIER,
+    GROUP_MEMBER,
+    LEAST_MTU,
+    NO_ERRORS_ARRIVE,
+    OWN_SOCKET,
+    REMAIN,
+    SCANNER,
+    TEXTS,
+    Note,
+    says,
+)
 from udpprobe.endpoints import endpoint_text
 
 if TYPE_CHECKING:
@@ -17,67 +28,61 @@ if TYPE_CHECKING:
 
 SENTENCES = {
     "refused": "Nothing listens on {where}: start the service or check the port.",
-    "refused-at-times": "Find out what listens on {where} at times only: at others, nothing does.",
-    "rejected": "Ask whoever runs {who} about its filter: it refuses in the name of {where}.",
-    "group-member": "Ignore it, or tell whoever runs {who}: hosts must not send errors about multicast or broadcast.",
-    "amplifier": "Limit who may ask {where}, or how much it answers: it can be abused to flood others.",
-    "too-big": "Send UDP payloads of at most {size} bytes to {where}: more does not fit behind {who}.",
-    "too-big-unknown": "Measure what fits with `udpprobe mtu {first}`: {who} reports no MTU that can be true.",
-    "loop": "Call the owner of {who}: the route to {where} goes round in a loop.",
-    "loop-unseen": "Find the routers of the loop with `udpprobe trace {first}`, and call their owner.",
-    "expired": "Send with a higher TTL to {where}, unless this was a traceroute.",
-    "prohibited": "Ask whoever runs {who} about its filter: it forbids UDP to {where}.",
-    "prohibited-itself": "Allow UDP to {where} in the firewall of the host itself.",
-    "host-unreach": "Look whether the host is up: {who}, the last router, cannot reach {where}.",
-    "no-neighbour": "Look whether the host is up and on this link: nothing answers ARP or neighbour discovery for "
+    "refused-at-times": "Check the service on {where}: some datagrams were answered, others refused.",
+    "rejected": "Ask whoever runs {who} about its filter: it refuses on behalf of {where}.",
+    "group-member": "Ignore this, or tell whoever runs {who}: hosts must not send errors about multicast or broadcast.",
+    "amplifier": "Restrict who may query {where}, or limit the size of its answers: it can be abused to flood others.",
+    "too-big": "Send UDP payloads of at most {size} bytes to {where}: larger ones do not fit beyond {who}.",
+    "too-big-unknown": "Measure the path MTU with `udpprobe mtu {first}`: {who} reports no plausible MTU.",
+    "loop": "Contact whoever runs {who}: the route to {where} loops.",
+    "loop-unseen": "Find the routers in the loop with `udpprobe trace {first}`, and contact whoever runs them.",
+    "expired": "Use a higher TTL for {where}, unless this was a traceroute.",
+    "prohibited": "Ask whoever runs {who} about its filter: it blocks UDP to {where}.",
+    "prohibited-itself": "Allow UDP to {where} in that host's own firewall.",
+    "host-unreach": "Check that the host is up: {who}, the last router, cannot reach {where}.",
+    "no-neighbour": "Check that the host is up and on this link: nothing answers ARP or neighbour discovery for "
     "{where}.",
     "no-route": "Ask whoever runs {who} for a route to {where}.",
     "proto-unreach": "Check the address {where}: the host there does not speak UDP.",
     "unreachable": "Ask whoever runs {who} why it cannot deliver to {where}.",
-    "reassembly": "Send datagrams that need no fragments to {where}: some fragments are lost on the way.",
-    "quenched": "Send more slowly to {where}, or ignore it: {who} sends an error that is obsolete (RFC 6633).",
-    "malformed": "Check the IP options and extension headers of what is sent to {where}: {who} cannot read them.",
-    "unknown": "Look up this ICMPv6 type: {who} sends an error that no RFC defined when this was written.",
-    "listening-or-filtered": "Send what the service on {where} answers, or look at the host: silence cannot tell "
-    "a listener from a filter.",
-    "rate-limited": "Probe {where} again, more slowly: the host's ICMP rate limit left no error for it.",
+    "reassembly": "Send smaller datagrams to {where}, which need no fragments: some fragments are lost on the way.",
+    "quenched": "Send more slowly to {where}, or ignore this: {who} sends source quench, which is obsolete (RFC 6633).",
+    "malformed": "Check the IP options and extension headers of packets to {where}: {who} cannot parse them.",
+    "unknown": "Look up this ICMPv6 type: {who} sends an error that this version does not know.",
+    "listening-or-filtered": "Send a request that the service on {where} answers, or check on the host itself: "
+    "silence cannot tell a listener from a filter.",
+    "rate-limited": "Probe {where} again, more slowly: the host's ICMP rate limit may have suppressed an error.",
     "no-evidence": "See how far packets get with `udpprobe trace {first}`: the host is down, or a filter drops UDP.",
-    "no-error": "Send what the service on {where} answers, or look at the host: it is up, but its errors do not get "
-    "here, so a closed port is silent too.",
-    "answer-from": "Bind the service on {where} to that address: it answers from {who}, where nobody asked.",
-    "unsent": "Look at this host's route with `ip route get {host}`.",
+    "no-error": "Send a request that the service on {where} answers, or check on the host itself: it is up, but its "
+    "ICMP errors do not arrive, so a closed port is silent too.",
+    "answer-from": "Bind the service on {where} to that address: it answers from {who} instead.",
+    "unsent": "Check this host's route with `ip route get {host}`.",
     "unsent-EPERM": "Allow UDP to {where} in this host's own firewall (`nft list ruleset`).",
     "unsent-ENETUNREACH": "Add a route to {where}: this host has none (`ip route get {host}`).",
     "unsent-EMSGSIZE": "Send smaller datagrams to {where}: the interface's MTU is too small for them.",
-    "unsent-ENETDOWN": "Bring the interface to {where} up (`ip link`).",
-    "unsent-ENODEV": "Bring the interface to {where} back (`ip link`).",
+    "unsent-ENETDOWN": "Bring up the interface towards {where} (`ip link`).",
+    "unsent-ENODEV": "Bring back the interface towards {where} (`ip link`).",
     "unsent-ENOBUFS": "Send more slowly to {where}: the interface's queue was full.",
-    "unsent-EADDRNOTAVAIL": "Give this host an address to send to {where} from.",
-    "unsent-EAFNOSUPPORT": "Give this host an address to send to {where} from.",
-    "unsent-late": "Give more time: it ran out before {where} was probed.",
-    "black-hole": "Have {errors} sent by what is behind {who}, and let through; until then, set the MTU of the route "
-    "to {host} to {size}.",
+    "unsent-EADDRNOTAVAIL": "Give this host a source address for {where}.",
+    "unsent-EAFNOSUPPORT": "Give this host a source address for {where}.",
+    "unsent-late": "Allow more time: it ran out before {where} was probed.",
+    "black-hole": "Make the device behind {who} send {errors}, and let them through; until then, set the MTU of "
+    "the route to {host} to {size}.",
     "wrong-mtu": "Ask whoever runs {who} to correct the MTU it reports; until then, set the MTU of the route to {host} "
     "to {size}.",
-    "below-least": "Look for a filter on the way to {where}: every link must carry {size} bytes, and more than {who} "
-    "bytes disappear.",
-    "who-stops": "See who stops probes with `udpprobe trace {first}`.",
-    "too-far": "Trace on with a higher --max-ttl: the path to {where} is longer.",
+    "below-least": "Look for a filter on the way to {where}: every link must carry {size} bytes, but packets larger "
+    "than {who} bytes disappear.",
+    "who-stops": "See what stops probes with `udpprobe trace {first}`.",
+    "too-far": "Trace again with a higher --max-ttl: the path to {where} is longer.",
     "silent-behind": "Ask whoever runs {who}, the last router that replied, about {where}, or check that the host is "
     "up.",
     "silent-at-all": "Check this host's firewall and its route (`ip route get {host}`): no router replied at all.",
-    "too-slow": "Look at the load of {where}, and at the RTT of each hop with `udpprobe trace {first}`.",
-    "not-refused": "Stop what answers on {where}, or correct what is expected of it.",
-    "unchecked": "Remove what keeps {where} from being checked: {who}.",
+    "too-slow": "Check the load of {where}, and the RTT of each hop with `udpprobe trace {first}`.",
+    "not-refused": "Stop the service on {where}, or correct what is expected of it.",
+    "unchecked": "Fix what keeps {where} from being checked: {who}.",
 }
 """`{where}` is the destination or several of them, `{first}` one of them for a command, `{host}` its address."""
 
-ANSWERS_ELSEWHERE = "another port of this host answers"
-"""Part of a note on silence: the host is up, yet refuses nothing."""
-AMPLIFIER = "an amplifier"
-"""Part of a note on a service whose answers are much larger than its questions."""
-PROBES = "its socket only keeps the port: it probes, and hears by other means"
-"""Note on a sender that probes whether something listens."""
 SOMEBODY = "a router on the way"
 """Stands for the reporter if only the errno is known."""
 SOME, ANY_HOST = "some destinations", "HOST"
@@ -177,8 +182,8 @@ def case_of(found: Destination) -> Case | None:
 
 def is_probed_only(notes: Sequence[str]) -> bool:
     """Whether only scanners of this host sent there, so that a refusal asks for nothing: they may try closed ports."""
-    senders = [note for note in notes if "its socket" in note]
-    return bool(senders) and all(PROBES in note for note in senders)
+    senders = [note for note in notes if OWN_SOCKET in note]
+    return bool(senders) and all(SCANNER in note for note in senders)
 
 
 def case_of_verdict(
@@ -193,12 +198,12 @@ def case_of_verdict(
 ) -> Case | None:
     """Like `case_of`, for a destination that is not complete yet."""
     if verdict == "answered":
-        return Case("amplifier") if any(AMPLIFIER in note for note in notes) else None
+        return Case("amplifier") if says(notes, AMPLIFIER) else None
     if verdict == "silent":
         other = next((each.reporter for each in findings if each.reason == ANSWER and each.reporter != address), None)
         if other:
             return Case("answer-from", other)
-        is_up = meaning == "no-evidence" and any(ANSWERS_ELSEWHERE in note for note in notes)
+        is_up = meaning == "no-evidence" and says(notes, NO_ERRORS_ARRIVE)
         return Case("no-error" if is_up else meaning or "no-evidence")
     if verdict == "unsent":
         return unsent_case(errno)

@@ -123,7 +123,7 @@ class Believer:
         if self.all_misses <= MOST_ACCIDENTS:
             return {}
         return {
-            destination: f"forged: {count} ICMP errors quote no probe of it, and are not believed"
+            destination: f"forged: {count} ICMP errors quote no probe to it, and are ignored"
             for destination, count in enumerate(self.misses)
             if count > MOST_ACCIDENTS
         }

@@ -43,7 +43,7 @@ from udpprobe.endpoints import endpoint_text
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-SEEN_LOOPING = "seen going round: the same datagram again, its TTL lower each time"
+SEEN_LOOPING = "seen looping: the same datagram again, its TTL lower each time"
 
 LEAST_BURST = 6
 """Smallest burst of ICMP errors that a known host sends before it limits them: Linux, 6 to one address."""
@@ -422,7 +422,7 @@ class Destinations:
                 count,
                 first_ns,
                 last_ns,
-                f"{endpoint_text(reporter, mtu or 0)}, which was not asked: connected sockets drop it",
+                f"{endpoint_text(reporter, mtu or 0)}, to which nothing was sent: connected sockets drop it",
             )
         texts = texts_of(notes & _NOTE_BITS, words[at + 12], family, words[at + 5] >> 50, mtu)
         if is_group(words[at], words[at + 1]):

@@ -102,17 +102,17 @@ def path_of(meaning: Meaning) -> tuple[Step, ...]:
 
 def _path_v4(meaning: Meaning) -> tuple[Step, ...]:
     """net/ipv4/icmp.c and udp.c."""
-    received = Step("icmp_rcv", "the ICMP checksum is right, and the packet came to one of this host's addresses")
+    received = Step("icmp_rcv", "the ICMP checksum is correct, and the packet was sent to an address of this host")
     if (meaning.type, meaning.code) == (11, 1):
-        return received, Step("icmp_unreach", "counts it, and drops it")
+        return received, Step("icmp_unreach", "counts it and drops it")
     if meaning.type == 3 and not meaning.recverr:
-        return received, Step("icmp_unreach", "drops it: it knows no code above 15")
+        return received, Step("icmp_unreach", "drops it: codes above 15 are unknown")
     unreach = Step(
         "icmp_unreach",
         "the quote holds an IP header"
         + (", and net.ipv4.ip_no_pmtu_disc is below 2" if meaning.verdict == "too-big" else ""),
     )
-    deliver = Step("icmp_socket_deliver", "the quote has 8 bytes behind its IP header, whose protocol is UDP")
+    deliver = Step("icmp_socket_deliver", "the quote has 8 bytes after its IP header, whose protocol is UDP")
     before: tuple[Step, ...] = received, unreach, deliver, Step("__udp4_lib_err", _LOOKUP)
     if meaning.type == 4:
         return *before, Step("__udp4_lib_err", "drops a source quench")
@@ -121,7 +121,8 @@ def _path_v4(meaning: Meaning) -> tuple[Step, ...]:
             *before,
             Step(
                 "ipv4_sk_update_pmtu",
-                "the route learns the MTU, unless the socket has IP_PMTUDISC_INTERFACE or OMIT; with DONT it ends here",
+                "the route learns the MTU, unless the socket has IP_PMTUDISC_INTERFACE or OMIT; with DONT the error "
+                "ends here",
             ),
         )
     return *before, _option("IP_RECVERR", "ip_icmp_error", meaning), _report_step(meaning)
@@ -130,8 +131,8 @@ def _path_v4(meaning: Meaning) -> tuple[Step, ...]:
 def _path_v6(meaning: Meaning) -> tuple[Step, ...]:
     """net/ipv6/icmp.c and udp.c."""
     before: tuple[Step, ...] = (
-        Step("icmpv6_rcv", "the ICMPv6 checksum is right"),
-        Step("icmpv6_notify", "the quote holds an IPv6 header, and 8 bytes of UDP behind its extension headers"),
+        Step("icmpv6_rcv", "the ICMPv6 checksum is correct"),
+        Step("icmpv6_notify", "the quote holds an IPv6 header, and 8 bytes of UDP after its extension headers"),
         Step("__udp6_lib_err", _LOOKUP),
     )
     if meaning.verdict == "too-big":
@@ -140,8 +141,8 @@ def _path_v6(meaning: Meaning) -> tuple[Step, ...]:
             Step(
                 "ip6_sk_update_pmtu",
                 (
-                    "the route learns the MTU, if that is 1280 or more; with IPV6_PMTUDISC_INTERFACE or OMIT it ends "
-                    "here instead, with DONT it goes on only to IPV6_RECVERR"
+                    "the route learns the MTU if it is 1280 or more; with IPV6_PMTUDISC_INTERFACE or OMIT the error "
+                    "ends here instead; with DONT it continues only to IPV6_RECVERR"
                 ),
             ),
         )
@@ -150,9 +151,9 @@ def _path_v6(meaning: Meaning) -> tuple[Step, ...]:
 
 def _option(name: str, function: str, meaning: Meaning) -> Step:
     without = (
-        "goes on if the socket is connected, for the error is hard"
+        "continues if the socket is connected, because the error is hard"
         if meaning.connected
-        else "ends here even if the socket is connected, for the error is soft"
+        else "ends here even if the socket is connected, because the error is soft"
     )
     return Step(function, f"with {name} the error waits in the error queue; without, it {without}")
 

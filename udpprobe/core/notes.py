@@ -9,6 +9,22 @@ from functools import cache
 NO_NEIGHBOUR, GROUP_MEMBER = "no-neighbour", "group-member"
 """Notes that programs look for: no neighbour on the link answers for the address; an error about a group address."""
 
+NO_REPLY = "no reply; host down or filtered"
+"""Of a silent destination: nothing came back from the host, although a closed port was probed too."""
+NO_ERRORS_ARRIVE = "no closed port was refused, though another port of this host answers"
+"""Of a silent destination: the host is up, but its errors do not arrive."""
+AMPLIFIER = "an amplifier"
+"""Ends the note on a service whose answers are much larger than the requests."""
+OWN_SOCKET = "its socket"
+"""Part of every note on the local socket that sent the datagram."""
+SCANNER = "its socket only reserves the port: it probes, and receives by other means"
+"""On the socket of a scanner, which may try closed ports."""
+
+
+def says(notes: Sequence[str], fact: str) -> bool:
+    """Whether one of the notes says it: one of the constants above, which also hold in a report read from JSON."""
+    return any(fact in note for note in notes)
+
 
 def in_words(notes: Sequence[str]) -> Iterator[str]:
     """Notes for people: `no-neighbour` is followed by its meaning."""
@@ -60,23 +76,23 @@ class Note(IntFlag):
 
 
 TEXTS = {
-    Note.BAD_ICMP_CHECKSUM: "bad ICMP checksum: a host would not have listened",
-    Note.ICMP_FRAGMENTED: "the error itself came in fragments",
+    Note.BAD_ICMP_CHECKSUM: "bad ICMP checksum: a host would ignore this error",
+    Note.ICMP_FRAGMENTED: "the error itself arrived in fragments",
     Note.NO_PORTS: "the quote ends before the UDP ports",
     Note.QUOTES_LATER_FRAGMENT: "quotes a later fragment, which has no ports",
     Note.IP_LENGTH_SWAPPED: "the quoted IP length is byte-swapped",
-    Note.IP_LENGTH_LIES: "the quoted IP length is not that of the datagram",
+    Note.IP_LENGTH_LIES: "the quoted IP length differs from the datagram's",
     Note.IP_ID_SWAPPED: "the quoted IP id is byte-swapped",
-    Note.MTU_ZERO: "the router names no MTU{estimate}",
+    Note.MTU_ZERO: "the router reports no MTU{estimate}",
     Note.MTU_BELOW_MINIMUM: "reported MTU below what every link must carry: bogus",
     Note.MTU_NOT_SMALLER: "reported MTU ≥ packet size: bogus",
     Note.TUNNELLED: "inside a tunnel",
     Note.SOURCE_REWRITTEN: "a NAT changed the source",
-    Note.DESTINATION_REWRITTEN: "the quote names another destination: a service address was translated",
-    Note.OFFLOADED: "quotes a segment of a larger record, which the network card had still to split",
+    Note.DESTINATION_REWRITTEN: "the quoted destination differs: a service address was translated",
+    Note.OFFLOADED: "quotes one segment of a larger record, captured before the network card split it",
     Note.ABOUT_TUNNEL: "about the tunnel's packet: its headers take {tunnel} bytes{remaining}",
-    Note.NO_EXTENSION: "what follows the quote is padding, no extension",
-    Note.SEEN_BEFORE: "captured before: the same error again",
+    Note.NO_EXTENSION: "padding follows the quote, not an extension",
+    Note.SEEN_BEFORE: "captured before: a copy of the same error",
     Note.BAD_EXTENSION: "the extension's checksum or lengths are wrong",
 }
 """Every note that people see; the others only mark missing fields."""

@@ -97,12 +97,12 @@ def parse_target(text: str) -> TargetSpec:
     """
     if url := _URL.match(text):
         raise UsageError(
-            f"{short(text)!r} is a URL: leave the scheme and the path, and say the port, as in "
+            f"{short(text)!r} is a URL: omit scheme and path, and give the port, as in "
             f"{short(url['host']) or 'HOST'}:{url['port'] or 53}"
         )
     found = next((match for shape in _SHAPES if (match := shape.fullmatch(text))), None)
     if found is None:
-        raise UsageError(f"{short(text)!r} is no target; say host, host:port, [2001:db8::1]:port or 192.0.2.0/24")
+        raise UsageError(f"{short(text)!r} is not a target; use host, host:port, [2001:db8::1]:port or 192.0.2.0/24")
     ports = found.groupdict()["ports"] if "ports" in found.re.groupindex else None
     return TargetSpec(text, _host(found["host"]), None if ports is None else parse_ports(ports))
 
@@ -166,7 +166,7 @@ def _range(word: str) -> range:
     if not word or not found:
         if port := port_of(word):
             return range(port, port + 1)
-        raise UsageError(f"{short(word)!r} is no UDP port{_meant(word)}")
+        raise UsageError(f"{short(word)!r} is not a UDP port{_meant(word)}")
     first = int(found["first"] or ALL_PORTS.start)
     last = int(found["last"] or ALL_PORTS[-1]) if found["dash"] else first
     if first not in ALL_PORTS or last not in ALL_PORTS:
@@ -182,10 +182,10 @@ def _meant(word: str) -> str:
         return f"; a range looks like {numbers[0]}-{numbers[1]}"
     unknown = ""
     if re.search(r"[a-zA-Z]", word):
-        unknown = ", and no service that /etc/services names"
+        unknown = ", nor a service in /etc/services"
         if alike := meant(short(word), services()):
             return unknown + alike
-    return f"{unknown}; say 53, 53,123, domain, a range such as 1000-2000, or - for all"
+    return f"{unknown}; use 53, 53,123, domain, a range such as 1000-2000, or - for all"
 
 
 def parse_addresses(text: str) -> tuple[str, ...]:
@@ -198,7 +198,7 @@ def parse_addresses(text: str) -> tuple[str, ...]:
     try:
         return tuple(str(ip_address(word)) for word in words)
     except ValueError as error:
-        raise UsageError(str(error).replace("does not appear to be", "is no").replace("an IPv4", "IPv4")) from None
+        raise UsageError(str(error).replace("does not appear to be", "is not")) from None
 
 
 def _host(text: str) -> Block | str:
@@ -209,7 +209,7 @@ def _host(text: str) -> Block | str:
         return _name(text)
     first = single(network.network_address)
     if percent and not (zone and is_link_local(first)):
-        raise UsageError(f"{short(text)!r}: an interface is named (%) with link-local addresses only, as fe80::1%eth0")
+        raise UsageError(f"{short(text)!r}: only link-local addresses take an interface (%), as in fe80::1%eth0")
     return Block(first.first, ADDRESS_BITS - network.max_prefixlen + network.prefixlen, zone)
 
 
@@ -226,7 +226,7 @@ def is_link_local(block: Block) -> bool:
 
 def _name(text: str) -> str:
     if _LOOKS_NUMERIC.fullmatch(text) or "/" in text or ":" in text:
-        raise UsageError(f"{short(text)!r} is no address and no network")
+        raise UsageError(f"{short(text)!r} is neither an address nor a network")
     if not _NAME.fullmatch(text):
-        raise UsageError(f"{short(text)!r} is no host")
+        raise UsageError(f"{short(text)!r} is not a host")
     return text

@@ -16,14 +16,13 @@ if TYPE_CHECKING:  # `scan --help` prints from here what engines cannot see
     from udpprobe.scanning.record import Event
 
 BLIND_RECVERR = (
-    "errors that the kernel keeps to itself (fragments lost on the way over IPv4, source quench, a quote cut "
-    "inside the UDP header), what a firewall of this host drops on its way in, and the TTL, IP id and extensions "
-    "of all that comes back"
+    "errors that the kernel does not report (fragments lost on the way over IPv4, source quench, a quote cut "
+    "inside the UDP header), what a firewall of this host drops on input, and the TTL, IP id and extensions of replies"
 )
 BLIND_CONNECTED = (
-    "who sent an error, when, and of which type and code, for it hears only the errno (rejected looks like "
-    "refused); unreachable nets and hosts and expired TTLs; of several errors at once any but the last; "
-    "answers from another address or port; what a firewall of this host drops on its way in"
+    "who sent an error, when, or its type and code, because it gets only the errno (rejected looks like refused); "
+    "unreachable networks and hosts, and expired TTLs; all but the last of several errors at once; answers from "
+    "another address or port; or what a firewall of this host drops on input"
 )
 """What the engines without privilege cannot see."""
 

@@ -36,7 +36,7 @@ FIRST_UNPRIVILEGED = 1024
 PORT_TRIES = 64
 LOOPBACK = 0xFFFF_7F
 """127.0.0.0/8, mapped."""
-FALLBACK = "raw sockets need CAP_NET_RAW (be root, or see udpprobe scan --help): this takes --engine recverr, which"
+FALLBACK = "raw sockets need CAP_NET_RAW (be root, or see udpprobe scan --help): using --engine recverr, which"
 BULK_PPS = 5000
 """A small capture ring overflows above this rate."""
 MANY_DESTINATIONS = 4096

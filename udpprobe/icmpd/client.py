@@ -92,7 +92,7 @@ class Icmpd:
         except OSError as error:
             raise IcmpdError(f"no icmpd at {path}: {error.strerror or error}") from None
         if said is None or said["kind"] != "registered":
-            raise IcmpdError(f"icmpd at {path} does not take the socket: {said['reason'] if said else 'no answer'}")
+            raise IcmpdError(f"icmpd at {path} refuses the socket: {said['reason'] if said else 'no answer'}")
         found: dict[str, Any] = said["socket"]
         return found
 

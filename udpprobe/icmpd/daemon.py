@@ -213,7 +213,7 @@ def passed(environment: Mapping[str, str]) -> ListeningSocket | None:
             return ListeningSocket(given, None)
     except OSError as error:
         raise UdpprobeError(f"no socket was passed: {error.strerror}") from None
-    raise UdpprobeError("what was passed is no listening Unix stream socket; say ListenStream=/run/...")
+    raise UdpprobeError("the socket passed is not a listening Unix stream socket; use ListenStream=/run/...")
 
 
 def listen(path: Path, mode: int, owner: tuple[int, int]) -> ListeningSocket:
@@ -278,12 +278,12 @@ def _make_room(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(kind):
-        raise UdpprobeError(f"{path} is there and is no socket; choose another --socket")
+        raise UdpprobeError(f"{path} exists and is not a socket; choose another --socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as tried:
         tried.setblocking(False)
         connect_errno = tried.connect_ex(str(path))
     if connect_errno not in {errno.ECONNREFUSED, errno.ENOENT}:
-        raise UdpprobeError(f"somebody listens at {path} already; stop that daemon, or choose another --socket")
+        raise UdpprobeError(f"another daemon listens at {path} already; stop it, or choose another --socket")
     path.unlink(missing_ok=True)
 
 
@@ -330,7 +330,7 @@ def become(user: str) -> None:
     except KeyError:
         raise UdpprobeError(f"no user {user!r}") from None
     except PermissionError:
-        raise UdpprobeError(f"only the superuser can become {user}; leave --user out") from None
+        raise UdpprobeError(f"only the superuser can become {user}; omit --user") from None
 
 
 def give_up_privileges() -> None:

@@ -220,9 +220,7 @@ class Tun:
         except BlockingIOError:
             return
         except OSError as error:
-            raise UdpprobeError(
-                f"{self.name} is gone, as if somebody inside has removed it: {error.strerror}"
-            ) from None
+            raise UdpprobeError(f"{self.name} is gone, perhaps removed from inside: {error.strerror}") from None
 
     def write(self, packet: bytes) -> bool:
         """Let this host receive an IP packet.

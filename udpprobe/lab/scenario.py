@@ -49,7 +49,7 @@ _SPAN = re.compile(r"(?P<low>\d{1,5})(?:-(?P<high>\d{1,5}))?", re.ASCII)
 
 def _addresses(value: object) -> list[Interface]:
     if not isinstance(value, str | list):
-        raise ValueError('addresses are texts: ["198.18.1.1", "2001:db8:1::1"]')  # noqa: TRY004 - pydantic wants it
+        raise ValueError('addresses are strings: ["198.18.1.1", "2001:db8:1::1"]')  # noqa: TRY004 - pydantic wants it
     return [ip_interface(str(each)) for each in ([value] if isinstance(value, str) else value)]
 
 
@@ -74,7 +74,7 @@ def kinds_of(texts: list[str]) -> dict[int, ErrorKind]:
         return {family: ErrorKind(*pair) for family, pair in zip((4, 6), pairs, strict=False) if _is_kind(pair)}
     except (ValueError, TypeError):
         known = ", ".join(KINDS)
-        raise ValueError(f"{' '.join(texts)!r} is no error: give TYPE/CODE or one of {known}") from None
+        raise ValueError(f"{' '.join(texts)!r} is not an error: give TYPE/CODE or one of {known}") from None
 
 
 def _is_kind(pair: tuple[int, ...]) -> bool:
@@ -168,7 +168,7 @@ def _answer(value: object) -> object:
     if not isinstance(value, str):
         return value
     if value not in _WORDS:
-        raise ValueError('an answer is "echo", "dns", "ntp", "silent", "refuse", or as { text = "..." }')
+        raise ValueError('an answer is "echo", "dns", "ntp", "silent", "refuse", or like { text = "..." }')
     return _WORDS[value]
 
 
@@ -360,14 +360,16 @@ def load(name_or_path: str) -> Scenario:
         if name_or_path not in names():
             alike = get_close_matches(name_or_path, names(), n=1)
             said = f"did you mean {alike[0]}?" if alike else f"there are {', '.join(names())};"
-            raise UsageError(f"no scenario is called {name_or_path!r}: {said} your own has / or .toml in its name")
+            raise UsageError(
+                f"there is no scenario {name_or_path!r}: {said} your own file needs a / or .toml in its name"
+            )
         return parse((_SHIPPED / f"{name_or_path}.toml").read_text("utf-8"), name_or_path)
     try:
         return parse(read_toml(name_or_path), name_or_path)
     except OSError as error:
         raise UdpprobeError(f"cannot read {name_or_path}: {error.strerror or error}") from error
     except UnicodeDecodeError:
-        raise UsageError(f"{name_or_path}: no UTF-8 text") from None
+        raise UsageError(f"{name_or_path}: not UTF-8 text") from None
 
 
 def parse(text: str, name: str) -> Scenario:
@@ -405,11 +407,11 @@ def _located(name: str, text: str, place: tuple[int | str, ...], reason: str) ->
 
 def _scenario(page: Page, name: str, text: str) -> Scenario:
     for word in VOIDS.keys() & page.nodes:
-        raise _MistakeError(("nodes", word), "routes use this word for what leads nowhere")
+        raise _MistakeError(("nodes", word), "this word is reserved: routes use it for what leads nowhere")
     if YOU not in page.nodes:
-        raise _MistakeError(("nodes",), f'the program needs a place: no node is called "{YOU}"')
+        raise _MistakeError(("nodes",), f'the program needs a node to run at: none is called "{YOU}"')
     for key in sorted(page.nodes[YOU].model_fields_set - _OF_YOU):
-        raise _MistakeError(("nodes", YOU, key), f'"{YOU}" is this host, which has only {", ".join(sorted(_OF_YOU))}')
+        raise _MistakeError(("nodes", YOU, key), f'"{YOU}" is this host, which takes only {", ".join(sorted(_OF_YOU))}')
     _check_addresses(page)
     links = _links(page)
     _check_names(page, links)
@@ -424,9 +426,9 @@ def _check_addresses(page: Page) -> None:
     for name, node in page.nodes.items():
         for each in node.addresses:
             if each.ip.is_loopback or each.ip.is_multicast or each in _UNSPECIFIED:
-                raise _MistakeError(("nodes", name, "address"), f"{each.ip} is no address of a host")
+                raise _MistakeError(("nodes", name, "address"), f"{each.ip} is not a host address")
             if (other := owners.setdefault(ip_interface(each.ip), name)) != name:
-                raise _MistakeError(("nodes", name, "address"), f"{each.ip} is {other}'s already")
+                raise _MistakeError(("nodes", name, "address"), f"{each.ip} already belongs to {other}")
 
 
 def _links(page: Page) -> dict[tuple[str, str], LinkSpec]:
@@ -440,7 +442,7 @@ def _links(page: Page) -> dict[tuple[str, str], LinkSpec]:
         raise _MistakeError(("links",), f'no link leads from "{YOU}"')
     for near, far in settings:
         if (far, near) not in settings:
-            raise _MistakeError(("links", f"{near} > {far}"), f'there is no way back: say "{near} - {far}" first')
+            raise _MistakeError(("links", f"{near} > {far}"), f'there is no way back: add "{near} - {far}" first')
     return {ends: LinkSpec(**setting) for ends, setting in settings.items()}
 
 

@@ -140,7 +140,7 @@ class _Offline(Exception):  # noqa: N818 - it is no error
 def _perf_event_open(attributes: bytes, processor: int, group: int) -> int:
     number = PERF_EVENT_OPEN.get(os.uname().machine)
     if number is None or ctypes.sizeof(ctypes.c_void_p) != 8:
-        raise OSError(errno.ENOSYS, f"its number is not known of {os.uname().machine}")
+        raise OSError(errno.ENOSYS, f"its number is unknown on {os.uname().machine}")
     made: int = _libc.syscall(
         ctypes.c_long(number), attributes, -1, processor, group, ctypes.c_ulong(PERF_FLAG_FD_CLOEXEC)
     )

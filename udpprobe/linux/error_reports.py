@@ -254,13 +254,13 @@ class KernelEvents:
         try:
             self.drops.count_all(self._tracing.format_of(DROP))
         except UdpprobeError as why:
-            self._on_warning(f"what this host dropped is known by this network namespace's counters alone: {why}")
+            self._on_warning(f"what this host dropped is known only from this network namespace's counters: {why}")
 
     def _try(self) -> None:
         try:
             self._open()
         except UdpprobeError as why:
-            self._on_warning(f"who was told of an error is inferred from its socket's state: {why}")
+            self._on_warning(f"whether a socket got an error is inferred from its state: {why}")
 
     def settle(self) -> None:
         """Wait until `auto` has decided, so that no later error needs the socket's state."""

@@ -33,10 +33,10 @@ FORWARDED = {
     "rejected": "a firewall",
     "refused": "a firewall",
     "unreachable": "no route, or no neighbour",
-    "reassembly": "fragments did not come",
+    "reassembly": "missing fragments",
 }
 """Why a router does not forward a datagram, by verdict."""
-NO_SOCKET_ON_PORT = "no socket has the port"
+NO_SOCKET_ON_PORT = "no socket is bound to the port"
 Key = tuple[str, str, int | None, int, int, int]
 """Receiver; destination and port of the datagram; family, type and code of the error."""
 
@@ -88,7 +88,7 @@ class SentErrors:
         if not self._sockets.is_own(quoted.destination):
             return None, FORWARDED.get(event.verdict or "", event.reason)
         if event.reason != "port-unreach":
-            return None, "fragments did not come" if event.verdict == "reassembly" else "a firewall"
+            return None, "missing fragments" if event.verdict == "reassembly" else "a firewall"
         source = number_of(quoted.source), quoted.source_port
         ranked = [
             (*_reason(found, number_of(quoted.destination), source), process)
@@ -130,15 +130,15 @@ def _reason(found: UdpSocket, destination: int, source: tuple[int, int | None]) 
     """A rank, and why a socket on the right port got no datagram: of several, the lowest rank counts."""
     is_v4 = destination >> 32 == MAPPED_PREFIX
     if found.is_v4 and not is_v4:
-        return 3, "has the port over IPv4 only"
+        return 3, "is bound to the port over IPv4 only"
     if found.address not in {0, destination}:
-        return 2, f"has the port at {address_text(found.address >> 64, found.address & MASK64)} only"
+        return 2, f"is bound to the port at {address_text(found.address >> 64, found.address & MASK64)} only"
     if found.is_connected and (found.peer, found.peer_port) != source:
         peer = address_text(found.peer >> 64, found.peer & MASK64)
-        return 1, f"has the port, connected to port {found.peer_port} of {peer}"
+        return 1, f"is bound to the port, but connected to port {found.peer_port} of {peer}"
     if is_v4 and not found.is_v4:
-        return 0, "has the port, but over IPv6 only (IPV6_V6ONLY), or a firewall rejects"
-    return 0, "has the port: a firewall rejects, or it was opened after that"
+        return 0, "is bound to the port, but over IPv6 only (IPV6_V6ONLY), or a firewall rejects"
+    return 0, "is bound to the port: a firewall rejects, or the socket was opened later"
 
 
 def rate_limited() -> dict[str, int]:

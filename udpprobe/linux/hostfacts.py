@@ -218,7 +218,7 @@ def reserve_neighbours(count: int, families: Collection[int] = (4, 6)) -> Reserv
             first = one.port
         with suppress(UdpprobeError):
             return reserve_ports(families, port=min(first, 65_536 - count), count=count)
-    raise UdpprobeError(f"no {count} UDP ports in a row are free to send from; name one with --source-port")
+    raise UdpprobeError(f"no {count} consecutive UDP ports are free to send from; name one with --source-port")
 
 
 def _reserve(families: Collection[int], port: int, held: ExitStack) -> list[socket.socket]:
@@ -228,10 +228,8 @@ def _reserve(families: Collection[int], port: int, held: ExitStack) -> list[sock
                 found = _reserve_once(families, port, tried)
             except OSError as error:
                 if port or error.errno != errno.EADDRINUSE:
-                    raise UdpprobeError(
-                        f"cannot take {f'UDP port {port}' if port else 'a UDP port'} to send from: "
-                        f"{os.strerror(error.errno or errno.EIO)}"
-                    ) from None
+                    what = f"UDP port {port}" if port else "a UDP port"
+                    raise UdpprobeError(f"cannot send from {what}: {os.strerror(error.errno or errno.EIO)}") from None
             else:
                 held.enter_context(tried.pop_all())
                 return found

@@ -193,7 +193,7 @@ def interface_index(name: str) -> int:
         return socket.if_nametoindex(name)
     except OSError:
         there = ", ".join(each for _, each in socket.if_nameindex())
-        raise UdpprobeError(f"no interface {name!r}; there are {there}") from None
+        raise UdpprobeError(f"no interface {name!r}; existing ones: {there}") from None
 
 
 def interface_name(index: int) -> str:

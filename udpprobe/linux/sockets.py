@@ -16,9 +16,9 @@ from random import SystemRandom
 from msgspec import Struct
 
 from udpprobe.core.addresses import MAPPED_PREFIX, mapped_address
-from udpprobe.core.advice import PROBES
 from udpprobe.core.kernel import TOO_BIG, reported_errno
 from udpprobe.core.model import Event, Process, ReceiveDrops
+from udpprobe.core.notes import SCANNER
 from udpprobe.core.ports import Ports
 from udpprobe.core.verdicts import Meaning
 from udpprobe.linux.processes import Holder, Options, holders_of, options_of
@@ -49,20 +49,20 @@ SEES = {
 """What a socket in a state can see of an error: the errno from its next call, everything, or nothing."""
 TEXTS = {
     "connected": "its socket is connected: its next call gives {errno}",
-    "recverr": "its socket has IP_RECVERR: the error and {errno} are there for it",
-    "unconnected": "its socket is unconnected: it does not know",
-    "elsewhere": "its socket is connected to another address: it does not know",
-    "unknown": "whether its socket hears of it is unknown",
+    "recverr": "its socket has IP_RECVERR: it gets {errno} and the whole error",
+    "unconnected": "its socket is unconnected: it gets no error",
+    "elsewhere": "its socket is connected to another address: it gets no error",
+    "unknown": "whether its socket gets the error is unknown",
 }
 REPORTED_TO = frozenset({"connected", "recverr"})
 LATER = {
-    "EMSGSIZE": "it learns of it by EMSGSIZE from each larger datagram that it sends later (IP_PMTUDISC_DO)",
-    "fragments": "it does not know; larger datagrams leave in fragments from now on",
-    "whole": "it does not know, and goes on sending them whole (IP_PMTUDISC_{mode})",
-    None: "it learns of it only with IP_PMTUDISC_DO, by EMSGSIZE from what it sends later",
+    "EMSGSIZE": "from now on, sending larger datagrams fails with EMSGSIZE (IP_PMTUDISC_DO)",
+    "fragments": "it gets no error; from now on, larger datagrams leave in fragments",
+    "whole": "it gets no error; larger datagrams still leave whole (IP_PMTUDISC_{mode})",
+    None: "it gets no error, or with IP_PMTUDISC_DO EMSGSIZE for larger datagrams from now on",
 }
 """Effect of "too big" on a socket that is not told: the route's MTU is known from then on."""
-UNTOLD = "its socket hears of most errors, but Linux keeps this one to itself"
+UNTOLD = "its socket gets most errors, but Linux does not report this one"
 
 
 class Sender(Struct, frozen=True):
@@ -101,15 +101,15 @@ class Sender(Struct, frozen=True):
         errno = reported_errno(meaning, self.state, self.mode or "WANT") if self.state in REPORTED_TO else None
         text = UNTOLD if self.state in REPORTED_TO and errno is None else TEXTS[self.state].format(errno=errno)
         if self.keeps_port:
-            text = PROBES
+            text = SCANNER
         elif meaning.verdict == "too-big" and self.state in {"unconnected", "elsewhere"}:
             later = LATER[TOO_BIG[meaning.family, self.mode].later if self.mode else None]
-            text = text.replace("it does not know", later.format(mode=self.mode))
+            text = text.replace("it gets no error", later.format(mode=self.mode))
         if is_reported is None:
             return f"{who}; {text}"
         if is_reported != self.is_reported(meaning) and not self.keeps_port:
-            text = "whatever its socket is, it was told" if is_reported else "nobody was told"
-        return f"{who}; {text} (the kernel: {f'told {meaning.recverr}' if is_reported else 'not told'})"
+            text = f"whatever its state, its socket {'got' if is_reported else 'did not get'} the error"
+        return f"{who}; {text} (the kernel: {f'reported {meaning.recverr}' if is_reported else 'not reported'})"
 
 
 UNKNOWN_SENDER = Sender(None, "unknown")

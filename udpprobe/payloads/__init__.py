@@ -89,7 +89,7 @@ BUILT_IN = (
         Payload("token", (), bytes(TOKEN_BYTES + more), 0, TOKEN_BYTES, source="the probe's token and zeros")
         for more in range(VARIANTS)
     ),
-    Payload("empty", (), b"", source="no bytes at all"),
+    Payload("empty", (), b"", source="an empty payload"),
 )
 """The first rows of every catalogue."""
 
@@ -202,7 +202,7 @@ def _row(catalogue: Catalogue, name: str) -> int:
         return GENERIC
     names = [row.name for row in catalogue.rows]
     if name not in names:
-        raise UsageError(f"no payload is called {name!r}{_near(names, name)}; --list-payloads shows all")
+        raise UsageError(f"there is no payload {name!r}{_near(names, name)}; --list-payloads shows all")
     return names.index(name)
 
 
@@ -215,7 +215,7 @@ def _from_hex(digits: str) -> bytes:
     try:
         return bytes.fromhex(digits.replace(":", ""))
     except ValueError:
-        raise UsageError(f"'hex:{digits}' is not made of pairs of hexadecimal digits") from None
+        raise UsageError(f"'hex:{digits}' is not pairs of hexadecimal digits") from None
 
 
 def _from_file(name: str) -> bytes:
@@ -314,10 +314,10 @@ def _line(text: str, at: int) -> int:
 
 
 def _nmap_error(name: str, text: str, at: int) -> UsageError:
-    return UsageError(f"{name}, line {_line(text, at)}: not what an nmap-payloads file has")
+    return UsageError(f"{name}, line {_line(text, at)}: not valid in an nmap-payloads file")
 
 
-UNKNOWN = "answers, but not as any protocol of the table (--list-payloads)"
+UNKNOWN = "answers, but not in any protocol of the table (--list-payloads)"
 
 
 def notes_of_answers(catalogue: Catalogue, plan: Plan, answers: Mapping[int, bytes]) -> dict[int, str]:

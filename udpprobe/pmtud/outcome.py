@@ -68,9 +68,9 @@ class Reports:
 
 def _contradictions(mtu: int, size: int, passed: int) -> Iterator[str]:
     if size <= passed:
-        yield f"packets of {passed} bytes arrived all the same"
+        yield f"packets of {passed} bytes arrived nevertheless"
     elif 0 < mtu < passed:
-        yield f"more than that fits: packets of {passed} bytes arrived"
+        yield f"larger packets fit: packets of {passed} bytes arrived"
 
 
 class SearchContext(Struct, frozen=True):
@@ -212,19 +212,19 @@ def _notes(rounds: SearchRounds, verdict: str, context: SearchContext) -> Iterat
     candidates = (
         (
             not passed and verdict == "too-big",
-            "nothing came back from the destination itself: this is what the routers say",
+            "nothing came back from the destination itself: this is what routers report",
         ),
         (
             verdict == "answered" and not is_cut,
-            "the service answers nothing larger than its own request; that need not be the path's doing",
+            "the service answers its usual request, but no larger one; that need not be the path's fault",
         ),
-        (passed and is_cut and lost, f"the search did not end: {passed} bytes arrived, {lost} did not"),
-        (passed and is_cut and not lost, "the search did not end: what came back is too little to say what fits"),
+        (passed and is_cut and lost, f"the search is incomplete: {passed} bytes arrived, {lost} did not"),
+        (passed and is_cut and not lost, "the search is incomplete: too few replies to tell what fits"),
         (control and not service, f"the service is silent; refusals of port {context.control_port} show what arrives"),
-        (lost and lost == search.local_limit, f"this host itself does not send {lost} bytes"),
+        (lost and lost == search.local_limit, f"this host itself cannot send {lost} bytes"),
         (
             verdict == "ok" and search.most == context.most_requested < context.interface_mtu,
-            f"more than {search.most} bytes were not tried",
+            f"packets larger than {search.most} bytes were not tried",
         ),
         (
             0 < passed < LEAST_MTU[context.family] and lost,
@@ -232,23 +232,23 @@ def _notes(rounds: SearchRounds, verdict: str, context: SearchContext) -> Iterat
         ),
         (
             verdict == "black-hole" and service and not control and set(service) == {"answer"},
-            "only answers show what arrives: large ones may get lost on their way back",
+            "only answers show what arrives: large answers may be lost on the way back",
         ),
         (
             "df" in context.changed,
-            "a refusal quotes packets without DF: a router may clear it, and fragment what does not fit",
+            "a refusal quotes packets without DF: a router may clear it and fragment large packets",
         ),
-        ("port" in context.changed, "the service answers from another port than was asked"),
+        ("port" in context.changed, "the service answers from a port other than the one probed"),
         (
             rounds.refusals.gap_ns >= NOTEWORTHY_NS,
-            f"the host limits its refusals to one every {rounds.refusals.gap_ns / SECOND:.1f} s; they were waited for",
+            f"the host limits its refusals to one every {rounds.refusals.gap_ns / SECOND:.1f} s; the search waited",
         ),
         *(
-            (True, f"the path changed: {each} bytes arrived at first, and then no more")
+            (True, f"the path changed: {each} bytes arrived at first, but not later")
             for each in sorted(search.shrunk_from)
         ),
         *(
-            (passed > 0, f"errors of another kind came back: {each} ({count})")
+            (passed > 0, f"other ICMP errors came back: {each} ({count})")
             for each, count in sorted(rounds.complaints.items())
         ),
     )

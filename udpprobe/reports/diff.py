@@ -113,8 +113,8 @@ def _difference(each: Difference, row: Compared) -> str:
             return f"was {_verdict(row.before, row.address)}, is {_verdict(row.after, row.address)}"
         case "reporter" if row.after:
             verdict = escape(row.after.verdict or "")
-            was, now = (_by(names, row.address) or "nobody known" for names in (each.before, each.after))
-            return f"{verdict} by {now}, before by {was}"
+            was, now = (_by(names, row.address) or "an unknown reporter" for names in (each.before, each.after))
+            return f"{verdict} by {now}, previously by {was}"
         case "mtu":
             return glued(f"MTU was {each.before}, is {each.after}")
         case "loss":

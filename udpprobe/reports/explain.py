@@ -34,15 +34,15 @@ _NO_ICMP = "nobody: there is no ICMP error"
 _TEXTS: Mapping[str, tuple[str, str, str, str]] = MappingProxyType(
     {
         "refused": (
-            "Nothing listens on the UDP port, and the host itself says so.",
+            "Nothing listens on the UDP port, and the host itself reports it.",
             "the destination's kernel, or its own firewall",
             "a connected socket (ECONNREFUSED), one with IP_RECVERR, a client of udpprobe icmpd; no other",
             "udpprobe scan HOST:PORT",
         ),
         "rejected": (
-            "Something on the way refuses in the destination's name: port unreachable from another address.",
+            "Something on the way refuses on the destination's behalf: port unreachable from another address.",
             "a firewall or NAT on the way",
-            "as of refused: programs cannot tell the two apart",
+            "as for refused: programs cannot tell the two apart",
             "udpprobe trace HOST:PORT",
         ),
         "too-big": (
@@ -52,7 +52,7 @@ _TEXTS: Mapping[str, tuple[str, str, str, str]] = MappingProxyType(
             "udpprobe mtu HOST:PORT",
         ),
         "loop": (
-            "The TTL ran out, and there is evidence that routers send the packet round.",
+            "The TTL ran out, and there is evidence that routers send the packet in a loop.",
             "the router at which the TTL runs out",
             "a socket with IP_RECVERR (EHOSTUNREACH); no other",
             "udpprobe trace HOST:PORT",
@@ -64,7 +64,7 @@ _TEXTS: Mapping[str, tuple[str, str, str, str]] = MappingProxyType(
             "udpprobe trace HOST:PORT",
         ),
         "prohibited": (
-            "A filter forbids the packet, and says so.",
+            "A filter blocks the packet, and reports it.",
             "a router or firewall, or the host's own firewall",
             "a connected socket, and one with IP_RECVERR; the errno depends on type and code",
             "udpprobe trace HOST:PORT",
@@ -82,26 +82,27 @@ _TEXTS: Mapping[str, tuple[str, str, str, str]] = MappingProxyType(
             "udpprobe mtu HOST:PORT",
         ),
         "quenched": (
-            "Somebody asks for slower sending. Obsolete: RFC 6633.",
+            "A router or host asks the sender to slow down. Obsolete: RFC 6633.",
             "old routers and hosts",
             "nobody: Linux drops it",
             "udpprobe scan --rate 10 HOST:PORT",
         ),
         "malformed": (
-            "A router or host cannot read the packet's headers.",
-            "whoever could not read them",
+            "A router or host cannot parse the packet's headers.",
+            "the router or host that could not parse them",
             "a connected socket, and one with IP_RECVERR (EPROTO)",
             "udpprobe trace HOST:PORT",
         ),
         "answered": (
             "A UDP datagram came back from the destination.",
             _NO_ICMP,
-            "the program that asked",
+            "the program that sent the request",
             "udpprobe check HOST:PORT",
         ),
         "silent": (
             (
-                "Sent, and nothing came back. `meaning` says what that tells: listening-or-filtered, no-evidence or "
+                "Sent, and nothing came back. `meaning` says what the silence shows: listening-or-filtered, "
+                "no-evidence or "
                 "rate-limited."
             ),
             _NO_ICMP,
@@ -111,7 +112,7 @@ _TEXTS: Mapping[str, tuple[str, str, str, str]] = MappingProxyType(
         "unsent": (
             "This host did not send it: no route, its own firewall, a packet larger than the interface's MTU.",
             _NO_ICMP,
-            "the program, from send itself",
+            "the program, from the send call itself",
             "ip route get HOST",
         ),
     }
@@ -122,18 +123,19 @@ _SILENCE = MappingProxyType(
             "Silent, while a closed port of the same host was refused: so this one is not closed. "
             "Something listens and does not answer, or a filter drops the packets."
         ),
-        "no-evidence": "Silent, and no port of the host is refused: it is down, or a filter drops datagrams or errors.",
+        "no-evidence": "Silent, and no port of the host was refused: it is down, or a filter drops datagrams or "
+        "errors.",
         "rate-limited": "Silent, but the host's limit on ICMP errors was used up: the port may be closed.",
     }
 )
 _BLACK_HOLE = About(
     "black-hole",
     "path MTU",
-    "Packets above the path MTU disappear, and no router says so: it sends no ICMP error, or a filter drops the error.",
-    "nobody, and that is the fault",
-    "nobody; programs see timeouts, for large datagrams only",
-    "Have ICMP 3/4 (fragmentation needed) and ICMPv6 2 (packet too big) sent and let through; until then, set the MTU "
-    "of the route to HOST to what fits.",
+    "Packets larger than the path MTU disappear, with no ICMP error: the router sends none, or a filter drops it.",
+    "nobody, and that is the problem",
+    "nobody; programs see timeouts, but only for large datagrams",
+    "Make routers send ICMP 3/4 (fragmentation needed) and ICMPv6 2 (packet too big), and let them through; until "
+    "then, set the MTU of the route to HOST to what fits.",
     "udpprobe mtu HOST:PORT",
 )
 _NMAP = MappingProxyType(
@@ -141,9 +143,9 @@ _NMAP = MappingProxyType(
         ANSWER: About(
             ANSWER,
             "reason",
-            "A UDP datagram came back. In a finding of a report: from another address or port than was asked.",
+            "A UDP datagram came back. In a finding of a report: from an address or port other than the one probed.",
             _NO_ICMP,
-            "the program that asked; not a connected socket where it is another address or port",
+            "the program that sent the request; not a connected socket if the answer is from another address or port",
             None,
             "udpprobe scan HOST:PORT",
         ),
@@ -194,7 +196,7 @@ def explained(word: str) -> tuple[About, tuple[Meaning, ...]]:
         unp = f"Stevens, UNP, table 28.1 has it for {verdicts}." if verdicts else "Stevens, UNP, table 28.1 lacks it."
         return About(errno, "errno", f"What a program gets for the ICMP errors below. {unp}"), rows
     raise UsageError(
-        f"{typed!r} is no word of a report"
+        f"{typed!r} is not a word of a report"
         + (
             meant(typed, known_words())
             or "; give a verdict, an nmap reason, the name of an ICMP error, an errno, or an ICMP type and code"
@@ -247,8 +249,8 @@ NO_ERRORS = MappingProxyType(
 )
 """Types that people look up although they are not errors (RFC 792, RFC 4443, RFC 4861)."""
 _REDIRECT = (
-    "the datagram was forwarded, and the host is told of a shorter way (RFC 792; RFC 4861, 8); "
-    "`ip route get HOST` shows what it learnt"
+    "the datagram was forwarded, and the host is informed of a better route (RFC 792; RFC 4861, 8); "
+    "`ip route get HOST` shows what it learned"
 )
 
 
@@ -259,7 +261,7 @@ def no_error(family: int, icmp_type: int) -> str | None:
         return None
     protocol = "ICMP" if family == 4 else "ICMPv6"
     more = f": {_REDIRECT}" if what == "a redirect" else ""
-    return f"{protocol} type {icmp_type} is {what}, and no error{more}"
+    return f"{protocol} type {icmp_type} is {what}, not an error{more}"
 
 
 SCHEMA = "udpprobe.explain/1"
@@ -279,13 +281,13 @@ COLUMNS = (
 
 _OTHERWISE = {"refused": "rejected", "expired": "loop"}
 _WHEN = {
-    "refused": "refused when the destination itself says so, rejected when any other address does",
-    "expired": "expired; loop when there is evidence of a routing loop",
+    "refused": "refused if the destination itself sends it, rejected if any other address does",
+    "expired": "expired; loop if there is evidence of a routing loop",
 }
 _LEGEND: tuple[tuple[Callable[[Meaning], bool], str], ...] = (
-    (lambda row: row.verdict == "refused", "refused becomes rejected when the reporter is not the destination."),
-    (lambda row: row.verdict == "expired", "expired becomes loop when there is evidence of a loop."),
-    (lambda row: row.code == ANY_CODE, "Code * is every code without a row."),
+    (lambda row: row.verdict == "refused", "refused becomes rejected if the reporter is not the destination."),
+    (lambda row: row.verdict == "expired", "expired becomes loop if there is evidence of a loop."),
+    (lambda row: row.code == ANY_CODE, "Code * stands for every code without a row."),
     (
         lambda row: (row.family, row.type, row.code) == (6, 4, ANY_CODE),
         ("ICMPv6 types without a row, up to 127, have no verdict and give EPROTO with IP_RECVERR."),
@@ -295,32 +297,29 @@ _LEGEND: tuple[tuple[Callable[[Meaning], bool], str], ...] = (
         (
             "UNP: Stevens, UNIX Network Programming, table 28.1. Linux gives a connected socket the errno from its "
             "next call, once; a socket with IP_RECVERR gets it too, and reads the whole error with MSG_ERRQUEUE. An "
-            "unconnected socket hears nothing, ever: the kernel cannot know which sendto the error belongs to."
+            "unconnected socket never gets it: the kernel cannot know which sendto the error belongs to."
         ),
     ),
     (
         lambda row: row.verdict == "too-big",
-        (
-            "But the route learns the MTU: with IP_PMTUDISC_DO each send that is larger fails with EMSGSIZE, from "
-            "whatever socket."
-        ),
+        ("But the route learns the MTU: with IP_PMTUDISC_DO, each larger send fails with EMSGSIZE, from any socket."),
     ),
 )
 """The notes below a table, each with a test for the rows that need it."""
 
 
 _LATER = (
-    "nothing of the error; but the route's MTU is known then: with IP_PMTUDISC_DO each sendto that is larger "
-    "gives EMSGSIZE, by default it leaves in fragments"
+    "nothing of the error itself, but the route's MTU is then known: with IP_PMTUDISC_DO each larger sendto fails "
+    "with EMSGSIZE; by default it leaves in fragments"
 )
-_HOW = {"fragments": "leave in fragments", "whole": "leave whole, and are lost", "EMSGSIZE": "EMSGSIZE, from each send"}
+_HOW = {"fragments": "leave in fragments", "whole": "leave whole and are lost", "EMSGSIZE": "EMSGSIZE, from each send"}
 
 
 def verdict_words(meaning: Meaning) -> str:
     """The verdict, and in which cases it is a different one."""
     if _otherwise(meaning):
         return _WHEN[meaning.verdict or ""]
-    return meaning.verdict or "none: nobody has defined this error"
+    return meaning.verdict or "none: this error is undefined"
 
 
 def _otherwise(meaning: Meaning) -> str | None:
@@ -343,7 +342,7 @@ def _connected(meaning: Meaning) -> str:
     if meaning.connected:
         return f"{meaning.connected} from its next call (send, recv or SO_ERROR), once"
     if meaning.recverr:
-        return "nothing: Linux treats it as transient, and reports it only to sockets with IP_RECVERR"
+        return "nothing: Linux treats it as transient and reports it only to sockets with IP_RECVERR"
     return "nothing: Linux drops it"
 
 
@@ -374,9 +373,9 @@ def meanings_table(meanings: Sequence[Meaning], width: int, about: About | None 
 def _about(about: About, width: int) -> str:
     facts = (
         ("who sends it", about.sender),
-        ("who hears of it", about.listener),
+        ("who gets it", about.listener),
         ("what to do", about.advice),
-        ("look further", about.further),
+        ("to find out more", about.further),
     )
     said = "\n".join(_fact(key, value, width) for key, value in facts if value)
     return f"{about.word} ({about.kind})\n{wrap(about.text, width)}" + (f"\n\n{said}" if said else "")
@@ -421,7 +420,7 @@ def _story(meaning: Meaning, width: int) -> str:
         f"{_title(meaning)}\n{wrap(meaning.text, width)}",
         body,
         _modes(meaning, width),
-        f"The error's way through Linux, and what each function wants or does:\n{way}",
+        f"The error's path through Linux, and what each function requires or does:\n{way}",
     )
     return "\n\n".join(filter(None, parts))
 
@@ -436,7 +435,7 @@ def _modes(meaning: Meaning, width: int) -> str:
         for mode in MODES
         for of in (TOO_BIG[meaning.family, mode],)
     )
-    return table((Layout((option, "connected", name, "larger datagrams from then on"), rows, elastic=0),), width)
+    return table((Layout((option, "connected", name, "larger datagrams after that"), rows, elastic=0),), width)
 
 
 def meanings_markdown(meanings: Sequence[Meaning], width: int, about: About | None = None) -> str:

@@ -272,7 +272,7 @@ def report_html(report: Report, style: Style = PLAIN, timeline: Timeline | None 
             ("advice", "What to do", _list(builder.advice.sentences())),
             ("over-time", "Errors over time", timeline.drawn(style) if timeline else ()),
             ("loops", "Loops", _loops(seen)),
-            ("reporters", "Who reports about whom", _pairs(seen)),
+            ("reporters", "Who reports errors about whom", _pairs(seen)),
             ("round-trips", "Round-trip times", _rtts(seen)),
             ("destinations", subject, _destinations(rows, omitted, report.group_by)),
             ("errors", "Errors one by one", timeline.table(style) if timeline else ()),
@@ -342,7 +342,7 @@ def _sureness(seen: _Gathered) -> str:
     """How reliably the errors were matched with datagrams, in words."""
     matches = sum((group.matches for group in seen.groups.values()), Counter[str]())
     words = {
-        "exact": "certainly matched with the datagram that caused them",
+        "exact": "matched with certainty to the datagram that caused them",
         "flow": "matched by flow alone",
         "rewritten": "matched through a NAT",
         "none": "without their datagram",
@@ -392,7 +392,7 @@ def _loops(seen: _Gathered) -> Iterator[str]:
     yield '<div class="figures">\n' if seen.loops else ""
     for number, (loop, places) in enumerate(list(seen.loops.items())[:LOOPS_SHOWN]):
         shown = ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
-        names = ", ".join(loop.routers) or "routers that do not speak"
+        names = ", ".join(loop.routers) or "routers that do not reply"
         lap = f" {plural(loop.period, 'hop')}" if loop.period else ""
         said = f"Packets to {shown} go round{lap}, via {names}."
         yield _figure(svg.ring(f"loop{number}", loop.routers, loop.period, said), said, label="Diagram of a loop")
@@ -439,7 +439,7 @@ def _destinations(rows: Sequence[str], omitted: Counter[str], subject: str) -> I
         *((name, "") for name in names[3:]),
     ]
     rest = ", ".join(f"{omitted[each]:,} {each}" for each in (*VERDICTS, UNDECIDED, ALONE) if omitted[each])
-    more = f" {omitted.total():,} more are left out, for the size of this file: {rest}; --format json has all."
+    more = f" {omitted.total():,} more are left out to limit the size of this file: {rest}; --format json has all."
     more = more if rest else ""
     count = sum(each.count("<tr") for each in rows)
     yield _table(headers, rows, f"{plural(count, 'row')}, the worst first.{more}", "All destinations")
@@ -655,13 +655,13 @@ def mtu_html(report: MtuReport) -> str:
                 ("sizes", "Sizes", (_figure(svg.ladder(rungs, end), label="Packet sizes"),) if rungs else ()),
                 (
                     "routers",
-                    "Who said what",
+                    "Who reported what",
                     (
                         _table(
                             [(name, "number" if place in {1, 2, 3} else "") for place, name in enumerate(MTU_HEADERS)],
                             (_row(row) for row in map(router_row, report.reports)),
                             "Routers that reported an MTU.",
-                            "Who said what",
+                            "Who reported what",
                         ),
                     )
                     if report.reports
@@ -705,12 +705,12 @@ def _rungs(report: MtuReport) -> list[tuple[int, str, str]]:
     hole, mtu = report.black_hole, report.path_mtu
     if hole:
         behind = f" behind {hole.after}" if hole.after else ""
-        rungs.append((hole.smallest_lost, f"lost{behind}, and nobody says so", "refused"))
+        rungs.append((hole.smallest_lost, f"lost{behind}, with no ICMP error", "refused"))
     if mtu is not None:
-        whole = ", as much as the interface takes" if mtu >= report.interface_mtu else ""
+        whole = ", the interface's MTU" if mtu >= report.interface_mtu else ""
         rungs.append((mtu, f"arrive{whole}", "answered"))
     if mtu is not None and mtu < report.interface_mtu and all(size != report.interface_mtu for size, *_ in rungs):
-        rungs.append((report.interface_mtu, "what the interface takes", "silent"))
+        rungs.append((report.interface_mtu, "the interface's MTU", "silent"))
     return sorted(rungs, key=lambda rung: (-rung[0], rung[2]))
 
 
@@ -731,7 +731,7 @@ def diff_html(comparison: Comparison) -> str:
             room -= len(rows[-1])
         else:
             omitted += 1
-    more = f" {omitted:,} more are left out for the size of this file; --format json has all." if omitted else ""
+    more = f" {omitted:,} more are left out to limit the size of this file; --format json has all." if omitted else ""
     table = _table(
         (("destination", ""), ("change", "word"), ("what changed", ""), ("what to do", "")),
         rows,

@@ -28,7 +28,7 @@ _GAUGES = (
     ("state", "0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.", lambda check: CheckState[check.state].value),
     ("success", "1 where the destination is as expected.", lambda check: check.state == "OK"),
     ("rtt_seconds", "Median round trip.", lambda check: check.rtt_ms and check.rtt_ms / 1000),
-    ("path_mtu_bytes", "IP packet that fits through.", lambda check: check.path_mtu),
+    ("path_mtu_bytes", "Largest IP packet that fits, in bytes.", lambda check: check.path_mtu),
 )
 
 
@@ -50,7 +50,7 @@ def checks_text(outcome: Outcome) -> str:
 
 def _verdicts(outcome: Outcome, registry: CollectorRegistry) -> None:
     gauge = Gauge(
-        "udpprobe_check_verdict", "1 for what became of the datagrams.", (*LABELS, "verdict"), registry=registry
+        "udpprobe_check_verdict", "1 for the verdict on the datagrams.", (*LABELS, "verdict"), registry=registry
     )
     for each in outcome.checks:
         if each.verdict:
@@ -67,7 +67,7 @@ _PROBE_GAUGES = (
     ("probe_ip_protocol", "4 or 6.", lambda check: None if check.address is None else 6 if ":" in check.address else 4),
     ("probe_udp_state", "0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.", lambda check: CheckState[check.state].value),
     ("probe_udp_rtt_seconds", "Median round trip.", lambda check: check.rtt_ms and check.rtt_ms / 1000),
-    ("probe_udp_path_mtu_bytes", "IP packet that fits through.", lambda check: check.path_mtu),
+    ("probe_udp_path_mtu_bytes", "Largest IP packet that fits, in bytes.", lambda check: check.path_mtu),
 )
 
 Errors = Mapping[tuple[int, int, int], int]
@@ -88,7 +88,7 @@ def probe_text(check: Checked, duration_s: float, errors: Errors) -> bytes:
         if (value := value_of(check)) is not None:
             Gauge(name, text, registry=registry).set(value)
     verdicts = Gauge(
-        "probe_udp_verdict", "1 for what became of the datagrams, 0 for all else.", ("verdict",), registry=registry
+        "probe_udp_verdict", "1 for the verdict on the datagrams, 0 for the others.", ("verdict",), registry=registry
     )
     for verdict in VERDICTS:
         verdicts.labels(verdict).set(verdict == check.verdict)

@@ -116,18 +116,18 @@ def conclusion(report: MtuReport) -> str:
 
 def _ok(report: MtuReport) -> str:
     is_all = report.path_mtu == report.interface_mtu
-    return f": as much as {escape(report.interface) or 'the interface'} takes" if is_all else ""
+    return f": the MTU of {escape(report.interface) or 'the interface'}" if is_all else ""
 
 
 def _too_big(report: MtuReport) -> str:
     said = limiter_of(report.reports, report.path_mtu)
-    return f": {escape(said.reporter)} says so" if said else ""
+    return f": reported by {escape(said.reporter)}" if said else ""
 
 
 def _false_report(mtu: int, path_mtu: int) -> str:
     """The effect of a wrong reported MTU."""
     if mtu == 0:
-        return "names no MTU: hosts have to guess what fits"
+        return "reports no MTU: hosts have to guess what fits"
     if mtu < path_mtu:
         return f"reports {mtu}: hosts that believe it send smaller packets than they could"
     return f"reports {mtu}: hosts that believe it lose packets of {path_mtu + 1}\N{EN DASH}{mtu} bytes"
@@ -137,9 +137,9 @@ def _black_hole(report: MtuReport) -> str:
     hole = report.black_hole
     if hole is None:
         return ""
-    where = f"behind {escape(hole.after)}" if hole.after else "before any router that speaks"
+    where = f"behind {escape(hole.after)}" if hole.after else "before any router that replies"
     until = f", before or at {escape(hole.before)}" if hole.before else ""
-    return f": {hole.smallest_lost} bytes disappear {where}{until}, and nobody says so"
+    return f": {hole.smallest_lost} bytes disappear {where}{until}, with no ICMP error"
 
 
 def _nothing(report: MtuReport) -> str:
@@ -157,7 +157,7 @@ def _loop(_: MtuReport) -> str:
 def _not_arriving(report: MtuReport) -> str:
     if NO_NEIGHBOUR in report.notes:
         return f": {report.notes[1]}"
-    return ": nothing arrives; udpprobe trace shows who says so"
+    return ": nothing arrives; udpprobe trace shows who reports it"
 
 
 _WHY: dict[str, Callable[[MtuReport], str]] = {

@@ -13,7 +13,7 @@ REASONS_SHOWN = 5
 REASONS = {
     "BPF_CGROUP_EGRESS": "a BPF program of a cgroup",
     "CPU_BACKLOG": "net.core.netdev_max_backlog",
-    "FRAG_REASM_TIMEOUT": "other fragments did not come",
+    "FRAG_REASM_TIMEOUT": "missing fragments",
     "ICMP_CSUM": "a bad ICMP checksum",
     "IP_CSUM": "a bad IPv4 header checksum",
     "IP_INADDRERRORS": "not for an address of this host",
@@ -83,14 +83,14 @@ def _by_reason(rows: Sequence[tuple[str, int]]) -> str:
 
 
 def sent(found: ErrorsSent | None) -> Iterator[str]:
-    """`this host sent 12 ICMP errors about UDP, and its rate limits held back 188 ICMP errors`."""
+    """`this host sent 12 ICMP errors about UDP, and its rate limits suppressed 188 ICMP errors`."""
     if found is None:
         return
     number = sum(each.count for each in found.rows) + found.more
     yield f"this host sent {plural(number, 'ICMP error') if number else 'no ICMP errors'} about UDP"
     held = [f"{count:,} {words}" for name, words in RATE_LIMITS.items() if (count := found.rate_limited.get(name))]
     if held:
-        yield f"its rate limits held back {plural(sum(found.rate_limited.values()), 'ICMP error')}: {', '.join(held)}"
+        yield f"its rate limits suppressed {plural(sum(found.rate_limited.values()), 'ICMP error')}: {', '.join(held)}"
 
 
 SENT_COLUMNS = ("sent to", "about", "error", "count", "why")

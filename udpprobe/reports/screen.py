@@ -12,7 +12,7 @@ from udpprobe.reports.trace import change_lines, change_words, conclusion, folde
 from udpprobe.tracing.model import NO_REPORTER, Change, Hop, HopStatistics, TraceReport
 
 KEYS, MORE_KEYS = "q quit  p pause  r reset  n names  ? help", "q quit  p pause  r reset  n names  Tab next  ? help"
-NO_KEYS = "Ctrl-C ends it"
+NO_KEYS = "Ctrl-C stops it"
 TIMES = ("last", "avg", "best", "worst", "sdev", "jitter")
 HEADER = f"{'loss%':>5} {'sent':>5} {'last':>5} {'avg':>5} {'best':>5} {'worst':>5} {'sdev':>5} {'jitter':>6}"
 TIMES_AT = HEADER.index("last") - 1
@@ -34,10 +34,10 @@ sdev    standard deviation of the RTTs
 jitter  as RTP has it (RFC 3550): how much one RTT differs from the next
 history the last probes, the latest one at the right: {lowest} near the best RTT,
         {highest} thirty times that or more, {lost} no reply
-+1, *   another router replies too at this hop; no reply from any
++1, *   another router also replies at this hop; no reply from any
 
 q       quit, and print statistics and all changes
-p       pause: the round is finished, and no other one begun; p again goes on
+p       pause: finish the round and begin no other; p again continues
 r       reset the statistics and the list of changes
 n       names of routers instead of addresses, or addresses again
 Tab     the next of several targets (also: its digit, arrows); the list
@@ -97,7 +97,7 @@ def _fitted(head: list[str], body: list[str], events: list[str], height: int) ->
     room = height - len(head) - min(len(events), LEAST_EVENTS) - 1
     if len(body) > room:
         hidden = len(body) - room + 1
-        note = f"... {hidden} lines more: the screen is too low"
+        note = f"... {hidden} lines more: the screen is too small"
         body = [*body[:2], note, *body[2 + hidden :]] if room > 3 else body[: max(room, 0)]
     room = height - len(head) - len(body) - 1
     shown = [*head, *body, "", *(events[-room:] if room > 0 else [])]

@@ -210,7 +210,7 @@ def ladder(rungs: Sequence[tuple[int, str, str]], description: str) -> str:
     for place, (size, said, kind) in enumerate(rungs):
         y = 8 + place * 46
         shapes += [word(0, y + 13, f"{size} bytes: {said}", most=100), box(0, y + 20, WIDTH * size / most, 12, kind)]
-    return picture("ladder", "Packet sizes, and what became of them", description, 46 * len(rungs) + 8, shapes)
+    return picture("ladder", "Packet sizes and their outcome", description, 46 * len(rungs) + 8, shapes)
 
 
 # ---- reporters and destinations
@@ -250,7 +250,7 @@ def ribbons(pairs: Sequence[tuple[str, str, int, str]], description: str) -> str
             f'stroke-width="{_n(width)}"><title>'
             f"{text_of(f'{reporter} about {destination}: {number} {kind}')}</title></path>"
         )
-    return picture("flows", "Who reports about whom", description, bottom + 10, shapes)
+    return picture("flows", "Who reports errors about whom", description, bottom + 10, shapes)
 
 
 # ---- a distribution

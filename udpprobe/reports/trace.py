@@ -208,7 +208,7 @@ def _answered(report: TraceReport) -> str:
     last = _last(report)
     if last and any(each.type is None for each in last.reporters):
         return _stopped(report)
-    return f"answered by {escape(report.target.address)}, beyond hop {last.ttl if last else 0}; it answered but once"
+    return f"answered by {escape(report.target.address)}, beyond hop {last.ttl if last else 0}; it answered only once"
 
 
 def _names(hop: Hop) -> str:

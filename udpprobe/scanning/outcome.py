@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from udpprobe.core.addresses import address_text, is_group
-from udpprobe.core.advice import AMPLIFIER, ANSWERS_ELSEWHERE, case_of_verdict, sentence
+from udpprobe.core.advice import case_of_verdict, sentence
 from udpprobe.core.departures import values_at
 from udpprobe.core.model import (
     FEWEST_ALIKE,
@@ -28,7 +28,7 @@ from udpprobe.core.model import (
     answer_from,
     median,
 )
-from udpprobe.core.notes import GROUP_MEMBER, no_neighbour_notes, texts_of
+from udpprobe.core.notes import AMPLIFIER, GROUP_MEMBER, NO_ERRORS_ARRIVE, NO_REPLY, no_neighbour_notes, texts_of
 from udpprobe.core.sweep import divided, families_of_alike, runs
 from udpprobe.core.verdicts import ERRNO_OF_VERDICT, VERDICTS, Meaning, meaning_of, verdict_of
 from udpprobe.endpoints import endpoint_text
@@ -46,11 +46,8 @@ AMPLIFIES = 10
 question."""
 HEADER_BYTES = {4: 28, 6: 48}
 """IP and UDP header, by family."""
-NO_REPLY = "no reply; host down or filtered"
-"""Note for a host without any reply, although a closed port was probed too."""
-NO_ERROR = f"no closed port is refused, though {ANSWERS_ELSEWHERE}"
-NO_REFUSAL = "no reply, and no closed port of this host is refused"
-SEEN_LOOPING = "seen going round: the same datagram again, its TTL lower each time"
+NO_REFUSAL = "no reply, and no closed port of this host was refused"
+SEEN_LOOPING = "seen looping: the same datagram again, its TTL lower each time"
 IMPLIED_BY_ERRNO = frozenset({"refused", "too-big"})
 """Verdicts for which the errno says as much as type and code."""
 TIME_EXCEEDED = {(4, 11, 0), (6, 3, 0)}
@@ -264,7 +261,7 @@ def destination_of(known: Known, task: int) -> Destination:
     notes: tuple[str, ...] = ()
     if sent > 1 and rtt_ms and not errors:
         # After a retry, the answer may be to any of the probes, so it gives no RTT (Karn's algorithm, RFC 6298, 3).
-        rtt_ms, notes = None, (f"asked {sent} times before it answered",)
+        rtt_ms, notes = None, (f"probed {sent} times before it answered",)
     if verdict == "silent":
         verdict, name, meaning, notes = _silent(known, task)
     notes += tuple(some[task] for some in known.notes if task in some)
@@ -295,7 +292,7 @@ def _amplification(known: Known, task: int) -> tuple[str, ...]:
     record, family = known.record, known.plan.family_of(task)
     answered = record.answered_bytes[task] + HEADER_BYTES[family] * record.answered[task]
     times = answered // max(known.plan.sent_bytes[task], 1)
-    return (f"answers {times} times the bytes that it was sent: {AMPLIFIER}",) if times >= AMPLIFIES else ()
+    return (f"answers with {times} times the bytes it was sent: {AMPLIFIER}",) if times >= AMPLIFIES else ()
 
 
 def _is_refused_before(known: Known, task: int) -> bool:
@@ -353,9 +350,9 @@ def _findings(known: Known, task: int) -> tuple[Finding, ...]:
 def _answer_from(known: Known, task: int, unsolicited: Unsolicited) -> Finding:
     address = address_text(*unsolicited.address)
     note = (
-        f"port {unsolicited.port}, unasked: not taken for an answer"
+        f"port {unsolicited.port}, which was not probed: not taken for an answer"
         if unsolicited.address == known.plan.tasks.address(task)
-        else f"{endpoint_text(address, unsolicited.port)}, which was not asked"
+        else f"{endpoint_text(address, unsolicited.port)}, which was not probed"
     )
     return answer_from(
         known.plan.family_of(task), address, unsolicited.count, unsolicited.first_ns, unsolicited.last_ns, note
@@ -435,7 +432,7 @@ def _silent(known: Known, task: int) -> tuple[str, str | None, str | None, tuple
         name = errno.errorcode.get(known.send_errnos.get(task, 0))
         if known.plan.sent[task] == 0:
             return "unsent", name, None, ()
-        return "silent", None, "no-evidence", (f"not asked again: {name}",)
+        return "silent", None, "no-evidence", (f"not probed again: {name}",)
     if not known.record.is_seen[task]:  # no proof that a probe left
         why = "held by this scan itself" if state == HELD else "not seen leaving this host"
         return "silent", None, "no-evidence", (why,)
@@ -459,7 +456,7 @@ def _meaning(task: int, host: int, pacing: Pacing) -> str:
 def _why(meaning: str, task: int, host: int, known: Known) -> str:
     """The reason for a meaning, and how certain it is."""
     sent, refusals = known.plan.sent, known.pacing.refusal_count[host]
-    how_often = f"asked {sent[task]} times" if sent[task] > 1 else "asked once"
+    how_often = f"probed {sent[task]} times" if sent[task] > 1 else "probed once"
     if meaning == "listening-or-filtered":
         return f"{how_often}, while " + (
             "another port was refused" if refusals == 1 else f"other ports were refused {refusals} times"
@@ -469,7 +466,7 @@ def _why(meaning: str, task: int, host: int, known: Known) -> str:
     if not sent[known.plan.requested_count + host]:  # no closed port was probed, so silence may mean a listener
         return how_often
     if known.answers_somewhere(host):
-        return f"{how_often}; {NO_ERROR}"
+        return f"{how_often}; {NO_ERRORS_ARRIVE}"
     return f"{how_often}; {NO_REFUSAL if known.pacing.drew_error[host] else NO_REPLY}"
 
 

@@ -321,7 +321,7 @@ class HeaderTraits:
         if not odd:
             return {}
         return {
-            task: f"its error differs from the host's other errors ({odd[pair]}): perhaps a firewall speaks for it"
+            task: f"its error differs from the host's other errors ({odd[pair]}): perhaps a firewall answers for it"
             for task, pair in enumerate(zip(self._hosts, self.first, strict=True))
             if pair in odd
         }

@@ -27,8 +27,8 @@ CHANGES = {
     "checksum": "the UDP checksum was changed, as by a NAT",
     "dscp": "the DSCP was changed",
     "ecn": "the ECN bits were changed",
-    "df": "the DF bit was cleared: what is too big is fragmented",
-    "port": "answers from another port than was asked",
+    "df": "the DF bit was cleared: packets that are too big get fragmented",
+    "port": "answers from a port other than the one probed",
 }
 
 
@@ -238,15 +238,16 @@ def _notes(reply: Reply, usual_ttl: int) -> Iterator[str]:
     if reply.event is None:
         return
     if is_expired(reply) and reply.event.reporter == reply.event.quoted.destination:
-        yield "a NAT speaks in the destination's name for who is behind it"
+        yield "a NAT replies with the destination's address for the hosts behind it"
     yield from (note for note in reply.event.notes if note not in CHANGES.values())
     quoted = reply.event.quoted.ttl
     # a router that cannot forward it may report that before it decrements the TTL
     surplus = quoted - usual_ttl - (not is_expired(reply) and reply.event.reporter != reply.event.quoted.destination)
     if quoted == 0 and is_expired(reply):
-        yield "quotes TTL 0: the router before it forwards what should expire there, or this one counts down first"
+        yield "quotes TTL 0: the router before it forwards packets that should expire there, or this one decrements "
+        "first"
     elif surplus > 0:
-        yield f"quotes a TTL that is {surplus} too high: hops before it do not count down, as in an MPLS tunnel"
+        yield f"quotes a TTL that is {surplus} too high: hops before it do not decrement the TTL, as in an MPLS tunnel"
 
 
 def _way_back(exchanges: Sequence[Exchange], ttl: int, destination: str) -> Iterator[str]:
@@ -260,7 +261,7 @@ def _way_back(exchanges: Sequence[Exchange], ttl: int, destination: str) -> Iter
         if reply.event is None or is_expired(reply) or reply.event.reporter == destination
     }
     if not back <= {ttl}:
-        yield f"comes back over {' or '.join(map(str, sorted(back)))} hops"
+        yield f"replies return over {' or '.join(map(str, sorted(back)))} hops"
 
 
 # ---- what to do
