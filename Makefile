@@ -43,8 +43,8 @@ demo: $(VENV)/compiled ## see what udpprobe finds in small internets: visits the
 	@$(BIN)/udpprobe demo
 
 .PHONY: test
-# one more than the usual two cores: many tests wait for clocks
-JOBS ?= 3
+# two more than the usual two cores: many tests wait for clocks
+JOBS ?= 4
 # in an order of our own: tests/conftest.py
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 test: $(VENV)/ready $(VENV)/compiled ## run the tests (ARGS='-k name' for some; JOBS=0 one by one; as root also those with real kernels)
