@@ -10,6 +10,7 @@ import json
 import struct
 import sys
 import time
+from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,10 +51,10 @@ class Wire:
         self._records = Records(BLOCKS, capacity=1)
 
     def send(
-        self, batch: Batch, count: int, _zones: Sequence[int], on_leaving: Callable[[], None] | None = None
+        self, batch: Batch, count: int, _zones: Sequence[int], on_leaving: Callable[[array[int]], None] | None = None
     ) -> None:
         if on_leaving:
-            on_leaving()
+            on_leaving(array("I", range(count)))
         start = time.perf_counter()
         now_s, now_ns = divmod(time.time_ns(), 10**9)
         packets, records = bytes(memoryview(batch.packets)[: count * batch.stride]), []
@@ -91,7 +92,12 @@ class Wire:
         self._blocks.append(struct.pack("=6I24x", 2, 0, 1, count, 48, 48 + len(body)) + body)
         self.took_s += time.perf_counter() - start
 
-    def flush(self) -> None:
+    is_sending = False
+
+    def is_ready(self, _wait_s: float) -> bool:
+        return True
+
+    def flush(self, *, stop: bool = False) -> None:
         pass
 
     def unsent(self) -> list[tuple[int, int, int]]:

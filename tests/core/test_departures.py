@@ -99,7 +99,7 @@ def test_counting_departures_in_bulk_equals_counting_one_by_one(batches, size):
         zones = departures.number(due, now_ns, plans[1].keep_last)
         plans[1].prober.craft(plans[1].crafted, batch, len(due))
         total += departures.count_sent(len(due))
-        departures.set_sent_ns(len(due), now_ns + 7)
+        departures.set_sent_ns(array("I", range(len(due))), now_ns + 7)
         assert (sent, [0] * len(due)) == (packets_of(batch, len(due)), zones)
     assert story(plans[0], noted) == story(plans[1], counted)
     assert total == sum(plans[1].sent_bytes)

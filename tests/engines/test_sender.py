@@ -86,20 +86,29 @@ class Refusing(Messages):
 
 
 def test_sending_waits_for_a_full_queue_and_survives_a_signal(monkeypatch, plain):
-    waits = []
-    monkeypatch.setattr(sendmmsg.time, "sleep", waits.append)
+    waits, leaving = [], []
     played = Refusing((1, 0), (-1, errno.ENOBUFS), (-1, errno.EINTR), (-1, errno.EAGAIN), (2, 0))
-    assert [0, 0, 0] == played.send(plain, 3)
+    monkeypatch.setattr(played.stopped, "wait", waits.append)
+    assert [0, 0, 0] == played.send(plain, 3, leaving.append)
+    assert [0, 1, 1, 1] == leaving  # what had to wait leaves later than the first
     assert [0, 1, 1, 1, 1] == played.asked
     assert [sendmmsg.WAIT_S, 2 * sendmmsg.WAIT_S] == waits
 
 
 def test_a_queue_that_stays_full_loses_only_its_packet(monkeypatch, plain):
     waits = []
-    monkeypatch.setattr(sendmmsg.time, "sleep", waits.append)
     full = [(-1, errno.ENOBUFS)] * 11  # packets that left nonetheless: some interfaces say so of what they dropped
-    assert [errno.ENOBUFS, 0] == Refusing(*full, (1, 0)).send(plain, 2)
+    played = Refusing(*full, (1, 0))
+    monkeypatch.setattr(played.stopped, "wait", waits.append)
+    assert [errno.ENOBUFS, 0] == played.send(plain, 2)
     assert sendmmsg.PATIENCE_S == pytest.approx(sum(waits), rel=0.05)
+
+
+def test_what_is_stopped_while_the_queue_is_full_is_cancelled(monkeypatch, plain):
+    played = Refusing((1, 0), (-1, errno.ENOBUFS))
+    monkeypatch.setattr(played.stopped, "wait", lambda _: played.stop())
+    assert [0, errno.ECANCELED, errno.ECANCELED] == played.send(plain, 3)
+    assert [errno.ECANCELED] == played.send(plain, 1)
 
 
 @privileged

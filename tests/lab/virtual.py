@@ -99,7 +99,7 @@ class Sender:
     def __init__(self, host):
         self._host = host
 
-    def send(self, batch, count, zones):
+    def send(self, batch, count, zones, _on_leaving=None):
         assert len(zones) == count
         ends = [(row * batch.stride, row * batch.stride + batch.length[row]) for row in range(count)]
         errnos = [self._host.send(bytes(batch.packets[start:end])) for start, end in ends]

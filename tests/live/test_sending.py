@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from functools import partial
 
 import pytest
 from engine_probes import crafted_for, data_of
@@ -170,9 +169,9 @@ def test_a_thread_sends_batches_in_order_and_reports_refusals(network, family, l
             for number in range(2 * BATCHES)
         ]
     for number, batch in enumerate(batches):
-        engine.send(*batch, partial(left.append, number))
+        engine.send(*batch, lambda rows, number=number: left.append((number, list(rows))))
     engine.flush()
-    assert list(range(2 * BATCHES)) == left
+    assert [(number, [0, 1]) for number in range(2 * BATCHES)] == left
     assert [data_of(batch, 0) for batch, *_ in batches] == [listening.recv(200) for _ in batches]
     assert [(1, errno.EHOSTUNREACH, 100 + number) for number in range(2 * BATCHES)] == engine.unsent()
     assert [] == engine.unsent()

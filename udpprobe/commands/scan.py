@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 LONGEST_WAIT_S = 0.05
 ROOM = 8192
 """Most probes sent between two reads of what came back; with a thread for sending, one batch."""
+READY_S = 0.01
+"""Longest wait for a sending thread, so that replies are taken and Ctrl-C is noticed even if its queue is full."""
 PROGRESS_S = 0.1
 MOST_LATEST = 5
 BATCH_PROBES, BATCH_BYTES = 2048, 1 << 22
@@ -199,7 +201,9 @@ class _Run:
         for task, host in enumerate(self._plan.host) if any(send_errnos) else ():
             if send_errnos[host]:
                 self._mark_unsent(task, send_errnos[host])
-        self._batches, self._most = self._make_batches(options.size)
+        self._stride = (max(48 + self._plan.prober.payloads.longest, options.size) + 3) // 4 * 4
+        """Room for a probe in a batch, bytes."""
+        self._batches, self._most = self._make_batches()
         self._steadied: Callable[[int], int] = int
         self._marks = array("I"), array("i")
         """Frames that were recorded, and their tasks or other return values of `Replies.packets`."""
@@ -211,67 +215,61 @@ class _Run:
         self._last_ns: int | None = None
         self._link_types: set[int] = set()
 
-    def _make_batches(self, size: int) -> tuple[Iterator[tuple[Batch, Departures]], int]:
+    def _make_batches(self) -> tuple[Iterator[tuple[Batch, Departures]], int]:
         """The batches, to be filled in turn without end, and the most probes in each."""
-        stride = (max(48 + self._plan.prober.payloads.longest, size) + 3) // 4 * 4
         probes = BATCH_PROBES if self._engine.sees_own else CHUNK
-        most = max(1, min(probes, BATCH_BYTES // stride))
-        batches = [Batch(most, stride) for _ in range(BATCHES)]
+        most = max(1, min(probes, BATCH_BYTES // self._stride))
+        batches = [Batch(most, self._stride) for _ in range(BATCHES)]
         return cycle([(batch, self._plan.departures(batch, self._record.is_seen)) for batch in batches]), most
 
     def step(self) -> bool:
         """Receive, then send what is due; False when everything is decided."""
         wait_s = (self._pacing.wake_ns(self._now_ns) - self._now_ns) / SECOND
         self._take_arrivals(self._engine.receive(min(max(wait_s, 0), LONGEST_WAIT_S)))
-        due = self._pacing.due(self._now_ns, ROOM if self._engine.sees_own else self._most)
-        for start in range(0, len(due), self._most):
-            self._send(due[start : start + self._most])
-        if not due:
-            self._flush()
-        self._sent += len(due)
+        if self._engine.is_ready(READY_S):
+            due = self._pacing.due(self._now_ns, ROOM if self._engine.sees_own else self._most)
+            for start in range(0, len(due), self._most):
+                self._send(due[start : start + self._most])
+            self._sent += len(due)
+        self._take_unsent()
         self._report_settled()
         self._report_progress()
-        return not self._pacing.done(self._now_ns)
+        return self._engine.is_sending or not self._pacing.done(self._now_ns)
 
     def _send(self, due: Sequence[tuple[int, int]]) -> None:
         """Send one more probe of each task, each from one of its source addresses."""
         plan = self._plan
-        batch, departures = next(self._batches)
-        if batch.stride > LONGEST_PACKET:
+        if self._stride > LONGEST_PACKET:
             too_long = [pair for pair in due if self._is_too_long(*pair)]
             for task, _ in too_long:
                 plan.next_attempt(task, self._now_ns)
                 self._mark_unsent(task, errno.EMSGSIZE)
             due = [pair for pair in due if pair not in too_long]
-        zones = departures.number(due, self._now_ns, plan.keep_last)
-        if not zones:
+        if not due:
             return
+        batch, departures = next(self._batches)  # the engine gets each, in this order: see `Engine.send`
+        zones = departures.number(due, self._now_ns, plan.keep_last)
         plan.prober.craft(plan.crafted, batch, count := len(zones))
         length = departures.count_sent(count)
         if self._engine.sees_own:
             self._engine.send(batch, count, zones)
         else:
-            self._engine.send(batch, count, zones, partial(self._are_leaving, departures, count))
+            self._engine.send(batch, count, zones, partial(self._are_leaving, departures))
             self._packets += count
             self._bytes += length
             self._span(self._now_ns, self._now_ns)
-        self._take_unsent()
 
-    def _are_leaving(self, departures: Departures, count: int) -> None:
+    def _are_leaving(self, departures: Departures, rows: array[int]) -> None:
         """Note the time of probes that leave now; perhaps on the engine's thread."""
-        departures.set_sent_ns(count, self._steadied(time.time_ns()))
-
-    def _flush(self) -> None:
-        """Wait until everything has left."""
-        self._engine.flush()
-        self._take_unsent()
+        departures.set_sent_ns(rows, self._steadied(time.time_ns()))
 
     def _take_unsent(self) -> None:
         """Take over which probes this host could not send."""
         plan = self._plan
         for task, send_errno, length in self._engine.unsent():
             plan.uncount_sent(task, length)
-            self._mark_unsent(task, send_errno)
+            if send_errno != errno.ECANCELED:  # Ctrl-C: nothing is known of it
+                self._mark_unsent(task, send_errno)
             if not self._engine.sees_own:
                 self._packets, self._bytes = self._packets - 1, self._bytes - length
                 self._record.is_seen[task] = plan.sent[task] > 0
@@ -408,7 +406,8 @@ class _Run:
 
     def report(self, *, interrupted: bool = False) -> Report:
         """The results so far."""
-        self._flush()
+        self._engine.flush(stop=interrupted)
+        self._take_unsent()
         answers, replies = self._record.answers, self._replies
         notes = (*self._notes_of(answers), self._record.header_traits.notes(), replies.forged())
         undecided = unsettled_tasks(self._known, self._now_ns) if interrupted else frozenset()

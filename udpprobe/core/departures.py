@@ -239,12 +239,13 @@ class Departures:
             total += self._batch.length[row]
         return total
 
-    def set_sent_ns(self, count: int, sent_ns: i64) -> None:
-        """Record the time at which the first `count` probes of the batch were sent."""
-        row: index
+    def set_sent_ns(self, rows: array[int], sent_ns: i64) -> None:
+        """Record the time at which some probes ("I") of the batch are sent."""
+        at: index
         task: index
-        for row in range(count):
-            task = self._batch.task[row]
+        which: views.u32s = rows
+        for at in range(len(which)):
+            task = self._batch.task[which[at]]
             self._seen[task], self._last_ns[task] = 1, sent_ns
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -71,8 +72,12 @@ class Engine(Protocol):
     owns_port: bool
     """Whether it binds the source port itself, so that the port must be shared with it."""
 
+    def is_ready(self, wait_s: float) -> bool:
+        """Whether a batch may be sent, after waiting for at most `wait_s` seconds."""
+        ...
+
     def send(
-        self, batch: Batch, count: int, zones: Sequence[int], on_leaving: Callable[[], None] | None = None
+        self, batch: Batch, count: int, zones: Sequence[int], on_leaving: Callable[[array[int]], None] | None = None
     ) -> None:
         """Send the first `count` probes of a batch, in their order, perhaps after returning.
 
@@ -80,13 +85,18 @@ class Engine(Protocol):
             batch: crafted; it must not change until `send` has been called for BATCHES - 1 others, or `flush`.
             count: number of probes.
             zones: (count,) interface index of a link-local destination, else 0.
-            on_leaving: called right before they leave, perhaps on another thread. Engines that see their own probes
-                need not call it.
+            on_leaving: called with rows of the batch ("I") right before they leave, perhaps on another thread. Engines
+                that see their own probes need not call it.
         """
         ...
 
-    def flush(self) -> None:
-        """Wait until everything has left."""
+    @property
+    def is_sending(self) -> bool:
+        """Whether something has not left yet."""
+        ...
+
+    def flush(self, *, stop: bool = False) -> None:
+        """Wait until everything has left; or `stop`: what has not left yet is unsent with ECANCELED."""
         ...
 
     def unsent(self) -> list[tuple[int, int, int]]:

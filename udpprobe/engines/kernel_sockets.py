@@ -9,6 +9,7 @@ import struct
 import sys
 import time
 from abc import ABC, abstractmethod
+from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -221,12 +222,19 @@ class SocketEngine(ABC):
         self._unsent: list[tuple[int, int, int]] = []
         self._room = bytearray(1 << 16)
 
+    is_sending = False
+    """A socket sends at once or never."""
+
+    def is_ready(self, _wait_s: float) -> bool:
+        """See `Engine`."""
+        return True
+
     def send(
         self,
         batch: Batch,
         count: int,
         zones: Sequence[int],
-        on_leaving: Callable[[], None] | None = None,  # noqa: ARG002 - each probe's own time is reported
+        on_leaving: Callable[[array[int]], None] | None = None,  # noqa: ARG002 - each probe's own time is reported
     ) -> None:
         """Send each probe, in their order; what this host cannot send is reported by `unsent`.
 
@@ -238,9 +246,8 @@ class SocketEngine(ABC):
             if send_errno:
                 self._unsent.append((probe.task, send_errno, len(probe.packet)))
 
-    def flush(self) -> None:
-        """See `Engine`: a socket sends at once or never."""
-        return
+    def flush(self, *, stop: bool = False) -> None:  # noqa: B027 - nothing is left to do
+        """See `Engine`."""
 
     def unsent(self) -> list[tuple[int, int, int]]:
         """See `Engine`."""

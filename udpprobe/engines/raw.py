@@ -42,6 +42,10 @@ PMTUDISC_PROBE = 3
 CMSGHDR = "@Nii"
 
 
+OnLeaving = Callable[["array[int]"], None]
+"""Called with rows of a batch, right before they leave."""
+
+
 class RawFamily(Struct, frozen=True):
     """How to use a family's raw socket."""
 
@@ -103,22 +107,24 @@ class _RawSocket:
         self.socket.setsockopt(*MTU_DISCOVERY[how.domain], PMTUDISC_PROBE)
         if interface is not None:
             bind_to_interface(self.socket, interface)
-        self._messages = Messages(how.name, how.control, patience_s=patience_s)
+        self.messages = Messages(how.name, how.control, patience_s=patience_s)
         self._has_zones = False  # until one is written
 
-    def send(self, batch: Batch, rows: array[int], zones: Sequence[int]) -> Iterable[tuple[int, int]]:
+    def send(
+        self, batch: Batch, rows: array[int], zones: Sequence[int], on_leaving: OnLeaving | None
+    ) -> Iterable[tuple[int, int]]:
         """Send some rows of a batch in order; return the rows that were not sent, each with the errno."""
         for at in range(0, len(rows), CHUNK):
             some = rows[at : at + CHUNK]
-            self._messages.put(batch, some)
+            self.messages.put(batch, some)
             self._address(batch, some, zones)
-            errnos = self._messages.send(self.socket, len(some))
+            errnos = self.messages.send(self.socket, len(some), on_leaving and _after(some, on_leaving))
             yield from compress(zip(some, errnos, strict=True), errnos)
 
     def _address(self, batch: Batch, rows: array[int], zones: Sequence[int]) -> None:
         """Set the destinations of the first messages, as in the packets' own headers."""
-        how, names, size = self._how, self._messages.names, self._how.address_bytes
-        copy(batch, rows, how.header_at, size, self._messages.controls, how.source_at, len(how.control))
+        how, names, size = self._how, self.messages.names, self._how.address_bytes
+        copy(batch, rows, how.header_at, size, self.messages.controls, how.source_at, len(how.control))
         copy(batch, rows, how.header_at + size, size, names, how.address_at, len(how.name))
         if self._has_zones or any(zones):
             self._has_zones = how.domain == socket.AF_INET6
@@ -136,6 +142,10 @@ def _raw_socket(domain: int) -> socket.socket:
     with suppress(OSError):  # without the privilege, keep the default size
         opened.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER_BYTES)
     return opened
+
+
+def _after(rows: array[int], on_leaving: OnLeaving) -> Callable[[int], None]:
+    return lambda sent: on_leaving(rows[sent:])
 
 
 def _rows_of(family: int, firsts: bytes) -> array[int]:
@@ -162,13 +172,21 @@ class RawSender:
         self._interface, self._patience_s = interface, patience_s
         self._sockets: dict[int, _RawSocket] = {}
 
-    def send(self, batch: Batch, count: int, zones: Sequence[int]) -> list[tuple[int, int]]:
+    def stop(self) -> None:
+        """Send nothing more; what has not left is unsent with ECANCELED."""
+        for each in self._sockets.values():
+            each.messages.stop()
+
+    def send(
+        self, batch: Batch, count: int, zones: Sequence[int], on_leaving: OnLeaving | None = None
+    ) -> list[tuple[int, int]]:
         """Send the first `count` packets of a batch; in order within each family.
 
         Args:
             batch: packets; their headers have source and destination.
             count: number of packets.
             zones: (count,) interface index of a link-local destination, else 0.
+            on_leaving: told which rows leave now; again, where they had to wait for the interface's queue.
 
         Returns:
             (row, errno) of those that did not leave.
@@ -184,7 +202,7 @@ class RawSender:
             if rows:
                 if family not in self._sockets:
                     self._sockets[family] = _RawSocket(family, self._interface, self._patience_s)
-                unsent += self._sockets[family].send(batch, rows, zones)
+                unsent += self._sockets[family].send(batch, rows, zones, on_leaving)
         return unsent
 
     def close(self) -> None:
@@ -215,7 +233,7 @@ class Raw:
     """Sends by raw sockets, receives by a capture that was opened before.
 
     Without `sees_own`, a thread sends one batch after the other, while the caller takes replies and fills the next one.
-    It calls `on_leaving` right before the system call, so no reply can come before its probe has a send time; and a
+    It calls `on_leaving` right before each system call, so no reply can come before its probe has a send time; and a
     batch is not filled again before it was sent, because `send` waits while BATCHES - 1 are under way. The GIL guards
     the columns that both threads write; a sweep, which runs without it, only reads whole words of them.
 
@@ -261,28 +279,38 @@ class Raw:
     def sift(self, sift: Sift | None) -> None:
         self._capture.sift = sift
 
-    def send(
-        self, batch: Batch, count: int, zones: Sequence[int], on_leaving: Callable[[], None] | None = None
-    ) -> None:
-        """Send probes, in order within each family; on a thread of its own while replies are handled, if many."""
+    def is_ready(self, wait_s: float) -> bool:
+        """Whether a batch may be sent, after waiting for at most `wait_s` seconds."""
+        while self._leaving and self._leaving[0][1].done():
+            self._finish_first()
+        if len(self._leaving) < BATCHES - 1:
+            return True
+        try:
+            self._leaving[0][1].result(wait_s)
+        except TimeoutError:
+            return False
+        return True
+
+    def send(self, batch: Batch, count: int, zones: Sequence[int], on_leaving: OnLeaving | None = None) -> None:
+        """Send probes, in order within each family; if there are many, from the thread."""
         if self._thread is None:
-            self._note_unsent(batch, self._send(batch, count, zones, on_leaving))
+            self._note_unsent(batch, self._sender.send(batch, count, zones, on_leaving))
             return
         if len(self._leaving) == BATCHES - 1:
             self._finish_first()
-        self._leaving.append((batch, self._thread.submit(self._send, batch, count, zones, on_leaving)))
+        self._leaving.append((batch, self._thread.submit(self._sender.send, batch, count, zones, on_leaving)))
 
-    def _send(
-        self, batch: Batch, count: int, zones: Sequence[int], on_leaving: Callable[[], None] | None
-    ) -> list[tuple[int, int]]:
-        if on_leaving:
-            on_leaving()
-        return self._sender.send(batch, count, zones)
-
-    def flush(self) -> None:
-        """Wait until everything has left."""
+    def flush(self, *, stop: bool = False) -> None:
+        """See `Engine`."""
+        if stop and self._leaving:
+            self._sender.stop()
         while self._leaving:
             self._finish_first()
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether a batch has not left yet."""
+        return bool(self._leaving)
 
     def _finish_first(self) -> None:
         batch, sending = self._leaving.popleft()
@@ -314,6 +342,7 @@ class Raw:
     def close(self) -> None:
         """Stop sending and capturing."""
         if self._thread is not None:
+            self._sender.stop()
             self._thread.shutdown(cancel_futures=True)
         self._capture.close()
         self._sender.close()

@@ -6,8 +6,9 @@ import ctypes
 import errno
 import socket
 import struct
-import time
 from array import array
+from collections.abc import Callable
+from threading import Event
 
 from udpprobe.core.departures import place
 from udpprobe.core.probe import Batch
@@ -49,10 +50,12 @@ class Messages:
 
     Attributes:
         names, controls: CHUNK of them in a row, for the caller to change.
+        stopped: set by `stop`; ends waiting for a full queue.
     """
 
     def __init__(self, name: bytes, control: bytes = b"", *, patience_s: float = PATIENCE_S) -> None:
         self._patience_s = patience_s
+        self.stopped = Event()
         self.names, self.controls = bytearray(name * CHUNK), bytearray(control * CHUNK)
         self._pieces = memoryview(bytearray(IOVEC.size * CHUNK)).cast("B").cast("Q")
         self._headers = bytearray(MMSGHDR_BYTES * CHUNK)
@@ -76,16 +79,33 @@ class Messages:
         """Let the first messages point to packets of a batch, at most CHUNK; it must live until they are sent."""
         place(batch, rows, self._pieces, address_of(batch.packets))
 
-    def send(self, opened: socket.socket, count: int) -> list[int]:
-        """Send the first `count`; return (count,) errno of each, 0 for success."""
+    def stop(self) -> None:
+        """Send nothing more; what has not left has the errno ECANCELED."""
+        self.stopped.set()
+
+    def send(self, opened: socket.socket, count: int, on_leaving: Callable[[int], None] | None = None) -> list[int]:
+        """Send the first `count`; return (count,) errno of each, 0 for success.
+
+        Args:
+            opened: the socket.
+            count: number of messages.
+            on_leaving: called with the number of those that were sent, right before the others leave: at first, and
+                whenever the queue was full.
+        """
         errnos = [0] * count
-        done, wait_s = 0, WAIT_S
+        done, wait_s, is_new = 0, WAIT_S, True
         while done < count:
+            if self.stopped.is_set():
+                errnos[done:] = [errno.ECANCELED] * (count - done)
+                break
+            if is_new and on_leaving:
+                on_leaving(done)
             sent, number = self._send_some(opened, done, count)
+            is_new = sent < 0
             if sent > 0:
                 done, wait_s = done + sent, WAIT_S
             elif number in FULL and wait_s < self._patience_s:
-                time.sleep(wait_s)
+                self.stopped.wait(wait_s)
                 wait_s *= 2
             elif number != errno.EINTR:
                 errnos[done] = number
