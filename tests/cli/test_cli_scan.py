@@ -278,6 +278,12 @@ def test_payloads_are_listed_without_a_target(scan, capsys):
     assert scan.options is None
 
 
+def test_a_dry_run_without_a_named_target_is_incomplete(capsys):
+    assert 3 == main("scan 127.0.0.1:53 nonesuch.invalid:53 --dry-run --format ndjson".split())
+    told = capsys.readouterr()
+    assert ("no address for nonesuch.invalid" in told.err, told.out.count('"port":53')) == (True, 1)
+
+
 def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(scan, capsys):
     assert 0 == main("scan 127.0.0.1:53 [::1]:7 --dry-run --source-port 4000 --payload hex:00ff --format json".split())
     probes = json.loads(capsys.readouterr().out)["probes"]

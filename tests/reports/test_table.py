@@ -264,6 +264,22 @@ def test_advice_for_several_destinations_says_how_many():
     assert "Nothing listens on 100 ports of 10.0.0.1: start the service or check the port." == advice_in(text)
 
 
+@pytest.mark.parametrize("address", ["10.0.0.1", "2001:db8::1"])
+@pytest.mark.parametrize(
+    ("changes", "command"),
+    [
+        ({}, "`udpprobe trace {}`"),
+        ({"verdict": "unsent", "errno": "ENETUNREACH", "meaning": None}, "`ip route get {}`"),
+    ],
+)
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_advice_for_several_destinations_has_a_command_for_one_of_them(address, changes, command, hosts):
+    addresses = [address, address + "7"][:hosts]
+    crowd = [replace(_silent(port, each), **changes) for each in addresses for port in range(1, 101)]
+    text = advice_in(report_table(report(*crowd, kind="probe"), 80))
+    assert command.format(address) in text
+
+
 def test_advice_about_a_reporter_names_the_reporter_only():
     told = replace(report(replace(REFUSED, port=None)), group_by="reporter")
     assert f"Nothing listens on some ports of {REFUSED.address}: start the service or check the port." == advice_in(

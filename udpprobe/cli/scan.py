@@ -131,7 +131,7 @@ def scan(  # noqa: PLR0913 - a command's options are its arguments
     )
     if dry_run:
         write_rows(_plan_rows(resolved, options))
-        raise Exit
+        finish((), failing, interrupted=False, is_incomplete=bool(resolved.failures))
     names = names_for(output_format, dns=resolve, asn_db=asn_db, asn_dns=asn_dns)
     with opened(output, stream=output_format is OutputFormat.NDJSON) as out:
         writer = ReportWriter(

@@ -332,7 +332,8 @@ class _Run:
             self._from_elsewhere += 1
             if self._from_elsewhere > MOST_FROM_ELSEWHERE:
                 return False
-        self._count(frame.time_ns, frame.length)
+        if self._engine.sees_own or packets[0].is_error or not self._plan.is_own(packets[0].source_port):
+            self._count(frame.time_ns, frame.length)  # else the sender counted this probe, which comes in on lo
         self._link_types.add(frame.link_type)
         if self._recorder:
             self._marks[0].append(frame.number)

@@ -85,6 +85,8 @@ SENTENCES = {
 
 SOMEBODY = "a router on the way"
 """Stands for the reporter if only the errno is known."""
+OF = " of "
+"""In a place that stands for several: `40 ports of 192.0.2.1`, `2 ports of 192.0.2.1 and 9 other hosts`."""
 SOME, ANY_HOST = "some destinations", "HOST"
 """Stand for the destinations in a row about a reporter, if the reporter is another host."""
 _BY_ITSELF = {"refused": "some ports of {}", "reassembly": "{}", "proto-unreach": "{}"}
@@ -276,7 +278,7 @@ def sentence(case: Case | None, places: Sequence[str], host: str = "", *, errors
     """
     if case is None:
         return None
-    first = places[0] if places[0] != SOME else "HOST:PORT"
+    first = "HOST:PORT" if places[0] == SOME else first_of(places[0])
     return SENTENCES[case.key].format(
         where=listed(places),
         first=f"'{first}'" if "[" in first else first,
@@ -285,6 +287,11 @@ def sentence(case: Case | None, places: Sequence[str], host: str = "", *, errors
         size=case.size,
         errors=errors,
     )
+
+
+def first_of(place: str) -> str:
+    """A destination that a command takes, where a place stands for several."""
+    return place.rpartition(OF)[2].partition(" ")[0]
 
 
 def listed(names: Sequence[str]) -> str:

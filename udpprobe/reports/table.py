@@ -17,10 +17,12 @@ from msgspec.structs import replace
 
 from udpprobe.core.advice import (
     ANY_HOST,
+    OF,
     Case,
     case_by_reporter,
     case_of,
     case_of_finding,
+    first_of,
     place_by_reporter,
     sentence,
 )
@@ -389,13 +391,16 @@ class _Advice:
 def _place(destination: Destination, label: str) -> str:
     """The subject of advice: a destination, or `40 ports of 192.0.2.1` if the row stands for several."""
     if destination.port is None and destination.notes and _PORTS.match(destination.notes[0]):
-        return f"{destination.notes[0].partition(':')[0]} of {label}"
+        return f"{destination.notes[0].partition(':')[0]}{OF}{label}"
     return label
 
 
 def _host(place: str) -> str:
-    """The address of `[2001:db8::1]:53`."""
-    return place[1 : place.index("]")] if place.startswith("[") else place.partition(":")[0]
+    """The address of `[2001:db8::1]:53`, or of `40 ports of 2001:db8::1`."""
+    place = first_of(place)
+    if place.startswith("["):
+        return place[1 : place.index("]")]
+    return place if place.count(":") > 1 else place.partition(":")[0]
 
 
 def _loops_once(findings: list[Finding]) -> list[Finding]:
@@ -848,7 +853,8 @@ def _event_details(event: Event) -> tuple[str, ...]:
     said = (
         f"{escape(event.reason)} {event.type}/{event.code}",
         f"MTU {event.mtu}" if event.mtu is not None else "",
-        f"sent in frame {event.matched_frame}" if event.matched_frame else "datagram not seen",
+        f"sent in frame {event.matched_frame}" if event.matched_frame else "",
+        "datagram not seen" if event.match == "none" else "",
         f"RTT {duration(event.rtt_ms)}" if event.rtt_ms is not None else "",
         *map(escape, in_words(event.notes)),
     )
