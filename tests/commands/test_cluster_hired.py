@@ -75,7 +75,7 @@ def test_another_program_at_the_address_is_reported(capsys):
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("nonsense", "--cluster nonsense: missing port number in address 'nonsense'; say tcp://host:8786, or local"),
+        ("nonsense", "--cluster nonsense: missing port number in address 'nonsense'; use tcp://host:8786 or local"),
         ("gopher://a:1", "--cluster gopher://a:1: unknown address scheme 'gopher'"),
     ],
 )
@@ -110,7 +110,7 @@ def test_a_cluster_without_workers_is_reported(lone, capsys):
 
 def test_the_address_of_a_worker_is_not_a_scheduler(lone, capsys, tmp_path):
     with _worker(lone, tmp_path) as address:
-        assert (3, f"{address}: that is a worker; name its scheduler") == _said(capsys, address)
+        assert (3, f"{address}: this is a worker; name its scheduler") == _said(capsys, address)
 
 
 def test_versions_that_differ_are_named(lone, capsys, tmp_path):

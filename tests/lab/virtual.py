@@ -136,7 +136,7 @@ def commanded(name, *words, seed=None):
     err = io.StringIO()
     instead = {
         "udpprobe.engines.prepare.has_net_raw": lambda: True,
-        "udpprobe.engines.wire._way": lambda *_: ("lab0", host.scenario.mtu),
+        "udpprobe.engines.wire._route": lambda *_: ("lab0", host.scenario.mtu),
         "udpprobe.engines.wire.RawSocket": lambda *_: RawSocket(host),
         "udpprobe.engines.raw.RawSender": lambda **_: Sender(host),
         "udpprobe.engines.raw.up_interfaces": frozenset,

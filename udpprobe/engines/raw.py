@@ -136,7 +136,7 @@ def _raw_socket(domain: int) -> socket.socket:
     try:
         opened = socket.socket(domain, socket.SOCK_RAW, socket.IPPROTO_RAW)
     except PermissionError:
-        raise PrivilegeError(f"sending needs CAP_NET_RAW: {raw_hint()}; or take --engine recverr") from None
+        raise PrivilegeError(f"sending needs CAP_NET_RAW: {raw_hint()}; or use --engine recverr") from None
     except OSError as error:
         raise UdpprobeError(f"cannot open a raw socket: {error.strerror}") from None
     with suppress(OSError):  # without the privilege, keep the default size
