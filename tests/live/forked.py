@@ -48,12 +48,12 @@ def start(words, **how):
         return subprocess.Popen(words, preexec_fn=become, **how)  # noqa: PLW1509 - as above
 
 
-def run(words, *, timeout=240, check=False, **how):
+def run(words, *, timeout=240, check=False, input=None, **how):  # noqa: A002 - as subprocess.run names it
     """As subprocess.run, with all that is written, as text."""
-    pipe, how = subprocess.PIPE, {"text": True} | how
+    pipe, how = subprocess.PIPE, {"text": True} | how | ({} if input is None else {"stdin": subprocess.PIPE})
     with start(words, stdout=pipe, stderr=pipe, **how) as process:
         try:
-            out, errors = process.communicate(timeout=timeout)
+            out, errors = process.communicate(input, timeout=timeout)
         except BaseException:
             process.kill()
             raise
