@@ -81,7 +81,7 @@ def test_a_black_hole_has_its_sizes_and_its_place():
     )
     assert len(rounds.sent) + 2 == report.sent
     assert (
-        f"Make the device behind {EVENT.reporter} send ICMP 3/4 (fragmentation needed), and let them through; until then, "
+        f"Make the device behind {EVENT.reporter} send ICMP 3/4 (fragmentation needed), and let these through; until then, "
         "set the MTU of the route to 198.51.100.7 to 1400."
     ) == report.advice
 

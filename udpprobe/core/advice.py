@@ -66,7 +66,7 @@ SENTENCES = {
     "unsent-EADDRNOTAVAIL": "Give this host a source address for {where}.",
     "unsent-EAFNOSUPPORT": "Give this host a source address for {where}.",
     "unsent-late": "Allow more time: it ran out before {where} was probed.",
-    "black-hole": "Make the device behind {who} send {errors}, and let them through; until then, set the MTU of "
+    "black-hole": "Make the device behind {who} send {errors}, and let these through; until then, set the MTU of "
     "the route to {host} to {size}.",
     "wrong-mtu": "Ask whoever runs {who} to correct the MTU it reports; until then, set the MTU of the route to {host} "
     "to {size}.",
