@@ -106,7 +106,7 @@ def test_a_queue_that_stays_full_loses_only_its_packet(monkeypatch, plain):
 
 def test_what_is_stopped_while_the_queue_is_full_is_cancelled(monkeypatch, plain):
     played = Refusing((1, 0), (-1, errno.ENOBUFS))
-    monkeypatch.setattr(played.stopped, "wait", lambda _: played.stop())
+    monkeypatch.setattr(played.stopped, "wait", lambda _: played.stopped.set())
     assert [0, errno.ECANCELED, errno.ECANCELED] == played.send(plain, 3)
     assert [errno.ECANCELED] == played.send(plain, 1)
 

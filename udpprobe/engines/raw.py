@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import compress
+from threading import Event
 from typing import TYPE_CHECKING, Self
 
 from msgspec import Struct
@@ -99,7 +100,7 @@ class _RawSocket:
         UdpprobeError: this host does not support it.
     """
 
-    def __init__(self, family: int, interface: str | None, patience_s: float) -> None:
+    def __init__(self, family: int, interface: str | None, patience_s: float, stopped: Event) -> None:
         self._how = how = RAW_FAMILIES[family]
         self.socket = _raw_socket(how.domain)
         for level, option in (*how.options, (socket.SOL_SOCKET, socket.SO_BROADCAST)):
@@ -107,7 +108,7 @@ class _RawSocket:
         self.socket.setsockopt(*MTU_DISCOVERY[how.domain], PMTUDISC_PROBE)
         if interface is not None:
             bind_to_interface(self.socket, interface)
-        self.messages = Messages(how.name, how.control, patience_s=patience_s)
+        self._messages = Messages(how.name, how.control, patience_s=patience_s, stopped=stopped)
         self._has_zones = False  # until one is written
 
     def send(
@@ -116,15 +117,15 @@ class _RawSocket:
         """Send some rows of a batch in order; return the rows that were not sent, each with the errno."""
         for at in range(0, len(rows), CHUNK):
             some = rows[at : at + CHUNK]
-            self.messages.put(batch, some)
+            self._messages.put(batch, some)
             self._address(batch, some, zones)
-            errnos = self.messages.send(self.socket, len(some), on_leaving and _after(some, on_leaving))
+            errnos = self._messages.send(self.socket, len(some), on_leaving and _after(some, on_leaving))
             yield from compress(zip(some, errnos, strict=True), errnos)
 
     def _address(self, batch: Batch, rows: array[int], zones: Sequence[int]) -> None:
         """Set the destinations of the first messages, as in the packets' own headers."""
-        how, names, size = self._how, self.messages.names, self._how.address_bytes
-        copy(batch, rows, how.header_at, size, self.messages.controls, how.source_at, len(how.control))
+        how, names, size = self._how, self._messages.names, self._how.address_bytes
+        copy(batch, rows, how.header_at, size, self._messages.controls, how.source_at, len(how.control))
         copy(batch, rows, how.header_at + size, size, names, how.address_at, len(how.name))
         if self._has_zones or any(zones):
             self._has_zones = how.domain == socket.AF_INET6
@@ -169,13 +170,12 @@ class RawSender:
     def __init__(self, *, interface: str | None = None, patience_s: float = PATIENCE_S) -> None:
         if interface is not None:
             interface_index(interface)
-        self._interface, self._patience_s = interface, patience_s
+        self._interface, self._patience_s, self._stopped = interface, patience_s, Event()
         self._sockets: dict[int, _RawSocket] = {}
 
     def stop(self) -> None:
         """Send nothing more; what has not left is unsent with ECANCELED."""
-        for each in self._sockets.values():
-            each.messages.stop()
+        self._stopped.set()
 
     def send(
         self, batch: Batch, count: int, zones: Sequence[int], on_leaving: OnLeaving | None = None
@@ -201,7 +201,7 @@ class RawSender:
             rows = _rows_of(family, firsts)
             if rows:
                 if family not in self._sockets:
-                    self._sockets[family] = _RawSocket(family, self._interface, self._patience_s)
+                    self._sockets[family] = _RawSocket(family, self._interface, self._patience_s, self._stopped)
                 unsent += self._sockets[family].send(batch, rows, zones, on_leaving)
         return unsent
 

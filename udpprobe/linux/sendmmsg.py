@@ -47,15 +47,17 @@ class Messages:
         name: initial destination of each (struct sockaddr …).
         control: initial control message of each (struct cmsghdr …); empty for none.
         patience_s: how long a queue may stay full before a packet is given up.
+        stopped: once it is set, nothing more is sent; it also ends waiting for a full queue. None for never.
 
     Attributes:
         names, controls: CHUNK of them in a row, for the caller to change.
-        stopped: set by `stop`; ends waiting for a full queue.
     """
 
-    def __init__(self, name: bytes, control: bytes = b"", *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self, name: bytes, control: bytes = b"", *, patience_s: float = PATIENCE_S, stopped: Event | None = None
+    ) -> None:
         self._patience_s = patience_s
-        self.stopped = Event()
+        self.stopped = stopped or Event()
         self.names, self.controls = bytearray(name * CHUNK), bytearray(control * CHUNK)
         self._pieces = memoryview(bytearray(IOVEC.size * CHUNK)).cast("B").cast("Q")
         self._headers = bytearray(MMSGHDR_BYTES * CHUNK)
@@ -79,12 +81,8 @@ class Messages:
         """Let the first messages point to packets of a batch, at most CHUNK; it must live until they are sent."""
         place(batch, rows, self._pieces, address_of(batch.packets))
 
-    def stop(self) -> None:
-        """Send nothing more; what has not left has the errno ECANCELED."""
-        self.stopped.set()
-
     def send(self, opened: socket.socket, count: int, on_leaving: Callable[[int], None] | None = None) -> list[int]:
-        """Send the first `count`; return (count,) errno of each, 0 for success.
+        """Send the first `count`; return (count,) errno of each, 0 for success, ECANCELED once stopped.
 
         Args:
             opened: the socket.
